@@ -1,0 +1,1 @@
+"""Apache Beam sink for Databricks Zerobus Ingest."""

@@ -1,0 +1,52 @@
+"""What the writer knows of a wire format: an `Encoder` turns a RecordBatch into `Payload`s."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from beam_zerobus.errors import RowError
+
+__all__ = ["MAX_CALL_BYTES", "Encoder", "Payload", "Records"]
+
+MAX_CALL_BYTES = 10_420_224
+"""The SDK refuses a call whose records sum to more (10 MiB less 64 KiB, measured with SDK 1.10.0)."""
+
+Records: TypeAlias = "list[bytes] | list[str] | pa.RecordBatch"
+"""Protobuf rows, JSON rows, or a RecordBatch for Arrow Flight: what one call of the SDK takes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payload:
+    """The rows of one call, encoded.
+
+    Attributes:
+        records: What is handed to the SDK; one entry a row, in the order of `rows`.
+        rows: For each record the index of its row in the batch that was encoded, ascending (int64).
+        size_bytes: Bytes of the records together, at most the encoder's `max_payload_bytes`.
+        rejected: Rows met on the way that this format cannot carry; they are in no payload.
+    """
+
+    records: Records
+    rows: np.ndarray | range
+    size_bytes: int
+    rejected: tuple[RowError, ...] = ()
+
+
+class Encoder(Protocol):
+    """One wire format, bound to one table schema; thread-safe."""
+
+    def encode(self, batch: pa.RecordBatch) -> Iterator[Payload]:
+        """Yield the batch's rows in order, in payloads below the call limit.
+
+        Args:
+            batch: Rows that `beam_zerobus.schema.conform` made: the table's types, names and order.
+
+        Yields:
+            Payloads; the last may hold no record and only rejected rows.
+        """
+        ...

@@ -1,0 +1,161 @@
+"""Every exception that beam_zerobus raises, and the record of one refused row.
+
+What concerns a whole call (configuration, credentials, a service that stays away) is an exception; what
+concerns single rows is a `RowError` in a result. All of them survive pickling, because Beam carries
+exceptions from worker to runner.
+
+    ZerobusError
+    ├── ConfigurationError   wrong options: found when they are made, before anything runs
+    ├── AuthenticationError  credentials missing, wrong or refused again after renewal
+    ├── ConversionError      rows or schemas that the table's types cannot hold
+    ├── TransientError       the service stayed away until the last retry
+    ├── RejectedError        the service refused the table, the schema or rows for good
+    └── ClosedError          used after close()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = [
+    "AuthenticationError",
+    "ClosedError",
+    "ConfigurationError",
+    "ConversionError",
+    "RejectedError",
+    "RowError",
+    "TransientError",
+    "ZerobusError",
+]
+
+_SHOWN_REASONS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class RowError:
+    """Why one row was refused.
+
+    Attributes:
+        index: The row's position in the batch as it was handed over, from 0.
+        error_type: A short, stable name to group by, such as ``"null_in_not_null_column"``.
+        message: What is wrong, naming the column's path and the remedy; never the row's value.
+        stage: Where it was found: ``"batching"``, ``"schema"``, ``"encoding"`` or ``"service"``.
+    """
+
+    index: int
+    error_type: str
+    message: str
+    stage: str = "schema"
+
+    def at(self, index: int) -> RowError:
+        """Return the same reason for the row at another position."""
+        return RowError(index, self.error_type, self.message, self.stage)
+
+
+class ZerobusError(Exception):
+    """Base class of every error that beam_zerobus raises."""
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.__dict__.update(details)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), str(self), self.__dict__.copy())
+
+
+def _restore(cls: type[ZerobusError], message: str, details: dict[str, Any]) -> ZerobusError:
+    error = cls.__new__(cls, message)
+    Exception.__init__(error, message)
+    error.__dict__.update(details)
+    return error
+
+
+class ConfigurationError(ZerobusError, ValueError):
+    """An option is wrong; the message names it and says what to set."""
+
+
+class AuthenticationError(ZerobusError):
+    """Credentials are missing, wrong, or were refused again right after they were renewed."""
+
+
+class ClosedError(ZerobusError):
+    """The writer was used after `close()`."""
+
+
+class ConversionError(ZerobusError, ValueError):
+    """A schema or rows cannot be carried to the table.
+
+    Attributes:
+        row_errors: The refused rows where single rows are at fault; empty where the schema is.
+    """
+
+    row_errors: tuple[RowError, ...]
+
+    def __init__(self, message: str, *, row_errors: Iterable[RowError] = ()) -> None:
+        super().__init__(message, row_errors=tuple(row_errors))
+
+
+class RejectedError(ZerobusError):
+    """The service refused for good: table, grant, schema, or rows.
+
+    Attributes:
+        row_errors: The refused rows where single rows are at fault.
+    """
+
+    row_errors: tuple[RowError, ...]
+
+    def __init__(self, message: str, *, row_errors: Iterable[RowError] = ()) -> None:
+        super().__init__(message, row_errors=tuple(row_errors))
+
+
+class TransientError(ZerobusError):
+    """The service could not be reached, or kept failing, until the last retry.
+
+    Attributes:
+        attempts: How often it was tried, the first time included.
+        cause: The last failure, in words.
+        acknowledged_rows: Rows of the call that are durable.
+        unacknowledged_rows: Rows of the call that may or may not be in the table: send them again.
+        unacknowledged: Those rows as RecordBatches, in order.
+    """
+
+    attempts: int
+    cause: str
+    acknowledged_rows: int
+    unacknowledged_rows: int
+    unacknowledged: tuple[pa.RecordBatch, ...]
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        attempts: int = 1,
+        cause: str = "",
+        acknowledged_rows: int = 0,
+        unacknowledged_rows: int = 0,
+        unacknowledged: Iterable[pa.RecordBatch] = (),
+    ) -> None:
+        super().__init__(
+            message,
+            attempts=attempts,
+            cause=cause,
+            acknowledged_rows=acknowledged_rows,
+            unacknowledged_rows=unacknowledged_rows,
+            unacknowledged=tuple(unacknowledged),
+        )
+
+
+def summarize(row_errors: Sequence[RowError], *, table: str, total_rows: int) -> str:
+    """Say in one message how many rows were refused, and the first reasons.
+
+    >>> summarize([RowError(7, "null", "column 'id' is NOT NULL")], table="a.b.c", total_rows=10)
+    "1 of 10 rows refused for table a.b.c: row 7: column 'id' is NOT NULL"
+    """
+    shown = "; ".join(f"row {error.index}: {error.message}" for error in row_errors[:_SHOWN_REASONS])
+    more = f"; and {len(row_errors) - _SHOWN_REASONS} more" if len(row_errors) > _SHOWN_REASONS else ""
+    return f"{len(row_errors)} of {total_rows} rows refused for table {table}: {shown}{more}"

@@ -1,0 +1,6 @@
+"""The table's schema: where it comes from, what it allows, and how a RecordBatch is made to fit it."""
+
+from beam_zerobus.schema.table import TableSchema
+from beam_zerobus.schema.types import Array, Decimal, DeltaType, Field, Map, Primitive, Struct
+
+__all__ = ["Array", "Decimal", "DeltaType", "Field", "Map", "Primitive", "Struct", "TableSchema"]

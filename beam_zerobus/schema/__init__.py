@@ -2,5 +2,6 @@
 
 from beam_zerobus.schema.table import TableSchema
 from beam_zerobus.schema.types import Array, Decimal, DeltaType, Field, Map, Primitive, Struct
+from beam_zerobus.schema.validation import check_protobuf
 
-__all__ = ["Array", "Decimal", "DeltaType", "Field", "Map", "Primitive", "Struct", "TableSchema"]
+__all__ = ["Array", "Decimal", "DeltaType", "Field", "Map", "Primitive", "Struct", "TableSchema", "check_protobuf"]

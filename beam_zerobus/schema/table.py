@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pyarrow as pa
+
+from beam_zerobus.schema.arrow import canonical_type, fields_from_arrow, flight_type
+from beam_zerobus.schema.ddl import parse_columns
 from beam_zerobus.schema.types import Field
+from beam_zerobus.schema.validation import check_columns
 
 __all__ = ["TableSchema"]
 
@@ -15,6 +20,82 @@ class TableSchema:
 
     Attributes:
         columns: The columns; each carries its protobuf field number.
+
+    Raises:
+        ConfigurationError: No column or more than 2,000; a name that is not ASCII letters, digits and underscore, or
+            that differs from another in case at most; a field number that protobuf does not allow; types nested too
+            deep.
+
+    Example:
+        >>> schema = TableSchema.from_ddl("id BIGINT NOT NULL, tags ARRAY<STRING>")
+        >>> schema.to_ddl()
+        'id BIGINT NOT NULL, tags ARRAY<STRING>'
+        >>> schema == TableSchema.from_arrow(schema.to_arrow())
+        True
     """
 
     columns: tuple[Field, ...]
+
+    def __post_init__(self) -> None:
+        check_columns(self.columns)
+
+    @classmethod
+    def from_ddl(cls, ddl: str) -> TableSchema:
+        """Read the column list of a CREATE TABLE statement.
+
+        Args:
+            ddl: ``name TYPE [NOT NULL] [COMMENT '...'], ...`` with every type of Delta that Zerobus can write; case
+                does not matter, names may stand in backquotes. VARCHAR(n) and CHAR(n) are read as STRING.
+
+        Raises:
+            ConfigurationError: The text is no column list; the message gives line and column.
+
+        Example:
+            >>> TableSchema.from_ddl("point struct<x: double not null, y: double>").columns[0].name
+            'point'
+        """
+        return cls(parse_columns(ddl))
+
+    @classmethod
+    def from_arrow(cls, schema: pa.Schema) -> TableSchema:
+        """Take the columns that an Arrow schema means.
+
+        Dictionaries, run-end encoding and extension types count as what they hold. Unsigned integers become the next
+        larger signed type, uint64 BIGINT; float16 becomes FLOAT; Arrow's JSON type becomes VARIANT.
+
+        Raises:
+            ConversionError: A column that no Delta type holds, such as a time of day.
+            ConfigurationError: Names or count that a table cannot have.
+
+        Example:
+            >>> TableSchema.from_arrow(pa.schema([pa.field("id", pa.uint8(), nullable=False)])).to_ddl()
+            'id SMALLINT NOT NULL'
+        """
+        return cls(fields_from_arrow(schema))
+
+    def to_arrow(self) -> pa.Schema:
+        """Return the schema of the Arrow Flight stream into this table; DECIMAL travels as text there.
+
+        Example:
+            >>> TableSchema.from_ddl("price DECIMAL(10,2)").to_arrow().field("price").type
+            DataType(large_string)
+        """
+        return pa.schema([pa.field(c.name, flight_type(c.type), nullable=c.nullable) for c in self.columns])
+
+    def to_canonical_arrow(self) -> pa.Schema:
+        """Return the schema in which encoders get rows: as `to_arrow`, but DECIMAL is decimal128.
+
+        Example:
+            >>> TableSchema.from_ddl("price DECIMAL(10,2)").to_canonical_arrow().field("price").type
+            Decimal128Type(decimal128(10, 2))
+        """
+        return pa.schema([pa.field(c.name, canonical_type(c.type), nullable=c.nullable) for c in self.columns])
+
+    def to_ddl(self) -> str:
+        """Return the column list of a CREATE TABLE statement, on one line.
+
+        Example:
+            >>> TableSchema.from_ddl("a map<string,int> comment 'counts'").to_ddl()
+            "a MAP<STRING, INT> COMMENT 'counts'"
+        """
+        return ", ".join(column.to_ddl() for column in self.columns)

@@ -17,6 +17,9 @@ __all__ = ["Array", "Decimal", "DeltaType", "Field", "Map", "Primitive", "Struct
 
 MAX_DECIMAL_PRECISION = 38
 
+MAX_NESTING = 64
+"""How deep types may nest; every reader of a schema stops there, whatever it is fed."""
+
 
 class Primitive(Enum):
     """The types without parameters; the value is the name in DDL."""

@@ -1,0 +1,288 @@
+"""Reads the columns of a CREATE TABLE statement: the whole grammar of Delta's types, with exact error positions."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+
+from beam_zerobus.errors import ConfigurationError
+from beam_zerobus.schema.types import MAX_NESTING, Array, Decimal, DeltaType, Field, Map, Primitive, Struct
+
+__all__ = ["parse_columns", "parse_type"]
+
+_PRIMITIVES = {primitive.value: primitive for primitive in Primitive} | {
+    "BYTE": Primitive.TINYINT,
+    "SHORT": Primitive.SMALLINT,
+    "INTEGER": Primitive.INT,
+    "LONG": Primitive.BIGINT,
+    "REAL": Primitive.FLOAT,
+    "TIMESTAMP_LTZ": Primitive.TIMESTAMP,
+}
+_DECIMAL_NAMES = ("DECIMAL", "DEC", "NUMERIC")
+_TEXT_NAMES = ("VARCHAR", "CHAR", "CHARACTER")
+_NESTED_NAMES = ("ARRAY", "MAP", "STRUCT")
+
+_REFUSED_TYPES = {
+    "INTERVAL": "Zerobus cannot write INTERVAL; store a number of units as BIGINT",
+    "VOID": "a VOID column holds nothing; leave it out or give it a type",
+    "TIME": "Delta has no TIME type; store microseconds of the day as BIGINT, or text as STRING",
+    "OBJECT": "Zerobus cannot write OBJECT; store JSON as VARIANT or STRING",
+    "GEOGRAPHY": "Zerobus cannot write GEOGRAPHY; store WKB as BINARY",
+    "GEOMETRY": "Zerobus cannot write GEOMETRY; store WKB as BINARY",
+    "DATETIME": "Delta has no DATETIME; use TIMESTAMP (a moment in time) or TIMESTAMP_NTZ (no time zone)",
+    "TEXT": "Delta has no TEXT; use STRING",
+    "BOOL": "Delta has no BOOL; use BOOLEAN",
+}
+_REFUSED_CLAUSES = {
+    "GENERATED": "Zerobus does not write tables with generated columns; leave the clause out or use another table",
+    "DEFAULT": "defaults are the table's concern; leave the clause out",
+    "PRIMARY": "constraints are the table's concern; leave the clause out",
+    "FOREIGN": "constraints are the table's concern; leave the clause out",
+    "REFERENCES": "constraints are the table's concern; leave the clause out",
+    "CONSTRAINT": "constraints are the table's concern; leave the clause out",
+    "CHECK": "Zerobus does not write tables with CHECK constraints; leave the clause out or use another table",
+    "MASK": "column masks are the table's concern; leave the clause out",
+}
+
+_TOKEN = re.compile(
+    r"""(?P<space>\s+|--[^\n]*|/\*.*?\*/)
+      | (?P<word>[A-Za-z0-9_]+)
+      | (?P<quoted>`(?:[^`]|``)*`)
+      | (?P<string>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")
+      | (?P<mark>[<>(),:])""",
+    re.VERBOSE | re.DOTALL,
+)
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "b": "\b", "Z": "\x1a"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    kind: str
+    text: str
+    position: int
+
+
+def parse_columns(text: str) -> tuple[Field, ...]:
+    """Read ``name TYPE [NOT NULL] [COMMENT '...'], ...``.
+
+    Args:
+        text: The column list as it stands between the parentheses of CREATE TABLE. Case does not matter;
+            names may stand in backquotes; SQL comments are skipped.
+
+    Returns:
+        The columns, numbered from 1.
+
+    Raises:
+        ConfigurationError: The text does not follow the grammar, or names a type that Zerobus cannot write; the
+            message gives line and column.
+
+    Example:
+        >>> [str(column.type) for column in parse_columns("id BIGINT NOT NULL, tags ARRAY<STRING>")]
+        ['BIGINT', 'ARRAY<STRING>']
+    """
+    parser = _Parser(text)
+    first, second = parser.tokens[0], parser.tokens[min(1, len(parser.tokens) - 1)]
+    if first.text.upper() == "CREATE" and second.text.upper() in ("TABLE", "OR", "EXTERNAL"):
+        raise parser.error(first, "give only the column list, without CREATE TABLE and without its parentheses")
+    columns = parser.fields(end="")
+    parser.expect_end()
+    return columns
+
+
+def parse_type(text: str) -> DeltaType:
+    """Read one type, such as ``array<struct<a: int, b: decimal(10,2)>>``.
+
+    Raises:
+        ConfigurationError: The text is no type that Zerobus can write; the message gives line and column.
+
+    Example:
+        >>> str(parse_type("map<string,int>"))
+        'MAP<STRING, INT>'
+    """
+    parser = _Parser(text)
+    delta_type = parser.type()
+    parser.expect_end()
+    return delta_type
+
+
+class _Parser:
+    """A recursive-descent parser: one method for each rule of the grammar."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.tokens = self._tokens()
+        self.next = 0
+        self.depth = 0
+
+    def _tokens(self) -> list[_Token]:
+        tokens = []
+        position = 0
+        while position < len(self.text):
+            match = _TOKEN.match(self.text, position)
+            if match is None:
+                raise self._lexical_error(position)
+            if match.lastgroup != "space":
+                tokens.append(_Token(match.lastgroup or "", match.group(), position))
+            position = match.end()
+        tokens.append(_Token("end", "", position))
+        return tokens
+
+    def _lexical_error(self, position: int) -> ConfigurationError:
+        character = self.text[position]
+        token = _Token("", character, position)
+        if character in "`'\"":
+            return self.error(token, f"this {character} is never closed")
+        if self.text.startswith("/*", position):
+            return self.error(token, "this comment is never closed")
+        return self.error(token, f"unexpected character {character!r}; names hold ASCII letters, digits and underscore")
+
+    def error(self, token: _Token, message: str) -> ConfigurationError:
+        line = self.text.count("\n", 0, token.position) + 1
+        column = token.position - (self.text.rfind("\n", 0, token.position) + 1) + 1
+        return ConfigurationError(f"schema DDL, line {line}, column {column}: {message}")
+
+    def peek(self) -> _Token:
+        return self.tokens[self.next]
+
+    def take(self) -> _Token:
+        token = self.tokens[self.next]
+        self.next = min(self.next + 1, len(self.tokens) - 1)
+        return token
+
+    def keyword(self, word: str) -> bool:
+        token = self.peek()
+        if token.kind == "word" and token.text.upper() == word:
+            self.take()
+            return True
+        return False
+
+    def mark(self, mark: str) -> bool:
+        token = self.peek()
+        if token.kind == "mark" and token.text == mark:
+            self.take()
+            return True
+        return False
+
+    def expect(self, mark: str, after: str) -> None:
+        if not self.mark(mark):
+            raise self.error(self.peek(), f"expected {mark!r} {after}, found {_shown(self.peek())}")
+
+    def expect_end(self) -> None:
+        if self.peek().kind != "end":
+            raise self.error(self.peek(), f"expected ',' or the end, found {_shown(self.peek())}")
+
+    def fields(self, end: str) -> tuple[Field, ...]:
+        """Fields between commas, up to (not including) the mark `end`."""
+        fields: list[Field] = []
+        if self.peek().kind == "end" or self.peek().text == end:
+            raise self.error(self.peek(), "expected a name and a type; there is none")
+        while True:
+            fields.append(self.field(number=len(fields) + 1))
+            if not self.mark(","):
+                return tuple(fields)
+
+    def field(self, number: int) -> Field:
+        name = self.name()
+        self.mark(":")
+        delta_type = self.type()
+        nullable, comment = True, None
+        while True:
+            token = self.peek()
+            word = token.text.upper() if token.kind == "word" else ""
+            if word == "NOT":
+                self.take()
+                if not self.keyword("NULL"):
+                    raise self.error(self.peek(), f"expected NULL after NOT, found {_shown(self.peek())}")
+                if not nullable:
+                    raise self.error(token, f"NOT NULL stands twice for {name!r}")
+                nullable = False
+            elif word == "COMMENT":
+                self.take()
+                if comment is not None:
+                    raise self.error(token, f"COMMENT stands twice for {name!r}")
+                comment = self.string()
+            elif word in _REFUSED_CLAUSES:
+                raise self.error(token, f"{word} for {name!r}: {_REFUSED_CLAUSES[word]}")
+            else:
+                return Field(name=name, type=delta_type, nullable=nullable, number=number, comment=comment)
+
+    def name(self) -> str:
+        token = self.take()
+        if token.kind == "word":
+            return token.text
+        if token.kind == "quoted":
+            return token.text[1:-1].replace("``", "`")
+        raise self.error(token, f"expected a column name, found {_shown(token)}")
+
+    def string(self) -> str:
+        token = self.take()
+        if token.kind != "string":
+            raise self.error(token, f"expected text in quotes after COMMENT, found {_shown(token)}")
+        return re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[1]), token.text[1:-1], flags=re.DOTALL)
+
+    def type(self) -> DeltaType:
+        token = self.take()
+        word = token.text.upper()
+        if token.kind != "word":
+            raise self.error(token, f"expected a type, found {_shown(token)}")
+        if word in _PRIMITIVES:
+            if word == "STRING" and self.keyword("COLLATE"):
+                self.name()
+            return _PRIMITIVES[word]
+        if word in _DECIMAL_NAMES:
+            return self.decimal(token)
+        if word in _TEXT_NAMES:
+            self.expect("(", f"and a length after {word}; or use STRING")
+            self.integer()
+            self.expect(")", "after the length")
+            return Primitive.STRING
+        if word in _NESTED_NAMES:
+            return self.nested(token)
+        if word in _REFUSED_TYPES:
+            raise self.error(token, _REFUSED_TYPES[word])
+        known = [*_PRIMITIVES, *_DECIMAL_NAMES, *_TEXT_NAMES, *_NESTED_NAMES]
+        close = difflib.get_close_matches(word, known, n=1)
+        hint = f"; did you mean {close[0]}?" if close else f"; Delta's types are {', '.join(known)}"
+        raise self.error(token, f"{token.text!r} is not a Delta type{hint}")
+
+    def decimal(self, token: _Token) -> Decimal:
+        precision, scale = 10, 0
+        if self.mark("("):
+            precision = self.integer()
+            if self.mark(","):
+                scale = self.integer()
+            self.expect(")", f"after the parameters of {token.text.upper()}")
+        try:
+            return Decimal(precision, scale)
+        except ConfigurationError as error:
+            raise self.error(token, str(error)) from None
+
+    def integer(self) -> int:
+        token = self.take()
+        if token.kind != "word" or not token.text.isdecimal():
+            raise self.error(token, f"expected a whole number, found {_shown(token)}")
+        return int(token.text[:12])
+
+    def nested(self, token: _Token) -> DeltaType:
+        word = token.text.upper()
+        self.depth += 1
+        if self.depth > MAX_NESTING:
+            raise self.error(token, f"types nest deeper than {MAX_NESTING} levels; flatten the column")
+        self.expect("<", f"after {word}")
+        result: DeltaType
+        if word == "ARRAY":
+            result = Array(self.type())
+        elif word == "MAP":
+            key = self.type()
+            self.expect(",", "between the map's key and value")
+            result = Map(key, self.type())
+        else:
+            result = Struct(self.fields(end=">"))
+        self.expect(">", f"to close {word}")
+        self.depth -= 1
+        return result
+
+
+def _shown(token: _Token) -> str:
+    return "the end" if token.kind == "end" else repr(token.text)

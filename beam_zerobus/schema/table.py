@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
 from beam_zerobus.schema.arrow import canonical_type, fields_from_arrow, flight_type
 from beam_zerobus.schema.ddl import parse_columns
+from beam_zerobus.schema.type_json import fields_from_columns
 from beam_zerobus.schema.types import Field
 from beam_zerobus.schema.validation import check_columns
 
@@ -72,6 +75,25 @@ class TableSchema:
             'id SMALLINT NOT NULL'
         """
         return cls(fields_from_arrow(schema))
+
+    @classmethod
+    def from_unity_catalog(cls, table: Mapping[str, Any]) -> TableSchema:
+        """Take the columns that Unity Catalog describes.
+
+        Args:
+            table: The JSON of ``GET /api/2.1/unity-catalog/tables/catalog.schema.table``. The protobuf field number
+                of a column is its position + 1; a column without ``nullable`` is nullable.
+
+        Raises:
+            ConversionError: The JSON is not of that form, or a column has a type that Zerobus cannot write.
+            ConfigurationError: Names that Zerobus cannot write.
+
+        Example:
+            >>> column = {"name": "id", "position": 3, "nullable": False, "type_json": '{"name": "id", "type": "long"}'}
+            >>> TableSchema.from_unity_catalog({"columns": [column]}).columns[0].number
+            4
+        """
+        return cls(fields_from_columns(table.get("columns")))
 
     def to_arrow(self) -> pa.Schema:
         """Return the schema of the Arrow Flight stream into this table; DECIMAL travels as text there.

@@ -1,0 +1,114 @@
+"""Which rows protobuf cannot hold: a null in a NOT NULL column, and nulls inside arrays and maps.
+
+Most columns cannot hold such a null at all. So the schema is first pruned to the places that can, and a place
+without nulls costs no more than asking Arrow for its null count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from beam_zerobus.errors import RowError
+from beam_zerobus.schema.table import TableSchema
+from beam_zerobus.schema.types import Array, DeltaType, Map, Struct
+
+__all__ = ["Refusals"]
+
+_NOT_NULL = (
+    "null_in_not_null_column",
+    "column '{}' is NOT NULL and the row has no value there; fill it in, or make the column nullable",
+)
+_ELEMENT = (
+    "null_list_element",
+    "column '{}' holds an array with a null inside, which protobuf cannot carry; drop it, or use wire_format='arrow'",
+)
+_KEY = ("null_map_key", "column '{}' holds a map with a null key; drop such entries")
+_VALUE = (
+    "null_map_value",
+    "column '{}' holds a map with a null value, which protobuf cannot carry; drop it, or use wire_format='arrow'",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """A column, field or element in which a null may be at fault, or which holds such places."""
+
+    path: str
+    type: DeltaType
+    fault: tuple[str, str] | None
+    children: tuple[_Place | None, ...] = ()
+
+
+class Refusals:
+    """The places of one table where nulls are at fault; thread-safe."""
+
+    def __init__(self, schema: TableSchema) -> None:
+        places = (_place(field.name, field.type, None if field.nullable else _NOT_NULL) for field in schema.columns)
+        self._places = tuple((position, place) for position, place in enumerate(places) if place is not None)
+
+    def find(self, batch: pa.RecordBatch) -> tuple[RowError, ...]:
+        """Return the first reason of each row that cannot be encoded, by ascending row."""
+        errors: dict[int, RowError] = {}
+        for position, place in self._places:
+            everything = np.arange(batch.num_rows)
+            for rows, error_type, message in _faults(batch.column(position), place, everything):
+                for row in rows.tolist():
+                    errors.setdefault(row, RowError(row, error_type, message, "encoding"))
+        return tuple(errors[row] for row in sorted(errors))
+
+
+def _place(path: str, delta_type: DeltaType, fault: tuple[str, str] | None) -> _Place | None:
+    children: tuple[_Place | None, ...] = ()
+    if isinstance(delta_type, Struct):
+        children = tuple(
+            _place(f"{path}.{field.name}", field.type, None if field.nullable else _NOT_NULL)
+            for field in delta_type.fields
+        )
+    elif isinstance(delta_type, Array):
+        children = (_place(path, delta_type.element, _ELEMENT),)
+    elif isinstance(delta_type, Map):
+        children = (_place(path, delta_type.key, _KEY), _place(path, delta_type.value, _VALUE))
+    if fault is None and not any(children):
+        return None
+    return _Place(path=path, type=delta_type, fault=fault, children=children)
+
+
+_Faults: TypeAlias = Iterator[tuple[np.ndarray, str, str]]
+
+
+def _faults(array: pa.Array, place: _Place, owners: np.ndarray) -> _Faults:
+    """Yield rows at fault with error type and message.
+
+    Args:
+        array: The values at the place.
+        place: What to look for.
+        owners: The row of each value; -1 where a null above hides it.
+    """
+    if array.null_count:
+        null = array.is_null().to_numpy(zero_copy_only=False)
+        if place.fault is not None:
+            rows = owners[null]
+            yield rows[rows >= 0], place.fault[0], place.fault[1].format(place.path)
+        owners = np.where(null, -1, owners)
+    if isinstance(place.type, Struct):
+        for position, child in enumerate(place.children):
+            if child is not None:
+                yield from _faults(array.field(position), child, owners)
+    elif place.children:
+        yield from _faults_of_elements(array, place, owners)
+
+
+def _faults_of_elements(array: pa.Array, place: _Place, owners: np.ndarray) -> _Faults:
+    offsets = array.offsets.to_numpy()
+    if not len(offsets):
+        return
+    inner_owners = np.repeat(owners, np.diff(offsets))
+    inner = (array.keys, array.items) if isinstance(place.type, Map) else (array.values,)
+    for child_array, child in zip(inner, place.children, strict=True):
+        if child is not None:
+            yield from _faults(child_array.slice(offsets[0], len(inner_owners)), child, inner_owners)

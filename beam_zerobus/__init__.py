@@ -1,1 +1,68 @@
-"""Apache Beam sink for Databricks Zerobus Ingest."""
+"""Apache Beam sink for Databricks Zerobus Ingest: rows straight into Delta tables.
+
+`WriteToZerobus` is the transform for pipelines, `ZerobusWriter` the same core for any other program.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from beam_zerobus.auth import FederatedToken, OAuthClientCredentials, StaticHeaders
+from beam_zerobus.errors import (
+    AuthenticationError,
+    ClosedError,
+    ConfigurationError,
+    ConversionError,
+    RejectedError,
+    RowError,
+    TransientError,
+    ZerobusError,
+)
+from beam_zerobus.options import Batching, DebugFiles, Retry, Telemetry
+from beam_zerobus.version import __version__
+
+if TYPE_CHECKING:
+    from beam_zerobus.result import TransmissionResult
+    from beam_zerobus.sink import WriteResult, WriteToZerobus
+    from beam_zerobus.submission import Submission
+    from beam_zerobus.writer import ZerobusWriter
+
+__all__ = [
+    "AuthenticationError",
+    "Batching",
+    "ClosedError",
+    "ConfigurationError",
+    "ConversionError",
+    "DebugFiles",
+    "FederatedToken",
+    "OAuthClientCredentials",
+    "RejectedError",
+    "Retry",
+    "RowError",
+    "StaticHeaders",
+    "Submission",
+    "Telemetry",
+    "TransientError",
+    "TransmissionResult",
+    "WriteResult",
+    "WriteToZerobus",
+    "ZerobusError",
+    "ZerobusWriter",
+    "__version__",
+]
+
+# Beam takes seconds to import and the SDK starts threads, so each comes in only with what needs it.
+_HOMES = {
+    "Submission": "beam_zerobus.submission",
+    "TransmissionResult": "beam_zerobus.result",
+    "WriteResult": "beam_zerobus.sink",
+    "WriteToZerobus": "beam_zerobus.sink",
+    "ZerobusWriter": "beam_zerobus.writer",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

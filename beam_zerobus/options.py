@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
+from urllib.parse import urlsplit
 
 from beam_zerobus.errors import ConfigurationError
 
@@ -173,44 +174,82 @@ class DebugFiles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Telemetry:
-    """Where OpenTelemetry metrics and spans of the workers go.
+    """Where OpenTelemetry metrics and spans of the workers go; `docs/telemetry.md` lists them.
 
-    Not given, the application's global providers are used, or, where the standard ``OTEL_EXPORTER_OTLP_ENDPOINT``
-    stands in the worker's environment, providers set up from the ``OTEL_*`` variables.
+    Without `endpoint` and `output_dir`, and where no ``OTEL_EXPORTER_OTLP_ENDPOINT`` stands in the worker's environment,
+    the application's own global providers are used, as with ``telemetry=None``.
 
     Attributes:
-        endpoint: OTLP endpoint, such as ``http://collector:4317``; None reads ``OTEL_EXPORTER_OTLP_ENDPOINT``.
-        protocol: ``"grpc"`` or ``"http/protobuf"``; needs the extra ``beam-zerobus[otlp]``.
+        endpoint: Base URL of an OTLP receiver, such as ``http://collector:4317``; None reads
+            ``OTEL_EXPORTER_OTLP_ENDPOINT`` on the worker. Needs the extra ``beam-zerobus[otlp]``.
+        protocol: ``"grpc"`` or ``"http/protobuf"``; None reads ``OTEL_EXPORTER_OTLP_PROTOCOL``, else ``"grpc"``.
         headers: Headers of each export, for example an API key. Never shown in a repr.
-        export_interval: Seconds between two exports of metrics.
-        output_dir: Write spans and metrics to Arrow IPC files under ``{output_dir}/otlp`` instead of, or beside, OTLP.
-        service_name: The resource's ``service.name``.
+        export_interval: Seconds between two exports of metrics; None reads ``OTEL_METRIC_EXPORT_INTERVAL``, else 10.
+        output_dir: Write spans and metrics to Arrow IPC files under ``{output_dir}/otlp``, beside OTLP or without it.
+        service_name: The resource's ``service.name``; None reads ``OTEL_SERVICE_NAME``, else ``"beam_zerobus"``.
         resource_attributes: Further attributes of the resource.
-        flush_timeout: Seconds that the end of a bundle waits for an export at most.
+        flush_timeout: Seconds that the end of a bundle, or of the process, waits for an export at most.
 
     Raises:
-        ConfigurationError: An unknown protocol, or a number out of range.
+        ConfigurationError: An unknown protocol, a number out of range, or an endpoint that is no plain URL.
+
+    Example:
+        >>> Telemetry(endpoint="http://collector:4317", headers={"api-key": "s3cret"}).endpoint
+        'http://collector:4317'
     """
 
     endpoint: str | None = None
-    protocol: Literal["grpc", "http/protobuf"] = "grpc"
+    protocol: Literal["grpc", "http/protobuf"] | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    export_interval: float = 10.0
+    export_interval: float | None = None
     output_dir: str | os.PathLike[str] | None = None
-    service_name: str = "beam_zerobus"
+    service_name: str | None = None
     resource_attributes: Mapping[str, str] = field(default_factory=dict)
     flush_timeout: float = 1.0
 
     def __post_init__(self) -> None:
+        self._check_endpoint()
         _require(
-            self.protocol in ("grpc", "http/protobuf"),
+            self.protocol in (None, "grpc", "http/protobuf"),
             "Telemetry.protocol",
             self.protocol,
             'use "grpc" or "http/protobuf"',
         )
+        _require(
+            self.output_dir is None
+            or (isinstance(self.output_dir, str | os.PathLike) and bool(os.fspath(self.output_dir))),
+            "Telemetry.output_dir",
+            self.output_dir,
+            "name a directory",
+        )
         for name in ("export_interval", "flush_timeout"):
             value = getattr(self, name)
-            _require(_is_number(value) and value > 0, f"Telemetry.{name}", value, "set seconds above 0")
+            _require(
+                (value is None and name == "export_interval") or (_is_number(value) and 0 < value < math.inf),
+                f"Telemetry.{name}",
+                value,
+                "set seconds above 0",
+            )
+        for name in ("headers", "resource_attributes"):
+            value = getattr(self, name)
+            if not isinstance(value, Mapping) or not all(
+                isinstance(key, str) and isinstance(text, str) for key, text in value.items()
+            ):
+                raise ConfigurationError(f"Telemetry.{name}: give a mapping of text to text")
+
+    def _check_endpoint(self) -> None:
+        """Check the URL; one that may hold a password is not repeated in the message."""
+        if self.endpoint is None:
+            return
+        url = urlsplit(self.endpoint) if isinstance(self.endpoint, str) else None
+        if url is not None and url.username is not None:
+            raise ConfigurationError("Telemetry.endpoint holds a user name: put credentials into Telemetry.headers")
+        _require(
+            url is not None and url.scheme in ("http", "https") and bool(url.hostname),
+            "Telemetry.endpoint",
+            self.endpoint,
+            'give a URL such as "http://collector:4317"',
+        )
 
     def __hash__(self) -> int:
         return hash((self.endpoint, self.protocol, self.output_dir, self.service_name))

@@ -36,6 +36,16 @@ class Payload:
     size_bytes: int
     rejected: tuple[RowError, ...] = ()
 
+    def slice(self, part: range) -> Payload:
+        """Return the payload of some consecutive rows, counted in this payload."""
+        records = self.records
+        if isinstance(records, pa.RecordBatch):
+            some: Records = records.slice(part.start, len(part))
+        else:
+            some = records[part.start : part.stop]
+        size = self.size_bytes * len(part) // max(1, len(self.rows))
+        return Payload(records=some, rows=self.rows[part.start : part.stop], size_bytes=size)
+
 
 class Encoder(Protocol):
     """One wire format, bound to one table schema; thread-safe."""

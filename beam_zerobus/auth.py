@@ -1,0 +1,302 @@
+"""Credentials, and the tokens they buy.
+
+Credentials are descriptions: they may name a secret, call for it, or leave it to the worker's environment, and
+they never show it. A `TokenSource` turns them into request headers on the worker, caches the token for its life
+and renews it early enough that a stream (which the service closes after about 15 minutes) outlives no token.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+from urllib.parse import urlsplit
+
+import requests
+
+from beam_zerobus.errors import AuthenticationError, ConfigurationError, TransientError
+
+__all__ = ["Credentials", "FederatedToken", "OAuthClientCredentials", "SecretValue", "StaticHeaders", "TokenSource"]
+
+_STREAM_LIFE = 16 * 60.0
+_REQUEST_TIMEOUT = 15.0
+
+
+@runtime_checkable
+class Secret(Protocol):
+    """A reference to a secret that is read where it is used, such as Beam's own secrets."""
+
+    def get_secret_bytes(self) -> bytes:
+        """Return the secret."""
+        ...
+
+
+SecretValue: TypeAlias = "str | Callable[[], str] | Secret | None"
+
+
+class Credentials(ABC):
+    """How a worker signs in; one of the classes below."""
+
+    needs_workspace: bool = True
+
+    @abstractmethod
+    def identity(self) -> str | None:
+        """Return a digest that is equal for equal credentials, or None where they cannot be compared."""
+
+    @abstractmethod
+    def request_headers(self, workspace_url: str, form: Mapping[str, str]) -> tuple[dict[str, str], float]:
+        """Buy a token that `form` describes; return the headers that carry it, and its life in seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OAuthClientCredentials(Credentials):
+    """A service principal's OAuth client id and secret (machine to machine).
+
+    Attributes:
+        client_id: The id, a callable or Beam Secret that returns it, or None for ``DATABRICKS_CLIENT_ID``.
+        client_secret: The secret likewise, or None for ``DATABRICKS_CLIENT_SECRET``. A plain string travels in
+            the pipeline's pickle; the other forms do not.
+
+    Example:
+        >>> OAuthClientCredentials(client_id="id", client_secret="s3cret")
+        OAuthClientCredentials()
+    """
+
+    client_id: SecretValue = field(default=None, repr=False)
+    client_secret: SecretValue = field(default=None, repr=False)
+
+    def identity(self) -> str | None:
+        """Return a digest of id and secret, unless a callable holds one."""
+        return _digest("oauth", self.client_id, self.client_secret)
+
+    def request_headers(self, workspace_url: str, form: Mapping[str, str]) -> tuple[dict[str, str], float]:
+        """Ask the workspace with id and secret."""
+        client_id = _read(self.client_id, "client_id", "DATABRICKS_CLIENT_ID")
+        client_secret = _read(self.client_secret, "client_secret", "DATABRICKS_CLIENT_SECRET")
+        return _post_token(workspace_url, {"grant_type": "client_credentials", **form}, auth=(client_id, client_secret))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FederatedToken(Credentials):
+    """A token of another identity provider, exchanged for a Databricks token (RFC 8693).
+
+    Attributes:
+        token_supplier: Returns the provider's current token; called on the worker for each exchange.
+        client_id: The service principal's client id for workload identity federation; None for the account's.
+    """
+
+    token_supplier: Callable[[], str] = field(repr=False)
+    client_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if not callable(self.token_supplier):
+            raise ConfigurationError("FederatedToken.token_supplier must be a callable that returns the token")
+
+    def identity(self) -> str | None:
+        """Return None: two suppliers cannot be compared."""
+        return None
+
+    def request_headers(self, workspace_url: str, form: Mapping[str, str]) -> tuple[dict[str, str], float]:
+        """Exchange the provider's current token."""
+        exchange = {
+            "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+            "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+            "subject_token": _call(self.token_supplier, "FederatedToken.token_supplier"),
+            **({"client_id": self.client_id} if self.client_id else {}),
+            **form,
+        }
+        return _post_token(workspace_url, exchange, auth=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaticHeaders(Credentials):
+    """Headers sent as they are, for a token that something else keeps fresh.
+
+    Attributes:
+        headers: The headers, or a callable that returns the current ones; ``authorization`` is needed.
+
+    Raises:
+        ConfigurationError: No ``authorization`` header.
+    """
+
+    needs_workspace = False
+
+    headers: Mapping[str, str] | Callable[[], Mapping[str, str]] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if not callable(self.headers):
+            _checked(self.headers)
+
+    def __hash__(self) -> int:
+        return hash(self.identity())
+
+    def identity(self) -> str | None:
+        """Return a digest of the headers, unless a callable makes them."""
+        if callable(self.headers):
+            return None
+        return _digest("headers", *(part for item in sorted(self.headers.items()) for part in item))
+
+    def request_headers(self, workspace_url: str, form: Mapping[str, str]) -> tuple[dict[str, str], float]:  # noqa: ARG002
+        """Return the headers; nothing is asked, so nothing is cached either."""
+        headers = _call(self.headers, "StaticHeaders.headers") if callable(self.headers) else self.headers
+        return _checked(headers), 0.0
+
+
+class TokenSource:
+    """Tokens for one table, cached and renewed; shared by the streams of a writer.
+
+    Invariants, under the one lock: `_headers` carry what the endpoint answered last and not since refused; it is
+    renewed when less than a stream's life of it is left, or less than half of its own life if that is shorter.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        table: str,
+        endpoint: str,
+        workspace_url: str | None,
+        on_refresh: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._credentials = credentials
+        self._table = table
+        self._workspace_url = workspace_url or ""
+        self._write_form = _write_form(table, endpoint)
+        self._on_refresh = on_refresh
+        self._lock = threading.Lock()
+        self._headers: dict[str, str] | None = None
+        self._renew_at = 0.0
+
+    def headers(self) -> list[tuple[str, str]]:
+        """Return the headers of a stream, with a token that is good for the stream's life where possible.
+
+        Raises:
+            AuthenticationError: Credentials are missing or refused.
+            TransientError: The token endpoint could not be reached or is overloaded.
+        """
+        with self._lock:
+            if self._headers is None or time.monotonic() >= self._renew_at:
+                self._headers, life = self._credentials.request_headers(self._workspace_url, self._write_form)
+                self._renew_at = time.monotonic() + max(life - _STREAM_LIFE, life / 2)
+                if life:
+                    self._on_refresh()
+            return [*self._headers.items(), ("x-databricks-zerobus-table-name", self._table)]
+
+    def invalidate(self) -> None:
+        """Forget the token: the service refused it."""
+        with self._lock:
+            self._headers = None
+
+    def workspace_headers(self) -> dict[str, str]:
+        """Buy headers for the workspace's own interfaces, such as Unity Catalog; not cached."""
+        return self._credentials.request_headers(self._workspace_url, {"scope": "all-apis"})[0]
+
+
+def _write_form(table: str, endpoint: str) -> dict[str, str]:
+    """Describe a token that may write to `table`, as the service wants it."""
+    catalog, schema, _ = table.split(".")
+    workspace_id = (urlsplit(endpoint).hostname or "").split(".")[0]
+    details = [
+        {
+            "type": "unity_catalog_privileges",
+            "privileges": ["USE CATALOG"],
+            "object_type": "CATALOG",
+            "object_full_path": catalog,
+        },
+        {
+            "type": "unity_catalog_privileges",
+            "privileges": ["USE SCHEMA"],
+            "object_type": "SCHEMA",
+            "object_full_path": f"{catalog}.{schema}",
+        },
+        {
+            "type": "unity_catalog_privileges",
+            "privileges": ["SELECT", "MODIFY"],
+            "object_type": "TABLE",
+            "object_full_path": table,
+            "operations": ["zerobuswrite"],
+        },
+    ]
+    return {
+        "scope": "all-apis",
+        "resource": f"api://databricks/workspaces/{workspace_id}/zerobusDirectWriteApi",
+        "authorization_details": json.dumps(details),
+    }
+
+
+def _post_token(
+    workspace_url: str, form: Mapping[str, str], auth: tuple[str, str] | None
+) -> tuple[dict[str, str], float]:
+    url = f"{workspace_url}/oidc/v1/token"
+    try:
+        response = requests.post(url, data=form, auth=auth, timeout=_REQUEST_TIMEOUT)
+    except requests.RequestException as error:
+        raise TransientError(
+            f"The token endpoint {url} could not be reached ({type(error).__name__}): check workspace_url",
+            cause="TOKEN_ENDPOINT_UNREACHABLE",
+        ) from None
+    if response.status_code == 429 or response.status_code >= 500:
+        raise TransientError(
+            f"The token endpoint {url} answered {response.status_code}", cause=f"TOKEN_ENDPOINT_{response.status_code}"
+        )
+    if response.status_code != 200:
+        raise AuthenticationError(
+            f"The token endpoint {url} refused the credentials ({response.status_code}{_oauth_error(response)}): "
+            "check client id and secret, and that the service principal may use the workspace and the table"
+        )
+    try:
+        answer = response.json()
+        return {"authorization": f"Bearer {answer['access_token']}"}, float(answer.get("expires_in", 3600))
+    except (ValueError, KeyError, TypeError):
+        raise AuthenticationError(f"{url} answered without an access token: check workspace_url") from None
+
+
+def _oauth_error(response: requests.Response) -> str:
+    """Return the endpoint's error code; its description may repeat what was sent, so it is left out."""
+    try:
+        code = response.json().get("error")
+    except (ValueError, AttributeError):
+        return ""
+    return f", {code}" if isinstance(code, str) and len(code) < 50 else ""
+
+
+def _read(value: SecretValue, name: str, variable: str) -> str:
+    if value is None:
+        value = os.environ.get(variable)
+        if not value:
+            raise AuthenticationError(
+                f"No {name}: set {variable} in the worker's environment, "
+                "or pass credentials=OAuthClientCredentials(...)"
+            )
+        return value
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Secret):
+        return _call(value.get_secret_bytes, name).decode()
+    return _call(value, name)
+
+
+def _call(supplier: Callable[[], Any], name: str) -> Any:
+    try:
+        return supplier()
+    except Exception as error:
+        raise AuthenticationError(f"{name} could not be read: its callable raised {type(error).__name__}") from error
+
+
+def _checked(headers: Mapping[str, str]) -> dict[str, str]:
+    lower = {name.lower(): value for name, value in headers.items()}
+    if not lower.get("authorization"):
+        raise ConfigurationError('StaticHeaders needs an "authorization" header, such as "Bearer <token>"')
+    return lower
+
+
+def _digest(*parts: SecretValue) -> str | None:
+    if any(not isinstance(part, str | None) for part in parts):
+        return None
+    return hashlib.sha256("\0".join(str(part) for part in parts).encode()).hexdigest()

@@ -1,0 +1,510 @@
+"""One stream kept alive: payloads go in, acknowledgements come out, whatever happens in between.
+
+Callers hand payloads over and send them while the stream is healthy; one thread of its own, the keeper, opens the
+stream, waits for acknowledgements, and after a failure opens a new one and sends again what was not acknowledged. So
+however many threads meet a failure, one of them recovers, and everything that retries is in one loop: `_keep`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from beam_zerobus.conversion import Conversion
+from beam_zerobus.counters import Counters
+from beam_zerobus.encoding import Payload
+from beam_zerobus.errors import AuthenticationError, ClosedError, RejectedError, RowError, TransientError, ZerobusError
+from beam_zerobus.isolation import PROBES, Search, isolate
+from beam_zerobus.options import Retry
+from beam_zerobus.retry import Backoff, Breaker
+from beam_zerobus.stream import FailureKind, Stream, StreamFailure, StreamSpec
+from beam_zerobus.submission import Submission
+
+__all__ = ["Delivery", "DeliveryHooks"]
+
+_log = logging.getLogger(__name__)
+
+MAX_IN_FLIGHT_BYTES = 64 << 20
+_IDLE_CLOSE_SECONDS = 60.0
+_BLOCKED_SECONDS = 60.0
+_PROBES_AFTER_WHOLE = 3
+
+REFUSED_BY_SERVICE = "refused_by_service"
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A payload in the ledger.
+
+    Attributes:
+        offset: Its offset on the current stream; meaningless while it is queued.
+        attempts: How often it was handed to a stream.
+        suspect: It was in flight when a call was refused, so it is sent alone to see whether it was the one.
+        search: The search for its refused rows, once it was.
+        piece: The rows of it, counted in the payload, that the search wants to be sent now.
+        accepted: The pieces that were acknowledged.
+        refused: The refused rows, counted in the payload, with reasons; set when the search is over.
+    """
+
+    payload: Payload
+    submission: Submission
+    conversion: Conversion
+    offset: int = -1
+    attempts: int = 0
+    suspect: bool = False
+    search: Search | None = None
+    piece: range | None = None
+    accepted: list[range] = field(default_factory=list)
+    refused: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def goes_alone(self) -> bool:
+        """True when nothing else may be in flight with it."""
+        return self.suspect or self.search is not None
+
+    def to_send(self) -> Payload:
+        """Return what the next call carries."""
+        return self.payload if self.piece is None else self.payload.slice(self.piece)
+
+    def acknowledged_rows(self) -> list[np.ndarray | range]:
+        """Return the acknowledged rows of a settled entry, counted in the batch."""
+        if self.search is None:
+            return [self.payload.rows]
+        return [self.payload.rows[piece.start : piece.stop] for piece in self.accepted]
+
+    def row_errors(self) -> list[RowError]:
+        """Return the refused rows of a settled entry, counted in the batch."""
+        return [
+            RowError(int(self.payload.rows[row]), REFUSED_BY_SERVICE, f"Zerobus refused the row: {reason}", "service")
+            for row, reason in self.refused.items()
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryHooks:
+    """What a delivery asks of its writer.
+
+    Attributes:
+        open_stream: Opens a stream for a spec.
+        forget_token: Drops the token that the service refused.
+        refresh: Fetches the table's schema again; returns a new conversion, or None where nothing changed.
+    """
+
+    open_stream: Callable[[StreamSpec], Stream]
+    forget_token: Callable[[], None]
+    refresh: Callable[[Conversion], Conversion | None]
+
+
+class Delivery:
+    """Delivers payloads over one stream at a time.
+
+    Three locks, taken in this order. `_ordering` lets one caller after the other into the ledger. `_sending` is held
+    while payloads are handed to the stream or the stream is exchanged, so that ledger order is offset order. `_lock`
+    (a condition) guards all state below and is held briefly.
+
+    Invariants, under `_lock`:
+    - The ledger is `_sent` followed by `_queued`: every payload handed over and not settled, in order. `_sent` was handed
+      to the current stream and is in the order of offsets; `_queued` was not (or must be sent again).
+    - `_bytes` is the sum of the ledger's sizes; `hand_over` waits while it is at its limit.
+    - While a suspect or a searched payload is in `_sent`, it is there alone.
+    - `_stream` is None or the stream of `_sent`; only the keeper replaces it. `_broken` says that it took no more.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        conversion: Conversion,
+        hooks: DeliveryHooks,
+        retry: Retry,
+        breaker: Breaker,
+        counters: Counters,
+        max_in_flight_bytes: int = MAX_IN_FLIGHT_BYTES,
+        idle_close: float = _IDLE_CLOSE_SECONDS,
+    ) -> None:
+        self._name = name
+        self._conversion = conversion
+        self._hooks = hooks
+        self._backoff = Backoff(retry)
+        self._breaker = breaker
+        self._counters = counters
+        self._max_bytes = max_in_flight_bytes
+        self._idle_close = idle_close
+
+        self._ordering = threading.Lock()
+        self._sending = threading.Lock()
+        self._lock = threading.Condition()
+        self._sent: deque[Entry] = deque()
+        self._queued: deque[Entry] = deque()
+        self._bytes = 0
+        self._stream: Stream | None = None
+        self._broken = False
+        self._stopped = False
+        self._keeper: threading.Thread | None = None
+
+        # The keeper's own.
+        self._free_reopen = True  # a rotation is free once between two acknowledgements
+        self._token_renewed = False
+        self._probes = PROBES
+
+    @property
+    def in_flight_bytes(self) -> int:
+        """Bytes handed over and not yet settled."""
+        return self._bytes
+
+    def hand_over(
+        self,
+        payload: Payload,
+        submission: Submission,
+        conversion: Conversion,
+        on_queued: Callable[[Payload], None] | None = None,
+    ) -> None:
+        """Take a payload into the ledger, waiting for room, and send it if the stream is healthy.
+
+        Args:
+            payload: At least one row.
+            submission: Is told the payload's outcome; where it has ended already, nothing is taken.
+            conversion: What made the payload.
+            on_queued: Called in the order of the ledger, one call at a time.
+
+        Raises:
+            ClosedError: The delivery was stopped.
+        """
+        entry = Entry(payload, submission, conversion)
+        with self._ordering:
+            with self._lock:
+                self._await_room(entry)
+                if submission.done:
+                    return
+                self._queued.append(entry)
+                self._account(entry, 1)
+                self._start_keeper()
+                self._lock.notify_all()
+            if on_queued is not None:
+                on_queued(payload)
+        self._send_queued()
+
+    def _await_room(self, entry: Entry) -> None:
+        """Wait, under the lock, until the ledger has room for the entry and the breaker is closed."""
+        while not (self._stopped or entry.submission.done):
+            pause = self._breaker.pause_left()
+            if not pause and (not self._bytes or self._bytes + entry.payload.size_bytes <= self._max_bytes):
+                return
+            self._lock.wait(pause or None)
+        if self._stopped:
+            raise ClosedError(f"The writer of {self._name} is closed")
+
+    def cancel(self, submission: Submission) -> None:
+        """Forget what is left of a submission: nothing of it is sent from now on."""
+        with self._lock:
+            for ledger in (self._sent, self._queued):
+                for entry in [entry for entry in ledger if entry.submission is submission]:
+                    ledger.remove(entry)
+                    self._account(entry, -1)
+            self._lock.notify_all()
+
+    def stop(self, timeout: float | None) -> None:
+        """Stop the keeper, which closes the stream; what is left in the ledger fails with ClosedError."""
+        with self._lock:
+            self._stopped = True
+            keeper, stream, waiting = self._keeper, self._stream, bool(self._sent)
+            self._lock.notify_all()
+        if stream is not None and waiting:
+            stream.close()  # the keeper may be waiting for an acknowledgement that is no longer wanted
+        self._fail_all(ClosedError(f"The writer of {self._name} was closed before the batch was acknowledged"))
+        if keeper is not None and keeper is not threading.current_thread():
+            keeper.join(timeout)
+
+    # Sending: any thread.
+
+    def _send_queued(self) -> None:
+        """Hand what is queued to the stream, in order, until nothing may be sent now."""
+        with self._sending:
+            while (claimed := self._claim()) is not None:
+                entry, stream = claimed
+                try:
+                    offset = stream.send(entry.to_send().records)
+                except StreamFailure:
+                    with self._lock:
+                        self._broken = True
+                        self._lock.notify_all()
+                    return
+                self._mark_sent(entry, offset)
+
+    def _claim(self) -> tuple[Entry, Stream] | None:
+        """Return the next payload to send and the stream for it, None if there is none or it has to wait."""
+        with self._lock:
+            if self._stream is None or self._broken or self._stopped or not self._queued:
+                return None
+            entry = self._queued[0]
+            if self._sent and (entry.goes_alone or self._sent[0].goes_alone):
+                return None
+            if entry.conversion is not self._conversion:
+                return None  # the keeper converts it again
+            return entry, self._stream
+
+    def _mark_sent(self, entry: Entry, offset: int) -> None:
+        with self._lock:
+            if not self._queued or self._queued[0] is not entry:
+                return  # cancelled while it was sent
+            self._queued.popleft()
+            entry.offset = offset
+            entry.attempts += 1
+            if entry.attempts > 1 and entry.search is None:
+                self._counters.replayed(len(entry.payload.rows))
+            self._sent.append(entry)
+            self._lock.notify_all()
+
+    # Keeping: the keeper's thread.
+
+    def _start_keeper(self) -> None:
+        if self._keeper is None:
+            self._keeper = threading.Thread(target=self._keep, name=f"zerobus-{self._name}", daemon=True)
+            self._keeper.start()
+
+    def _keep(self) -> None:
+        """Open, send, wait for acknowledgements, recover; until stopped."""
+        try:
+            while self._await_work():
+                try:
+                    self._work()
+                except StreamFailure as failure:
+                    self._recover(failure)
+                except TransientError as error:
+                    self._retry(error.cause, str(error))
+                except ZerobusError as error:
+                    self._give_up(error)
+        except BaseException as error:  # nobody may be left waiting for a thread that is gone
+            _log.exception("The keeper of %s failed", self._name)
+            with self._lock:
+                self._stopped = True
+            self._fail_all(ZerobusError(f"Delivery to {self._name} failed unexpectedly: {error!r}"))
+            raise
+        finally:
+            self._exchange_stream(None)
+
+    def _await_work(self) -> bool:
+        """Wait until the ledger holds something; close a stream that stays idle. False when stopped."""
+        while True:
+            with self._lock:
+                if not self._lock.wait_for(lambda: self._stopped or self._sent or self._queued, self._idle_close):
+                    idle = self._stream is not None
+                elif self._stopped:
+                    return False
+                else:
+                    return True
+            if idle:
+                self._exchange_stream(None)
+
+    def _work(self) -> None:
+        with self._lock:
+            stream, broken, head = self._stream, self._broken, self._sent[0] if self._sent else None
+        if stream is None:
+            self._convert_again()
+            self._exchange_stream(self._hooks.open_stream(self._conversion.spec))
+            self._counters.stream_opened()
+            self._send_queued()
+        elif head is not None:
+            stream.wait(head.offset)
+            self._acknowledged(head.offset)
+            self._send_queued()  # what waited behind a payload that had to go alone
+        elif broken:
+            raise stream.find_cause()
+        else:
+            self._send_queued()
+            with self._lock:
+                stale = self._queued and self._queued[0].conversion is not self._conversion
+            if stale:
+                self._convert_again()
+
+    def _acknowledged(self, offset: int) -> None:
+        """Settle what is durable: all up to `offset`, or the piece of a searched payload, which was alone."""
+        with self._lock:
+            done = []
+            while self._sent and self._sent[0].offset <= offset:
+                done.append(self._sent.popleft())
+            if done and done[0].search is not None and self._advance_search(done[0], None):
+                self._queued.appendleft(done.pop())
+        self._backoff.progress()
+        self._breaker.succeeded()
+        self._free_reopen = True
+        self._token_renewed = False
+        for entry in done:
+            self._settle(entry)
+
+    def _settle(self, entry: Entry) -> None:
+        """Take an entry that left the ledger out of the books and tell its submission."""
+        with self._lock:
+            self._account(entry, -1)
+            self._lock.notify_all()
+        entry.submission.settle(entry.acknowledged_rows(), entry.row_errors(), entry.attempts)
+
+    # Recovering: the keeper's thread.
+
+    def _recover(self, failure: StreamFailure) -> None:
+        in_flight = self._exchange_stream(None, failure.cause)
+        _log.debug("Stream of %s ended: %s: %s", self._name, failure.cause, failure)
+        if failure.kind is FailureKind.ROTATION and self._free_reopen:
+            self._free_reopen = False
+        elif failure.kind is FailureKind.UNAUTHENTICATED:
+            self._renew_token(failure)
+        elif failure.schema_changed and self._refresh_conversion():
+            _log.warning("The schema of %s changed; rows are converted again", self._name)
+        elif failure.kind is FailureKind.REFUSED and in_flight:
+            self._suspect(in_flight, str(failure))
+        elif failure.kind in (FailureKind.REFUSED, FailureKind.FINAL):
+            self._give_up(RejectedError(f"Zerobus refused table {self._name}: {failure}"))
+        else:
+            self._retry(failure.cause, str(failure), in_flight=len(in_flight), blocked=failure.blocked)
+
+    def _exchange_stream(self, stream: Stream | None, cause: str = "CLOSED") -> list[Entry]:
+        """Put a new stream, or none, in place; what the old one had not acknowledged is queued again and returned."""
+        with self._sending:
+            with self._lock:
+                old, self._stream, self._broken = self._stream, stream, False
+                in_flight = list(self._sent)
+                self._sent.clear()
+                self._queued.extendleft(reversed(in_flight))
+        if old is not None:
+            old.close()
+            self._counters.stream_closed(cause)
+        return in_flight
+
+    def _renew_token(self, failure: StreamFailure) -> None:
+        if self._token_renewed and not failure.while_opening:
+            self._retry(failure.cause, str(failure))  # the service took the new token before: patience
+        elif self._token_renewed:
+            self._give_up(
+                AuthenticationError(
+                    f"Zerobus refused a new token for {self._name} too: check that the service principal has "
+                    f"USE CATALOG, USE SCHEMA, SELECT and MODIFY, granted by name ({failure})"
+                )
+            )
+        else:
+            self._token_renewed = True
+        self._hooks.forget_token()
+
+    def _retry(self, cause: str, message: str, *, in_flight: int = 1, blocked: bool = False) -> None:
+        """Wait before the next try, or give up after the last."""
+        pause = self._breaker.failed(max(1, in_flight))
+        wait = self._backoff.next_wait()
+        if wait is None:
+            attempts = self._backoff.failures
+            self._backoff.progress()
+            self._give_up(
+                TransientError(
+                    f"Zerobus failed {attempts} times for {self._name}, last with {cause}: {message}. Check that the "
+                    "endpoint is reachable, or allow more with Retry(max_retries=..., max_backoff=...)",
+                    attempts=attempts,
+                    cause=f"{cause}: {message}",
+                )
+            )
+            return
+        wait = max(wait, pause, _BLOCKED_SECONDS + wait if blocked else 0.0)
+        self._counters.retried(cause, wait)
+        for submission in self._submissions():
+            submission.span.event("retry", cause=cause, wait_seconds=wait)
+        _log.info("Retrying %s in %.2f s after %s", self._name, wait, cause)
+        deadline = time.monotonic() + wait
+        with self._lock:
+            self._lock.wait_for(lambda: self._stopped or not self._queued, deadline - time.monotonic())
+
+    def _give_up(self, error: ZerobusError) -> None:
+        self._token_renewed = False
+        self._exchange_stream(None)
+        self._fail_all(error)
+
+    def _fail_all(self, error: ZerobusError) -> None:
+        with self._lock:
+            entries = [*self._sent, *self._queued]
+            self._sent.clear()
+            self._queued.clear()
+            for entry in entries:
+                self._account(entry, -1)
+            self._lock.notify_all()
+        for submission in dict.fromkeys(entry.submission for entry in entries):
+            submission.fail(error)
+
+    def _submissions(self) -> list[Submission]:
+        with self._lock:
+            return list(dict.fromkeys(entry.submission for entry in (*self._sent, *self._queued)))
+
+    # Refused calls: the keeper's thread.
+
+    def _suspect(self, in_flight: list[Entry], reason: str) -> None:
+        """A call in flight was refused, nobody says which: send each alone, and search the one that was alone."""
+        if len(in_flight) > 1:
+            for entry in in_flight:
+                entry.suspect = True
+            return
+        entry = in_flight[0]
+        if entry.search is None:
+            entry.search = isolate(len(entry.payload.rows), reason, probes=self._probes)
+        if self._advance_search(entry, reason):
+            return
+        with self._lock:
+            if not self._queued or self._queued[0] is not entry:
+                return  # cancelled
+            self._queued.popleft()
+        self._settle(entry)
+
+    def _advance_search(self, entry: Entry, reason: str | None) -> bool:
+        """Tell the search what became of its piece; return whether it wants another one sent."""
+        assert entry.search is not None
+        if entry.piece is not None and reason is None:
+            entry.accepted.append(entry.piece)
+            self._probes = PROBES
+        try:
+            entry.piece = next(entry.search) if entry.piece is None else entry.search.send(reason)
+        except StopIteration as end:
+            entry.refused = end.value
+            if not entry.accepted:
+                self._probes = _PROBES_AFTER_WHOLE  # the next call is likely refused as a whole too
+            return False
+        return True
+
+    # Changed schemas: the keeper's thread.
+
+    def _refresh_conversion(self) -> bool:
+        conversion = self._hooks.refresh(self._conversion)
+        if conversion is None:
+            return False
+        with self._sending, self._lock:
+            self._conversion = conversion
+        return True
+
+    def _convert_again(self) -> None:
+        """Convert what is queued for a former schema of the table with the present one."""
+        with self._sending, self._lock:
+            converted: deque[Entry] = deque()
+            for entry in self._queued:
+                converted.extend(self._converted(entry))
+            self._queued = converted
+            self._lock.notify_all()
+
+    def _converted(self, entry: Entry) -> list[Entry]:
+        if entry.conversion is self._conversion:
+            return [entry]
+        rows = np.asarray(entry.payload.rows, dtype=np.int64)
+        left = np.delete(rows, [row for piece in entry.accepted for row in piece])
+        payloads = list(self._conversion.payloads_of(entry.submission.batch, left))
+        entries = [
+            Entry(payload, entry.submission, self._conversion, attempts=entry.attempts, suspect=entry.suspect)
+            for payload in payloads
+            if len(payload.rows)
+        ]
+        self._account(entry, -1)
+        for new in entries:
+            self._account(new, 1)
+        entry.submission.replaced(payloads, acknowledged=entry.acknowledged_rows() if entry.search else [])
+        return entries
+
+    def _account(self, entry: Entry, sign: int) -> None:
+        self._bytes += sign * entry.payload.size_bytes
+        self._counters.in_flight(sign * entry.payload.size_bytes, sign * len(entry.payload.rows))

@@ -1,0 +1,93 @@
+"""What a sent batch comes back as."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from beam_zerobus.errors import RowError
+
+__all__ = ["TransmissionResult", "take_rows"]
+
+_Batch = TypeVar("_Batch", pa.RecordBatch, pa.Table)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransmissionResult:
+    """The outcome of one batch: every row is either durable in the table's service or in `failed_rows`.
+
+    Attributes:
+        success: All rows are acknowledged.
+        error: Why not, in one sentence; None on success.
+        attempts: How often the most tried part of the batch was sent.
+        latency_ms: Milliseconds from the call to the last acknowledgement.
+        batch_size_bytes: Bytes of the encoded rows.
+        total_rows: Rows of the batch as it was handed over.
+        successful_count: Rows acknowledged.
+        failed_count: Rows refused.
+        failed_rows: The refused rows by index, ascending, each with its reason.
+
+    Example:
+        >>> result = TransmissionResult(
+        ...     success=False, error="1 of 3 rows refused", attempts=1, latency_ms=4.0, batch_size_bytes=60,
+        ...     total_rows=3, successful_count=2, failed_count=1,
+        ...     failed_rows=(RowError(1, "null_in_not_null_column", "column 'id' is NOT NULL"),))
+        >>> result.is_partial_success, result.errors_by_type()
+        (True, {'null_in_not_null_column': 1})
+        >>> batch = pa.record_batch({"id": [1, None, 3]})
+        >>> result.failed_batch(batch).num_rows, result.successful_batch(batch)["id"].to_pylist()
+        (1, [1, 3])
+    """
+
+    success: bool
+    error: str | None
+    attempts: int
+    latency_ms: float
+    batch_size_bytes: int
+    total_rows: int
+    successful_count: int
+    failed_count: int
+    failed_rows: tuple[RowError, ...] = ()
+
+    @property
+    def is_partial_success(self) -> bool:
+        """True where some rows are acknowledged and some refused."""
+        return 0 < self.successful_count < self.total_rows
+
+    def failed_batch(self, batch: pa.RecordBatch | pa.Table) -> pa.RecordBatch | pa.Table:
+        """Return the refused rows of the batch that was sent, in order."""
+        return take_rows(batch, [error.index for error in self.failed_rows])
+
+    def successful_batch(self, batch: pa.RecordBatch | pa.Table) -> pa.RecordBatch | pa.Table:
+        """Return the acknowledged rows of the batch that was sent, in order."""
+        failed = {error.index for error in self.failed_rows}
+        return take_rows(batch, [i for i in range(batch.num_rows) if i not in failed])
+
+    def errors_by_type(self) -> dict[str, int]:
+        """Count the refused rows by `error_type`."""
+        return dict(Counter(error.error_type for error in self.failed_rows))
+
+
+def take_rows(batch: _Batch, rows: Sequence[int] | np.ndarray) -> _Batch:
+    """Return the rows at ascending indices; also for view types, for which Arrow has no such kernel yet."""
+    try:
+        return batch.take(pa.array(rows, pa.int64()))
+    except pa.ArrowNotImplementedError:
+        table = batch if isinstance(batch, pa.Table) else pa.Table.from_batches([batch])
+        slices = [table.slice(start, count) for start, count in _runs(np.asarray(rows, np.int64))]
+        taken = pa.concat_tables(slices) if slices else table.slice(0, 0)
+        return taken if isinstance(batch, pa.Table) else pa.concat_batches(taken.to_batches() or [batch.slice(0, 0)])
+
+
+def _runs(rows: np.ndarray) -> list[tuple[int, int]]:
+    """Return start and length of each run of consecutive numbers."""
+    if not len(rows):
+        return []
+    starts = np.concatenate(([0], np.flatnonzero(np.diff(rows) != 1) + 1, [len(rows)]))
+    return [(int(rows[a]), int(b - a)) for a, b in pairwise(starts)]

@@ -1,0 +1,48 @@
+import pickle
+
+import pyarrow as pa
+import pytest
+
+import beam_zerobus
+from beam_zerobus import ConversionError, RejectedError, RowError, TransientError, ZerobusError
+from beam_zerobus.errors import summarize
+
+ROW = RowError(3, "null_in_not_null_column", "column 'id' is NOT NULL")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ZerobusError("plain"),
+        ConversionError("rows", row_errors=[ROW]),
+        RejectedError("refused", row_errors=[ROW]),
+        TransientError(
+            "gone",
+            attempts=6,
+            cause="UNAVAILABLE",
+            acknowledged_rows=1,
+            unacknowledged_rows=2,
+            unacknowledged=[pa.record_batch({"id": [1, 2]})],
+        ),
+    ],
+)
+def test_errors_survive_pickling_with_all_they_carry(error):
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert str(copy) == str(error)
+    assert copy.__dict__ == error.__dict__
+
+
+def test_every_error_is_a_zerobus_error():
+    errors = [
+        getattr(beam_zerobus, name) for name in beam_zerobus.__all__ if name.endswith("Error") and name != "RowError"
+    ]
+    assert len(errors) == 7
+    assert all(issubclass(error, ZerobusError) for error in errors)
+
+
+def test_a_summary_counts_all_and_shows_the_first():
+    rows = [ROW.at(index) for index in range(8)]
+    text = summarize(rows, table="a.b.c", total_rows=10)
+    assert text.startswith("8 of 10 rows refused for table a.b.c: row 0: column 'id' is NOT NULL; row 1")
+    assert text.endswith("and 3 more")

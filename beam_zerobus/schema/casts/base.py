@@ -1,0 +1,48 @@
+"""What the casts share: their signature, and how values that do not fit are taken out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_zerobus.schema.reasons import Place, Reason
+
+__all__ = ["Cast", "UnfitError", "always", "divisible", "within", "without"]
+
+Cast: TypeAlias = Callable[[pa.Array, Place], pa.Array]
+"""Checks and converts an array; returns the very same array where nothing had to change."""
+
+
+class UnfitError(Exception):
+    """No value of the Arrow type can stand for the Delta type; the text says what fits and what to do."""
+
+
+def always(target: pa.DataType) -> Cast:
+    """Return the cast for types whose every value fits."""
+    return lambda array, _: array.cast(target)
+
+
+def without(array: pa.Array, bad: np.ndarray, reason: Reason, place: Place) -> pa.Array:
+    """Refuse the values marked in `bad` and return the array with nulls in their place."""
+    place.refuse(bad, reason)
+    return pc.if_else(pa.array(bad), pa.scalar(None, array.type), array)
+
+
+def within(numbers: pa.Array, bounds: tuple[int, int], reason: Reason, place: Place) -> pa.Array:
+    """Refuse whole numbers outside of the bounds, which the array's type can hold."""
+    low, high = bounds
+    found = pc.min_max(numbers)
+    if not found["min"].is_valid or (found["min"].as_py() >= low and found["max"].as_py() <= high):
+        return numbers
+    outside = pc.or_(pc.less(numbers, pa.scalar(low, numbers.type)), pc.greater(numbers, pa.scalar(high, numbers.type)))
+    return without(numbers, np.asarray(outside.fill_null(False)), reason, place)
+
+
+def divisible(numbers: pa.Array, step: int, reason: Reason, place: Place) -> pa.Array:
+    """Refuse the whole numbers that `step` does not divide."""
+    bad = np.asarray(numbers.fill_null(0)) % step != 0
+    return without(numbers, bad, reason, place) if bad.any() else numbers

@@ -1,0 +1,73 @@
+"""Casts to BOOLEAN, the integers, FLOAT and DOUBLE."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from beam_zerobus.schema.arrow import canonical_type
+from beam_zerobus.schema.casts.base import Cast, UnfitError, always, within
+from beam_zerobus.schema.reasons import Reason, RowErrorType
+from beam_zerobus.schema.types import Primitive
+
+__all__ = ["to_boolean", "to_float", "to_integer"]
+
+_WHOLE_NUMBERS_EXACT_TO = {Primitive.FLOAT: 1 << 24, Primitive.DOUBLE: 1 << 53}
+
+
+def to_boolean(arrow_type: pa.DataType, _delta_type: Primitive, _path: str) -> Cast | None:
+    """Choose the cast to BOOLEAN."""
+    if pa.types.is_boolean(arrow_type):
+        return None
+    raise UnfitError("only Arrow's bool fits; cast the column to bool")
+
+
+def to_integer(arrow_type: pa.DataType, delta_type: Primitive, path: str) -> Cast | None:
+    """Choose the cast to TINYINT, SMALLINT, INT or BIGINT."""
+    if not pa.types.is_integer(arrow_type):
+        raise UnfitError("only Arrow's integers fit; cast the column to int64, or change the table's column")
+    target = canonical_type(delta_type)
+    if arrow_type == target:
+        return None
+    (low, high), (type_low, type_high) = _bounds(target), _bounds(arrow_type)
+    if low <= type_low and type_high <= high:
+        return always(target)
+    wider = "use DECIMAL(20,0)" if delta_type is Primitive.BIGINT else "use a wider integer"
+    reason = Reason(
+        RowErrorType.OUT_OF_RANGE,
+        f"column {path!r} is {delta_type}: a value of Arrow type {arrow_type} is outside {low} to {high}; "
+        f"correct the row, or {wider} in the table",
+    )
+    bounds = (max(low, type_low), min(high, type_high))
+    return lambda array, place: within(array, bounds, reason, place).cast(target)
+
+
+def to_float(arrow_type: pa.DataType, delta_type: Primitive, path: str) -> Cast | None:
+    """Choose the cast to FLOAT or DOUBLE."""
+    target = canonical_type(delta_type)
+    if arrow_type == target:
+        return None
+    if pa.types.is_floating(arrow_type):
+        if arrow_type.bit_width < target.bit_width:
+            return always(target)
+        raise UnfitError("float32 would round the values; cast the column to float32, or use DOUBLE in the table")
+    if not pa.types.is_integer(arrow_type):
+        raise UnfitError("only Arrow's floats and integers fit; cast the column to float64")
+    largest = _WHOLE_NUMBERS_EXACT_TO[delta_type]
+    type_low, type_high = _bounds(arrow_type)
+    if type_high <= largest:
+        return always(target)
+    reason = Reason(
+        RowErrorType.INEXACT,
+        f"column {path!r} is {delta_type}, which holds whole numbers exactly up to {largest} only: a value of Arrow "
+        f"type {arrow_type} is larger; correct the row, or use an integer or DECIMAL in the table",
+    )
+    bounds = (max(-largest, type_low), largest)
+    return lambda array, place: within(array, bounds, reason, place).cast(target)
+
+
+def _bounds(integer: pa.DataType) -> tuple[int, int]:
+    """Return the smallest and the largest value of an Arrow integer type."""
+    if pa.types.is_signed_integer(integer):
+        half = 1 << integer.bit_width - 1
+        return -half, half - 1
+    return 0, (1 << integer.bit_width) - 1

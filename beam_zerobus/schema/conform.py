@@ -1,0 +1,145 @@
+"""`Conformer`: makes RecordBatches fit a table, and takes out the rows that do not."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from beam_zerobus.errors import ConversionError, RowError
+from beam_zerobus.schema.fit import Planner, Step, empty_result
+from beam_zerobus.schema.reasons import Faults, Place
+from beam_zerobus.schema.table import TableSchema
+
+__all__ = ["Conformed", "Conformer"]
+
+_KEPT_PLANS = 16
+_SHOWN_PROBLEMS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Conformed:
+    """A RecordBatch that fits the table.
+
+    Attributes:
+        batch: The rows that fit: exactly the table's columns, in their order, in their canonical Arrow types.
+        rows: For each of them its index in the batch that came in (int64, ascending); None where all were kept.
+        rejected: The other rows, each with its reason, in order.
+    """
+
+    batch: pa.RecordBatch
+    rows: np.ndarray | None
+    rejected: tuple[RowError, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    incoming: pa.Schema
+    outgoing: pa.Schema
+    steps: tuple[Step, ...]
+    in_order: bool
+
+
+class Conformer:
+    """Makes RecordBatches fit a table; any number of threads may use one.
+
+    Names match without regard to case, as in Delta. A nullable column that does not come is filled with nulls. Values
+    are never changed: what the table's type cannot hold exactly is refused, row by row. A batch that fits already goes
+    through as it is, without a copy.
+
+    Invariant: `_plans` is a tuple that is replaced as a whole under `_lock`, so that readers need no lock.
+
+    Args:
+        schema: The table.
+        ignore_unknown_fields: Leave out columns and struct fields that the table does not have, instead of refusing
+            the batch.
+
+    Example:
+        >>> conformer = Conformer(TableSchema.from_ddl("id TINYINT NOT NULL, name STRING"))
+        >>> conformed = conformer.conform(pa.RecordBatch.from_pydict({"ID": [1, None, 1000]}))
+        >>> conformed.batch.to_pylist(), conformed.rows.tolist()
+        ([{'id': 1, 'name': None}], [0])
+        >>> [error.error_type for error in conformed.rejected]
+        ['null_in_not_null_column', 'out_of_range']
+    """
+
+    def __init__(self, schema: TableSchema, *, ignore_unknown_fields: bool = False) -> None:
+        self.schema = schema
+        self.ignore_unknown_fields = ignore_unknown_fields
+        self._plans: tuple[_Plan, ...] = ()
+        self._lock = threading.Lock()
+
+    def conform(self, batch: pa.RecordBatch) -> Conformed:
+        """Check a batch and bring it to the table's columns and types.
+
+        Raises:
+            ConversionError: A column cannot be carried at all: unknown to the table, of a type that does not fit, or
+                NOT NULL and missing. The message names all such columns and what to do.
+        """
+        plan = self._plan(batch.schema)
+        faults = Faults()
+        try:
+            fitted = _run(plan, batch, Place(faults))
+        except pa.ArrowNotImplementedError as error:
+            raise _not_implemented(error) from error
+        if not faults:
+            return Conformed(fitted, None, ())
+        kept = faults.kept(batch.num_rows)
+        return Conformed(fitted.take(pa.array(kept)), kept, faults.row_errors("schema"))
+
+    def _plan(self, incoming: pa.Schema) -> _Plan:
+        for plan in self._plans:
+            if plan.incoming.equals(incoming):
+                return plan
+        plan = self._new_plan(incoming)
+        with self._lock:
+            self._plans = (plan, *self._plans[: _KEPT_PLANS - 1])
+        return plan
+
+    def _new_plan(self, incoming: pa.Schema) -> _Plan:
+        planner = Planner(self.ignore_unknown_fields)
+        steps = planner.steps(list(incoming), self.schema.columns, "")
+        if planner.problems:
+            raise ConversionError(_listed(planner.problems))
+        try:
+            types = [empty_result(step, None if step.source is None else incoming[step.source].type) for step in steps]
+        except pa.ArrowNotImplementedError as error:
+            raise _not_implemented(error) from error
+        outgoing = pa.schema(
+            pa.field(step.field.name, arrow_type, nullable=step.field.nullable)
+            for step, arrow_type in zip(steps, types, strict=True)
+        )
+        return _Plan(incoming, outgoing, steps, incoming.names == outgoing.names)
+
+
+def _run(plan: _Plan, batch: pa.RecordBatch, place: Place) -> pa.RecordBatch:
+    columns: dict[int, pa.Array] = {}
+    for index, step in enumerate(plan.steps):
+        if step.cast is not None and step.source is not None:
+            column = batch.column(step.source)
+            converted = step.cast(column, place)
+            if converted is not column:
+                columns[index] = converted
+    if plan.in_order and not columns:
+        return batch
+    arrays = []
+    for index, step in enumerate(plan.steps):
+        converted = columns.get(index)
+        if converted is None:
+            converted = step.nulls(batch.num_rows) if step.source is None else batch.column(step.source)
+        arrays.append(converted)
+    return pa.RecordBatch.from_arrays(arrays, schema=plan.outgoing)
+
+
+def _listed(problems: list[str]) -> str:
+    more = f"; and {len(problems) - _SHOWN_PROBLEMS} more" if len(problems) > _SHOWN_PROBLEMS else ""
+    return "the batch does not fit the table: " + "; ".join(problems[:_SHOWN_PROBLEMS]) + more
+
+
+def _not_implemented(error: pa.ArrowNotImplementedError) -> ConversionError:
+    return ConversionError(
+        f"the batch has a column in an encoding that pyarrow {pa.__version__} cannot convert ({error}); "
+        "cast the column to a plain type first"
+    )

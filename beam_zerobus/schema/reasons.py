@@ -1,0 +1,94 @@
+"""Why a row is refused: the closed list of error types, and how refused rows are gathered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+import numpy as np
+
+from beam_zerobus.errors import RowError
+
+__all__ = ["Faults", "Place", "Reason", "RowErrorType"]
+
+Locate: TypeAlias = Callable[[np.ndarray], np.ndarray]
+
+
+class RowErrorType(StrEnum):
+    """The `error_type` of rows that are refused before anything is encoded; `docs/errors.md` explains each."""
+
+    NULL_IN_NOT_NULL_COLUMN = "null_in_not_null_column"
+    OUT_OF_RANGE = "out_of_range"
+    INEXACT = "inexact"
+    INVALID_UTF8 = "invalid_utf8"
+    INVALID_TEXT = "invalid_text"
+    WRONG_TYPE = "wrong_type"
+    UNKNOWN_FIELD = "unknown_field"
+    INVALID_JSON = "invalid_json"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """What is wrong with a value of a column, whichever row it stands in.
+
+    Attributes:
+        error_type: The name to group by.
+        message: Names column, types and remedy; never the value.
+    """
+
+    error_type: RowErrorType
+    message: str
+
+
+class Faults:
+    """Gathers refused rows; of several reasons for one row the first counts."""
+
+    def __init__(self) -> None:
+        self._reasons: dict[int, Reason] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._reasons)
+
+    def add(self, reason: Reason, rows: np.ndarray) -> None:
+        """Refuse rows of the batch, unless they were refused before."""
+        for row in rows.tolist():
+            self._reasons.setdefault(row, reason)
+
+    def kept(self, total_rows: int) -> np.ndarray:
+        """Return the rows that no reason was given against, ascending (int64)."""
+        keep = np.ones(total_rows, dtype=bool)
+        keep[list(self._reasons)] = False
+        return np.flatnonzero(keep)
+
+    def row_errors(self, stage: str) -> tuple[RowError, ...]:
+        """Return one error for each refused row, in the order of rows."""
+        return tuple(
+            RowError(row, reason.error_type.value, reason.message, stage)
+            for row, reason in sorted(self._reasons.items(), key=lambda item: item[0])
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an array stands in the batch: it leads from positions in the array to rows of the batch.
+
+    Attributes:
+        faults: Where refused rows are gathered.
+        locate: From positions in the array to rows; None where they are the same. Positions that no row shows, such
+            as the fields of a null struct, are left out.
+    """
+
+    faults: Faults
+    locate: Locate | None = None
+
+    def refuse(self, bad: np.ndarray, reason: Reason) -> None:
+        """Refuse the rows in which the positions marked in `bad` stand."""
+        positions = np.flatnonzero(bad)
+        self.faults.add(reason, positions if self.locate is None else self.locate(positions))
+
+    def inside(self, to_parent: Locate) -> Place:
+        """Return the place of a child array, whose positions `to_parent` leads to positions of this array."""
+        outer = self.locate
+        return Place(self.faults, to_parent if outer is None else lambda positions: outer(to_parent(positions)))

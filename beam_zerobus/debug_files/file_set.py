@@ -1,0 +1,156 @@
+"""The files of one base while they are written: open, full, put aside."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import pyarrow as pa
+
+from beam_zerobus.debug_files.formats import ArrowFile, ProtoFile
+from beam_zerobus.debug_files.framing import frame
+from beam_zerobus.debug_files.layout import Layout
+from beam_zerobus.debug_files.local import create_private, write_all
+from beam_zerobus.debug_files.names import ARROW, DESCRIPTOR, PROTO, REJECTS, Rotation
+from beam_zerobus.errors import RowError
+from beam_zerobus.options import DebugFiles
+
+__all__ = ["FileSet"]
+
+_REMEMBERED_FILES = 1_000  # so many files, the latest, still take marks of refused rows
+
+
+class FileSet:
+    """Writes the files of one base; not thread-safe.
+
+    Both formats rotate together and then share a stem, so that two files of one stem always hold the same batches.
+    A current file that is found, from an earlier writer that ended or died, is put aside first.
+
+    Attributes:
+        last_rotation: When files of this base were last put aside.
+
+    Invariants:
+        `_appended` counts the batches. `_files` holds for each remembered file the count at which it began and its
+        rotation; the last is the current file, with rotation None.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        options: DebugFiles,
+        *,
+        descriptor_set: bytes,
+        clock: Callable[[], float],
+        last_rotation: Rotation | None = None,
+        on_rotated: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._layout = layout
+        self._descriptor_set = descriptor_set
+        self._max_file_bytes = options.max_file_bytes
+        self._max_files_retained = options.max_files_retained
+        self._clock = clock
+        self._on_rotated = on_rotated
+        self._arrow: ArrowFile | None = None
+        self._proto: ProtoFile | None = None
+        self._appended = 0
+        self._files: list[tuple[int, Rotation | None]] = [(0, None)]
+        known = (layout.last_rotation(), last_rotation)
+        self.last_rotation = max((rotation for rotation in known if rotation is not None), default=None)
+        if layout.has_current():
+            self._put_aside()
+        layout.retain(options.max_files_retained)
+
+    def append(self, batch: pa.RecordBatch, records: Sequence[bytes]) -> int:
+        """Add a batch to every format and return the bytes written.
+
+        Raises:
+            OSError: A file cannot be written any more, or is gone.
+        """
+        framed = frame(records) if self._layout.proto else b""
+        for file in (self._arrow, self._proto):
+            if file is not None:
+                file.check_in_place()
+        if self._is_full_for(batch, len(framed)):
+            self._rotate()
+        written = 0
+        if self._layout.arrow:
+            self._arrow = self._arrow or ArrowFile(self._layout.path(ARROW), batch.schema)
+            written += self._arrow.append(batch)
+        if self._layout.proto:
+            self._proto = self._proto or self._open_proto()
+            written += self._proto.append(framed)
+        self._appended += 1
+        return written
+
+    def reject(self, ordinal: int, errors: Sequence[RowError]) -> int:
+        """Mark rows of the batch that was the `ordinal`-th to be appended, from 0; return the bytes written."""
+        place = bisect_right(self._files, ordinal, key=lambda file: file[0]) - 1
+        if place < 0:
+            return 0
+        start, rotation = self._files[place]
+        data = self._layout.path(ARROW if self._layout.arrow else PROTO, rotation)
+        if rotation is not None and self._max_files_retained is not None and not data.exists():
+            return 0
+        lines = "".join(
+            json.dumps(
+                {
+                    "file": data.name,
+                    "batch": ordinal - start,
+                    "row": error.index,
+                    "reason": error.message,
+                    "error_type": error.error_type,
+                    "stage": error.stage,
+                }
+            )
+            + "\n"
+            for error in errors
+        ).encode()
+        with create_private(self._layout.path(REJECTS, rotation), "ab") as file:
+            write_all(file, lines)
+        return len(lines)
+
+    def current(self) -> list[tuple[Path, int]]:
+        """Return the open files, each with the size up to which it holds whole batches."""
+        return [(file.path, file.size) for file in (self._arrow, self._proto) if file is not None]
+
+    def close(self) -> None:
+        """Close the open files; the next append opens new ones.
+
+        Raises:
+            OSError: A file that was written is gone, or its end cannot be written.
+        """
+        with ExitStack() as closing:
+            for file in (self._arrow, self._proto):
+                if file is not None:
+                    closing.callback(file.close)
+                    closing.callback(file.check_in_place)
+            self._arrow = self._proto = None
+
+    def _open_proto(self) -> ProtoFile:
+        descriptor_set = self._layout.path(DESCRIPTOR)
+        descriptor_set.unlink(missing_ok=True)
+        with create_private(descriptor_set) as file:
+            write_all(file, self._descriptor_set)
+        return ProtoFile(self._layout.path(PROTO))
+
+    def _is_full_for(self, batch: pa.RecordBatch, framed_bytes: int) -> bool:
+        if self._arrow is not None and (
+            not self._arrow.schema.equals(batch.schema) or self._arrow.size_with(batch) > self._max_file_bytes
+        ):
+            return True
+        return self._proto is not None and self._proto.size + framed_bytes > self._max_file_bytes
+
+    def _rotate(self) -> None:
+        self.close()
+        self._put_aside()
+        self._files[-1:] = [(self._files[-1][0], self.last_rotation), (self._appended, None)]
+        del self._files[:-_REMEMBERED_FILES]
+        self._layout.retain(self._max_files_retained)
+        self._on_rotated()
+
+    def _put_aside(self) -> None:
+        self.last_rotation = Rotation.following(self.last_rotation, self._clock())
+        self._layout.put_aside(self.last_rotation)

@@ -1,0 +1,133 @@
+"""Finding debug files: a path, a pattern, a directory or a rotated set becomes a list of files, oldest first."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from beam_zerobus.debug_files.names import ARROW, PROTO, Name, Rotation
+from beam_zerobus.debug_files.paths import as_local_path, is_remote
+
+__all__ = ["DebugFile", "find_files"]
+
+_DIRECTORIES = {ARROW: "arrow", PROTO: "proto"}
+
+
+@dataclass(frozen=True, slots=True)
+class DebugFile:
+    """A file that was found.
+
+    Attributes:
+        directory: The directory it stands in, a local path or a URL.
+        name: Its name, taken apart.
+    """
+
+    directory: str
+    name: Name
+
+    def __str__(self) -> str:
+        return _join(self.directory, str(self.name))
+
+    @property
+    def rotation(self) -> Rotation | None:
+        """When the file was rotated; None for the one that is written."""
+        return self.name.rotation
+
+    def sibling(self, suffix: str, *, rotated: bool = True) -> DebugFile:
+        """Return what belongs to the file: same directory and stem (or base, for the current one's), another suffix."""
+        return DebugFile(self.directory, Name(self.name.base, self.name.rotation if rotated else None, suffix))
+
+    def open(self) -> BinaryIO:
+        """Open the file to read.
+
+        Raises:
+            FileNotFoundError: It is not there, or not any more.
+        """
+        if not is_remote(self.directory):
+            return Path(str(self)).open("rb")
+        from apache_beam.io.filesystem import BeamIOError, CompressionTypes  # noqa: PLC0415  only URLs need Beam
+        from apache_beam.io.filesystems import FileSystems  # noqa: PLC0415
+
+        try:
+            if not FileSystems.exists(str(self)):
+                raise FileNotFoundError(f"{self} does not exist")
+            return FileSystems.open(str(self), compression_type=CompressionTypes.UNCOMPRESSED)
+        except BeamIOError as error:
+            raise FileNotFoundError(f"{self} cannot be read: {error}") from error
+
+    def read(self) -> bytes | None:
+        """Return the whole content, or None where the file does not exist."""
+        try:
+            with self.open() as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+
+def find_files(path: str | os.PathLike[str], suffix: str, *, rotated: bool = True) -> list[DebugFile]:
+    """Return the files that a path means, by table and shard, then oldest first.
+
+    Args:
+        path: A file; a pattern; or a directory, which may be the `output_dir` of `DebugFiles`. The name of the file
+            that is written to stands for its whole rotated set.
+        suffix: ``".arrow"`` or ``".proto"``.
+        rotated: False takes the file named alone, without its rotated set.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    text = os.fspath(path) if is_remote(path) else str(as_local_path(path))
+    found = [file for file in _matches(text, suffix) if file.name.suffix == suffix]
+    directory, name = _split(text)
+    if rotated and name is not None and name.suffix == suffix and name.rotation is None and not glob.has_magic(text):
+        pattern = _join(directory, f"{glob.escape(name.base)}.*{suffix}")
+        found += [file for file in _list(pattern) if file.name.base == name.base and file.name.suffix == suffix]
+    if not found:
+        raise FileNotFoundError(
+            f"no {suffix} debug file at {text}: name a file, a pattern, or the directory above them"
+        )
+    return sorted(set(found), key=lambda file: (file.directory, *file.name.order))
+
+
+def _matches(text: str, suffix: str) -> Iterable[DebugFile]:
+    if not is_remote(text) and not Path(text).is_dir():
+        return _list(glob.escape(text) if Path(text).exists() else text)
+    if is_remote(text) and (glob.has_magic(text) or text.endswith((ARROW, PROTO))):
+        return _list(text)
+    kind = _DIRECTORIES[suffix]
+    below = (_join(text), _join(text, kind), _join(text, "zerobus", kind))
+    return [
+        file
+        for directory in below
+        for file in _list(_join(directory if is_remote(text) else glob.escape(directory), f"*{suffix}"))
+    ]
+
+
+def _list(pattern: str) -> list[DebugFile]:
+    if is_remote(pattern):
+        from apache_beam.io.filesystems import FileSystems  # noqa: PLC0415  only URLs need Beam
+
+        (match,) = FileSystems.match([pattern])
+        paths = [metadata.path for metadata in match.metadata_list]
+    else:
+        paths = glob.glob(pattern, recursive=True)  # noqa: PTH207  pathlib takes no absolute pattern
+    split = (_split(path) for path in paths)
+    return [DebugFile(directory, name) for directory, name in split if name is not None]
+
+
+def _split(path: str) -> tuple[str, Name | None]:
+    if is_remote(path):
+        directory, _, name = path.rpartition("/")
+    else:
+        directory, name = os.path.split(path)
+    return directory, Name.parse(name)
+
+
+def _join(directory: str, *names: str) -> str:
+    if is_remote(directory):
+        return "/".join((directory.rstrip("/"), *names))
+    return str(Path(directory, *names))

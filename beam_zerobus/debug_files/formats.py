@@ -1,0 +1,101 @@
+"""The two formats, each a file that grows by whole batches: `ArrowFile` and `ProtoFile`.
+
+Every append ends in the operating system: what was appended outlives the process, killed or not.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pyarrow as pa
+
+from beam_zerobus.debug_files.local import create_private, write_all
+
+__all__ = ["ArrowFile", "ProtoFile"]
+
+_WRITE_BUFFER = 1 << 20  # joins the many small buffers of a wide batch
+_END_OF_STREAM = 8
+
+
+class _GrowingFile:
+    """What both formats share: where the file is, how large, and that it is still there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        create_private(path).close()
+        self._identity = path.stat()
+
+    def check_in_place(self) -> None:
+        """Raise FileNotFoundError where somebody removed or replaced the file: nobody would ever read it."""
+        if not os.path.samestat(self.path.stat(), self._identity):
+            raise FileNotFoundError(f"{self.path} was replaced while it was written")
+
+
+class ArrowFile(_GrowingFile):
+    """An Arrow IPC stream."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        super().__init__(path)
+        self.schema = schema
+        self._sink = pa.BufferedOutputStream(pa.OSFile(str(path), "wb"), _WRITE_BUFFER)
+        self._stream = pa.ipc.new_stream(self._sink, schema)
+        self._flush()
+
+    def size_with(self, batch: pa.RecordBatch) -> int:
+        """Return what the file would measure, closed, with one more batch; at most some dictionaries too much."""
+        if _has_dictionaries(self.schema):
+            dry_run = pa.MockOutputStream()
+            with pa.ipc.new_stream(dry_run, batch.schema) as stream:
+                stream.write_batch(batch)
+            return self.size + dry_run.size()
+        return self.size + pa.ipc.get_record_batch_size(batch) + _END_OF_STREAM
+
+    def append(self, batch: pa.RecordBatch) -> int:
+        """Add a batch and return the bytes that took."""
+        before = self.size
+        self._stream.write_batch(batch)
+        self._flush()
+        return self.size - before
+
+    def close(self) -> None:
+        """End the stream."""
+        try:
+            self._stream.close()
+        finally:
+            self._sink.close()
+
+    def _flush(self) -> None:
+        self._sink.flush()
+        self.size = self._sink.tell()
+
+
+class ProtoFile(_GrowingFile):
+    """One protobuf message that holds every row."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._file = create_private(path, "ab")
+
+    def append(self, framed: bytes) -> int:
+        """Add framed records and return the bytes that took."""
+        write_all(self._file, framed)
+        self.size += len(framed)
+        return len(framed)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _has_dictionaries(schema: pa.Schema) -> bool:
+    return any(_holds_dictionary(field.type) for field in schema)
+
+
+def _holds_dictionary(data_type: pa.DataType) -> bool:
+    if isinstance(data_type, pa.BaseExtensionType):
+        return _holds_dictionary(data_type.storage_type)
+    if pa.types.is_dictionary(data_type):
+        return True
+    return any(_holds_dictionary(data_type.field(i).type) for i in range(data_type.num_fields))

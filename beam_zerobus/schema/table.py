@@ -9,10 +9,12 @@ from typing import Any
 import pyarrow as pa
 
 from beam_zerobus.schema.arrow import canonical_type, fields_from_arrow, flight_type
+from beam_zerobus.schema.compare import field_differences
 from beam_zerobus.schema.ddl import parse_columns
+from beam_zerobus.schema.proto_text import proto_text
 from beam_zerobus.schema.type_json import fields_from_columns
 from beam_zerobus.schema.types import Field
-from beam_zerobus.schema.validation import check_columns
+from beam_zerobus.schema.validation import check_columns, check_protobuf
 
 __all__ = ["TableSchema"]
 
@@ -121,3 +123,35 @@ class TableSchema:
             "a MAP<STRING, INT> COMMENT 'counts'"
         """
         return ", ".join(column.to_ddl() for column in self.columns)
+
+    def to_proto(self, message_name: str = "Row") -> str:
+        """Return a ``.proto`` file (proto2) with one message for a row of this table.
+
+        Args:
+            message_name: The name of the message.
+
+        Raises:
+            ConversionError: Protobuf cannot hold a column, such as an array of arrays.
+            ConfigurationError: `message_name` is no protobuf name.
+
+        Example:
+            >>> print(TableSchema.from_ddl("id BIGINT NOT NULL, tags ARRAY<STRING>").to_proto("Reading"))
+            syntax = "proto2";
+            <BLANKLINE>
+            message Reading {
+              required int64 id = 1;
+              repeated string tags = 2;
+            }
+            <BLANKLINE>
+        """
+        check_protobuf(self)
+        return proto_text(self.columns, message_name)
+
+    def differences(self, table: TableSchema) -> list[str]:
+        """Say what is different in a table, one sentence each; order, comments and field numbers do not count.
+
+        Example:
+            >>> TableSchema.from_ddl("id INT, b STRING").differences(TableSchema.from_ddl("b STRING, ID BIGINT"))
+            ["column 'id' is INT, in the table it is BIGINT"]
+        """
+        return list(field_differences(self.columns, table.columns))

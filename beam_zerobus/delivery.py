@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,7 +19,16 @@ import numpy as np
 from beam_zerobus.conversion import Conversion
 from beam_zerobus.counters import Counters
 from beam_zerobus.encoding import Payload
-from beam_zerobus.errors import AuthenticationError, ClosedError, RejectedError, RowError, TransientError, ZerobusError
+from beam_zerobus.errors import (
+    AuthenticationError,
+    ClosedError,
+    ConfigurationError,
+    ConversionError,
+    RejectedError,
+    RowError,
+    TransientError,
+    ZerobusError,
+)
 from beam_zerobus.isolation import PROBES, Search, isolate
 from beam_zerobus.options import Retry
 from beam_zerobus.retry import Backoff, Breaker
@@ -213,10 +222,8 @@ class Delivery:
         """Stop the keeper, which closes the stream; what is left in the ledger fails with ClosedError."""
         with self._lock:
             self._stopped = True
-            keeper, stream, waiting = self._keeper, self._stream, bool(self._sent)
+            keeper = self._keeper
             self._lock.notify_all()
-        if stream is not None and waiting:
-            stream.close()  # the keeper may be waiting for an acknowledgement that is no longer wanted
         self._fail_all(ClosedError(f"The writer of {self._name} was closed before the batch was acknowledged"))
         if keeper is not None and keeper is not threading.current_thread():
             keeper.join(timeout)
@@ -293,14 +300,9 @@ class Delivery:
         """Wait until the ledger holds something; close a stream that stays idle. False when stopped."""
         while True:
             with self._lock:
-                if not self._lock.wait_for(lambda: self._stopped or self._sent or self._queued, self._idle_close):
-                    idle = self._stream is not None
-                elif self._stopped:
-                    return False
-                else:
-                    return True
-            if idle:
-                self._exchange_stream(None)
+                if self._lock.wait_for(lambda: self._stopped or self._sent or self._queued, self._idle_close):
+                    return not self._stopped
+            self._exchange_stream(None, "IDLE")
 
     def _work(self) -> None:
         with self._lock:
@@ -311,9 +313,9 @@ class Delivery:
             self._counters.stream_opened()
             self._send_queued()
         elif head is not None:
-            stream.wait(head.offset)
-            self._acknowledged(head.offset)
-            self._send_queued()  # what waited behind a payload that had to go alone
+            if stream.wait(head.offset):
+                self._acknowledged(head.offset)
+                self._send_queued()  # what waited behind a payload that had to go alone
         elif broken:
             raise stream.find_cause()
         else:
@@ -358,21 +360,23 @@ class Delivery:
             _log.warning("The schema of %s changed; rows are converted again", self._name)
         elif failure.kind is FailureKind.REFUSED and in_flight:
             self._suspect(in_flight, str(failure))
-        elif failure.kind in (FailureKind.REFUSED, FailureKind.FINAL):
-            self._give_up(RejectedError(f"Zerobus refused table {self._name}: {failure}"))
+        elif failure.kind in _FINAL:
+            self._give_up(_final_error(self._name, failure))
         else:
             self._retry(failure.cause, str(failure), in_flight=len(in_flight), blocked=failure.blocked)
 
     def _exchange_stream(self, stream: Stream | None, cause: str = "CLOSED") -> list[Entry]:
         """Put a new stream, or none, in place; what the old one had not acknowledged is queued again and returned."""
-        with self._sending:
-            with self._lock:
-                old, self._stream, self._broken = self._stream, stream, False
-                in_flight = list(self._sent)
-                self._sent.clear()
-                self._queued.extendleft(reversed(in_flight))
+        with self._sending, self._lock:
+            old, self._stream, self._broken = self._stream, stream, False
+            in_flight = list(self._sent)
+            self._sent.clear()
+            self._queued.extendleft(reversed(in_flight))
         if old is not None:
-            old.close()
+            if in_flight:
+                old.abandon()
+            else:
+                old.close()
             self._counters.stream_closed(cause)
         return in_flight
 
@@ -456,12 +460,14 @@ class Delivery:
 
     def _advance_search(self, entry: Entry, reason: str | None) -> bool:
         """Tell the search what became of its piece; return whether it wants another one sent."""
-        assert entry.search is not None
+        search = entry.search
+        if search is None:
+            return False
         if entry.piece is not None and reason is None:
             entry.accepted.append(entry.piece)
             self._probes = PROBES
         try:
-            entry.piece = next(entry.search) if entry.piece is None else entry.search.send(reason)
+            entry.piece = next(search) if entry.piece is None else search.send(reason)
         except StopIteration as end:
             entry.refused = end.value
             if not entry.accepted:
@@ -508,3 +514,23 @@ class Delivery:
     def _account(self, entry: Entry, sign: int) -> None:
         self._bytes += sign * entry.payload.size_bytes
         self._counters.in_flight(sign * entry.payload.size_bytes, sign * len(entry.payload.rows))
+
+
+_FINAL = (FailureKind.REFUSED, FailureKind.NOT_FOUND, FailureKind.FORBIDDEN)
+
+
+def _final_error(table: str, failure: StreamFailure) -> ZerobusError:
+    """Return the error for a stream that cannot be opened, whatever is tried."""
+    if failure.kind is FailureKind.NOT_FOUND:
+        return ConfigurationError(
+            f"Table {table} was not found by Zerobus: create it first, and check its three-part name ({failure})"
+        )
+    if failure.kind is FailureKind.REFUSED:
+        return ConversionError(
+            f"Zerobus refused the schema of the rows for table {table}: {failure}. Compare it with the table's, or "
+            'let it be fetched with schema="unity_catalog"'
+        )
+    return RejectedError(
+        f"Zerobus refused to write to table {table}: {failure}. The service principal needs USE CATALOG, USE SCHEMA, "
+        "SELECT and MODIFY, each granted by name (ALL PRIVILEGES is not enough), on a managed Delta table"
+    )

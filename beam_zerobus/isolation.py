@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from itertools import pairwise
 from typing import TypeAlias
 
 __all__ = ["Refused", "Search", "isolate"]
@@ -66,7 +67,7 @@ def _probe(count: int, probes: int, refused: Refused) -> Generator[range, str | 
         reason = yield range(row, row + 1)
         if reason is None:
             edges = [-1, *sorted(tried), count]
-            return [range(a + 1, b) for a, b in zip(edges, edges[1:], strict=False) if a + 1 < b]
+            return [range(a + 1, b) for a, b in pairwise(edges) if a + 1 < b]
         refused[row] = reason
     return []
 

@@ -176,8 +176,8 @@ class DebugFiles:
 class Telemetry:
     """Where OpenTelemetry metrics and spans of the workers go; `docs/telemetry.md` lists them.
 
-    Without `endpoint` and `output_dir`, and where no ``OTEL_EXPORTER_OTLP_ENDPOINT`` stands in the worker's environment,
-    the application's own global providers are used, as with ``telemetry=None``.
+    Without `endpoint` and `output_dir`, and without ``OTEL_EXPORTER_OTLP_ENDPOINT`` in the worker's environment, the
+    application's own global providers are used, as with ``telemetry=None``.
 
     Attributes:
         endpoint: Base URL of an OTLP receiver, such as ``http://collector:4317``; None reads
@@ -241,7 +241,10 @@ class Telemetry:
         """Check the URL; one that may hold a password is not repeated in the message."""
         if self.endpoint is None:
             return
-        url = urlsplit(self.endpoint) if isinstance(self.endpoint, str) else None
+        try:
+            url = urlsplit(self.endpoint) if isinstance(self.endpoint, str) else None
+        except ValueError:
+            url = None
         if url is not None and url.username is not None:
             raise ConfigurationError("Telemetry.endpoint holds a user name: put credentials into Telemetry.headers")
         _require(

@@ -6,12 +6,36 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import TypeVar
 
-from tenacity import RetryCallState, Retrying, wait_random_exponential
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_random_exponential,
+)
 
+from beam_zerobus.errors import TransientError
 from beam_zerobus.options import Retry
 
-__all__ = ["Backoff", "Breaker"]
+__all__ = ["Backoff", "Breaker", "retry_transient"]
+
+_T = TypeVar("_T")
+
+
+def retry_transient(function: Callable[[], _T], retry: Retry) -> _T:
+    """Call a function again, with backoff, as long as it raises TransientError and retries are left.
+
+    Raises:
+        TransientError: The last one.
+    """
+    return Retrying(
+        stop=stop_after_attempt(retry.max_retries + 1),
+        wait=wait_random_exponential(multiplier=retry.initial_backoff, max=retry.max_backoff),
+        retry=retry_if_exception_type(TransientError),
+        reraise=True,
+    )(function)
 
 
 class Backoff:

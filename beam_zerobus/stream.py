@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import os
 import re
-import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 # The SDK logs through Rust's tracing, which reads this once, at import.
 os.environ.setdefault("RUST_LOG", "off")
 
-import pyarrow as pa  # noqa: E402
-from google.protobuf import descriptor_pb2  # noqa: E402
-from zerobus import _zerobus_core as _core  # noqa: E402
-from zerobus.sdk.shared.arrow import ArrowStreamConfigurationOptions, IPCCompression  # noqa: E402
-from zerobus.sdk.sync import (  # noqa: E402
+import pyarrow as pa
+from google.protobuf import descriptor_pb2
+from zerobus.sdk.shared.arrow import ArrowStreamConfigurationOptions, IPCCompression
+from zerobus.sdk.sync import (
     HeadersProvider,
-    NonRetriableException,
     RecordType,
     StreamConfigurationOptions,
     TableProperties,
@@ -31,11 +29,11 @@ from zerobus.sdk.sync import (  # noqa: E402
     ZerobusSdk,
 )
 
-from beam_zerobus.auth import TokenSource  # noqa: E402
-from beam_zerobus.encoding import Records  # noqa: E402
-from beam_zerobus.errors import ZerobusError  # noqa: E402
-from beam_zerobus.options import WireFormat  # noqa: E402
-from beam_zerobus.version import __version__  # noqa: E402
+from beam_zerobus.auth import TokenSource
+from beam_zerobus.encoding import Records
+from beam_zerobus.errors import ZerobusError
+from beam_zerobus.options import WireFormat
+from beam_zerobus.version import __version__
 
 __all__ = ["FailureKind", "Stream", "StreamFailure", "StreamSpec", "open_stream"]
 
@@ -44,8 +42,32 @@ _UNBOUNDED_RECORDS = 1 << 30
 _UNBOUNDED_BATCHES = 1 << 16
 _OPEN_TIMEOUT_MS = 15_000
 _ACK_TIMEOUT_MS = 60_000
-# Only a stream that is given up has anything left to flush when it is closed.
-_CLOSE_TIMEOUT_MS = 2_000
+# Bounds `wait_for_offset` too (measured, SDK 1.10.0), whose own timeout has no effect.
+_WAIT_SLICE_MS = 1_000
+_STILL_WAITING = "Waiting for acknowledgement timed out"
+
+# How the SDK spells a gRPC status (tonic's descriptions of its codes).
+_STATUS = {
+    "The operation completed successfully": "OK",
+    "The operation was cancelled": "CANCELLED",
+    "Unknown error": "UNKNOWN",
+    "Client specified an invalid argument": "INVALID_ARGUMENT",
+    "Deadline expired before operation could complete": "DEADLINE_EXCEEDED",
+    "Some requested entity was not found": "NOT_FOUND",
+    "Some entity that we attempted to create already exists": "ALREADY_EXISTS",
+    "The caller does not have permission to execute the specified operation": "PERMISSION_DENIED",
+    "Some resource has been exhausted": "RESOURCE_EXHAUSTED",
+    "The system is not in a state required for the operation's execution": "FAILED_PRECONDITION",
+    "The operation was aborted": "ABORTED",
+    "Operation was attempted past the valid range": "OUT_OF_RANGE",
+    "Operation is not implemented or not supported": "UNIMPLEMENTED",
+    "Internal error": "INTERNAL",
+    "The service is currently unavailable": "UNAVAILABLE",
+    "Unrecoverable data loss or corruption": "DATA_LOSS",
+    "The request does not have valid authentication credentials": "UNAUTHENTICATED",
+}
+_CODED = re.compile(r"code: '(?P<words>.+?)', message: \"(?P<message>.*?)\"(, source:|\.?$)", re.DOTALL)
+_INVALID = re.compile(r"^Invalid argument: (?P<message>.*?)\.?$", re.DOTALL)
 
 
 class FailureKind(Enum):
@@ -59,11 +81,24 @@ class FailureKind(Enum):
     """The token was refused: buy a new one, once."""
     REFUSED = auto()
     """A call was refused for what it holds: find the rows."""
-    FINAL = auto()
-    """Nothing will help: table missing, grant missing."""
+    NOT_FOUND = auto()
+    """The table does not exist."""
+    FORBIDDEN = auto()
+    """A grant is missing, or the service cannot do what is asked."""
 
 
-class StreamFailure(Exception):
+_KINDS = {
+    "OK": FailureKind.ROTATION,
+    "INVALID_ARGUMENT": FailureKind.REFUSED,
+    "OUT_OF_RANGE": FailureKind.REFUSED,
+    "NOT_FOUND": FailureKind.NOT_FOUND,
+    "PERMISSION_DENIED": FailureKind.FORBIDDEN,
+    "UNIMPLEMENTED": FailureKind.FORBIDDEN,
+    "UNAUTHENTICATED": FailureKind.UNAUTHENTICATED,
+}
+
+
+class StreamFailure(Exception):  # noqa: N818 - an event of a stream's life, not an error that users meet
     """A stream that could not be opened or has ended.
 
     Attributes:
@@ -71,7 +106,10 @@ class StreamFailure(Exception):
         cause: Its status, as short as ``"UNAVAILABLE"``, for metrics.
         blocked: The service asks for patience: the table is blocked for about a minute.
         schema_changed: The service found the rows' schema out of date.
+        while_opening: The stream was never open.
     """
+
+    while_opening = False
 
     def __init__(self, kind: FailureKind, cause: str, message: str) -> None:
         super().__init__(message)
@@ -101,10 +139,9 @@ class StreamSpec:
 class Stream:
     """An open stream. `send` and `wait` may be called from different threads; see `delivery.py` for who does."""
 
-    def __init__(self, sdk: ZerobusSdk, inner: Any, spec: StreamSpec) -> None:
+    def __init__(self, sdk: ZerobusSdk, inner: Any) -> None:
         self._sdk = sdk  # the SDK's runtime lives as long as this object
         self._inner = inner
-        self._spec = spec
 
     def send(self, records: Records) -> int:
         """Hand one call over; return its offset. It is not durable until `wait` has returned for it.
@@ -114,21 +151,24 @@ class Stream:
         """
         try:
             if isinstance(records, pa.RecordBatch):
-                return int(self._inner.ingest_batch(_ipc_bytes(records)))
+                return int(self._inner.ingest_batch(records))
             return int(self._inner.ingest_records_offset(records))
         except ZerobusException as error:
             raise _translate(error) from None
 
-    def wait(self, offset: int) -> None:
-        """Wait until the call with this offset, and so all before it, are durable; at most the SDK's ack timeout.
+    def wait(self, offset: int) -> bool:
+        """Wait a second at most; return whether the call with this offset, and so all before it, are durable.
 
         Raises:
-            StreamFailure: The stream ended first.
+            StreamFailure: The stream ended first, or the service acknowledged nothing for a minute.
         """
         try:
             self._inner.wait_for_offset(offset)
         except ZerobusException as error:
+            if _STILL_WAITING in str(error):
+                return False
             raise _translate(error) from None
+        return True
 
     def find_cause(self) -> StreamFailure:
         """Return why this ended stream ended, where the SDK still knows it."""
@@ -139,11 +179,13 @@ class Stream:
         return StreamFailure(FailureKind.ROTATION, "CLOSED_WHILE_IDLE", "The stream was closed while nothing was sent")
 
     def close(self) -> None:
-        """Close the stream; what was not acknowledged may or may not be in the table."""
-        try:
+        """Close a stream that has acknowledged everything; waits a second at most."""
+        with suppress(ZerobusException):  # it had ended already, and its cause was reported where it mattered
             self._inner.close()
-        except ZerobusException:
-            pass  # it had ended already, and its cause was reported where it mattered
+
+    def abandon(self) -> None:
+        """Let go of a stream at once; what it has not acknowledged may or may not get into the table."""
+        self._inner = None
 
 
 def open_stream(spec: StreamSpec, *, endpoint: str, workspace_url: str | None, tokens: TokenSource) -> Stream:
@@ -165,12 +207,14 @@ def open_stream(spec: StreamSpec, *, endpoint: str, workspace_url: str | None, t
         else:
             inner = sdk.create_stream(
                 table_properties=_table_properties(spec), headers_provider=headers, options=_record_options(spec)
-            )._inner
+            )
     except ZerobusException as error:
         if headers.error is not None:
             raise headers.error from None
-        raise _translate(error) from None
-    return Stream(sdk, inner, spec)
+        failure = _translate(error)
+        failure.while_opening = True
+        raise failure from None
+    return Stream(sdk, inner)
 
 
 class _Headers(HeadersProvider):  # type: ignore[misc]
@@ -178,8 +222,8 @@ class _Headers(HeadersProvider):  # type: ignore[misc]
 
     error: ZerobusError | None = None
 
-    def __new__(cls, *_: object) -> _Headers:
-        return super().__new__(cls)
+    def __new__(cls, *_: object) -> Self:
+        return super().__new__(cls)  # type: ignore[no-any-return]
 
     def __init__(self, tokens: TokenSource) -> None:
         super().__init__()
@@ -208,7 +252,7 @@ def _record_options(spec: StreamSpec) -> StreamConfigurationOptions:
         recovery_timeout_ms=_OPEN_TIMEOUT_MS,
         max_inflight_records=_UNBOUNDED_RECORDS,
         server_lack_of_ack_timeout_ms=_ACK_TIMEOUT_MS,
-        flush_timeout_ms=_CLOSE_TIMEOUT_MS,
+        flush_timeout_ms=_WAIT_SLICE_MS,
         record_type=RecordType.JSON if spec.wire_format == "json" else RecordType.PROTO,
     )
 
@@ -221,7 +265,7 @@ def _arrow_options(spec: StreamSpec) -> ArrowStreamConfigurationOptions:
         connection_timeout_ms=_OPEN_TIMEOUT_MS,
         max_inflight_batches=_UNBOUNDED_BATCHES,
         server_lack_of_ack_timeout_ms=_ACK_TIMEOUT_MS,
-        flush_timeout_ms=_CLOSE_TIMEOUT_MS,
+        flush_timeout_ms=_WAIT_SLICE_MS,
         ipc_compression=codecs[spec.compression],
     )
 
@@ -233,12 +277,17 @@ def _table_properties(spec: StreamSpec) -> TableProperties:
     return TableProperties(spec.table, file.SerializeToString())
 
 
-def _ipc_bytes(batch: pa.RecordBatch) -> bytes:
-    """Serialize once, into a buffer of the right size; the SDK takes bytes, which costs one copy."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    return sink.getvalue().to_pybytes()
+def _translate(error: ZerobusException) -> StreamFailure:
+    """Say what an error of the SDK means; its class alone does not (a lost connection and a bad URL share one)."""
+    text = str(error)
+    if invalid := _INVALID.search(text):
+        return StreamFailure(FailureKind.REFUSED, "INVALID_ARGUMENT", invalid["message"])
+    coded = _CODED.search(text)
+    if coded is None:
+        return StreamFailure(FailureKind.TRANSIENT, "UNKNOWN", text)
+    status = _STATUS.get(coded["words"], "UNKNOWN")
+    kind = FailureKind.ROTATION if _mentions(text, 6002) else _KINDS.get(status, FailureKind.TRANSIENT)
+    return StreamFailure(kind, status, coded["message"])
 
 
 def _mentions(message: str, number: int) -> bool:

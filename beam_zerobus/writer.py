@@ -8,6 +8,7 @@ import os
 import threading
 import time
 import weakref
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,7 +23,7 @@ from beam_zerobus.delivery import Delivery, DeliveryHooks
 from beam_zerobus.errors import ClosedError, ConversionError, ZerobusError
 from beam_zerobus.options import DebugFiles, Retry, Telemetry, WireFormat
 from beam_zerobus.result import TransmissionResult
-from beam_zerobus.retry import Breaker
+from beam_zerobus.retry import Breaker, retry_transient
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.stream import Stream, StreamSpec, open_stream
 from beam_zerobus.submission import Submission
@@ -311,10 +312,8 @@ class _Core:
             if self._closed:
                 return
             self._closed = True
-        try:
+        with suppress(TimeoutError):  # what is left fails with ClosedError, where its callers see it
             self.flush(timeout)
-        except TimeoutError:
-            pass  # what is left fails with ClosedError below, where its callers see it
         for delivery in self._deliveries:
             delivery.stop(timeout)
         if self._tap is not None:
@@ -369,9 +368,11 @@ class _Core:
         return self._fetch_schema()
 
     def _fetch_schema(self) -> TableSchema:
-        assert self._config.workspace_url is not None
-        return fetch_table_schema(
-            self._config.workspace_url, self._config.table, headers=self._tokens.workspace_headers()
+        return retry_transient(
+            lambda: fetch_table_schema(
+                self._config.workspace_url or "", self._config.table, headers=self._tokens.workspace_headers()
+            ),
+            self._config.retry,
         )
 
     def _make_deliveries(self, conversion: Conversion) -> list[Delivery]:
@@ -392,9 +393,8 @@ class _Core:
         ]
 
     def _open_stream(self, spec: StreamSpec) -> Stream:
-        assert self._config.endpoint is not None
         return open_stream(
-            spec, endpoint=self._config.endpoint, workspace_url=self._config.workspace_url, tokens=self._tokens
+            spec, endpoint=self._config.endpoint or "", workspace_url=self._config.workspace_url, tokens=self._tokens
         )
 
     def _refreshed(self, old: Conversion) -> Conversion | None:

@@ -1,0 +1,239 @@
+"""The two protocols of the service: what their requests say and how they are answered.
+
+A protocol turns requests into calls and acknowledgements into responses; `session.py` does what both have in common.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+from google.protobuf.message import DecodeError
+
+from beam_zerobus.emulator.refusal import Refusal
+from beam_zerobus.emulator.rows import ArrowReader, JsonReader, ProtoReader
+from beam_zerobus.emulator.wire import FlightData, RecordType, Request, Response, flight_acknowledgement
+from beam_zerobus.schema import TableSchema
+
+__all__ = ["Call", "EphemeralProtocol", "FlightProtocol", "StreamProtocol"]
+
+MAX_RECORD_BYTES = 10 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of the client.
+
+    Attributes:
+        offset: Its number within the stream.
+        rows: Number of rows, known without reading them.
+        size: Bytes on the wire.
+        read: Decodes and checks the rows; raises `Refusal`.
+        records: Returns the records as they came.
+    """
+
+    offset: int
+    rows: int
+    size: int
+    read: Callable[[], pa.RecordBatch]
+    records: Callable[[], Any]
+
+
+class StreamProtocol(Protocol):
+    """One stream's side of a protocol."""
+
+    wire_format: str
+
+    def table_of(self, first: bytes) -> str | None:
+        """Read the stream's first message; return the table it names, None where it names none.
+
+        Raises:
+            Refusal: It is not a stream's first message.
+        """
+        ...
+
+    def bind(self, schema: TableSchema) -> None:
+        """Check what the stream sends against the table's columns, at first and whenever they change.
+
+        Raises:
+            Refusal: It does not fit; names the column.
+        """
+        ...
+
+    def call(self, message: bytes) -> Call:
+        """Read a call.
+
+        Raises:
+            Refusal: The message is no call of this stream.
+        """
+        ...
+
+    def ready(self, stream_id: str) -> bytes:
+        """Return what says that the stream was created."""
+        ...
+
+    def acknowledgement(self, offset: int, rows: int) -> bytes:
+        """Return what acknowledges calls up to an offset, with the durable rows of the stream so far."""
+        ...
+
+    def close_signal(self, offset: int, rows: int, seconds: float) -> bytes:
+        """Return what says that the server will close the stream; offset and rows as acknowledged before."""
+        ...
+
+
+class EphemeralProtocol:
+    """`EphemeralStream`: protobuf and JSON records, single or in batches."""
+
+    wire_format = "proto"
+
+    def __init__(self) -> None:
+        self._descriptor = b""
+        self._proto: ProtoReader | None = None
+        self._json: JsonReader | None = None
+
+    def table_of(self, first: bytes) -> str | None:
+        """Read the stream's creation."""
+        request = _parse(first)
+        if request.WhichOneof("payload") != "create_stream":
+            raise Refusal.invalid("the first message of a stream must be create_stream")
+        create = request.create_stream
+        record_type = create.record_type if create.HasField("record_type") else RecordType.PROTO
+        if record_type not in (RecordType.PROTO, RecordType.JSON):
+            raise Refusal.invalid(f"record_type {record_type} is not supported; use PROTO or JSON")
+        self.wire_format = "proto" if record_type == RecordType.PROTO else "json"
+        self._descriptor = create.descriptor_proto
+        table: str = create.table_name
+        return table
+
+    def bind(self, schema: TableSchema) -> None:
+        """Check the descriptor; JSON has none."""
+        if self.wire_format == "proto":
+            self._proto = ProtoReader(schema, self._descriptor)
+        else:
+            self._json = JsonReader(schema)
+
+    def call(self, message: bytes) -> Call:
+        """Read a single record or a batch."""
+        request = _parse(message)
+        kind = request.WhichOneof("payload")
+        if kind == "ingest_record":
+            body = request.ingest_record
+            carried = body.WhichOneof("payload")
+            records = [getattr(body, carried)] if carried else []
+        elif kind == "ingest_record_batch":
+            body = request.ingest_record_batch
+            carried = body.WhichOneof("payload")
+            records = getattr(body, carried).records if carried else []
+        else:
+            raise Refusal.invalid("a stream that was created takes ingest_record and ingest_record_batch only")
+        if carried is not None and carried.startswith("proto") != (self.wire_format == "proto"):
+            raise Refusal.invalid(f"a {self.wire_format} stream does not take {carried}")
+        if len(message) > MAX_RECORD_BYTES:
+            _check_sizes(records)
+
+        proto, json_reader = self._proto, self._json
+
+        def read() -> pa.RecordBatch:
+            if proto is not None:
+                return proto.read(message, records)
+            assert json_reader is not None  # noqa: S101 - bind() made one of the two
+            return json_reader.read(records)
+
+        return Call(body.offset_id, len(records), len(message), read, lambda: tuple(records))
+
+    def ready(self, stream_id: str) -> bytes:
+        """Return the answer to create_stream."""
+        response = Response()
+        response.create_stream_response.stream_id = stream_id
+        return _bytes(response)
+
+    def acknowledgement(self, offset: int, rows: int) -> bytes:  # noqa: ARG002 - Arrow tells the rows
+        """Return an ingest_record_response."""
+        response = Response()
+        response.ingest_record_response.durability_ack_up_to_offset = offset
+        return _bytes(response)
+
+    def close_signal(self, offset: int, rows: int, seconds: float) -> bytes:  # noqa: ARG002 - Arrow repeats them
+        """Return a close_stream_signal."""
+        response = Response()
+        response.close_stream_signal.duration.FromNanoseconds(round(seconds * 1e9))
+        return _bytes(response)
+
+
+class FlightProtocol:
+    """Arrow Flight's `DoPut`: the schema first, then one RecordBatch a call."""
+
+    wire_format = "arrow"
+
+    def __init__(self) -> None:
+        self._header = b""
+        self._reader: ArrowReader | None = None
+
+    def table_of(self, first: bytes) -> str | None:
+        """Read the schema; the table stands in the headers only."""
+        self._header = _parse_flight(first).data_header
+        return None
+
+    def bind(self, schema: TableSchema) -> None:
+        """Check the stream's schema."""
+        self._reader = ArrowReader(schema, self._header)
+
+    def call(self, message: bytes) -> Call:
+        """Read a batch."""
+        data = _parse_flight(message)
+        reader = self._reader
+        assert reader is not None  # noqa: S101 - bind() comes before any call
+        try:
+            offset = json.loads(data.app_metadata)["offset_id"]
+        except (ValueError, KeyError, TypeError):
+            raise Refusal.invalid('app_metadata must be JSON such as {"offset_id": 0}') from None
+        header, body = data.data_header, data.data_body
+        batch = reader.batch(header, body)
+        return Call(
+            offset=offset if type(offset) is int else -1,
+            rows=batch.num_rows,
+            size=len(message),
+            read=lambda: reader.convert(batch),
+            records=lambda: batch,
+        )
+
+    def ready(self, stream_id: str) -> bytes:  # noqa: ARG002 - Flight has no place for it
+        """Return the ready signal."""
+        return flight_acknowledgement(-1, 0)
+
+    def acknowledgement(self, offset: int, rows: int) -> bytes:
+        """Return a `PutResult`."""
+        return flight_acknowledgement(offset, rows)
+
+    def close_signal(self, offset: int, rows: int, seconds: float) -> bytes:
+        """Return a `PutResult` that tells when the server closes the stream."""
+        return flight_acknowledgement(offset, rows, seconds)
+
+
+def _parse(message: bytes) -> Any:
+    try:
+        return Request.FromString(message)
+    except DecodeError:
+        raise Refusal.invalid("the request cannot be parsed") from None
+
+
+def _parse_flight(message: bytes) -> Any:
+    try:
+        return FlightData.FromString(message)
+    except DecodeError:
+        raise Refusal.invalid("the FlightData cannot be parsed") from None
+
+
+def _check_sizes(records: Any) -> None:
+    for index, record in enumerate(records):
+        size = len(record if isinstance(record, bytes) else record.encode())
+        if size > MAX_RECORD_BYTES:
+            raise Refusal.invalid(f"record {index} has {size} bytes; a record may have {MAX_RECORD_BYTES} at most")
+
+
+def _bytes(response: Any) -> bytes:
+    data: bytes = response.SerializeToString()
+    return data

@@ -1,0 +1,50 @@
+"""Cuts a client's connection from the server's side, as a broken network does."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import unquote
+
+__all__ = ["cut"]
+
+
+def cut(peer: str, port: int) -> bool:
+    """Shut down the socket to a peer; nothing is said on it, not even a status.
+
+    gRPC does not show its sockets, so the process's descriptors are searched for the one whose far end is the peer.
+
+    Args:
+        peer: What gRPC calls the client: ``ipv4:127.0.0.1:50001`` or ``ipv6:[::1]:50001``.
+        port: The server's own port.
+
+    Returns:
+        False where the socket was not found, as on Windows, which has no such descriptors.
+    """
+    family, _, address = unquote(peer).partition(":")
+    host, _, peer_port = address.rpartition(":")
+    wanted = (host.strip("[]"), int(peer_port)) if peer_port.isdigit() else None
+    if wanted is None or family not in ("ipv4", "ipv6"):
+        return False
+    for descriptor in _descriptors():
+        with suppress(OSError), _duplicate(descriptor) as candidate:
+            if candidate.getpeername()[:2] == wanted and candidate.getsockname()[1] == port:
+                candidate.shutdown(socket.SHUT_RDWR)
+                return True
+    return False
+
+
+def _duplicate(descriptor: int) -> socket.socket:
+    if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+        raise OSError("not a socket")
+    return socket.socket(fileno=os.dup(descriptor))
+
+
+def _descriptors() -> list[int]:
+    for directory in ("/proc/self/fd", "/dev/fd"):
+        with suppress(OSError):
+            return [int(entry.name) for entry in Path(directory).iterdir()]
+    return []

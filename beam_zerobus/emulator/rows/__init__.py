@@ -1,0 +1,7 @@
+"""From the bytes of a call to rows of the table's types, with the service's checks on the way."""
+
+from beam_zerobus.emulator.rows.arrow import ArrowReader
+from beam_zerobus.emulator.rows.json import JsonReader
+from beam_zerobus.emulator.rows.protobuf import ProtoReader
+
+__all__ = ["ArrowReader", "JsonReader", "ProtoReader"]

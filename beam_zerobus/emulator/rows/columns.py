@@ -1,0 +1,213 @@
+"""Python values of one column to one Arrow array of the table's type.
+
+A column is a small tree of nodes: scalars are its leaves, lists, maps and structs put them together. protobuf and JSON
+build such trees; they differ in how scalars are written and how a struct's fields are reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from beam_zerobus.emulator.refusal import Refusal
+from beam_zerobus.schema import Field
+from beam_zerobus.schema.arrow import canonical_type
+
+__all__ = [
+    "BadValueError",
+    "Column",
+    "Getter",
+    "ListNode",
+    "MapNode",
+    "Node",
+    "ScalarNode",
+    "StructNode",
+    "check_nulls",
+]
+
+Values = Sequence[Any]
+Getter = Callable[[Values], list[Any]]
+
+
+class BadValueError(Exception):
+    """A value does not fit.
+
+    Attributes:
+        path: The column, or the path to the field within it.
+        reason: What is wrong, without the value.
+        number: The service's error number.
+    """
+
+    def __init__(self, path: str, reason: str, number: int = 8001) -> None:
+        super().__init__(reason)
+        self.path = path
+        self.reason = reason
+        self.number = number
+
+
+class Node(Protocol):
+    """Makes an Arrow array of Python values, where None is null."""
+
+    def read(self, values: Values) -> pa.Array:
+        """Return the array.
+
+        Raises:
+            BadValueError: A value does not fit.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ScalarNode:
+    """A leaf; `convert` raises what pyarrow raises, or `BadValueError` with a reason of its own."""
+
+    path: str
+    type_name: str
+    convert: Callable[[Values], pa.Array]
+
+    def read(self, values: Values) -> pa.Array:
+        """Return the array."""
+        try:
+            return self.convert(values)
+        except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
+            # The text of the cause may hold the value.
+            raise BadValueError(self.path, f"is {self.type_name} and has a value that does not fit it") from error
+
+
+@dataclass(frozen=True, slots=True)
+class ListNode:
+    """An ARRAY, from lists or protobuf's repeated containers."""
+
+    path: str
+    arrow_type: pa.ListType
+    element: Node
+
+    def read(self, values: Values) -> pa.Array:
+        """Return the array."""
+        if any(isinstance(value, str | dict) or not hasattr(value, "__len__") for value in values if value is not None):
+            raise BadValueError(self.path, "is an ARRAY and has a value that is no list")
+        elements = self.element.read(list(chain.from_iterable(value for value in values if value)))
+        if elements.null_count and not self.arrow_type.value_field.nullable:
+            raise BadValueError(self.path, "has a null element, which its type does not allow")
+        return pa.ListArray.from_arrays(_offsets(values), elements, type=self.arrow_type)
+
+
+@dataclass(frozen=True, slots=True)
+class MapNode:
+    """A MAP, from dictionaries or protobuf's map containers."""
+
+    path: str
+    arrow_type: pa.MapType
+    key: Node
+    value: Node
+
+    def read(self, values: Values) -> pa.Array:
+        """Return the array."""
+        if not all(hasattr(value, "keys") for value in values if value is not None):
+            raise BadValueError(self.path, "is a MAP and has a value that is no object")
+        keys = self.key.read(list(chain.from_iterable(value.keys() for value in values if value)))
+        items = self.value.read(list(chain.from_iterable(value.values() for value in values if value)))
+        if items.null_count and not self.arrow_type.item_field.nullable:
+            raise BadValueError(self.path, "has a null value in the map, which its type does not allow")
+        return pa.MapArray.from_arrays(_offsets(values), keys, items, type=self.arrow_type)
+
+
+def _offsets(values: Values) -> pa.Array:
+    ends = np.zeros(len(values) + 1, np.int32)
+    np.cumsum([len(value) if value else 0 for value in values], out=ends[1:])
+    absent = np.array([value is None for value in values] + [False])
+    return pa.array(ends, mask=absent if absent.any() else None)
+
+
+@dataclass(frozen=True, slots=True)
+class StructNode:
+    """A STRUCT; `getters` has for each field how to get its values, or None where the stream does not carry it."""
+
+    path: str
+    arrow_type: pa.StructType
+    getters: tuple[Getter | None, ...]
+    children: tuple[Node | None, ...]
+    check: Callable[[Values], None] | None = None
+
+    def read(self, values: Values) -> pa.Array:
+        """Return the array."""
+        present = [value for value in values if value is not None]
+        if self.check is not None:
+            self.check(present)
+        arrays = []
+        for field, getter, node in zip(self.arrow_type, self.getters, self.children, strict=True):
+            if getter is None or node is None:
+                array = pa.nulls(len(present), field.type)
+            else:
+                array = node.read(getter(present))
+            if array.null_count and not field.nullable:
+                raise BadValueError(f"{self.path}.{field.name}", "is NOT NULL and has no value")
+            arrays.append(array)
+        dense = pa.StructArray.from_arrays(arrays, fields=list(self.arrow_type))
+        if len(present) == len(values):
+            return dense
+        positions = np.cumsum([value is not None for value in values]) - 1
+        return dense.take(pa.array(positions, mask=np.array([value is None for value in values])))
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the table and how to read it; `getter` and `node` are None where the stream does not carry it."""
+
+    field: Field
+    getter: Getter | None = None
+    node: Node | None = None
+
+    def read(self, rows: Values) -> pa.Array:
+        """Return the column of the rows.
+
+        Raises:
+            Refusal: A value does not fit, or is missing in a NOT NULL column; names column and record.
+        """
+        if self.getter is None or self.node is None:
+            array = pa.nulls(len(rows), canonical_type(self.field.type))
+        else:
+            try:
+                array = self.node.read(self.getter(rows))
+            except (BadValueError, UnicodeDecodeError):
+                raise self._refusal(rows) from None
+        check_nulls(self.field, array)
+        return array
+
+    def _refusal(self, rows: Values) -> Refusal:
+        # Halve the rows until the first bad one stands alone.
+        first, last = 0, len(rows)
+        while last - first > 1:
+            middle = (first + last) // 2
+            if self._problem(rows[first:middle]) is None:
+                first = middle
+            else:
+                last = middle
+        problem = self._problem(rows[first:last]) or BadValueError(self.field.name, "cannot be read")
+        return Refusal.invalid(f"column '{problem.path}' {problem.reason} (record {first})", number=problem.number)
+
+    def _problem(self, rows: Values) -> BadValueError | None:
+        assert self.getter is not None and self.node is not None  # noqa: PT018, S101 - only called by read()
+        try:
+            self.node.read(self.getter(rows))
+        except BadValueError as error:
+            return error
+        except UnicodeDecodeError:
+            return BadValueError(self.field.name, "has a value that is not UTF-8")
+        return None
+
+
+def check_nulls(field: Field, array: pa.Array) -> None:
+    """Refuse a null in a NOT NULL column.
+
+    Raises:
+        Refusal: Names column and record.
+    """
+    if array.null_count and not field.nullable:
+        record = array.is_null().index(True).as_py()
+        raise Refusal.invalid(f"column '{field.name}' is NOT NULL and has no value (record {record})", number=8001)

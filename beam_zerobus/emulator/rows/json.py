@@ -1,0 +1,175 @@
+"""JSON rows: one object a record, its members matched with the table's columns by name."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any
+
+import pyarrow as pa
+
+from beam_zerobus.emulator.refusal import Refusal
+from beam_zerobus.emulator.rows.columns import (
+    BadValueError,
+    Column,
+    Getter,
+    ListNode,
+    MapNode,
+    Node,
+    ScalarNode,
+    StructNode,
+    Values,
+)
+from beam_zerobus.emulator.rows.protobuf import decimals, variants
+from beam_zerobus.schema import Array, Decimal, DeltaType, Field, Map, Primitive, Struct, TableSchema
+from beam_zerobus.schema.arrow import canonical_type
+
+__all__ = ["JsonReader"]
+
+_WHOLE = {Primitive.TINYINT, Primitive.SMALLINT, Primitive.INT, Primitive.BIGINT}
+_DAYS_OR_MICROSECONDS = {Primitive.DATE, Primitive.TIMESTAMP, Primitive.TIMESTAMP_NTZ}
+_FLOATS = {Primitive.FLOAT, Primitive.DOUBLE}
+_NOT_NUMBERS = {"NaN", "Infinity", "-Infinity"}
+
+
+class JsonReader:
+    """Reads the calls of one stream.
+
+    Args:
+        schema: The table's columns.
+    """
+
+    def __init__(self, schema: TableSchema) -> None:
+        self._schema = schema.to_canonical_arrow()
+        self._names = {column.name for column in schema.columns}
+        self._columns = [
+            Column(column, _getter(column.name), _node(column.type, column.name)) for column in schema.columns
+        ]
+
+    def read(self, records: Sequence[str]) -> pa.RecordBatch:
+        """Return the rows of a call.
+
+        Raises:
+            Refusal: A record is no JSON object, has a member that is no column, or a value that does not fit.
+        """
+        rows = _parse(records)
+        unknown = set(chain.from_iterable(rows)) - self._names
+        if unknown:
+            name = min(unknown)
+            record = next(index for index, row in enumerate(rows) if name in row)
+            raise Refusal.invalid(f"column '{name}' is not in the table (record {record})", number=8001)
+        return pa.RecordBatch.from_arrays([column.read(rows) for column in self._columns], schema=self._schema)
+
+
+def _parse(records: Sequence[str]) -> list[dict[str, Any]]:
+    try:
+        rows = [json.loads(record, parse_constant=_refuse_constant) for record in records]
+    except (ValueError, RecursionError):
+        rows = []
+    if len(rows) == len(records) and all(type(row) is dict for row in rows):
+        return rows
+    for index, record in enumerate(records):
+        try:
+            row = json.loads(record, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError):
+            raise Refusal.invalid(f"record {index} is not JSON", number=8001) from None
+        if not isinstance(row, dict):
+            raise Refusal.invalid(f"record {index} is not a JSON object", number=8001)
+    return rows
+
+
+def _refuse_constant(_: str) -> None:
+    raise ValueError("NaN and Infinity are not JSON")
+
+
+def _getter(name: str) -> Getter:
+    return lambda rows: [row.get(name) for row in rows]
+
+
+def _node(delta_type: DeltaType, path: str) -> Node:
+    arrow_type = canonical_type(delta_type)
+    match delta_type:
+        case Array(element, _):
+            return ListNode(path, arrow_type, _node(element, f"{path}.element"))
+        case Map(key, value, _):
+            keys = ScalarNode(f"{path}.key", str(key), _key_converter(key))
+            return MapNode(path, arrow_type, keys, _node(value, f"{path}.value"))
+        case Struct(fields):
+            getters = tuple(_getter(field.name) for field in fields)
+            nodes = tuple(_node(field.type, f"{path}.{field.name}") for field in fields)
+            return StructNode(path, arrow_type, getters, nodes, _object_check(path, fields))
+        case _:
+            return ScalarNode(path, str(delta_type), _converter(delta_type, path))
+
+
+def _object_check(path: str, fields: tuple[Field, ...]) -> Callable[[Values], None]:
+    names = {field.name for field in fields}
+
+    def check(values: Values) -> None:
+        if not all(type(value) is dict for value in values):
+            raise BadValueError(path, "is a STRUCT and has a value that is no object")
+        unknown = set(chain.from_iterable(values)) - names
+        if unknown:
+            raise BadValueError(f"{path}.{min(unknown)}", "is not in the table")
+
+    return check
+
+
+def _only(kinds: tuple[type, ...], values: Values) -> None:
+    # bool is an int in Python, not in JSON.
+    if not all(value is None or type(value) in kinds for value in values):
+        raise TypeError("a value of another JSON type")
+
+
+def _converter(delta_type: Primitive | Decimal, path: str) -> Callable[[Values], pa.Array]:
+    arrow_type = canonical_type(delta_type)
+
+    def numbers(values: Values) -> pa.Array:
+        if delta_type is Primitive.DATE and any(isinstance(value, str) for value in values):
+            raise BadValueError(path, "is DATE and was sent as a string; send days since 1970-01-01", 4044)
+        _only((int,), values)
+        return pa.array(values, arrow_type)
+
+    def floats(values: Values) -> pa.Array:
+        _only((int, float, str), values)
+        if any(type(value) is str and value not in _NOT_NUMBERS for value in values):
+            raise TypeError("a string that is no number")
+        return pa.array([value if value is None else float(value) for value in values], arrow_type)
+
+    def binaries(values: Values) -> pa.Array:
+        _only((str,), values)
+        return pa.array(
+            [value if value is None else base64.b64decode(value, validate=True) for value in values], arrow_type
+        )
+
+    def texts(values: Values) -> pa.Array:
+        _only((str,), values)
+        if isinstance(delta_type, Decimal):
+            return decimals(values, arrow_type)
+        return variants(values) if delta_type is Primitive.VARIANT else pa.array(values, arrow_type)
+
+    def booleans(values: Values) -> pa.Array:
+        _only((bool,), values)
+        return pa.array(values, arrow_type)
+
+    if delta_type in _WHOLE or delta_type in _DAYS_OR_MICROSECONDS:
+        return numbers
+    if delta_type in _FLOATS:
+        return floats
+    if delta_type is Primitive.BINARY:
+        return binaries
+    return booleans if delta_type is Primitive.BOOLEAN else texts
+
+
+def _key_converter(delta_type: DeltaType) -> Callable[[Values], pa.Array]:
+    """Return what reads the names of JSON members as keys of a map."""
+    arrow_type = canonical_type(delta_type)
+    if delta_type is Primitive.STRING:
+        return lambda values: pa.array(values, arrow_type)
+    if delta_type is Primitive.BOOLEAN:
+        return lambda values: pa.array(
+            [{"true": True, "false": False}.get(value, value) for value in values], arrow_type
+        )
+    return lambda values: pa.array([int(value) for value in values], arrow_type)

@@ -1,0 +1,172 @@
+"""What the emulator counts, and the calls it keeps when asked to."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+__all__ = ["RecordedCall", "Stats", "StatsBook", "StreamStats", "TableStats"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableStats:
+    """Counts of one table since the emulator was made.
+
+    Attributes:
+        streams_opened: Streams that were created.
+        streams_open: Streams that are open now.
+        calls: Calls that arrived whole, whatever became of them.
+        rows_received: Rows of these calls.
+        bytes_received: Bytes of these calls, as they came over the wire.
+        rows_acknowledged: Rows whose acknowledgement was sent.
+    """
+
+    streams_opened: int = 0
+    streams_open: int = 0
+    calls: int = 0
+    rows_received: int = 0
+    bytes_received: int = 0
+    rows_acknowledged: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamStats:
+    """One stream.
+
+    Attributes:
+        stream_id: Its name, as the client got it.
+        table: The table it writes to.
+        wire_format: ``"proto"``, ``"json"`` or ``"arrow"``.
+        calls: Calls that arrived.
+        acknowledged_offset: The last offset that was acknowledged; -1 for none.
+        end: None while it is open, else ``"closed"`` by the client, ``"gone"`` without a word, or the status sent.
+    """
+
+    stream_id: str
+    table: str
+    wire_format: str
+    calls: int = 0
+    acknowledged_offset: int = -1
+    end: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedCall:
+    """A call as it came, kept when the emulator was made with ``record_calls=True``.
+
+    Attributes:
+        table: The table.
+        stream_id: The stream.
+        offset: The call's offset within the stream.
+        records: protobuf rows as bytes, JSON rows as str, or a `pa.RecordBatch`.
+        rows: Number of rows.
+    """
+
+    table: str
+    stream_id: str
+    offset: int
+    records: Any = field(repr=False)
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """A moment's counts; they do not change after.
+
+    Attributes:
+        streams_opened: Streams that were created, over all tables.
+        streams_open: Streams that are open now.
+        tokens_issued: Access tokens given out.
+        tables: Counts of each table that exists or had a stream.
+        streams: Every stream, in the order of creation.
+        faults: How often each kind of fault was injected.
+        calls: The recorded calls, in the order of arrival; empty unless recording is on.
+    """
+
+    streams_opened: int
+    streams_open: int
+    tokens_issued: int
+    tables: Mapping[str, TableStats]
+    streams: tuple[StreamStats, ...]
+    faults: Mapping[str, int]
+    calls: tuple[RecordedCall, ...] = field(repr=False)
+
+
+class StatsBook:
+    """Where the parts of the emulator count; every field is read and written under `_lock`."""
+
+    def __init__(self, *, record_calls: bool) -> None:
+        self.record_calls = record_calls
+        self._lock = threading.Lock()
+        self._tables: dict[str, TableStats] = {}
+        self._streams: dict[str, StreamStats] = {}
+        self._calls: list[RecordedCall] = []
+        self._faults: Counter[str] = Counter()
+        self._tokens = 0
+
+    def snapshot(self) -> Stats:
+        """Return the counts of this moment."""
+        with self._lock:
+            tables = dict(self._tables)
+            return Stats(
+                streams_opened=sum(table.streams_opened for table in tables.values()),
+                streams_open=sum(table.streams_open for table in tables.values()),
+                tokens_issued=self._tokens,
+                tables=MappingProxyType(tables),
+                streams=tuple(self._streams.values()),
+                faults=MappingProxyType(dict(self._faults)),
+                calls=tuple(self._calls),
+            )
+
+    def table_created(self, table: str) -> None:
+        """A table exists."""
+        with self._lock:
+            self._tables.setdefault(table, TableStats())
+
+    def stream_opened(self, stream_id: str, table: str, wire_format: str) -> None:
+        """A stream was created."""
+        with self._lock:
+            self._streams[stream_id] = StreamStats(stream_id=stream_id, table=table, wire_format=wire_format)
+            self._add(table, streams_opened=1, streams_open=1)
+
+    def stream_ended(self, stream_id: str, end: str) -> None:
+        """A stream is over."""
+        with self._lock:
+            stream = self._streams[stream_id]
+            self._streams[stream_id] = replace(stream, end=end)
+            self._add(stream.table, streams_open=-1)
+
+    def call_received(self, stream_id: str, rows: int, size: int, call: RecordedCall | None) -> None:
+        """A call arrived whole."""
+        with self._lock:
+            stream = self._streams[stream_id]
+            self._streams[stream_id] = replace(stream, calls=stream.calls + 1)
+            self._add(stream.table, calls=1, rows_received=rows, bytes_received=size)
+            if call is not None:
+                self._calls.append(call)
+
+    def acknowledged(self, stream_id: str, offset: int, rows: int) -> None:
+        """An acknowledgement goes out, for so many more rows."""
+        with self._lock:
+            stream = self._streams[stream_id]
+            self._streams[stream_id] = replace(stream, acknowledged_offset=offset)
+            self._add(stream.table, rows_acknowledged=rows)
+
+    def fault_injected(self, kind: str) -> None:
+        """A fault strikes."""
+        with self._lock:
+            self._faults[kind] += 1
+
+    def token_issued(self) -> None:
+        """A token was given out."""
+        with self._lock:
+            self._tokens += 1
+
+    def _add(self, table: str, **increments: int) -> None:
+        counts = self._tables.get(table, TableStats())
+        changed = {name: getattr(counts, name) + increment for name, increment in increments.items()}
+        self._tables[table] = replace(counts, **changed)

@@ -1,0 +1,221 @@
+"""`Table`: one table of the emulator, and the thread that commits what arrives for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from beam_zerobus.emulator.storage import Chunk, Storage
+from beam_zerobus.errors import ConfigurationError
+from beam_zerobus.schema import TableSchema
+
+__all__ = ["GRANTS", "Table"]
+
+GRANTS = frozenset({"USE CATALOG", "USE SCHEMA", "SELECT", "MODIFY"})
+_MAX_WAITING_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    chunk: Chunk
+    rows: int
+    size: int
+    done: Callable[[BaseException | None], None]
+
+
+class Table:
+    """One table: its columns, its rows and who may write to it.
+
+    Made by `Emulator.create_table`.
+
+    Group commits: one thread commits everything that arrived while the last commit ran, and only then are the calls
+    acknowledged. Many small calls so make few commits, and a lone call waits for nobody.
+
+    Invariants, all under `_lock`: `_waiting` holds what arrived and is not being committed, in the order of arrival;
+    `_committing` says that the thread is writing outside the lock; storage and schema change only while it does not.
+
+    Attributes:
+        name: ``catalog.schema.table``.
+        path: The Delta table's directory; None where rows are kept in memory.
+        grants: The privileges that the client has; `revoke` and `grant` change them.
+    """
+
+    def __init__(self, name: str, schema: TableSchema, storage: Storage, path: Path | None = None) -> None:
+        self.name = name
+        self.path = path
+        self.grants = GRANTS
+        self._schema = schema
+        self._version = 0
+        self._storage = storage
+        self._lock = threading.Condition()
+        self._waiting: list[_Waiting] = []
+        self._waiting_bytes = 0
+        self._committing = False
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+
+    @property
+    def schema(self) -> TableSchema:
+        """The columns."""
+        return self._schema
+
+    @property
+    def version(self) -> int:
+        """Changes when columns change."""
+        return self._version
+
+    def to_arrow(self) -> pa.Table:
+        """Return all rows that were stored, in the table's canonical Arrow types; their order is not that of arrival."""
+        with self._exclusive():
+            return self._storage.read()
+
+    def count_rows(self) -> int:
+        """Return the number of rows that were stored."""
+        with self._exclusive():
+            return self._storage.count()
+
+    def add_column(self, ddl: str) -> None:
+        """Add columns at the end, as ALTER TABLE ADD COLUMN does.
+
+        Streams that are open go on; their rows have null in the new columns.
+
+        Args:
+            ddl: One or more nullable columns, such as ``"note STRING"``.
+
+        Raises:
+            ConfigurationError: The text is no column, a column is NOT NULL, or its name is taken.
+        """
+        added = TableSchema.from_ddl(ddl).columns
+        for column in added:
+            if not column.nullable:
+                raise ConfigurationError(
+                    f"column {column.name!r} cannot be added as NOT NULL: rows that are there have no value for it"
+                )
+        with self._exclusive():
+            # Numbers of dropped columns are not given again, as positions of Unity Catalog are not.
+            first = 1 + max(column.number for column in self._schema.columns)
+            numbered = tuple(replace(column, number=first + index) for index, column in enumerate(added))
+            self._change(TableSchema(self._schema.columns + numbered))
+
+    def drop_column(self, name: str) -> None:
+        """Drop a column and what is in it.
+
+        A stream whose descriptor has the column is refused at its next call (error 8001).
+
+        Raises:
+            ConfigurationError: There is no such column, or it is the last one.
+        """
+        with self._exclusive():
+            left = tuple(column for column in self._schema.columns if column.name != name)
+            if len(left) == len(self._schema.columns):
+                raise ConfigurationError(f"table {self.name} has no column {name!r} to drop")
+            self._change(TableSchema(left))
+
+    def revoke(self, *privileges: str) -> None:
+        """Take privileges from the client, all of them when none is named; new streams are refused (error 4024)."""
+        self.grants = self.grants - (set(privileges) or GRANTS)
+
+    def grant(self, *privileges: str) -> None:
+        """Give privileges to the client, all that Zerobus needs when none is named."""
+        self.grants = self.grants | (set(privileges) or GRANTS)
+
+    def append(self, chunk: Chunk, rows: int, size: int, done: Callable[[BaseException | None], None]) -> None:
+        """Take rows for the next commit.
+
+        Args:
+            chunk: The rows, or what makes them.
+            rows: Their number.
+            size: Bytes that they hold while they wait; callers wait while too much is waiting.
+            done: Called from another thread after the commit, with what went wrong or None.
+        """
+        with self._lock:
+            self._lock.wait_for(lambda: self._waiting_bytes < _MAX_WAITING_BYTES or self._stopping)
+            if self._stopping:
+                done(ConnectionAbortedError("the emulator was stopped"))
+                return
+            self._waiting.append(_Waiting(chunk, rows, size, done))
+            self._waiting_bytes += size
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._commit_all, name=f"commit {self.name}", daemon=True)
+                self._thread.start()
+            self._lock.notify_all()
+
+    def append_now(self, chunk: Chunk, rows: int) -> None:
+        """Store rows at once, in the caller's thread: for storage that costs nothing."""
+        with self._lock:
+            self._storage.append([chunk], rows)
+
+    def open(self) -> None:
+        """Take rows again after `close`."""
+        with self._lock:
+            self._stopping = False
+
+    def close(self, *, commit: bool) -> None:
+        """Stop the thread.
+
+        Args:
+            commit: Whether rows that wait are still committed; otherwise they are lost, as in a crash. They were not
+                acknowledged.
+        """
+        with self._lock:
+            if not commit:
+                self._waiting.clear()
+                self._waiting_bytes = 0
+            self._stopping = True
+            thread, self._thread = self._thread, None
+            self._lock.notify_all()
+        if thread is not None:
+            thread.join()
+
+    def _commit_all(self) -> None:
+        while True:
+            with self._lock:
+                self._lock.wait_for(lambda: self._waiting or self._stopping)
+                if not self._waiting:
+                    return
+                group, self._waiting = self._waiting, []
+                self._waiting_bytes = 0
+                self._committing = True
+                self._lock.notify_all()
+            problem: BaseException | None = None
+            try:
+                self._storage.append([call.chunk for call in group], sum(call.rows for call in group))
+            except Exception as error:  # noqa: BLE001 - whatever it is, the calls' streams must hear of it
+                problem = error
+            with self._lock:
+                self._committing = False
+                self._lock.notify_all()
+            for call in group:
+                with suppress(Exception):
+                    call.done(problem)
+
+    def _change(self, schema: TableSchema) -> None:
+        self._storage.change_schema(schema)
+        self._schema = schema
+        self._version += 1
+
+    def _exclusive(self) -> _Exclusive:
+        return _Exclusive(self._lock, lambda: self._committing)
+
+    def __repr__(self) -> str:
+        return f"Table({self.name!r}, {self._schema.to_ddl()!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class _Exclusive:
+    """Holds the lock while no commit runs."""
+
+    lock: threading.Condition
+    busy: Callable[[], bool]
+
+    def __enter__(self) -> None:
+        self.lock.acquire()
+        self.lock.wait_for(lambda: not self.busy())
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()

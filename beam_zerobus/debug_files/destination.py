@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from beam_zerobus.debug_files.file_set import FileSet
-from beam_zerobus.debug_files.layout import Layout
+from beam_zerobus.debug_files.layout import ARROW_DIRECTORY, Layout
 from beam_zerobus.debug_files.local import NameLock, make_private_directories, sync
 from beam_zerobus.debug_files.names import Rotation, file_base
 from beam_zerobus.debug_files.paths import as_local_path, is_remote
@@ -45,6 +45,8 @@ def open_destination(
     descriptor_set: bytes | None,
     clock: Callable[[], float],
     wake: Callable[[], None],
+    root: str = "zerobus",
+    arrow_directory: str = ARROW_DIRECTORY,
 ) -> Destination:
     """Make the directories and put aside what an earlier writer left.
 
@@ -55,16 +57,34 @@ def open_destination(
         descriptor_set: What stands beside each protobuf file; None writes none.
         clock: Seconds since the epoch.
         wake: Called when there is something to flush before the interval's end.
+        root: The directory below `DebugFiles.output_dir`.
+        arrow_directory: The directory of the Arrow files below that.
 
     Raises:
         OSError: The directory cannot be made or written.
     """
     base = file_base(table, shard)
     if not is_remote(options.output_dir):
-        return LocalDestination(options, base=base, descriptor_set=descriptor_set, clock=clock, wake=wake)
+        return LocalDestination(
+            options,
+            base=base,
+            descriptor_set=descriptor_set,
+            clock=clock,
+            wake=wake,
+            root=root,
+            arrow_directory=arrow_directory,
+        )
     from beam_zerobus.debug_files.remote import RemoteDestination  # noqa: PLC0415  only it needs Beam
 
-    return RemoteDestination(options, base=base, descriptor_set=descriptor_set, clock=clock, wake=wake)
+    return RemoteDestination(
+        options,
+        base=base,
+        descriptor_set=descriptor_set,
+        clock=clock,
+        wake=wake,
+        root=root,
+        arrow_directory=arrow_directory,
+    )
 
 
 class LocalDestination:
@@ -78,11 +98,19 @@ class LocalDestination:
         descriptor_set: bytes | None,
         clock: Callable[[], float],
         wake: Callable[[], None],
+        root: str,
+        arrow_directory: str,
     ) -> None:
-        root = as_local_path(options.output_dir).absolute() / "zerobus"
-        make_private_directories(root)
-        base, self._lock = _take_name(root, base)
-        self._layout = Layout(root=root, base=base, arrow=options.arrow, proto=descriptor_set is not None)
+        directory = as_local_path(options.output_dir).absolute() / root
+        make_private_directories(directory)
+        base, self._lock = _take_name(directory, base)
+        self._layout = Layout(
+            root=directory,
+            base=base,
+            arrow=options.arrow,
+            proto=descriptor_set is not None,
+            arrow_directory=arrow_directory,
+        )
         try:
             for directory in self._layout.directories:
                 make_private_directories(directory)

@@ -10,9 +10,9 @@ from pathlib import Path
 from beam_zerobus.debug_files.local import create_private, move, write_all
 from beam_zerobus.debug_files.names import ARROW, DESCRIPTOR, PROTO, REJECTS, Name, Rotation
 
-__all__ = ["Layout", "renamed_mark", "superfluous"]
+__all__ = ["ARROW_DIRECTORY", "Layout", "renamed_mark", "superfluous"]
 
-_ARROW_DIRECTORY = "arrow"
+ARROW_DIRECTORY = "arrow"
 _PROTO_DIRECTORY = "proto"
 
 
@@ -25,28 +25,30 @@ class Layout:
         base: Table and shard.
         arrow: Whether Arrow files are written.
         proto: Whether protobuf files are written.
+        arrow_directory: The directory of the Arrow files below `root`.
     """
 
     root: Path
     base: str
     arrow: bool
     proto: bool
+    arrow_directory: str = ARROW_DIRECTORY
 
     @property
     def directories(self) -> tuple[Path, ...]:
         """The directories that are written to."""
-        formats = ((self.arrow, _ARROW_DIRECTORY), (self.proto, _PROTO_DIRECTORY))
+        formats = ((self.arrow, self.arrow_directory), (self.proto, _PROTO_DIRECTORY))
         return tuple(self.root / name for written, name in formats if written)
 
     @property
     def both_directories(self) -> tuple[Path, ...]:
         """Both directories: an earlier writer may have written what this one does not."""
-        return (self.root / _ARROW_DIRECTORY, self.root / _PROTO_DIRECTORY)
+        return (self.root / self.arrow_directory, self.root / _PROTO_DIRECTORY)
 
     def path(self, suffix: str, rotation: Rotation | None = None) -> Path:
         """Return a file's path; marks of refused rows stand with the Arrow files, or else with the protobuf files."""
         beside_arrow = suffix == ARROW or (suffix == REJECTS and self.arrow)
-        directory = _ARROW_DIRECTORY if beside_arrow else _PROTO_DIRECTORY
+        directory = self.arrow_directory if beside_arrow else _PROTO_DIRECTORY
         return self.root / directory / str(Name(self.base, rotation, suffix))
 
     def names(self, directory: Path) -> list[Name]:

@@ -43,14 +43,20 @@ class RemoteDestination:
         descriptor_set: bytes | None,
         clock: Callable[[], float],
         wake: Callable[[], None],
+        root: str,
+        arrow_directory: str,
     ) -> None:
         self._wake = wake
         self._spool = Path(tempfile.mkdtemp(prefix="beam-zerobus-"))
         try:
             layout = Layout(
-                root=self._spool / "zerobus", base=base, arrow=options.arrow, proto=descriptor_set is not None
+                root=self._spool / root,
+                base=base,
+                arrow=options.arrow,
+                proto=descriptor_set is not None,
+                arrow_directory=arrow_directory,
             )
-            url = FileSystems.join(os.fspath(options.output_dir), "zerobus")
+            url = FileSystems.join(os.fspath(options.output_dir), root)
             self._mirrors = [
                 _Mirror(FileSystems.join(url, local.name), local, layout, options.max_files_retained)
                 for local in layout.both_directories

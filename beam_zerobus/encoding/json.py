@@ -25,13 +25,12 @@ import json
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_zerobus.encoding.base import MAX_CALL_BYTES, Payload
 from beam_zerobus.encoding.decimals import plain_text
-from beam_zerobus.encoding.splitting import cut_into_payloads
+from beam_zerobus.encoding.splitting import Encoded, fill_payloads, without_large
 from beam_zerobus.schema.table import TableSchema
 from beam_zerobus.schema.types import Array, Decimal, DeltaType, Field, Map, Primitive, Struct
 
@@ -64,13 +63,15 @@ class JsonEncoder:
 
     def encode(self, batch: pa.RecordBatch) -> Iterator[Payload]:
         """Yield the batch's rows in order; see `beam_zerobus.encoding.Encoder`."""
+        yield from fill_payloads(self._encoded(batch), self._limit)
+
+    def _encoded(self, batch: pa.RecordBatch) -> Iterator[Encoded]:
         for start in range(0, batch.num_rows, _SLICE_ROWS):
             part = batch.slice(start, _SLICE_ROWS)
             text = _objects(part.columns, self._fields)
             lengths = pc.binary_length(text).to_numpy(zero_copy_only=False)
-            rows = np.arange(start, start + part.num_rows)
             records = text.to_numpy(zero_copy_only=False).tolist()
-            yield from cut_into_payloads(records, lengths, rows, limit=self._limit)
+            yield without_large(records, lengths, range(start, start + part.num_rows), self._limit)
 
 
 def _join(*parts: pa.Array | str) -> pa.Array:

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from beam_zerobus.encoding.base import Payload
 from beam_zerobus.errors import RowError
 
-__all__ = ["cut_into_payloads", "framed_sizes", "row_too_large", "split_points"]
+__all__ = ["Encoded", "fill_payloads", "framed_sizes", "row_too_large", "without_large"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """Rows on their way into payloads.
+
+    Attributes:
+        records: The encoded rows; whoever takes this may keep and extend the list.
+        sizes: Bytes of each record, framing included; none is above the limit.
+        rows: Index of each record's row.
+        rejected: Rows that were met on the way and are not among the records.
+    """
+
+    records: list[bytes] | list[str]
+    sizes: np.ndarray
+    rows: np.ndarray | range
+    rejected: tuple[RowError, ...] = ()
+
+    @classmethod
+    def refused(cls, *errors: RowError) -> Encoded:
+        """Hold rejected rows only."""
+        return cls(records=[], sizes=np.empty(0, np.int64), rows=range(0), rejected=errors)
 
 
 def framed_sizes(lengths: np.ndarray) -> np.ndarray:
@@ -27,58 +49,84 @@ def framed_sizes(lengths: np.ndarray) -> np.ndarray:
     return sizes
 
 
-def split_points(sizes: np.ndarray, limit: int) -> list[int]:
-    """Fill payloads greedily: return the bounds between them, first and last included.
-
-    Args:
-        sizes: Bytes of each record, framing included; none alone is above the limit.
-        limit: Bytes of a payload at most.
-
-    Example:
-        >>> split_points(np.array([3, 3, 3, 3]), 6)
-        [0, 2, 4]
-    """
-    bounds, full = [0], limit
-    ends = np.cumsum(sizes)
-    while len(ends) and ends[-1] > full:
-        cut = int(np.searchsorted(ends, full, side="right"))
-        bounds.append(cut)
-        full = int(ends[cut - 1]) + limit
-    return [*bounds, len(sizes)]
-
-
 def row_too_large(row: int, size: int, limit: int) -> RowError:
     """Say that a row is above the limit of a call."""
     message = f"the row takes {size:,} bytes, a call at most {limit:,}; make its strings, arrays or maps smaller"
     return RowError(row, "row_too_large", message, "encoding")
 
 
-def cut_into_payloads(
-    records: list[bytes] | list[str],
-    lengths: np.ndarray,
-    rows: np.ndarray,
-    *,
-    limit: int,
-    rejected: tuple[RowError, ...] = (),
-) -> Iterator[Payload]:
-    """Yield finished records as payloads below the limit.
-
-    Args:
-        records: The encoded rows; a row above the limit is taken out of this list.
-        lengths: Bytes of each record.
-        rows: Index of each record's row in the batch.
-        limit: Bytes of a payload at most.
-        rejected: Rows to report with the first payload.
-    """
+def without_large(records: list[bytes] | list[str], lengths: np.ndarray, rows: range, limit: int) -> Encoded:
+    """Take out the rows above the limit; `records` is changed in place."""
     sizes = framed_sizes(lengths)
     large = np.flatnonzero(sizes > limit)
-    if len(large):
-        rejected += tuple(row_too_large(int(rows[i]), int(sizes[i]), limit) for i in large)
-        sizes, rows = np.delete(sizes, large), np.delete(rows, large)
-        for position in reversed(large.tolist()):
-            del records[position]
-    bounds = split_points(sizes, limit)
-    for start, end in pairwise(bounds):
-        size = int(sizes[start:end].sum())
-        yield Payload(records=records[start:end], rows=rows[start:end], size_bytes=size, rejected=rejected)
-        rejected = ()
+    if not len(large):
+        return Encoded(records=records, sizes=sizes, rows=rows)
+    for position in reversed(large.tolist()):
+        del records[position]
+    return Encoded(
+        records=records,
+        sizes=np.delete(sizes, large),
+        rows=np.delete(np.asarray(rows), large),
+        rejected=tuple(row_too_large(rows[i], int(sizes[i]), limit) for i in large.tolist()),
+    )
+
+
+def fill_payloads(parts: Iterable[Encoded], limit: int) -> Iterator[Payload]:
+    """Fill one payload after the other to the limit.
+
+    Only references to records move; what they hold is not copied.
+
+    Args:
+        parts: The encoded rows, in order.
+        limit: Bytes of a payload at most.
+    """
+    filling = _Filling()
+    for part in parts:
+        start = 0
+        filling.rejected += part.rejected
+        ends = np.cumsum(part.sizes)
+        while start < len(part.records):
+            done = int(ends[start - 1]) if start else 0
+            stop = int(np.searchsorted(ends, limit - filling.size + done, side="right"))
+            filling.add(part, start, stop, int(ends[stop - 1]) - done if stop > start else 0)
+            if stop < len(part.records):
+                yield filling.payload()
+                filling = _Filling()
+            start = stop
+    if filling.records or filling.rejected:
+        yield filling.payload()
+
+
+class _Filling:
+    """The payload that is being filled."""
+
+    def __init__(self) -> None:
+        self.records: list[bytes] | list[str] = []
+        self.rows: list[np.ndarray | range] = []
+        self.size = 0
+        self.rejected: tuple[RowError, ...] = ()
+
+    def add(self, part: Encoded, start: int, stop: int, size: int) -> None:
+        if stop == start:
+            return
+        records = part.records if stop - start == len(part.records) else part.records[start:stop]
+        if self.records:
+            self.records.extend(records)  # type: ignore[arg-type]
+        else:
+            self.records = records
+        self.rows.append(part.rows[start:stop])
+        self.size += size
+
+    def payload(self) -> Payload:
+        return Payload(records=self.records, rows=_consecutive(self.rows), size_bytes=self.size, rejected=self.rejected)
+
+
+def _consecutive(parts: list[np.ndarray | range]) -> np.ndarray | range:
+    """Return one range where the parts are ranges that follow on each other, else an array."""
+    if not parts:
+        return range(0)
+    first, last = parts[0], parts[-1]
+    count = sum(len(part) for part in parts)
+    if isinstance(first, range) and isinstance(last, range) and last.stop - first.start == count:
+        return range(first.start, last.stop)
+    return np.concatenate([np.asarray(part, np.int64) for part in parts])

@@ -1,0 +1,73 @@
+"""A batch in chunks of rows that fit the processor's cache, each encoded at one go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from beam_zerobus.encoding.proto.assembly import Scratch, assemble, united
+from beam_zerobus.encoding.proto.binding import bind_fields
+from beam_zerobus.encoding.proto.columns import Column
+from beam_zerobus.encoding.proto.pieces import Piece, total
+from beam_zerobus.encoding.proto.rows import to_bytes
+from beam_zerobus.encoding.splitting import Encoded, framed_sizes, row_too_large
+from beam_zerobus.schema.types import Field
+
+__all__ = ["encode_chunks"]
+
+_CHUNK_ROWS = 8192
+_CHUNK_BYTES = 2 << 20
+
+
+def encode_chunks(batch: pa.RecordBatch, fields: Sequence[Field], limit: int) -> Iterator[Encoded]:
+    """Yield the rows of the batch, encoded; those above the limit as refused.
+
+    Args:
+        batch: Rows that protobuf can carry.
+        fields: Their columns.
+        limit: Bytes of a record with its framing at most.
+    """
+    columns = bind_fields(batch.columns, fields)
+    scratch = Scratch()
+    start, count = 0, batch.num_rows
+    while start < count:
+        stop = _chunk_end(columns, start, count)
+        yield from _encode(columns, start, stop, limit, scratch)
+        start = stop
+
+
+def _chunk_end(columns: Sequence[Column], start: int, count: int) -> int:
+    rows = min(_CHUNK_ROWS, count - start)
+    while True:
+        weight = sum(column.weight(start, start + rows) for column in columns)
+        if rows == 1 or weight <= 2 * _CHUNK_BYTES:
+            return start + rows
+        rows = max(1, min(rows // 2, rows * _CHUNK_BYTES // weight))
+
+
+def _encode(columns: Sequence[Column], start: int, stop: int, limit: int, scratch: Scratch) -> Iterator[Encoded]:
+    count = stop - start
+    pieces: list[Piece] = [piece for column in columns for piece in column.pieces(start, stop, None)]
+    lengths = total([piece.lengths for piece in pieces])
+    sizes = framed_sizes(np.full(count, lengths) if isinstance(lengths, int) else lengths)
+    if int(sizes.max()) > limit:
+        yield from _without_large_rows(columns, start, sizes, limit, scratch)
+        return
+    records = to_bytes(assemble(united(pieces), count, lengths, scratch))
+    yield Encoded(records=records, sizes=sizes, rows=range(start, stop))
+
+
+def _without_large_rows(
+    columns: Sequence[Column], start: int, sizes: np.ndarray, limit: int, scratch: Scratch
+) -> Iterator[Encoded]:
+    """Refuse what is too large before any of it is copied, and encode the stretches between."""
+    begin = start
+    for position in [*np.flatnonzero(sizes > limit).tolist(), len(sizes)]:
+        row = start + position
+        if begin < row:
+            yield from _encode(columns, begin, row, limit, scratch)
+        if position < len(sizes):
+            yield Encoded.refused(row_too_large(row, int(sizes[position]), limit))
+        begin = row + 1

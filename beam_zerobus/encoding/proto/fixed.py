@@ -1,0 +1,71 @@
+"""Pieces of columns in which every row has a value of the same width: doubles, floats and booleans without nulls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from beam_zerobus.encoding.proto.pieces import Piece, Places, Word, store
+
+__all__ = ["Fixed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """Values of fixed width with their tags, for neighbouring columns: the same layout in every row.
+
+    Attributes:
+        layout: The bytes of a row, zero where values go.
+        values: Where in the layout each column's values start, and the values (1, 4 or 8 bytes wide).
+    """
+
+    layout: bytes
+    values: tuple[tuple[int, np.ndarray], ...]
+
+    @property
+    def lengths(self) -> int:
+        """The length of the layout."""
+        return len(self.layout)
+
+    @property
+    def longest(self) -> int:
+        """The length of the layout."""
+        return len(self.layout)
+
+    @property
+    def rubbish(self) -> int:
+        """None."""
+        return 0
+
+    def write(self, out: np.ndarray, at: Places) -> None:
+        """Stamp the layout onto all rows, then fill in column by column."""
+        if not isinstance(at, range):
+            rows = np.empty(len(at), f"V{len(self.layout)}")
+            self.write(rows.view(np.uint8), range(0, rows.nbytes, len(self.layout)))
+            store(out, at, rows)
+            return
+        store(out, at, np.frombuffer(self.layout, f"V{len(self.layout)}"))
+        for offset, values in self.values:
+            np.ndarray((len(at),), values.dtype, out, at.start + offset, (at.step,))[:] = values
+
+    def followed_by(self, other: Fixed) -> Fixed:
+        """Put another layout behind this one."""
+        shift = len(self.layout)
+        moved = tuple((offset + shift, values) for offset, values in other.values)
+        return Fixed(self.layout + other.layout, self.values + moved)
+
+    def as_words(self) -> list[Piece]:
+        """Return the same bytes as words, which can join with neighbours of varying length."""
+        words: list[Piece] = []
+        start = 0
+        for offset, values in self.values:
+            tag = int.from_bytes(self.layout[start:offset], "little")
+            size, width = offset - start, values.dtype.itemsize
+            bits = values.view(f"u{width}").astype(np.uint64)
+            if size + width <= 8:
+                words.append(Word(bits << np.uint64(8 * size) | np.uint64(tag), size + width, size + width))
+            else:
+                words += [Word(np.uint64(tag), size, size), Word(bits, width, width)]
+            start = offset + width
+        return words

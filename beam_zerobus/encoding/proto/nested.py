@@ -1,0 +1,135 @@
+"""Structs, arrays and maps: messages inside the row's message."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from beam_zerobus.encoding.proto.assembly import as_one
+from beam_zerobus.encoding.proto.columns import Column
+from beam_zerobus.encoding.proto.pieces import Lengths, Mask, Piece, Places, as_array, total
+from beam_zerobus.encoding.proto.validity import Validity
+from beam_zerobus.encoding.proto.varint import tagged, unsigned_varint, varint_bytes
+
+__all__ = ["Elements", "Lists", "Messages"]
+
+
+class Messages:
+    """Structs, and the entries of maps: the fields' pieces behind tag and length.
+
+    Args:
+        tag: What stands before each message.
+        fields: The fields, in order.
+        validity: Which structs are not null; None where they cannot be.
+    """
+
+    def __init__(self, tag: bytes, fields: Sequence[Column], validity: Validity | None = None) -> None:
+        self._tag = tag
+        self._fields = fields
+        self._validity = validity
+
+    def pieces(self, start: int, stop: int, above: Mask) -> list[Piece]:
+        """See `Column`."""
+        mask = above if self._validity is None else self._validity.mask(start, stop, above)
+        inner = [piece for field in self._fields for piece in field.pieces(start, stop, mask)]
+        length = total([piece.lengths for piece in inner])
+        if isinstance(length, int):
+            return [*tagged(self._tag + varint_bytes(length), [], mask), *inner]
+        return [*unsigned_varint(length, self._tag, mask), *inner]
+
+    def weight(self, start: int, stop: int) -> int:
+        """See `Column`."""
+        own = (stop - start) * (len(self._tag) + 1)
+        return own + sum(field.weight(start, stop) for field in self._fields)
+
+
+class Lists:
+    """Arrays and maps: every element is a field of its own.
+
+    Args:
+        array: The list or map.
+        elements: The elements, with the tag that stands before each.
+    """
+
+    def __init__(self, array: pa.Array, elements: Column) -> None:
+        dtype = np.int64 if pa.types.is_large_list(array.type) else np.int32
+        buffer = array.buffers()[1]
+        offsets = np.zeros(1, dtype) if not buffer else np.frombuffer(buffer, dtype)
+        self._offsets = offsets[array.offset : array.offset + len(array) + 1]
+        self._elements = elements
+        self._validity = Validity(array)
+
+    def pieces(self, start: int, stop: int, above: Mask) -> list[Piece]:
+        """See `Column`."""
+        offsets = self._offsets[start : stop + 1].astype(np.int64, copy=False)
+        first, last = int(offsets[0]), int(offsets[-1])
+        if first == last:
+            return []
+        counts = np.diff(offsets)
+        mask = self._validity.mask(start, stop, above)
+        inner = self._elements.pieces(first, last, _repeated(mask, counts))
+        return [Elements.of(as_one(inner, last - first), offsets - first, counts)]
+
+    def weight(self, start: int, stop: int) -> int:
+        """See `Column`."""
+        return self._elements.weight(int(self._offsets[start]), int(self._offsets[stop]))
+
+
+def _repeated(mask: Mask, counts: np.ndarray) -> Mask:
+    """Return the lists' mask for their elements; None where no null list hides any."""
+    if mask is None or not (counts & ~mask).any():
+        return None
+    return np.repeat(mask, counts)
+
+
+@dataclass(frozen=True, slots=True)
+class Elements:
+    """All elements of each row's list, one behind the other.
+
+    Attributes:
+        inner: One piece with an element in each row.
+        counts: How many elements each list has.
+        ends: Bytes of all elements before each list, then of all (int64).
+        before: Bytes of all elements before each element; None where all are equally long.
+        longest: Bytes of the longest list.
+    """
+
+    inner: Piece
+    counts: np.ndarray
+    ends: np.ndarray
+    before: np.ndarray | None
+    longest: int
+
+    @classmethod
+    def of(cls, inner: Piece, offsets: np.ndarray, counts: np.ndarray) -> Elements:
+        """Put elements `offsets[i]` to `offsets[i + 1]` into row i."""
+        if isinstance(inner.lengths, int):
+            before, ends = None, offsets * inner.lengths
+        else:
+            sums = np.zeros(len(inner.lengths) + 1, np.int64)
+            np.cumsum(inner.lengths, out=sums[1:])
+            before, ends = sums[:-1], sums[offsets]
+        return cls(inner, counts, ends, before, int(np.diff(ends).max()))
+
+    @property
+    def lengths(self) -> Lengths:
+        """Bytes of each list."""
+        return np.diff(self.ends)
+
+    @property
+    def rubbish(self) -> int:
+        """That of the last element."""
+        return self.inner.rubbish
+
+    def write(self, out: np.ndarray, at: Places) -> None:
+        """Write element by element, each behind the one before it."""
+        elements = np.repeat(as_array(at) - self.ends[:-1], self.counts)
+        if self.before is None:
+            length = int(self.ends[-1]) // len(elements)
+            elements += np.arange(0, int(self.ends[-1]), length)
+        else:
+            elements += self.before
+        self.inner.write(out, elements)

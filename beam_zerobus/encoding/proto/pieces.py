@@ -1,0 +1,155 @@
+"""Pieces: what a column adds to each row of a chunk, and how that is written into a buffer.
+
+A piece holds, for every row of a chunk, some bytes and their number. It is written at one position a row. Most kinds
+write the same number of bytes for each row, because one wide store costs less than any choice: what stands behind a
+piece's own bytes is rubbish, which the next piece of the row overwrites. So pieces are written from left to right, and
+behind a row is room for the rubbish of its last piece.
+
+Positions are a `range` as long as all pieces before were equally long in all rows (a strided copy, some 10 times
+quicker), an int64 array from then on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import numpy as np
+
+__all__ = ["Lengths", "Mask", "Piece", "Places", "Word", "Words16", "as_array", "store", "total"]
+
+Mask: TypeAlias = np.ndarray | None
+"""Which rows have a value: int64, -1 (all bits set) where there is one, else 0; None when all have."""
+
+Lengths: TypeAlias = np.ndarray | int
+"""Bytes of each row (int64), or the one number that holds for all rows."""
+
+Places: TypeAlias = range | np.ndarray
+"""Where in the buffer a piece goes, row by row."""
+
+
+class Piece(Protocol):
+    """Some bytes for each row of a chunk."""
+
+    @property
+    def lengths(self) -> Lengths:
+        """Bytes of each row."""
+        ...
+
+    @property
+    def longest(self) -> int:
+        """The greatest length."""
+        ...
+
+    @property
+    def rubbish(self) -> int:
+        """Bytes behind a row's own that `write` may touch, at most."""
+        ...
+
+    def write(self, out: np.ndarray, at: Places) -> None:
+        """Write each row's bytes at its place in `out` (uint8)."""
+        ...
+
+
+def total(lengths: list[Lengths]) -> Lengths:
+    """Add up lengths row by row.
+
+    >>> total([1, 2])
+    3
+    """
+    fixed = sum(length for length in lengths if isinstance(length, int))
+    varying = [length for length in lengths if not isinstance(length, int)]
+    if not varying:
+        return fixed
+    result = varying[0] + fixed
+    for length in varying[1:]:
+        result += length
+    return result
+
+
+def as_array(at: Places) -> np.ndarray:
+    """Return places as an array."""
+    return np.arange(at.start, at.stop, at.step) if isinstance(at, range) else at
+
+
+def store(out: np.ndarray, at: Places, items: np.ndarray) -> None:
+    """Write one item of any width for each row, at any byte position.
+
+    A view of the buffer in which the next item starts one byte later lets numpy index by bytes; items overlap there,
+    and numpy assigns in order.
+    """
+    width = items.dtype.itemsize
+    if isinstance(at, range):
+        np.ndarray((len(at),), items.dtype, out, at.start, (at.step,))[:] = items
+    else:
+        np.ndarray((out.size - width + 1,), f"V{width}", out, 0, (1,))[at] = items.view(f"V{width}")
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """Up to eight bytes, the first lowest in a uint64; bits above a row's length are 0.
+
+    Attributes:
+        bits: One uint64 a row, or a scalar that holds for all rows.
+        lengths: Bytes of each row.
+        longest: The greatest length.
+    """
+
+    bits: np.ndarray | np.uint64
+    lengths: Lengths
+    longest: int
+
+    @property
+    def rubbish(self) -> int:
+        """What is left of a word, up to all of it."""
+        return 8
+
+    def write(self, out: np.ndarray, at: Places) -> None:
+        """Write whole words."""
+        store(out, at, np.broadcast_to(np.asarray(self.bits, np.uint64), len(at)))
+
+    def followed_by(self, other: Word) -> Word:
+        """Put another word behind this one; together they have room in one."""
+        return Word(
+            self.bits | (other.bits << _in_bits(self.lengths)),
+            total([self.lengths, other.lengths]),
+            self.longest + other.longest,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Words16:
+    """Two words behind each other, written as one item of 16 bytes."""
+
+    first: Word
+    second: Word
+
+    @property
+    def lengths(self) -> Lengths:
+        """Both together."""
+        return total([self.first.lengths, self.second.lengths])
+
+    @property
+    def longest(self) -> int:
+        """Both together."""
+        return self.first.longest + self.second.longest
+
+    @property
+    def rubbish(self) -> int:
+        """What is left of two words, up to all of them."""
+        return 16
+
+    def write(self, out: np.ndarray, at: Places) -> None:
+        """Move the second word up to the end of the first, across both halves."""
+        items = np.empty((len(at), 2), np.uint64)
+        shift = _in_bits(self.first.lengths)
+        np.bitwise_or(self.first.bits, self.second.bits << shift, out=items[:, 0])
+        # numpy defines a shift by 64 as 0: the first word is empty and nothing spills over.
+        np.right_shift(self.second.bits, np.uint64(64) - shift, out=items[:, 1])
+        store(out, at, items.view("V16")[:, 0])
+
+
+def _in_bits(lengths: Lengths) -> np.ndarray | np.uint64:
+    if isinstance(lengths, int):
+        return np.uint64(8 * lengths)
+    return lengths.view(np.uint64) << np.uint64(3)

@@ -1,0 +1,139 @@
+"""Pieces of strings and binaries: bytes of any length, taken from Arrow's own buffer.
+
+Numpy copies a row's bytes quickest when it copies the same number for every row, so the ways to write differ in how
+they come to one: short strings are all copied as long as the longest (rubbish behind the shorter ones is overwritten
+by what follows); longer ones go in classes of 2**k to 2**(k+1) bytes, each as two copies of 2**k that overlap; the
+longest are worth a slice each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from beam_zerobus.encoding.proto.pieces import Lengths, Mask, Piece, Places, as_array, store
+from beam_zerobus.encoding.proto.varint import unsigned_varint
+
+__all__ = ["ONE_WIDTH", "Bytes", "Headed", "strings"]
+
+ONE_WIDTH = 512
+"""Up to here copying the longest length for all rows is quicker than sorting them by size."""
+
+_SLICES = 16 << 10
+"""From here a call of numpy for each string costs less than the copy itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """A reference to bytes for each row.
+
+    Attributes:
+        source: The buffer (uint8).
+        starts: Where each row's bytes begin in it.
+        lengths: How many they are.
+        longest: The greatest length.
+    """
+
+    source: np.ndarray
+    starts: np.ndarray
+    lengths: Lengths
+    longest: int
+
+    @property
+    def rubbish(self) -> int:
+        """What is copied of others behind the shortest."""
+        return self.longest if self._one_width else 0
+
+    @property
+    def _one_width(self) -> bool:
+        return self.longest <= ONE_WIDTH or isinstance(self.lengths, int)
+
+    def write(self, out: np.ndarray, at: Places) -> None:
+        """Copy each row's bytes."""
+        if self._one_width:
+            store(out, at, wide_items(self.source, self.starts, self.longest))
+            return
+        at = as_array(at)
+        exponent = np.frexp(self.lengths)[1]  # a length is below 2**exponent and at least half of that
+        for size_class in np.flatnonzero(np.bincount(exponent)).tolist():
+            if size_class > 0:
+                rows = np.flatnonzero(exponent == size_class)
+                self._write_class(out, at[rows], rows, 1 << size_class - 1)
+
+    def _write_class(self, out: np.ndarray, at: np.ndarray, rows: np.ndarray, width: int) -> None:
+        starts, lengths = self.starts[rows], np.asarray(self.lengths)[rows]
+        if width >= _SLICES:
+            for to, start, length in zip(at.tolist(), starts.tolist(), lengths.tolist(), strict=True):
+                out[to : to + length] = self.source[start : start + length]
+            return
+        tail = lengths - width
+        store(out, at, wide_items(self.source, starts, width))
+        store(out, at + tail, wide_items(self.source, starts + tail, width))
+
+
+def wide_items(source: np.ndarray, starts: np.ndarray, width: int) -> np.ndarray:
+    """Return `width` bytes from each start, as one item a row."""
+    first, last = int(starts.min()), int(starts.max())
+    if first < 0 or last + width > source.size:
+        source, starts = _padded(source, starts, first, last, width)
+    return np.ndarray((source.size - width + 1,), f"V{width}", source, 0, (1,))[starts]
+
+
+def _padded(source: np.ndarray, starts: np.ndarray, first: int, last: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Copy the part in question to where bytes before and behind it may be read."""
+    begin, end = max(first, 0), min(last + width, source.size)
+    copy = np.empty(last + width - first, np.uint8)
+    copy[begin - first : end - first] = source[begin:end]
+    return copy, starts - first
+
+
+@dataclass(frozen=True, slots=True)
+class Headed:
+    """Short strings with their tag and length in front, one item of the same width for each row."""
+
+    items: np.ndarray
+    lengths: Lengths
+    longest: int
+
+    @property
+    def rubbish(self) -> int:
+        """What is copied of others behind the shortest."""
+        return self.longest
+
+    def write(self, out: np.ndarray, at: Places) -> None:
+        """Write whole items."""
+        store(out, at, self.items)
+
+
+def strings(source: np.ndarray, offsets: np.ndarray, tag: bytes, mask: Mask) -> list[Piece]:
+    """Return the pieces of strings, each behind tag and length.
+
+    Args:
+        source: Arrow's data buffer (uint8).
+        offsets: Where each string begins, and the last ends (int64).
+        tag: What stands before each string.
+        mask: Which rows have a string; see `Mask`.
+    """
+    lengths = np.diff(offsets)
+    if mask is not None:
+        lengths &= mask
+    longest = int(lengths.max())
+    if longest < 128:
+        return [_headed(source, offsets[:-1], lengths, tag, mask)]
+    header = unsigned_varint(lengths, tag, mask)
+    known = longest if int(lengths.min()) == longest else lengths
+    return [*header, Bytes(source, offsets[:-1], known, longest)]
+
+
+def _headed(source: np.ndarray, starts: np.ndarray, lengths: np.ndarray, tag: bytes, mask: Mask) -> Headed:
+    """Take each string with the few bytes before it, then write tag and length over those."""
+    header, longest = len(tag) + 1, int(lengths.max())
+    items = wide_items(source, starts - header, header + longest)
+    for offset, byte in enumerate(tag):
+        np.ndarray((len(items),), np.uint8, items, offset, items.strides)[:] = byte
+    np.ndarray((len(items),), np.uint8, items, len(tag), items.strides)[:] = lengths
+    lengths = lengths + header
+    if mask is not None:
+        lengths &= mask
+    return Headed(items, lengths, header + longest)

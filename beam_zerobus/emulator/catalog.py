@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,9 +72,16 @@ class Catalog:
             return self._tables.get(name)
 
     def drop(self, name: str) -> None:
-        """Forget a table; its files stay where they are until the emulator ends or somebody removes them."""
+        """Remove a table and its files.
+
+        Raises:
+            KeyError: There is none of that name.
+        """
         with self._lock:
-            self._tables.pop(name, None)
+            table = self._tables.pop(name)
+        table.close(commit=False)
+        if table.path is not None:
+            shutil.rmtree(table.path)
 
     def __iter__(self) -> Iterator[Table]:
         with self._lock:

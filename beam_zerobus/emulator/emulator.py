@@ -17,9 +17,10 @@ import pyarrow as pa
 from beam_zerobus.emulator.calls import EphemeralProtocol, FlightProtocol
 from beam_zerobus.emulator.catalog import Catalog
 from beam_zerobus.emulator.faults import FaultInjector, Faults
+from beam_zerobus.emulator.host import Host
 from beam_zerobus.emulator.http_api import HttpServer, Workspace
 from beam_zerobus.emulator.refusal import Refusal
-from beam_zerobus.emulator.session import Host, Session
+from beam_zerobus.emulator.session import Session
 from beam_zerobus.emulator.stats import Stats, StatsBook
 from beam_zerobus.emulator.table import Table
 from beam_zerobus.emulator.tokens import TokenIssuer
@@ -102,7 +103,6 @@ class Emulator:
             stats=self._stats,
             injector=FaultInjector(faults or Faults()),
             check_rows=not in_memory if check_rows is None else check_rows,
-            commit=not in_memory,
         )
         self._address = host
         self._port = port
@@ -169,8 +169,8 @@ class Emulator:
 
     def stop(self) -> None:
         """Commit and acknowledge what has arrived, end all streams and close both ports."""
-        for session in self._host.sessions():
-            session.fail(Refusal(grpc.StatusCode.UNAVAILABLE, "the emulator is being stopped"))
+        for stream in self._host.streams():
+            stream.fail(Refusal(grpc.StatusCode.UNAVAILABLE, "the emulator is being stopped"))
         for table in self._catalog:
             table.close(commit=True)
         self._close_ports()
@@ -180,8 +180,8 @@ class Emulator:
 
         `start` brings the emulator back on the same ports, with every row that was acknowledged.
         """
-        for session in self._host.sessions():
-            session.cut()
+        for stream in self._host.streams():
+            stream.cut()
         for table in self._catalog:
             table.close(commit=False)
         self._close_ports()

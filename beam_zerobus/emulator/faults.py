@@ -30,7 +30,7 @@ FaultKind: TypeAlias = Literal["refuse", "status", "drop", "slow_ack", "no_ack",
 | kind | strikes | what happens |
 | --- | --- | --- |
 | refuse | a stream's creation | the stream ends with `code` before it is ready |
-| status | a call | the stream ends with `code`; the call is stored before it when `after_storing`, but not acknowledged |
+| status | a call | the stream ends with `code`, before or after storing the call; it is not acknowledged |
 | drop | a call | the connection is cut without a word, before or after storing |
 | slow_ack | a call | its acknowledgement, and those after it, come `delay` seconds late |
 | no_ack | a call | it is stored and never acknowledged by itself; the acknowledgement of a later call covers it |
@@ -94,6 +94,11 @@ class ScriptedFault:
         _check_codes((self.code,))
 
     @property
+    def ends_stream(self) -> bool:
+        """Whether the stream ends with the call that it strikes."""
+        return self.kind in ("status", "drop")
+
+    @property
     def at(self) -> int:
         """The call, stream or request that it strikes first."""
         return next(at for at in (self.at_call, self.at_stream, self.at_token) if at is not None)
@@ -149,7 +154,7 @@ class RejectRows:
             record = self.matches(rows)
             if record is not None:
                 where = f"column '{self.column}'" if self.column is not None else "a row"
-                raise Refusal.invalid(f"{where} has a value that this server refuses (record {record})", number=8001)
+                raise Refusal.invalid(f"{where} has a value that this server refuses (record {record})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,7 +265,9 @@ class FaultInjector:
             return None
         return ScriptedFault(
             chance.choice(kinds),
-            **{place: count},
+            at_call=count if place == "at_call" else None,
+            at_stream=count if place == "at_stream" else None,
+            at_token=count if place == "at_token" else None,
             code=chance.choice(faults.codes),
             after_storing=chance.random() < 0.5,
             delay=chance.uniform(0, faults.max_delay),

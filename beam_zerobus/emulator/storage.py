@@ -176,7 +176,6 @@ def _stored_schema(schema: TableSchema) -> pa.Schema:
 
 
 def _recovered_schema(delta: DeltaTable) -> TableSchema:
-    columns = []
-    for field in json.loads(delta.schema().to_json())["fields"]:
-        columns.append(json.loads(field["metadata"][_COLUMN.decode()]))
+    fields = json.loads(delta.schema().to_json())["fields"]
+    columns = [json.loads(field["metadata"][_COLUMN.decode()]) for field in fields]
     return TableSchema.from_unity_catalog({"columns": columns})

@@ -70,7 +70,7 @@ class Table:
         return self._version
 
     def to_arrow(self) -> pa.Table:
-        """Return all rows that were stored, in the table's canonical Arrow types; their order is not that of arrival."""
+        """Return all rows that were stored, in the table's canonical Arrow types and in no certain order."""
         with self._exclusive():
             return self._storage.read()
 
@@ -131,8 +131,14 @@ class Table:
             chunk: The rows, or what makes them.
             rows: Their number.
             size: Bytes that they hold while they wait; callers wait while too much is waiting.
-            done: Called from another thread after the commit, with what went wrong or None.
+            done: Called after the commit, possibly from another thread, with what went wrong or None.
         """
+        if self.path is None:
+            # Memory needs no group: what it costs is less than to wake a thread.
+            with self._lock:
+                self._storage.append([chunk], rows)
+            done(None)
+            return
         with self._lock:
             self._lock.wait_for(lambda: self._waiting_bytes < _MAX_WAITING_BYTES or self._stopping)
             if self._stopping:
@@ -144,11 +150,6 @@ class Table:
                 self._thread = threading.Thread(target=self._commit_all, name=f"commit {self.name}", daemon=True)
                 self._thread.start()
             self._lock.notify_all()
-
-    def append_now(self, chunk: Chunk, rows: int) -> None:
-        """Store rows at once, in the caller's thread: for storage that costs nothing."""
-        with self._lock:
-            self._storage.append([chunk], rows)
 
     def open(self) -> None:
         """Take rows again after `close`."""

@@ -57,7 +57,7 @@ def add_field(
     if isinstance(kind, str):
         message.field.add(name=name, number=number, label=label, type=_PROTO.TYPE_MESSAGE, type_name=kind)
     else:
-        message.field.add(name=name, number=number, label=label, type=kind)  # type: ignore[arg-type]
+        message.field.add(name=name, number=number, label=label, type=kind)
 
 
 def _zerobus_file() -> descriptor_pb2.FileDescriptorProto:

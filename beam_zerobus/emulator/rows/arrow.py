@@ -53,6 +53,10 @@ class ArrowReader:
         Raises:
             Refusal: A value does not fit its column, or is missing in a NOT NULL column.
         """
+        try:
+            batch.validate(full=True)
+        except pa.ArrowException:
+            raise Refusal.invalid("the RecordBatch breaks the rules of its own types, such as UTF-8") from None
         columns = []
         for field, target in zip(self._fields, self._schema, strict=True):
             index = self._stream_schema.get_field_index(field.name)
@@ -69,9 +73,8 @@ class ArrowReader:
         """
         try:
             batch = pa.ipc.read_record_batch(_ipc_message(header, body), self._stream_schema)
-            batch.validate(full=True)
         except (pa.ArrowException, OSError):
-            raise Refusal.invalid("the message holds no RecordBatch of the stream's schema", number=8001) from None
+            raise Refusal.invalid("the message holds no RecordBatch of the stream's schema") from None
         return batch
 
 
@@ -116,7 +119,7 @@ def _column(field: Field, array: pa.Array) -> pa.Array:
     try:
         return _convert(field.type, array, field.name)
     except BadValueError as error:
-        raise _refuse(error.path, error.reason) from None
+        raise Refusal.invalid(f"column '{error.path}' {error.reason}") from None
 
 
 def _convert(delta_type: DeltaType, array: pa.Array, path: str) -> pa.Array:

@@ -26,6 +26,7 @@ __all__ = [
     "MapNode",
     "Node",
     "ScalarNode",
+    "Source",
     "StructNode",
     "check_nulls",
 ]
@@ -40,10 +41,10 @@ class BadValueError(Exception):
     Attributes:
         path: The column, or the path to the field within it.
         reason: What is wrong, without the value.
-        number: The service's error number.
+        number: The service's error number, where it has one.
     """
 
-    def __init__(self, path: str, reason: str, number: int = 8001) -> None:
+    def __init__(self, path: str, reason: str, number: int | None = None) -> None:
         super().__init__(reason)
         self.path = path
         self.reason = reason
@@ -60,6 +61,18 @@ class Node(Protocol):
             BadValueError: A value does not fit.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the values of a column or a struct's field come from, and what reads them."""
+
+    getter: Getter
+    node: Node
+
+    def read(self, parents: Values) -> pa.Array:
+        """Return the field's values in the rows or structs that hold it."""
+        return self.node.read(self.getter(parents))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +139,11 @@ def _offsets(values: Values) -> pa.Array:
 
 @dataclass(frozen=True, slots=True)
 class StructNode:
-    """A STRUCT; `getters` has for each field how to get its values, or None where the stream does not carry it."""
+    """A STRUCT; `sources` has one for each field, None where the stream does not carry it."""
 
     path: str
     arrow_type: pa.StructType
-    getters: tuple[Getter | None, ...]
-    children: tuple[Node | None, ...]
+    sources: tuple[Source | None, ...]
     check: Callable[[Values], None] | None = None
 
     def read(self, values: Values) -> pa.Array:
@@ -140,11 +152,8 @@ class StructNode:
         if self.check is not None:
             self.check(present)
         arrays = []
-        for field, getter, node in zip(self.arrow_type, self.getters, self.children, strict=True):
-            if getter is None or node is None:
-                array = pa.nulls(len(present), field.type)
-            else:
-                array = node.read(getter(present))
+        for field, source in zip(self.arrow_type, self.sources, strict=True):
+            array = pa.nulls(len(present), field.type) if source is None else source.read(present)
             if array.null_count and not field.nullable:
                 raise BadValueError(f"{self.path}.{field.name}", "is NOT NULL and has no value")
             arrays.append(array)
@@ -157,11 +166,10 @@ class StructNode:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of the table and how to read it; `getter` and `node` are None where the stream does not carry it."""
+    """A column of the table and how to read it; `source` is None where the stream does not carry it."""
 
     field: Field
-    getter: Getter | None = None
-    node: Node | None = None
+    source: Source | None
 
     def read(self, rows: Values) -> pa.Array:
         """Return the column of the rows.
@@ -169,32 +177,31 @@ class Column:
         Raises:
             Refusal: A value does not fit, or is missing in a NOT NULL column; names column and record.
         """
-        if self.getter is None or self.node is None:
+        if self.source is None:
             array = pa.nulls(len(rows), canonical_type(self.field.type))
         else:
             try:
-                array = self.node.read(self.getter(rows))
+                array = self.source.read(rows)
             except (BadValueError, UnicodeDecodeError):
-                raise self._refusal(rows) from None
+                raise self._refusal(self.source, rows) from None
         check_nulls(self.field, array)
         return array
 
-    def _refusal(self, rows: Values) -> Refusal:
+    def _refusal(self, source: Source, rows: Values) -> Refusal:
         # Halve the rows until the first bad one stands alone.
         first, last = 0, len(rows)
         while last - first > 1:
             middle = (first + last) // 2
-            if self._problem(rows[first:middle]) is None:
+            if self._problem(source, rows[first:middle]) is None:
                 first = middle
             else:
                 last = middle
-        problem = self._problem(rows[first:last]) or BadValueError(self.field.name, "cannot be read")
+        problem = self._problem(source, rows[first:last]) or BadValueError(self.field.name, "cannot be read")
         return Refusal.invalid(f"column '{problem.path}' {problem.reason} (record {first})", number=problem.number)
 
-    def _problem(self, rows: Values) -> BadValueError | None:
-        assert self.getter is not None and self.node is not None  # noqa: PT018, S101 - only called by read()
+    def _problem(self, source: Source, rows: Values) -> BadValueError | None:
         try:
-            self.node.read(self.getter(rows))
+            source.read(rows)
         except BadValueError as error:
             return error
         except UnicodeDecodeError:
@@ -210,4 +217,4 @@ def check_nulls(field: Field, array: pa.Array) -> None:
     """
     if array.null_count and not field.nullable:
         record = array.is_null().index(True).as_py()
-        raise Refusal.invalid(f"column '{field.name}' is NOT NULL and has no value (record {record})", number=8001)
+        raise Refusal.invalid(f"column '{field.name}' is NOT NULL and has no value (record {record})")

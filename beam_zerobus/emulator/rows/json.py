@@ -19,6 +19,7 @@ from beam_zerobus.emulator.rows.columns import (
     MapNode,
     Node,
     ScalarNode,
+    Source,
     StructNode,
     Values,
 )
@@ -45,7 +46,7 @@ class JsonReader:
         self._schema = schema.to_canonical_arrow()
         self._names = {column.name for column in schema.columns}
         self._columns = [
-            Column(column, _getter(column.name), _node(column.type, column.name)) for column in schema.columns
+            Column(column, Source(_getter(column.name), _node(column.type, column.name))) for column in schema.columns
         ]
 
     def read(self, records: Sequence[str]) -> pa.RecordBatch:
@@ -74,9 +75,9 @@ def _parse(records: Sequence[str]) -> list[dict[str, Any]]:
         try:
             row = json.loads(record, parse_constant=_refuse_constant)
         except (ValueError, RecursionError):
-            raise Refusal.invalid(f"record {index} is not JSON", number=8001) from None
+            raise Refusal.invalid(f"record {index} is not JSON") from None
         if not isinstance(row, dict):
-            raise Refusal.invalid(f"record {index} is not a JSON object", number=8001)
+            raise Refusal.invalid(f"record {index} is not a JSON object")
     return rows
 
 
@@ -97,9 +98,8 @@ def _node(delta_type: DeltaType, path: str) -> Node:
             keys = ScalarNode(f"{path}.key", str(key), _key_converter(key))
             return MapNode(path, arrow_type, keys, _node(value, f"{path}.value"))
         case Struct(fields):
-            getters = tuple(_getter(field.name) for field in fields)
-            nodes = tuple(_node(field.type, f"{path}.{field.name}") for field in fields)
-            return StructNode(path, arrow_type, getters, nodes, _object_check(path, fields))
+            sources = tuple(Source(_getter(field.name), _node(field.type, f"{path}.{field.name}")) for field in fields)
+            return StructNode(path, arrow_type, sources, _object_check(path, fields))
         case _:
             return ScalarNode(path, str(delta_type), _converter(delta_type, path))
 
@@ -112,7 +112,7 @@ def _object_check(path: str, fields: tuple[Field, ...]) -> Callable[[Values], No
             raise BadValueError(path, "is a STRUCT and has a value that is no object")
         unknown = set(chain.from_iterable(values)) - names
         if unknown:
-            raise BadValueError(f"{path}.{min(unknown)}", "is not in the table")
+            raise BadValueError(f"{path}.{min(unknown)}", "is not in the table", 8001)
 
     return check
 

@@ -16,7 +16,17 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from beam_zerobus.emulator.refusal import Refusal
-from beam_zerobus.emulator.rows.columns import Column, Getter, ListNode, MapNode, Node, ScalarNode, StructNode, Values
+from beam_zerobus.emulator.rows.columns import (
+    Column,
+    Getter,
+    ListNode,
+    MapNode,
+    Node,
+    ScalarNode,
+    Source,
+    StructNode,
+    Values,
+)
 from beam_zerobus.emulator.wire import add_field
 from beam_zerobus.schema import Array, Decimal, DeltaType, Field, Map, Primitive, Struct, TableSchema
 from beam_zerobus.schema.arrow import canonical_type
@@ -61,10 +71,8 @@ class ProtoReader:
             raise Refusal.invalid("a protobuf stream needs a descriptor_proto that names its message", number=8001)
         self._schema = schema.to_canonical_arrow()
         messages = _Messages(row)
-        fields = _match_fields(schema.columns, row, messages, "")
-        self._columns = [
-            Column(column, getter, node) for column, (getter, node) in zip(schema.columns, fields, strict=True)
-        ]
+        sources = _match_fields(schema.columns, row, messages, "")
+        self._columns = [Column(column, source) for column, source in zip(schema.columns, sources, strict=True)]
         self._call_class, self._row_class = _call_classes(row, messages)
 
     def read(self, call: bytes, records: Sequence[bytes]) -> pa.RecordBatch:
@@ -89,7 +97,7 @@ class ProtoReader:
             try:
                 self._row_class.FromString(record)
             except DecodeError:
-                return Refusal.invalid(f"record {index} is no message of the stream's descriptor", number=8001)
+                return Refusal.invalid(f"record {index} is no message of the stream's descriptor")
         return Refusal.invalid("the request cannot be parsed")
 
 
@@ -129,21 +137,21 @@ def _refuse(path: str, reason: str) -> Refusal:
 
 def _match_fields(
     fields: Iterable[Field], message: descriptor_pb2.DescriptorProto, messages: _Messages, parent: str
-) -> list[tuple[Getter | None, Node | None]]:
+) -> list[Source | None]:
     """Match columns, or the fields of a struct, with a message's fields, by name."""
     carried = {field.name: field for field in message.field}
     unknown = carried.keys() - {field.name for field in fields}
     if unknown:
         raise _refuse(parent + min(unknown), "is in the stream's descriptor, but not in the table")
-    matched: list[tuple[Getter | None, Node | None]] = []
+    matched: list[Source | None] = []
     for field in fields:
         carrier = carried.get(field.name)
         if carrier is not None:
             repeated = carrier.label == _PROTO.LABEL_REPEATED
             node = _node(field.type, carrier, messages, parent + field.name, repeated=repeated)
-            matched.append((_getter(carrier), node))
+            matched.append(Source(_getter(carrier), node))
         elif field.nullable:
-            matched.append((None, None))
+            matched.append(None)
         else:
             raise _refuse(parent + field.name, "is NOT NULL and missing from the stream's descriptor")
     return matched
@@ -183,8 +191,8 @@ def _node(
         case Struct(fields):
             if repeated or message is None or is_map:
                 raise mismatch("one message, declared inside the row's")
-            getters, nodes = zip(*_match_fields(fields, message, messages, f"{path}."), strict=True)
-            return StructNode(path, canonical_type(delta_type), getters, nodes)
+            sources = _match_fields(fields, message, messages, f"{path}.")
+            return StructNode(path, canonical_type(delta_type), tuple(sources))
         case _:
             expected = _PROTO.TYPE_STRING if isinstance(delta_type, Decimal) else _TYPES[delta_type]
             if repeated or carrier.type != expected:

@@ -1,0 +1,205 @@
+"""`Responder`: acknowledges what is durable, announces the stream's end, and ends it."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import grpc
+
+from beam_zerobus.emulator.calls import StreamProtocol
+from beam_zerobus.emulator.host import Host
+from beam_zerobus.emulator.refusal import Refusal
+from beam_zerobus.emulator.tokens import Token
+
+__all__ = ["ClientGone", "CloseSignal", "Cut", "Event", "Fail", "Gone", "Hang", "NoMoreCalls", "Responder", "Stored"]
+
+# An idle stream looks up this often, in seconds, to see whether its token was revoked.
+_IDLE_CHECK = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A call is durable; its acknowledgement waits `delay` seconds, or is left out when `silent`."""
+
+    offset: int
+    rows: int
+    delay: float = 0.0
+    silent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """The stream ends with a status: after all calls before `offset` are acknowledged, or at once when it is None."""
+
+    refusal: Refusal
+    offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The connection breaks."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseSignal:
+    """The server announces that it will close the stream after so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hang:
+    """The server falls silent."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoMoreCalls:
+    """The client has sent its last call."""
+
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The client is gone, or the server stops."""
+
+
+Event: TypeAlias = Stored | Fail | Cut | CloseSignal | Hang | NoMoreCalls | Gone
+
+
+class ClientGone(Exception):  # noqa: N818 - an event, not an error
+    """There is nobody to answer any more."""
+
+
+class Responder:
+    """Turns events into responses; used by one thread.
+
+    Args:
+        host: What streams share.
+        protocol: Writes the responses.
+        stream_id: The stream.
+        token: The token that the stream was created with; its expiry ends the stream.
+        events: What happens to the stream.
+        cut: Breaks the connection; False where it cannot.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        protocol: StreamProtocol,
+        *,
+        stream_id: str,
+        token: Token,
+        events: queue.SimpleQueue[Event],
+        cut: Callable[[], bool],
+    ) -> None:
+        self._host = host
+        self._protocol = protocol
+        self._stream_id = stream_id
+        self._token = token
+        self._events = events
+        self._cut = cut
+        # When to acknowledge what: moment, offset, rows of the stream up to there. Moments never go back.
+        self._due: deque[tuple[float, int, int]] = deque()
+        self._stored_calls = 0
+        self._stored_rows = 0
+        self._acknowledged = (-1, 0)
+        self._last_sent = 0.0
+        self._closes_at: float | None = None
+        self._expected_calls: int | None = None
+        self._failure: Fail | None = None
+
+    def respond(self) -> Iterator[bytes]:
+        """Yield acknowledgements and signals until the client has closed the stream and all is acknowledged.
+
+        Raises:
+            Refusal: The status that ends the stream.
+            ClientGone: Nobody listens any more.
+        """
+        while True:
+            for event in self._wait():
+                yield from self._handle(event)
+            self._host.check_token(self._token)
+            yield from self._acknowledge()
+            if self._failure is not None and self._settled(self._failure.offset or 0):
+                raise self._failure.refusal
+            if self._closes_at is not None and time.monotonic() >= self._closes_at:
+                raise Refusal(grpc.StatusCode.UNAVAILABLE, "Error 6002: the server rotates this stream; open a new one")
+            if self._expected_calls is not None and self._settled(self._expected_calls):
+                return
+
+    def _settled(self, calls: int) -> bool:
+        return not self._due and self._stored_calls >= calls
+
+    def _wait(self) -> list[Event]:
+        """Wait for the next event or moment; return the events that are there."""
+        now = time.monotonic()
+        moments = [now + _IDLE_CHECK, now + self._token.expires_at - time.time()]
+        if self._due:
+            moments.append(self._next_acknowledgement())
+        if self._closes_at is not None:
+            moments.append(self._closes_at)
+        events: list[Event] = []
+        try:
+            events.append(self._events.get(timeout=max(0.0, min(moments) - now)))
+            while True:
+                events.append(self._events.get_nowait())
+        except queue.Empty:
+            pass
+        if not threading.main_thread().is_alive():
+            # An emulator that nobody stopped must not keep the interpreter from ending.
+            events.append(Gone())
+        return events
+
+    def _handle(self, event: Event) -> Iterator[bytes]:
+        match event:
+            case Stored():
+                self._stored(event)
+            case Fail(refusal, None):
+                raise refusal
+            case Fail():
+                self._failure = event
+            case CloseSignal(seconds):
+                self._closes_at = time.monotonic() + seconds
+                yield self._protocol.close_signal(*self._acknowledged, seconds)
+            case NoMoreCalls(calls):
+                self._expected_calls = calls
+            case Cut():
+                if not self._cut():
+                    raise Refusal(grpc.StatusCode.UNAVAILABLE, "injected fault: the connection was dropped")
+                raise ClientGone
+            case Hang():
+                while not isinstance(self._events.get(), Gone | Fail | Cut):
+                    pass
+                raise ClientGone
+            case Gone():
+                raise ClientGone
+
+    def _stored(self, call: Stored) -> None:
+        self._stored_calls += 1
+        self._stored_rows += call.rows
+        if not call.silent:
+            due = time.monotonic() + call.delay
+            # Acknowledgements are cumulative, so one that is late holds up those after it.
+            due = max(due, self._due[-1][0]) if self._due else due
+            self._due.append((due, call.offset, self._stored_rows))
+
+    def _next_acknowledgement(self) -> float:
+        return max(self._due[0][0], self._last_sent + self._host.injector.faults.ack_interval)
+
+    def _acknowledge(self) -> Iterator[bytes]:
+        now = time.monotonic()
+        if not self._due or self._next_acknowledgement() > now:
+            return
+        while self._due and self._due[0][0] <= now:
+            _, offset, rows = self._due.popleft()
+        self._last_sent = now
+        self._host.stats.acknowledged(self._stream_id, offset, rows - self._acknowledged[1])
+        self._acknowledged = (offset, rows)
+        yield self._protocol.acknowledgement(offset, rows)

@@ -138,10 +138,11 @@ class RejectRows:
         if self.column not in rows.schema.names:
             return None
         column = rows.column(self.column)
-        if self.value is None:
-            found = column.is_null().index(True).as_py()
-        else:
-            found = column.index(pa.scalar(self.value, column.type)).as_py()
+        try:
+            wanted = pa.scalar(True) if self.value is None else pa.scalar(self.value, column.type)
+        except (pa.ArrowException, TypeError):
+            return None  # A column of this name with another type, in another table.
+        found = (column.is_null() if self.value is None else column).index(wanted).as_py()
         return found if found >= 0 else None
 
     def check(self, table: str, rows: pa.RecordBatch) -> None:

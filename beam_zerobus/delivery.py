@@ -134,7 +134,7 @@ class Delivery:
         retry: Retry,
         breaker: Breaker,
         counters: Counters,
-        max_in_flight_bytes: int = MAX_IN_FLIGHT_BYTES,
+        max_in_flight_bytes: int | None = None,
         idle_close: float = _IDLE_CLOSE_SECONDS,
     ) -> None:
         self._name = name
@@ -143,7 +143,7 @@ class Delivery:
         self._backoff = Backoff(retry)
         self._breaker = breaker
         self._counters = counters
-        self._max_bytes = max_in_flight_bytes
+        self._max_bytes = MAX_IN_FLIGHT_BYTES if max_in_flight_bytes is None else max_in_flight_bytes
         self._idle_close = idle_close
 
         self._ordering = threading.Lock()
@@ -356,10 +356,13 @@ class Delivery:
             self._free_reopen = False
         elif failure.kind is FailureKind.UNAUTHENTICATED:
             self._renew_token(failure)
-        elif failure.schema_changed and self._refresh_conversion():
+        elif len(in_flight) > 1 and failure.kind is FailureKind.REFUSED:
+            for entry in in_flight:  # nobody says which call was refused: each is sent alone
+                entry.suspect = True
+        elif failure.schema_changed and self._refresh_conversion(in_flight):
             _log.warning("The schema of %s changed; rows are converted again", self._name)
         elif failure.kind is FailureKind.REFUSED and in_flight:
-            self._suspect(in_flight, str(failure))
+            self._search(in_flight[0], str(failure))
         elif failure.kind in _FINAL:
             self._give_up(_final_error(self._name, failure))
         else:
@@ -441,13 +444,8 @@ class Delivery:
 
     # Refused calls: the keeper's thread.
 
-    def _suspect(self, in_flight: list[Entry], reason: str) -> None:
-        """A call in flight was refused, nobody says which: send each alone, and search the one that was alone."""
-        if len(in_flight) > 1:
-            for entry in in_flight:
-                entry.suspect = True
-            return
-        entry = in_flight[0]
+    def _search(self, entry: Entry, reason: str) -> None:
+        """Begin or go on to search the refused rows of a call that was refused alone."""
         if entry.search is None:
             entry.search = isolate(len(entry.payload.rows), reason, probes=self._probes)
         if self._advance_search(entry, reason):
@@ -477,7 +475,10 @@ class Delivery:
 
     # Changed schemas: the keeper's thread.
 
-    def _refresh_conversion(self) -> bool:
+    def _refresh_conversion(self, in_flight: list[Entry]) -> bool:
+        """Fetch the table's schema again, once for each refused payload; return whether it has changed."""
+        if in_flight and in_flight[0].search is not None:
+            return False
         conversion = self._hooks.refresh(self._conversion)
         if conversion is None:
             return False

@@ -37,9 +37,10 @@ from beam_zerobus.version import __version__
 
 __all__ = ["FailureKind", "Stream", "StreamFailure", "StreamSpec", "open_stream"]
 
-# Our ledger bounds what is in flight, so the SDK's own bounds never block a caller.
-_UNBOUNDED_RECORDS = 1 << 30
-_UNBOUNDED_BATCHES = 1 << 16
+# Our ledger bounds the bytes in flight, so these are set out of its way; the SDK reserves 32 bytes of address space for
+# each record (measured), hence not endless.
+_MAX_RECORDS = 4_000_000
+_MAX_BATCHES = 1 << 16
 _OPEN_TIMEOUT_MS = 15_000
 _ACK_TIMEOUT_MS = 60_000
 # Bounds `wait_for_offset` too (measured, SDK 1.10.0), whose own timeout has no effect.
@@ -250,7 +251,7 @@ def _record_options(spec: StreamSpec) -> StreamConfigurationOptions:
     return StreamConfigurationOptions(
         recovery=False,
         recovery_timeout_ms=_OPEN_TIMEOUT_MS,
-        max_inflight_records=_UNBOUNDED_RECORDS,
+        max_inflight_records=_MAX_RECORDS,
         server_lack_of_ack_timeout_ms=_ACK_TIMEOUT_MS,
         flush_timeout_ms=_WAIT_SLICE_MS,
         record_type=RecordType.JSON if spec.wire_format == "json" else RecordType.PROTO,
@@ -263,7 +264,7 @@ def _arrow_options(spec: StreamSpec) -> ArrowStreamConfigurationOptions:
         recovery=False,
         recovery_timeout_ms=_OPEN_TIMEOUT_MS,
         connection_timeout_ms=_OPEN_TIMEOUT_MS,
-        max_inflight_batches=_UNBOUNDED_BATCHES,
+        max_inflight_batches=_MAX_BATCHES,
         server_lack_of_ack_timeout_ms=_ACK_TIMEOUT_MS,
         flush_timeout_ms=_WAIT_SLICE_MS,
         ipc_compression=codecs[spec.compression],

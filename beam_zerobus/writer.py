@@ -134,6 +134,11 @@ class ZerobusWriter:
         """What this writer has done so far."""
         return self._here().counters
 
+    @property
+    def in_flight_bytes(self) -> int:
+        """Bytes handed over and neither acknowledged nor refused yet."""
+        return self._here().in_flight_bytes
+
     def send_batch(self, batch: pa.RecordBatch | pa.Table) -> TransmissionResult:
         """Send a batch of any size and wait until its rows are durable.
 
@@ -245,6 +250,10 @@ class _Core:
     @property
     def schema(self) -> TableSchema | None:
         return self._conversion.schema if self._conversion is not None else None
+
+    @property
+    def in_flight_bytes(self) -> int:
+        return sum(delivery.in_flight_bytes for delivery in self._deliveries)
 
     def submit(self, batch: pa.RecordBatch | pa.Table) -> Submission:
         conversion = self._conversion or self._prepare(batch)

@@ -1,7 +1,50 @@
-"""Shared by all tests: the seed in the header."""
+"""Shared by all tests: the seed in the header, a local Zerobus, and writers to it."""
+
+from __future__ import annotations
+
+import faulthandler
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+
+from beam_zerobus import OAuthClientCredentials, ZerobusWriter
+from beam_zerobus.emulator import Emulator
+
+faulthandler.enable()
 
 
 def pytest_report_header(config: pytest.Config) -> str:
     return f"seed: {config.getoption('--hypothesis-seed')} (set another with --hypothesis-seed=N)"
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    """A local Zerobus that lands rows in Delta tables."""
+    with Emulator(record_calls=True) as running:
+        yield running
+
+
+@pytest.fixture
+def connect(emulator: Emulator) -> Iterator[Callable[..., ZerobusWriter]]:
+    """Make writers to the emulator, with right credentials unless told otherwise; they are closed at the end."""
+    writers: list[ZerobusWriter] = []
+
+    def make(table: str = "main.iot.air", **settings: Any) -> ZerobusWriter:
+        writer = ZerobusWriter(
+            table,
+            **{
+                "endpoint": emulator.endpoint,
+                "workspace_url": emulator.workspace_url,
+                "credentials": OAuthClientCredentials(
+                    client_id=emulator.client_id, client_secret=emulator.client_secret
+                ),
+                **settings,
+            },
+        )
+        writers.append(writer)
+        return writer
+
+    yield make
+    for writer in writers:
+        writer.close(5)

@@ -1,0 +1,202 @@
+"""The command ``beam-zerobus``: look into debug files, print schemas, run the emulator."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from beam_zerobus.errors import ZerobusError
+from beam_zerobus.version import __version__
+
+if TYPE_CHECKING:
+    from beam_zerobus.debug_files.files import DebugFile
+    from beam_zerobus.schema.table import TableSchema
+
+__all__ = ["main"]
+
+_FAILURE = 2  # as argparse; 1 says that there are differences
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status.
+
+    Args:
+        argv: The arguments without the command's name; None takes those of the process.
+
+    Returns:
+        0; 1 where ``inspect --diff`` found differences; 2 where something is wrong, told on standard error.
+
+    Example:
+        >>> main(["schema", "id BIGINT NOT NULL, ts TIMESTAMP", "--format", "ddl"])
+        id BIGINT NOT NULL, ts TIMESTAMP
+        0
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["emulator"]:
+        return _emulator(arguments[1:])
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except (ZerobusError, OSError, ValueError) as error:
+        sys.stderr.write(f"beam-zerobus: {error}\n")
+        return _FAILURE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="beam-zerobus", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"beam-zerobus {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    inspect = commands.add_parser("inspect", help="show what debug files hold", description=_inspect.__doc__)
+    inspect.add_argument(
+        "path", metavar="PATH", help="a file, a pattern, or a directory; local or of a Beam filesystem"
+    )
+    inspect.add_argument("--head", type=_count, default=5, metavar="N", help="rows to show (%(default)s)")
+    inspect.add_argument("--columns", default="", metavar="A,B", help="columns to show of them (all)")
+    inspect.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="CONDITION",
+        help="only rows where COLUMN=VALUE, also with != < <= > >=; null asks for null; may be repeated",
+    )
+    inspect.add_argument("--this-file-only", action="store_true", help="leave out the rotated files of PATH")
+    inspect.add_argument("--diff", action="store_true", help="compare Arrow side and protobuf side row by row")
+    inspect.add_argument("--limit", type=_count, default=20, metavar="N", help="differences to show (%(default)s)")
+    inspect.add_argument("--json", action="store_true", help="write JSON")
+    inspect.set_defaults(command=_inspect)
+
+    schema = commands.add_parser("schema", help="print a table's schema in another form", description=_schema.__doc__)
+    schema.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="DDL such as 'id BIGINT NOT NULL, ts TIMESTAMP', or a file: .sql or .ddl (such a column list), "
+        ".json (a table of Unity Catalog), .arrow, .parquet",
+    )
+    schema.add_argument("--format", choices=("ddl", "proto", "arrow"), default="proto", help="(%(default)s)")
+    schema.add_argument("--message-name", default="Row", metavar="NAME", help="the protobuf message (%(default)s)")
+    schema.set_defaults(command=_schema)
+
+    commands.add_parser("emulator", help="run a local Zerobus; see beam-zerobus emulator --help", add_help=False)
+    return parser
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 0:
+        raise argparse.ArgumentTypeError("must not be negative")
+    return count
+
+
+def _emulator(arguments: list[str]) -> int:
+    try:
+        from beam_zerobus.emulator.__main__ import main as run  # noqa: PLC0415  an extra
+    except ModuleNotFoundError as error:
+        return _say_missing("emulator", "emulator", error)
+    return int(run(arguments) or 0)
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    """Show schema, counts, time spans and first rows of debug files; or what differs between their two sides."""
+    from beam_zerobus.debug_files.conditions import Condition  # noqa: PLC0415  keeps the other commands quick
+    from beam_zerobus.debug_files.diff import compare, pairs  # noqa: PLC0415
+    from beam_zerobus.debug_files.report import as_json, diff_as_json, diff_tables, summary_tables  # noqa: PLC0415
+    from beam_zerobus.debug_files.summary import summarize  # noqa: PLC0415
+
+    if not options.json:
+        try:
+            import rich  # noqa: F401, PLC0415  an extra
+        except ModuleNotFoundError as error:
+            return _say_missing("inspect", "cli", error, otherwise="or write JSON with --json")
+    files = _debug_files(options.path, rotated=not options.this_file_only)
+    if options.diff:
+        diffs = [compare(arrow, proto, limit=options.limit) for arrow, proto in pairs(files)]
+        _write([diff_as_json(diff) for diff in diffs] if options.json else diff_tables(diffs), as_json=options.json)
+        return 0 if all(diff.is_same for diff in diffs) else 1
+    summaries = summarize(
+        files,
+        head=options.head,
+        columns=[name for name in options.columns.split(",") if name],
+        conditions=[Condition.parse(text) for text in options.where],
+    )
+    if options.json:
+        _write([as_json(summary) for summary in summaries], as_json=True)
+    else:
+        _write([table for summary in summaries for table in summary_tables(summary)], as_json=False)
+    return 0
+
+
+def _debug_files(path: str, *, rotated: bool) -> list[DebugFile]:
+    """Return the files of both formats that a path means."""
+    from beam_zerobus.debug_files.files import find_files  # noqa: PLC0415
+
+    found: list[DebugFile] = []
+    missing: list[FileNotFoundError] = []
+    for suffix in (".arrow", ".proto"):
+        try:
+            found += find_files(path, suffix, rotated=rotated)
+        except FileNotFoundError as error:
+            missing.append(error)
+    if not found:
+        raise FileNotFoundError(f"no debug file at {path}: name a file, a pattern, or the directory above them")
+    return found
+
+
+def _schema(options: argparse.Namespace) -> int:
+    """Print a table's schema as DDL, as a .proto file or as Arrow fields."""
+    schema = _read_schema(options.source)
+    if options.format == "ddl":
+        text = schema.to_ddl()
+    elif options.format == "proto":
+        text = schema.to_proto(options.message_name)
+    else:
+        text = str(schema.to_arrow())
+    sys.stdout.write(text.rstrip("\n") + "\n")
+    return 0
+
+
+def _read_schema(source: str) -> TableSchema:
+    from beam_zerobus.schema import TableSchema  # noqa: PLC0415  keeps the other commands quick
+
+    path = Path(source)
+    match path.suffix.lower():
+        case ".json":
+            return TableSchema.from_unity_catalog(json.loads(path.read_text("utf-8")))
+        case ".arrow":
+            import pyarrow as pa  # noqa: PLC0415
+
+            with path.open("rb") as file:
+                magic = file.read(6)
+                file.seek(0)
+                reader = pa.ipc.open_file(file) if magic == b"ARROW1" else pa.ipc.open_stream(file)
+                return TableSchema.from_arrow(reader.schema)
+        case ".parquet":
+            import pyarrow.parquet as pq  # noqa: PLC0415
+
+            return TableSchema.from_arrow(pq.read_schema(path))
+        case ".sql" | ".ddl":
+            return TableSchema.from_ddl(path.read_text("utf-8"))
+        case _:
+            return TableSchema.from_ddl(source)
+
+
+def _write(output: list[Any], *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(output, indent=2, ensure_ascii=False) + "\n")
+        return
+    from rich.console import Console  # noqa: PLC0415  an extra
+
+    console = Console()
+    for part in output:
+        console.print(part)
+
+
+def _say_missing(command: str, extra: str, error: ModuleNotFoundError, otherwise: str = "") -> int:
+    remedy = ", ".join(filter(None, (f"pip install 'beam-zerobus[{extra}]'", otherwise)))
+    sys.stderr.write(f"beam-zerobus {command} needs {error.name}, which the extra {extra!r} brings: {remedy}\n")
+    return _FAILURE

@@ -26,7 +26,7 @@ __all__ = ["RowDescription", "describe", "parse_description"]
 
 logger = logging.getLogger(__name__)
 
-_FILE_NAME = "beam_zerobus_debug_file.proto"
+_FILE_NAME = "rows.proto"  # what protoc wants to be named on its command line
 _ROW_MESSAGE_PATH = (FileDescriptorProto.MESSAGE_TYPE_FIELD_NUMBER, 0)
 
 

@@ -41,6 +41,21 @@ class DebugFile:
         """Return what belongs to the file: same directory and stem (or base, for the current one's), another suffix."""
         return DebugFile(self.directory, Name(self.name.base, self.name.rotation if rotated else None, suffix))
 
+    def counterpart(self) -> DebugFile:
+        """Return the file of the other format that holds the same batches; it may not exist."""
+        suffix = PROTO if self.name.suffix == ARROW else ARROW
+        parent, _ = _split_directory(self.directory)
+        return DebugFile(_join(parent, _DIRECTORIES[suffix]), Name(self.name.base, self.name.rotation, suffix))
+
+    def size(self) -> int | None:
+        """Return the file's bytes, or None where it does not exist."""
+        if not is_remote(self.directory):
+            return Path(str(self)).stat().st_size if Path(str(self)).exists() else None
+        from apache_beam.io.filesystems import FileSystems  # noqa: PLC0415  only URLs need Beam
+
+        (match,) = FileSystems.match([str(self)])
+        return next((metadata.size_in_bytes for metadata in match.metadata_list), None)
+
     def open(self) -> BinaryIO:
         """Open the file to read.
 
@@ -120,11 +135,15 @@ def _list(pattern: str) -> list[DebugFile]:
 
 
 def _split(path: str) -> tuple[str, Name | None]:
+    directory, name = _split_directory(path)
+    return directory, Name.parse(name)
+
+
+def _split_directory(path: str) -> tuple[str, str]:
     if is_remote(path):
         directory, _, name = path.rpartition("/")
-    else:
-        directory, name = os.path.split(path)
-    return directory, Name.parse(name)
+        return directory, name
+    return os.path.split(path)
 
 
 def _join(directory: str, *names: str) -> str:

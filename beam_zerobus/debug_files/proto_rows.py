@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
 
 from beam_zerobus.debug_files.descriptors import RowDescription
 from beam_zerobus.schema.arrow import canonical_type
@@ -36,17 +37,20 @@ class RowDecoder:
 
     def __init__(self, description: RowDescription) -> None:
         self._rows_class = description.rows_class
+        row = DescriptorProto()
+        description.row_descriptor.CopyToProto(row)
         self._columns = [_reader(field) for field in description.row_descriptor.fields]
-        stored = pa.schema(
+        types = {c.name: canonical_type(c.type) for c in description.schema.columns} if description.schema else {}
+        self.schema = pa.schema(
             [
-                pa.field(field.name, data_type, nullable=field.label != FieldDescriptor.LABEL_REQUIRED)
-                for field, (data_type, _) in zip(description.row_descriptor.fields, self._columns, strict=True)
+                pa.field(
+                    field.name,
+                    types.get(field.name, stored),
+                    nullable=field.label != FieldDescriptorProto.LABEL_REQUIRED,
+                )
+                for field, (stored, _) in zip(row.field, self._columns, strict=True)
             ]
         )
-        types = (
-            {} if description.schema is None else {c.name: canonical_type(c.type) for c in description.schema.columns}
-        )
-        self.schema = pa.schema([field.with_type(types.get(field.name, field.type)) for field in stored])
 
     def decode(self, piece: bytes) -> pa.RecordBatch:
         """Turn whole framed records into a batch.
@@ -71,7 +75,7 @@ def _reader(field: Any) -> tuple[pa.DataType, Getter]:
         value_type, of_value = _value(field.message_type.fields_by_name["value"])
         return pa.map_(key_type, value_type), lambda row: [(k, of_value(v)) for k, v in getattr(row, name).items()]
     data_type, of = _value(field)
-    if field.label == FieldDescriptor.LABEL_REPEATED:
+    if not field.has_presence:  # in proto2 what has none is repeated
         return pa.list_(data_type), lambda row: [of(value) for value in getattr(row, name)]
     return data_type, lambda row: of(getattr(row, name)) if row.HasField(name) else None
 

@@ -1,0 +1,135 @@
+"""What `beam-zerobus inspect` says of debug files: schema, counts, time span, first rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_zerobus.debug_files.conditions import Condition
+from beam_zerobus.debug_files.files import DebugFile
+from beam_zerobus.debug_files.names import ARROW
+from beam_zerobus.debug_files.reading import arrow_batches, proto_batches, read_marks
+from beam_zerobus.errors import ConfigurationError
+
+__all__ = ["FileSummary", "SetSummary", "python_value", "summarize"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSummary:
+    """One file: path, size, what is in it."""
+
+    path: str
+    size_bytes: int | None
+    batches: int
+    rows: int
+    refused_rows: int
+
+
+@dataclass(slots=True, kw_only=True)
+class SetSummary:
+    """The files of one table, shard and format.
+
+    Attributes:
+        base: Table and shard.
+        format: ``"arrow"`` or ``"proto"``.
+        files: Each file, oldest first.
+        schema: The columns of the last file.
+        schemas: How many different schemas the files have.
+        rows: Rows of all files.
+        matching_rows: Those that fulfil all conditions.
+        time_spans: First and last value of each time or date column, among matching rows.
+        head: The first matching rows, as dicts.
+    """
+
+    base: str
+    format: str
+    files: list[FileSummary] = field(default_factory=list)
+    schema: pa.Schema = field(default_factory=lambda: pa.schema([]))
+    schemas: int = 0
+    rows: int = 0
+    matching_rows: int = 0
+    time_spans: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    head: list[dict[str, Any]] = field(default_factory=list)
+
+
+def summarize(
+    files: Sequence[DebugFile], *, head: int, columns: Sequence[str] = (), conditions: Sequence[Condition] = ()
+) -> list[SetSummary]:
+    """Read files and sum them up, by table and shard; memory holds a batch at a time.
+
+    Args:
+        files: Files of one format, as `find_files` orders them.
+        head: How many rows to keep.
+        columns: The columns to keep of them; none keeps all.
+        conditions: What rows must fulfil to be counted as matching and kept.
+
+    Raises:
+        ConfigurationError: A column that does not exist, or a condition's value that its column cannot hold.
+    """
+    summaries: dict[tuple[str, str], SetSummary] = {}
+    for file in files:
+        kind = "arrow" if file.name.suffix == ARROW else "proto"
+        summary = summaries.setdefault((file.directory, file.name.base), SetSummary(base=file.name.base, format=kind))
+        batches = rows = 0
+        for batch in _batches(file):
+            batches += 1
+            rows += batch.num_rows
+            _add(summary, batch, head=head, columns=columns, conditions=conditions)
+        summary.files.append(
+            FileSummary(
+                path=str(file),
+                size_bytes=file.size(),
+                batches=batches,
+                rows=rows,
+                refused_rows=len(read_marks(file)),
+            )
+        )
+    return list(summaries.values())
+
+
+def python_value(scalar: pa.Scalar) -> Any:
+    """Return a value as Python has it, or as text where Python has none such, as for nanoseconds."""
+    try:
+        return scalar.as_py()
+    except (ValueError, ImportError, OverflowError):
+        return str(scalar)
+
+
+def _batches(file: DebugFile) -> Iterator[pa.RecordBatch]:
+    return arrow_batches(file) if file.name.suffix == ARROW else proto_batches(file)
+
+
+def _add(
+    summary: SetSummary, batch: pa.RecordBatch, *, head: int, columns: Sequence[str], conditions: Sequence[Condition]
+) -> None:
+    if summary.schemas == 0 or not summary.schema.equals(batch.schema):
+        summary.schemas += 1
+        summary.schema = batch.schema
+    mask = np.ones(batch.num_rows, dtype=bool)
+    for condition in conditions:
+        mask &= condition.fulfilled(batch)
+    summary.rows += batch.num_rows
+    summary.matching_rows += int(mask.sum())
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
+            _extend_span(summary.time_spans, name, column.filter(pa.array(mask)))
+    for name in columns:
+        if name not in batch.schema.names:
+            raise ConfigurationError(f"there is no column {name!r}; there are {', '.join(batch.schema.names)}")
+    for row in np.flatnonzero(mask)[: head - len(summary.head)]:
+        summary.head.append(
+            {name: python_value(batch.column(name)[int(row)]) for name in columns or batch.schema.names}
+        )
+
+
+def _extend_span(spans: dict[str, tuple[Any, Any]], name: str, column: pa.Array) -> None:
+    least_and_most = pc.min_max(column)
+    if least_and_most["min"].is_valid:
+        values = [python_value(least_and_most[end]) for end in ("min", "max")]
+        known = spans.get(name, (values[0], values[1]))
+        spans[name] = (min(known[0], values[0]), max(known[1], values[1]))

@@ -1,0 +1,174 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from beam_zerobus import DebugFiles, RowError
+from beam_zerobus.cli import main
+from beam_zerobus.debug_files import DebugFileWriter
+from beam_zerobus.encoding import ProtoEncoder
+from beam_zerobus.schema import TableSchema
+
+TABLE = "main.iot.air_quality"
+SCHEMA = TableSchema.from_ddl("id BIGINT NOT NULL, name STRING, ts TIMESTAMP")
+
+
+@pytest.fixture
+def debug(tmp_path: Path) -> Path:
+    """Two batches; the second's protobuf side differs in one name."""
+    encoder = ProtoEncoder(SCHEMA)
+    writer = DebugFileWriter(
+        DebugFiles(output_dir=tmp_path, max_file_bytes=1), table=TABLE, descriptor=encoder.descriptor, schema=SCHEMA
+    )
+    for start, sent in ((0, "[b]x"), (3, "y")):
+        names = ["a", "[b]x", None]
+        columns = {"id": range(start, start + 3), "name": names, "ts": pa.array([1, 2, 3], pa.timestamp("us", "UTC"))}
+        batch = pa.record_batch(columns)
+        records = encoder.encode(batch.set_column(1, "name", pa.array([names[0], sent, names[2]])))
+        number = writer.write(batch, [record for payload in records for record in payload.records])
+    writer.reject(number, [RowError(0, "t", "why", "service")])
+    writer.close()
+    return tmp_path
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    status = main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_inspect_shows_both_sides(
+    debug: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    status, out, _ = run(capsys, "inspect", debug)
+    assert status == 0
+    for text in (
+        f"{TABLE}: arrow files",
+        f"{TABLE}: proto files",
+        "timestamp[us, tz=UTC]",
+        "1970-01-01T00:00:00.000003",
+        "[b]x",
+    ):
+        assert text in out
+
+
+def test_inspect_in_json(debug: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(capsys, "inspect", debug, "--json", "--head", 1, "--columns", "id,name", "--where", "id>3")
+    arrow, proto = json.loads(out)
+    assert status == 0
+    assert (arrow["format"], arrow["rows"], arrow["matching_rows"], arrow["refused_rows"]) == ("arrow", 6, 2, 1)
+    assert arrow["head"] == [{"id": 4, "name": "[b]x"}]
+    assert proto["head"] == [{"id": 4, "name": "y"}]
+    assert proto["schema"][0] == {"name": "id", "type": "int64", "nullable": False}
+    assert proto["time_span"] == {"ts": ["1970-01-01T00:00:00.000002+00:00", "1970-01-01T00:00:00.000003+00:00"]}
+    assert len(proto["files"]) == 2
+
+
+def test_inspect_one_file(debug: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = debug / "zerobus" / "proto" / f"{TABLE}.proto"
+    (whole,) = json.loads(run(capsys, "inspect", path, "--json")[1])
+    (alone,) = json.loads(run(capsys, "inspect", path, "--json", "--this-file-only")[1])
+    assert (whole["rows"], alone["rows"]) == (6, 3)
+
+
+def test_diff(debug: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    status, out, _ = run(capsys, "inspect", debug, "--diff")
+    assert status == 1
+    assert "differs" in out
+    assert "same" in out
+    status, out, _ = run(capsys, "inspect", debug / "zerobus" / "arrow" / f"{TABLE}.arrow", "--diff", "--json")
+    same, other = json.loads(out)
+    assert (status, same["is_same"], other["is_same"]) == (1, True, False)
+    assert other["differences"] == [{"batch": 0, "row": 1, "column": "name", "arrow": "[b]x", "proto": "y"}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing"], "no debug file at"),
+        ([".", "--where", "nothing=1"], "there is no column 'nothing'"),
+        ([".", "--where", "x"], "is no condition"),
+        ([".", "--columns", "nothing"], "there is no column 'nothing'"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    debug: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    status, out, err = run(capsys, "inspect", debug / arguments[0], *arguments[1:])
+    assert (status, out) == (2, "")
+    assert err.startswith("beam-zerobus: ")
+    assert err.count("\n") == 1
+    assert message in err
+
+
+def test_without_rich_the_remedy_is_told_and_json_works(debug: Path) -> None:
+    script = "import sys; sys.modules['rich'] = None; from beam_zerobus.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", script, "inspect", str(debug)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "pip install 'beam-zerobus[cli]'" in done.stderr
+    assert "--json" in done.stderr
+    done = subprocess.run([*command, "--json"], check=True, capture_output=True, text=True)
+    assert json.loads(done.stdout)[0]["rows"] == 6
+
+
+@pytest.mark.parametrize("suffix", [".ddl", ".json", ".arrow", ".parquet", None])
+def test_schema_of_any_source(tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str | None) -> None:
+    ddl = "id BIGINT NOT NULL, ts TIMESTAMP"
+    schema = TableSchema.from_ddl(ddl)
+    file = tmp_path / f"table{suffix}"
+    match suffix:
+        case ".ddl":
+            file.write_text(ddl)
+        case ".json":
+            columns = [
+                {
+                    "name": "id",
+                    "type_text": "bigint",
+                    "type_json": '"long"',
+                    "type_name": "LONG",
+                    "position": 0,
+                    "nullable": False,
+                },
+                {
+                    "name": "ts",
+                    "type_text": "timestamp",
+                    "type_json": '"timestamp"',
+                    "type_name": "TIMESTAMP",
+                    "position": 1,
+                    "nullable": True,
+                },
+            ]
+            file.write_text(json.dumps({"name": "t", "columns": columns}))
+        case ".arrow":
+            with pa.ipc.new_stream(file, schema.to_arrow()):
+                pass
+        case ".parquet":
+            pq.write_table(schema.to_arrow().empty_table(), file)
+    source = ddl if suffix is None else file
+    assert run(capsys, "schema", source, "--format", "ddl")[:2] == (0, ddl + "\n")
+    assert "required int64 id = 1;" in run(capsys, "schema", source, "--message-name", "Air")[1]
+    assert "message Air {" in run(capsys, "schema", source, "--message-name", "Air")[1]
+    assert "id: int64 not null" in run(capsys, "schema", source, "--format", "arrow")[1]
+
+
+def test_a_wrong_schema_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, _, err = run(capsys, "schema", "id BIGINTT")
+    assert status == 2
+    assert "BIGINTT" in err
+    status, _, err = run(capsys, "schema", tmp_path / "none.json")
+    assert status == 2
+    assert "none.json" in err
+
+
+def test_the_command_is_installed_and_has_help() -> None:
+    command = Path(sys.executable).with_name("beam-zerobus")
+    done = subprocess.run([command, "--help"], check=True, capture_output=True, text=True)
+    for name in ("inspect", "schema", "emulator"):
+        assert name in done.stdout

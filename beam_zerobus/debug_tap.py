@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from itertools import chain
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -82,7 +83,7 @@ class DebugTap:
         if self._in_proto is None:
             return []
         try:
-            return [record for payload in self._in_proto.payloads(rows) for record in payload.records]
+            return list(chain.from_iterable(payload.proto_rows() for payload in self._in_proto.payloads(rows)))
         except ConversionError:
             return []  # such rows were sent in another format, which can carry them
 
@@ -98,8 +99,7 @@ class Page:
 
     def record(self, payload: Payload) -> None:
         """Write a payload, with the rows up to its last, so that refused rows stand in their place."""
-        is_proto = isinstance(payload.records, list) and isinstance(payload.records[0], bytes)
-        self._write_to(int(payload.rows[-1]) + 1, payload.records if is_proto else None)
+        self._write_to(int(payload.rows[-1]) + 1, payload.proto_rows() or None)
 
     def end(self) -> None:
         """Write what is left: rows refused behind the last payload."""

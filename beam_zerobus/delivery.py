@@ -118,8 +118,8 @@ class Delivery:
     (a condition) guards all state below and is held briefly.
 
     Invariants, under `_lock`:
-    - The ledger is `_sent` followed by `_queued`: every payload handed over and not settled, in order. `_sent` was handed
-      to the current stream and is in the order of offsets; `_queued` was not (or must be sent again).
+    - The ledger is `_sent` followed by `_queued`: every payload handed over and not settled, in order. `_sent` was
+      handed to the current stream and is in the order of offsets; `_queued` was not (or must be sent again).
     - `_bytes` is the sum of the ledger's sizes; `hand_over` waits while it is at its limit.
     - While a suspect or a searched payload is in `_sent`, it is there alone.
     - `_stream` is None or the stream of `_sent`; only the keeper replaces it. `_broken` says that it took no more.

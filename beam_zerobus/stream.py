@@ -218,13 +218,13 @@ def open_stream(spec: StreamSpec, *, endpoint: str, workspace_url: str | None, t
     return Stream(sdk, inner)
 
 
-class _Headers(HeadersProvider):  # type: ignore[misc]
+class _Headers(HeadersProvider):
     """Gives the SDK the headers of a `TokenSource`, and keeps the error that the SDK would turn into words."""
 
     error: ZerobusError | None = None
 
     def __new__(cls, *_: object) -> Self:
-        return super().__new__(cls)  # type: ignore[no-any-return]
+        return super().__new__(cls)
 
     def __init__(self, tokens: TokenSource) -> None:
         super().__init__()

@@ -147,7 +147,8 @@ class Submission:
         missing = np.flatnonzero(~settled)
         acknowledged = int(written.sum())
         return TransientError(
-            f"{error} ({acknowledged} of the batch's {self.batch.num_rows} rows are acknowledged, {len(missing)} are not)",
+            f"{error} ({acknowledged} of the batch's {self.batch.num_rows} rows are acknowledged, "
+            f"{len(missing)} are not)",
             attempts=error.attempts,
             cause=error.cause,
             acknowledged_rows=acknowledged,

@@ -38,8 +38,8 @@ _EXIT_TIMEOUT = 10.0
 class ZerobusWriter:
     """Writes RecordBatches to one table through Zerobus; any number of threads may share it.
 
-    Rows are durable when `send_batch` returns (at least once: see `docs/delivery.md`). Nothing is opened before the first
-    batch. A writer that is pickled or used after a fork starts anew, with streams of its own.
+    Rows are durable when `send_batch` returns (at least once: see `docs/delivery.md`). Nothing is opened before the
+    first batch. A writer that is pickled or used after a fork starts anew, with streams of its own.
 
     Args:
         table: ``"catalog.schema.table"``; it must exist.

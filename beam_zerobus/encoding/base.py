@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, cast
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +35,12 @@ class Payload:
     rows: np.ndarray | range
     size_bytes: int
     rejected: tuple[RowError, ...] = ()
+
+    def proto_rows(self) -> list[bytes]:
+        """Return the records where they are protobuf rows, else nothing."""
+        if isinstance(self.records, list) and self.records and isinstance(self.records[0], bytes):
+            return cast("list[bytes]", self.records)
+        return []
 
     def slice(self, part: range) -> Payload:
         """Return the payload of some consecutive rows, counted in this payload."""

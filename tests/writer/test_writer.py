@@ -192,7 +192,11 @@ writer.send_batch(pa.record_batch({{"id": [3]}}))
         emulator.create_table("main.iot.air", DDL)
         address = [emulator.endpoint, emulator.workspace_url, emulator.client_id, emulator.client_secret]
         done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", code, *address], capture_output=True, text=True, timeout=60
+            [sys.executable, "-W", "ignore", "-c", code, *address],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
         assert (done.stderr, done.returncode) == ("", 0)
         assert ids(emulator) == [1, 2, 3]

@@ -169,11 +169,11 @@ class Emulator:
 
     def stop(self) -> None:
         """Commit and acknowledge what has arrived, end all streams and close both ports."""
-        for stream in self._host.streams():
-            stream.fail(Refusal(grpc.StatusCode.UNAVAILABLE, "the emulator is being stopped"))
         for table in self._catalog:
             table.close(commit=True)
-        self._close_ports()
+        for stream in self._host.streams():
+            stream.finish(Refusal(grpc.StatusCode.UNAVAILABLE, "the emulator is being stopped"))
+        self._close_ports(grace=_STOP_SECONDS)
 
     def kill(self) -> None:
         """Vanish as a killed process does: connections break, and what is not committed yet is lost.
@@ -184,7 +184,7 @@ class Emulator:
             stream.cut()
         for table in self._catalog:
             table.close(commit=False)
-        self._close_ports()
+        self._close_ports(grace=None)
 
     def restart(self, downtime: float = 0.0) -> None:
         """Kill the emulator and start it again on the same ports.
@@ -196,13 +196,13 @@ class Emulator:
         time.sleep(downtime)
         self.start()
 
-    def _close_ports(self) -> None:
+    def _close_ports(self, grace: float | None) -> None:
         if self._http is not None:
             self._http.shutdown()
             self._http.server_close()
             self._http = None
         if self._grpc is not None:
-            self._grpc.stop(grace=None).wait(_STOP_SECONDS)
+            self._grpc.stop(grace).wait(2 * _STOP_SECONDS)
             self._grpc = None
 
     def _workspace(self) -> Workspace:

@@ -20,8 +20,8 @@ __all__ = ["Host", "OpenStream"]
 class OpenStream(Protocol):
     """What the emulator does to a stream from outside."""
 
-    def fail(self, refusal: Refusal) -> None:
-        """End it with a status."""
+    def finish(self, refusal: Refusal) -> None:
+        """Acknowledge what is durable and end it with a status."""
         ...
 
     def cut(self) -> None:

@@ -164,7 +164,8 @@ class Responder:
             case Fail(refusal, None):
                 raise refusal
             case Fail():
-                self._failure = event
+                # Of several failures the first call's counts: those before it are the ones that can be acknowledged.
+                self._failure = min(self._failure or event, event, key=lambda failure: failure.offset or 0)
             case CloseSignal(seconds):
                 self._closes_at = time.monotonic() + seconds
                 yield self._protocol.close_signal(*self._acknowledged, seconds)

@@ -100,9 +100,9 @@ class Session:
             self._host.leave(self)
             stats.stream_ended(self.stream_id, end)
 
-    def fail(self, refusal: Refusal) -> None:
-        """End the stream with a status, from any thread."""
-        self._events.put(Fail(refusal))
+    def finish(self, refusal: Refusal) -> None:
+        """Acknowledge what is durable and end the stream with a status, from any thread."""
+        self._events.put(Fail(refusal, 0))
 
     def cut(self) -> None:
         """Break the connection, from any thread."""
@@ -186,7 +186,7 @@ class Session:
         delay = injector.faults.ack_delay
 
         def stored(problem: BaseException | None) -> None:
-            self._events.put(_storage_failed(problem) if problem is not None else _after_storing(call, fault, delay))
+            self._events.put(_after_storing(call, fault, delay) if problem is None else _storage_failed(problem, call))
 
         table.append(call.read if chunk is None else chunk, call.rows, call.size, stored)
         return fault is None or not fault.ends_stream
@@ -236,8 +236,9 @@ def _injected(fault: ScriptedFault) -> Refusal:
     return Refusal(grpc.StatusCode[fault.code], fault.message or f"injected fault: {fault.code}")
 
 
-def _storage_failed(problem: BaseException) -> Fail:
+def _storage_failed(problem: BaseException, call: Call) -> Fail:
     if isinstance(problem, Refusal):
-        return Fail(problem)
+        return Fail(problem, call.offset)
     _LOG.error("the emulator could not store rows: %s", problem)
-    return Fail(Refusal(grpc.StatusCode.INTERNAL, f"the rows could not be stored: {type(problem).__name__}"))
+    why = f"the rows could not be stored: {type(problem).__name__}"
+    return Fail(Refusal(grpc.StatusCode.INTERNAL, why), call.offset)

@@ -8,8 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import grpc
 import pyarrow as pa
 
+from beam_zerobus.emulator.refusal import Refusal
 from beam_zerobus.emulator.storage import Chunk, Storage
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.schema import TableSchema
@@ -142,7 +144,7 @@ class Table:
         with self._lock:
             self._lock.wait_for(lambda: self._waiting_bytes < _MAX_WAITING_BYTES or self._stopping)
             if self._stopping:
-                done(ConnectionAbortedError("the emulator was stopped"))
+                done(Refusal(grpc.StatusCode.UNAVAILABLE, "the emulator is being stopped"))
                 return
             self._waiting.append(_Waiting(chunk, rows, size, done))
             self._waiting_bytes += size

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
 
+import orjson
 import pyarrow as pa
 
 from beam_zerobus.emulator.refusal import Refusal
@@ -65,24 +65,16 @@ class JsonReader:
 
 
 def _parse(records: Sequence[str]) -> list[dict[str, Any]]:
-    try:
-        rows = [json.loads(record, parse_constant=_refuse_constant) for record in records]
-    except (ValueError, RecursionError):
-        rows = []
-    if len(rows) == len(records) and all(type(row) is dict for row in rows):
-        return rows
+    rows = []
     for index, record in enumerate(records):
         try:
-            row = json.loads(record, parse_constant=_refuse_constant)
-        except (ValueError, RecursionError):
+            row = orjson.loads(record)
+        except orjson.JSONDecodeError:
             raise Refusal.invalid(f"record {index} is not JSON") from None
-        if not isinstance(row, dict):
+        if type(row) is not dict:
             raise Refusal.invalid(f"record {index} is not a JSON object")
+        rows.append(row)
     return rows
-
-
-def _refuse_constant(_: str) -> None:
-    raise ValueError("NaN and Infinity are not JSON")
 
 
 def _getter(name: str) -> Getter:

@@ -34,6 +34,7 @@ class Submission:
     def __init__(self, batch: pa.RecordBatch | pa.Table, *, table: str, span: BatchSpan, on_done: OnDone) -> None:
         self.batch = batch
         self.span = span
+        self.encode_seconds = 0.0  # written by the thread that submits, before the batch can end
         self._table = table
         self._on_done = on_done
         self._lock = threading.Lock()

@@ -20,7 +20,7 @@ from beam_zerobus.conversion import Conversion
 from beam_zerobus.counters import Counters
 from beam_zerobus.debug_tap import DebugTap, open_debug_tap
 from beam_zerobus.delivery import Delivery, DeliveryHooks
-from beam_zerobus.errors import ClosedError, ConversionError, ZerobusError
+from beam_zerobus.errors import ClosedError, ConfigurationError, ConversionError, ZerobusError
 from beam_zerobus.options import DebugFiles, Retry, Telemetry, WireFormat
 from beam_zerobus.result import TransmissionResult
 from beam_zerobus.retry import Breaker, retry_transient
@@ -128,6 +128,17 @@ class ZerobusWriter:
     def schema(self) -> TableSchema | None:
         """The table's schema, once it is known."""
         return self._here().schema
+
+    def learn_schema(self) -> TableSchema:
+        """Return the table's schema, fetched from Unity Catalog if it is to come from there and is not known yet.
+
+        Raises:
+            ConfigurationError: The schema is to be the first batch's, and none was sent yet.
+            AuthenticationError: The credentials were refused.
+            TransientError: Unity Catalog stayed away until the last retry.
+            RejectedError: There is no such table.
+        """
+        return self._here().prepare(None).schema
 
     @property
     def counters(self) -> Counters:
@@ -256,7 +267,7 @@ class _Core:
         return sum(delivery.in_flight_bytes for delivery in self._deliveries)
 
     def submit(self, batch: pa.RecordBatch | pa.Table) -> Submission:
-        conversion = self._conversion or self._prepare(batch)
+        conversion = self._conversion or self.prepare(batch)
         span = self._recorder.batch(batch.num_rows, batch.nbytes)
         submission = Submission(batch, table=self._config.table, span=span, on_done=self._finished)
         with self._lock:
@@ -279,8 +290,10 @@ class _Core:
         page = self._tap.page(submission) if self._tap is not None else None
         payloads = conversion.payloads(submission.batch)
         while True:
+            started = time.perf_counter()
             with submission.span.encoding():
                 payload = next(payloads, None)
+            submission.encode_seconds += time.perf_counter() - started
             if payload is None or submission.done:
                 break
             submission.opened(payload)
@@ -344,8 +357,8 @@ class _Core:
         with self._lock:
             self._open.discard(submission)
 
-    def _prepare(self, batch: pa.RecordBatch | pa.Table) -> Conversion:
-        """Learn the schema, and make what depends on it."""
+    def prepare(self, batch: pa.RecordBatch | pa.Table | None) -> Conversion:
+        """Learn the schema, from `batch` if nothing else tells it, and make what depends on it."""
         with self._lock:
             if self._conversion is not None:
                 return self._conversion
@@ -369,12 +382,17 @@ class _Core:
             ignore_unknown_fields=self._config.ignore_unknown_fields,
         )
 
-    def _find_schema(self, batch: pa.RecordBatch | pa.Table) -> TableSchema:
+    def _find_schema(self, batch: pa.RecordBatch | pa.Table | None) -> TableSchema:
         if isinstance(self._config.schema, TableSchema):
             return self._config.schema
-        if self._config.schema is None:
-            return TableSchema.from_arrow(batch.schema)
-        return self._fetch_schema()
+        if self._config.schema is not None:
+            return self._fetch_schema()
+        if batch is None:
+            raise ConfigurationError(
+                f"The schema of {self._config.table} is not known before its first batch: "
+                'give schema=..., or schema="unity_catalog" to fetch it'
+            )
+        return TableSchema.from_arrow(batch.schema)
 
     def _fetch_schema(self) -> TableSchema:
         return retry_transient(

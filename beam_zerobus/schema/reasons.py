@@ -85,7 +85,10 @@ class Place:
 
     def refuse(self, bad: np.ndarray, reason: Reason) -> None:
         """Refuse the rows in which the positions marked in `bad` stand."""
-        positions = np.flatnonzero(bad)
+        self.refuse_at(np.flatnonzero(bad), reason)
+
+    def refuse_at(self, positions: np.ndarray, reason: Reason) -> None:
+        """Refuse the rows in which the positions stand."""
         self.faults.add(reason, positions if self.locate is None else self.locate(positions))
 
     def inside(self, to_parent: Locate) -> Place:

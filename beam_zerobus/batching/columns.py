@@ -1,0 +1,233 @@
+"""Python values to Arrow arrays, column by column, nested ones included.
+
+`column_builder` puts the functions for a type together once. Each takes the values of a whole column; values that do
+not fit are refused with their reason and become null, so that what is left is always an array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from beam_zerobus.batching.records import columns_of
+from beam_zerobus.batching.values import Leaf, MisfitError, leaf
+from beam_zerobus.schema import Array, Decimal, DeltaType, Field, Map, Primitive, RowErrorType, Struct
+from beam_zerobus.schema.arrow import canonical_type
+from beam_zerobus.schema.reasons import Place, Reason
+
+__all__ = ["ColumnBuilder", "Options", "fields_builder"]
+
+ColumnBuilder: TypeAlias = Callable[[list[Any], Place], pa.Array]
+"""Makes the array of a column; positions that are refused come as nulls."""
+
+_ARROW_REFUSES = (pa.ArrowException, ValueError, TypeError, OverflowError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What holds for all columns: where the values come from, and what becomes of fields that the table lacks."""
+
+    from_json: bool
+    ignore_unknown_fields: bool
+
+
+def fields_builder(
+    fields: tuple[Field, ...], parent: str, options: Options
+) -> Callable[[list[Any], Place], list[pa.Array]]:
+    """Return the function that makes the arrays of a record's fields.
+
+    Args:
+        fields: The table's columns, or a struct's fields.
+        parent: The path of the struct; empty for columns.
+        options: What holds for all columns.
+
+    Returns:
+        A function from records (dicts, NamedTuples, Beam rows, dataclasses) to one array for each field.
+    """
+    prefix = f"{parent}." if parent else ""
+    builders = [_builder(field.type, prefix + field.name, options) for field in fields]
+    names = [field.name for field in fields]
+
+    def build(records: list[Any], place: Place) -> list[pa.Array]:
+        columns = columns_of(records, names, parent, place, ignore_unknown_fields=options.ignore_unknown_fields)
+        return [
+            pa.nulls(len(records), canonical_type(field.type)) if values is None else builder(values, place)
+            for field, builder, values in zip(fields, builders, columns, strict=True)
+        ]
+
+    return build
+
+
+def _builder(delta_type: DeltaType, path: str, options: Options) -> ColumnBuilder:
+    if isinstance(delta_type, Struct):
+        return _struct_builder(delta_type, path, options)
+    if isinstance(delta_type, Array):
+        return _array_builder(delta_type, path, options)
+    if isinstance(delta_type, Map):
+        return _map_builder(delta_type, path, options)
+    return _leaf_builder(delta_type, path, options)
+
+
+def _leaf_builder(delta_type: Primitive | Decimal, path: str, options: Options) -> ColumnBuilder:
+    target = canonical_type(delta_type)
+    rules = leaf(delta_type, from_json=options.from_json)
+    refuse = _Refuser(delta_type, path)
+
+    def build(values: list[Any], place: Place) -> pa.Array:
+        try:
+            ready = values if rules.direct is None else _ready(values, rules, rules.direct)
+            if ready is not None:
+                return ready if isinstance(ready, pa.Array) else pa.array(ready, target)
+        except _ARROW_REFUSES:
+            pass
+        return _one_by_one(values, rules, target, refuse, place)
+
+    return build
+
+
+def _ready(values: list[Any], rules: Leaf, direct: frozenset[type]) -> list[Any] | pa.Array | None:
+    kinds = set(map(type, values))
+    return values if kinds <= direct else rules.bulk(values, kinds)
+
+
+def _one_by_one(values: list[Any], rules: Leaf, target: pa.DataType, refuse: _Refuser, place: Place) -> pa.Array:
+    converted: list[Any] = []
+    misfits: dict[int, MisfitError] = {}
+    for position, value in enumerate(values):
+        try:
+            converted.append(rules.one(value))
+        except MisfitError as misfit:
+            misfits[position] = misfit
+            converted.append(None)
+    try:
+        array = pa.array(converted, target)
+    except _ARROW_REFUSES:
+        for position, value in enumerate(converted):
+            try:
+                pa.scalar(value, target)
+            except _ARROW_REFUSES:
+                misfits[position] = MisfitError(
+                    "is out of range or not exact there; correct the row, or use a larger type in the table",
+                    RowErrorType.OUT_OF_RANGE,
+                )
+                converted[position] = None
+        array = pa.array(converted, target)
+    for position, why in misfits.items():
+        refuse(position, values[position], why, place)
+    return array
+
+
+class _Refuser:
+    """Words the reasons of one column."""
+
+    def __init__(self, delta_type: DeltaType, path: str) -> None:
+        self._column = f"column {path!r} is {delta_type}"
+
+    def __call__(self, position: int, value: Any, misfit: MisfitError, place: Place) -> None:
+        message = f"{self._column}: a value of Python type {type(value).__name__} {misfit.what}"
+        place.refuse_at(np.array([position]), Reason(misfit.error_type, message))
+
+
+def _sized(
+    values: list[Any], delta_type: DeltaType, path: str, place: Place, sized: Callable[[Any], Sequence[Any] | None]
+) -> tuple[list[Sequence[Any]], pa.Array | None]:
+    """Return each value's children, and the mask of nulls if there are any; values that hold none are refused."""
+    refuse = _Refuser(delta_type, path)
+    held: list[Sequence[Any]] = []
+    null = np.zeros(len(values), dtype=bool)
+    for position, value in enumerate(values):
+        children = None if value is None else sized(value)
+        if children is None:
+            null[position] = True
+            if value is not None:
+                wanted = "a list or tuple" if isinstance(delta_type, Array) else "a dict or a list of pairs"
+                refuse(position, value, MisfitError(f"does not fit; pass {wanted}"), place)
+        held.append(() if children is None else children)
+    return held, pa.array(null) if null.any() else None
+
+
+def _offsets(held: list[Sequence[Any]]) -> np.ndarray:
+    return np.concatenate(([0], np.cumsum(np.fromiter(map(len, held), np.int64, len(held)))))
+
+
+def _inside(place: Place, offsets: np.ndarray) -> Place:
+    return place.inside(lambda positions: np.searchsorted(offsets, positions, side="right") - 1)
+
+
+def _array_builder(delta_type: Array, path: str, options: Options) -> ColumnBuilder:
+    of_element = _builder(delta_type.element, f"{path}.element", options)
+
+    def build(values: list[Any], place: Place) -> pa.Array:
+        held, mask = _sized(values, delta_type, path, place, _elements)
+        offsets = _offsets(held)
+        elements = of_element(list(chain.from_iterable(held)), _inside(place, offsets))
+        return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), elements, mask=mask)
+
+    return build
+
+
+def _elements(value: Any) -> Sequence[Any] | None:
+    if isinstance(value, list | tuple):
+        return value
+    return list(value) if isinstance(value, np.ndarray) and value.ndim else None
+
+
+def _map_builder(delta_type: Map, path: str, options: Options) -> ColumnBuilder:
+    of_key = _builder(delta_type.key, f"{path}.key", options)
+    of_value = _builder(delta_type.value, f"{path}.value", options)
+    null_key = Reason(
+        RowErrorType.NULL_IN_NOT_NULL_COLUMN, f"column {path + '.key'!r}: keys of a map are never null; drop the entry"
+    )
+
+    def build(values: list[Any], place: Place) -> pa.Array:
+        held, mask = _sized(values, delta_type, path, place, _pairs)
+        offsets = _offsets(held)
+        inside = _inside(place, offsets)
+        entries = list(chain.from_iterable(held))
+        keys = of_key([key for key, _ in entries], inside)
+        items = of_value([item for _, item in entries], inside)
+        if keys.null_count:
+            # Arrow makes no map with null keys; their rows are refused, so the entries may go.
+            valid = np.asarray(keys.is_valid())
+            inside.refuse(~valid, null_key)
+            keys, items = keys.filter(pa.array(valid)), items.filter(pa.array(valid))
+            offsets = np.concatenate(([0], np.cumsum(valid)))[offsets]
+        return pa.MapArray.from_arrays(pa.array(offsets.astype(np.int32)), keys, items, mask=mask)
+
+    return build
+
+
+def _pairs(value: Any) -> Sequence[Any] | None:
+    if isinstance(value, Mapping):
+        return list(value.items())
+    if isinstance(value, list | tuple) and all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in value):
+        return value
+    return None
+
+
+def _struct_builder(delta_type: Struct, path: str, options: Options) -> ColumnBuilder:
+    build_fields = fields_builder(delta_type.fields, path, options)
+    arrow_fields = list(canonical_type(delta_type))
+
+    def build(values: list[Any], place: Place) -> pa.Array:
+        null = np.fromiter((value is None for value in values), bool, len(values))
+        present = np.flatnonzero(~null)
+        if not null.any():
+            return _struct(build_fields(values, place), None)
+        inside = place.inside(lambda positions: present[positions])
+        children = build_fields([values[position] for position in present], inside)
+        # Where each value stands among the present ones; null structs point to nothing.
+        indices = pa.array(np.cumsum(~null) - 1, mask=null)
+        return _struct([child.take(indices) for child in children], pa.array(null))
+
+    def _struct(children: Iterable[pa.Array], mask: pa.Array | None) -> pa.Array:
+        children = list(children)
+        fields = [pa.field(field.name, child.type) for field, child in zip(arrow_fields, children, strict=True)]
+        return pa.StructArray.from_arrays(children, fields=fields, mask=mask)
+
+    return build

@@ -1,0 +1,143 @@
+"""Elements of a PCollection to RecordBatches: `element_converter` and what it gives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from beam_zerobus.batching.columns import Options, fields_builder
+from beam_zerobus.batching.values import JsonNumber
+from beam_zerobus.errors import RowError
+from beam_zerobus.schema import Array, Decimal, DeltaType, Map, RowErrorType, Struct, TableSchema
+from beam_zerobus.schema.reasons import Faults, Place, Reason
+
+__all__ = ["Converted", "ElementConverter", "ElementKind", "element_converter"]
+
+ElementKind: TypeAlias = Literal["dict", "row", "json"]
+"""How an element holds its row: a mapping; a beam.Row, NamedTuple or dataclass; a JSON object as str or bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """Elements as a RecordBatch.
+
+    Attributes:
+        batch: The rows that could be read, in the table's columns and canonical types; nulls in NOT NULL columns and
+            dates out of range are left to `Conformer`.
+        rows: For each of them the index of its element (int64, ascending); None where all were kept.
+        rejected: The other elements, each with its reason, in order.
+    """
+
+    batch: pa.RecordBatch
+    rows: np.ndarray | None
+    rejected: tuple[RowError, ...]
+
+
+ElementConverter: TypeAlias = Callable[[Sequence[Any]], Converted]
+
+
+def element_converter(
+    kind: ElementKind, schema: TableSchema, *, ignore_unknown_fields: bool = False
+) -> ElementConverter:
+    """Return the function that turns a list of elements into a RecordBatch that fits a table.
+
+    An element that cannot be read, or has a value that its column cannot hold exactly, is refused with its reason; all
+    others are converted. Names match without regard to case; fields that an element lacks are null. The function
+    keeps no state, so any number of threads may use it.
+
+    Args:
+        kind: ``"dict"``, ``"row"`` or ``"json"``.
+        schema: The table.
+        ignore_unknown_fields: Leave out fields that the table does not have, instead of refusing their elements.
+
+    Example:
+        >>> convert = element_converter("dict", TableSchema.from_ddl("id INT, name STRING"))
+        >>> converted = convert([{"id": 1, "name": "a"}, {"id": "two"}, {"ID": 3}])
+        >>> converted.batch.to_pylist(), converted.rows.tolist()
+        ([{'id': 1, 'name': 'a'}, {'id': 3, 'name': None}], [0, 2])
+        >>> converted.rejected[0].message
+        "column 'id' is INT: a value of Python type str does not fit; pass an int"
+    """
+    options = Options(from_json=kind == "json", ignore_unknown_fields=ignore_unknown_fields)
+    build = fields_builder(schema.columns, "", options)
+    arrow_schema = schema.to_canonical_arrow()
+    parse = _json_parser(schema) if kind == "json" else None
+
+    def convert(elements: Sequence[Any]) -> Converted:
+        faults = Faults()
+        place = Place(faults)
+        records = list(elements) if parse is None else _parsed(elements, parse, place)
+        arrays = build(records, place)
+        batch = pa.RecordBatch.from_arrays(
+            arrays,
+            schema=pa.schema([pa.field(f.name, a.type, f.nullable) for f, a in zip(arrow_schema, arrays, strict=True)]),
+        )
+        if not faults:
+            return Converted(batch, None, ())
+        kept = faults.kept(len(records))
+        return Converted(batch.take(pa.array(kept)), kept, faults.row_errors("batching"))
+
+    return convert
+
+
+def _json_parser(schema: TableSchema) -> Callable[[Any], Any]:
+    # Only Python's own parser keeps the digits of a number that is to become a DECIMAL; it is several times slower.
+    if any(_holds_decimal(column.type) for column in schema.columns):
+        return partial(json.loads, parse_float=JsonNumber, parse_constant=_no_constant)
+    return orjson.loads
+
+
+def _holds_decimal(delta_type: DeltaType) -> bool:
+    match delta_type:
+        case Decimal():
+            return True
+        case Array(element):
+            return _holds_decimal(element)
+        case Map(key, value):
+            return _holds_decimal(key) or _holds_decimal(value)
+        case Struct(fields):
+            return any(_holds_decimal(field.type) for field in fields)
+        case _:
+            return False
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _parsed(elements: Sequence[Any], parse: Callable[[Any], Any], place: Place) -> list[Any]:
+    """Read JSON objects; what is none is refused and becomes an empty one."""
+    try:
+        records = list(map(parse, elements))
+        if set(map(type, records)) <= {dict}:
+            return records
+    except (ValueError, TypeError, RecursionError):
+        pass
+    return [_parsed_alone(position, element, parse, place) for position, element in enumerate(elements)]
+
+
+def _parsed_alone(position: int, element: Any, parse: Callable[[Any], Any], place: Place) -> dict[Any, Any]:
+    kind = type(element).__name__
+    if not isinstance(element, str | bytes | bytearray | memoryview):
+        what = f"an element of Python type {kind} is no JSON; pass str or bytes"
+        place.refuse_at(np.array([position]), Reason(RowErrorType.WRONG_TYPE, what))
+        return {}
+    try:
+        record = parse(element)
+    except (ValueError, TypeError, RecursionError) as error:
+        at = getattr(error, "pos", None)
+        where = "" if at is None else f" (at character {at})"
+        what = f"an element of Python type {kind} is not valid JSON{where}; correct it"
+    else:
+        if isinstance(record, dict):
+            return record
+        what = f"an element of Python type {kind} holds JSON, but no object; pass one object for each row"
+    place.refuse_at(np.array([position]), Reason(RowErrorType.INVALID_JSON, what))
+    return {}

@@ -1,0 +1,158 @@
+"""Records of any kind, taken apart into columns of Python values."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from beam_zerobus.schema import RowErrorType
+from beam_zerobus.schema.reasons import Place, Reason
+
+__all__ = ["columns_of"]
+
+_SHOWN_KEYS = 5
+_SHOWN_CHARACTERS = 64
+
+
+def columns_of(
+    records: list[Any], names: list[str], parent: str, place: Place, *, ignore_unknown_fields: bool
+) -> list[list[Any] | None]:
+    """Take records apart.
+
+    Names match without regard to case, as in Delta. Unknown fields never vanish: their rows are refused, unless
+    `ignore_unknown_fields` is set.
+
+    Args:
+        records: Dicts, NamedTuples, Beam rows or dataclasses, mixed or not.
+        names: The fields that are wanted.
+        parent: The path of the struct that the records are; empty for rows.
+        place: Where refused records are reported.
+        ignore_unknown_fields: Leave out fields that are not wanted.
+
+    Returns:
+        For each name the values of all records, None where a record lacks it; None for a name that no record has.
+    """
+    kinds = set(map(type, records))
+    only = next(iter(kinds)) if len(kinds) == 1 else object
+    if _tuple_fields(only) is not None:
+        return _from_tuples(records, only, names, parent, place, ignore_unknown_fields=ignore_unknown_fields)
+    if _is_row(only):
+        records = list(map(vars, records))
+    elif kinds - {dict}:
+        records = _as_dicts(records, parent, place)
+    return _from_dicts(records, names, parent, place, ignore_unknown_fields=ignore_unknown_fields)
+
+
+def _tuple_fields(kind: type) -> tuple[str, ...] | None:
+    return getattr(kind, "_fields", None) if issubclass(kind, tuple) else None
+
+
+def _is_row(kind: type) -> bool:
+    # beam.Row: its fields are its attributes, and may well be named like its methods.
+    return hasattr(kind, "_asdict") and kind.__dictoffset__ != 0
+
+
+def _from_tuples(
+    records: list[Any], kind: type, names: list[str], parent: str, place: Place, *, ignore_unknown_fields: bool
+) -> list[list[Any] | None]:
+    fields = _tuple_fields(kind) or ()
+    wanted = {name.lower() for name in names}
+    unknown = [field for field in fields if field.lower() not in wanted]
+    if unknown and not ignore_unknown_fields:
+        place.refuse_at(np.arange(len(records)), _unknown(unknown, parent))
+    columns = dict(zip((field.lower() for field in fields), zip(*records, strict=True), strict=True))
+    return [list(columns[name.lower()]) if name.lower() in columns else None for name in names]
+
+
+def _as_dicts(records: list[Any], parent: str, place: Place) -> list[dict[Any, Any]]:
+    """Return each record as a dict; what is no record is refused and becomes an empty one."""
+    dicts: list[dict[Any, Any]] = []
+    for position, record in enumerate(records):
+        found = _as_dict(record)
+        if found is None:
+            where = f"column {parent!r} is a STRUCT" if parent else "an element stands for a row"
+            message = f"{where}: a value of Python type {type(record).__name__} does not fit; pass a dict or a beam.Row"
+            place.refuse_at(np.array([position]), Reason(RowErrorType.WRONG_TYPE, message))
+        dicts.append({} if found is None else found)
+    return dicts
+
+
+def _as_dict(record: Any) -> dict[Any, Any] | None:
+    kind = type(record)
+    if kind is dict:
+        return record
+    if _tuple_fields(kind) is not None:
+        return dict(zip(kind._fields, record, strict=True))
+    if _is_row(kind):
+        return vars(record)
+    if isinstance(record, Mapping):
+        return dict(record)
+    if dataclasses.is_dataclass(record):
+        return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+    return None
+
+
+def _from_dicts(
+    records: list[dict[Any, Any]], names: list[str], parent: str, place: Place, *, ignore_unknown_fields: bool
+) -> list[list[Any] | None]:
+    try:
+        columns = [[record[name] for record in records] for name in names]
+    except KeyError:
+        complete = False
+    else:
+        complete = True
+        # All names were there, so equal counts mean that nothing else was.
+        if ignore_unknown_fields or sum(map(len, records)) == len(names) * len(records):
+            return [*columns]
+    unknown = set().union(*records).difference(names)
+    if unknown:
+        records, unknown = _renamed(records, unknown, names, parent, place)
+        if not ignore_unknown_fields:
+            for position, record in enumerate(records):
+                if not unknown.isdisjoint(record):
+                    place.refuse_at(np.array([position]), _unknown(unknown.intersection(record), parent))
+    elif complete:
+        return [*columns]
+    return [[record.get(name) for record in records] for name in names]
+
+
+def _renamed(
+    records: list[dict[Any, Any]], unknown: set[Any], names: list[str], parent: str, place: Place
+) -> tuple[list[dict[Any, Any]], set[Any]]:
+    """Give keys that differ from a name in case only that name; return the keys that stay unknown, too."""
+    by_lower_name = {name.lower(): name for name in names}
+    known = {
+        key: by_lower_name[key.lower()] for key in unknown if isinstance(key, str) and key.lower() in by_lower_name
+    }
+    if not known:
+        return records, unknown
+    renamed = []
+    for position, record in enumerate(records):
+        new = {known.get(key, key): value for key, value in record.items()}
+        if len(new) < len(record):
+            twice = [key for key in record if known.get(key, key) != key]
+            message = (
+                f"{_listed(twice, parent)} stands twice, since Delta does not tell upper from lower case; drop one"
+            )
+            place.refuse_at(np.array([position]), Reason(RowErrorType.UNKNOWN_FIELD, message))
+        renamed.append(new)
+    return renamed, unknown.difference(known)
+
+
+def _unknown(keys: Iterable[Any], parent: str) -> Reason:
+    return Reason(
+        RowErrorType.UNKNOWN_FIELD,
+        f"{_listed(keys, parent)} not in the table; leave out what is not, set ignore_unknown_fields=True, "
+        "or add it to the table",
+    )
+
+
+def _listed(keys: Iterable[Any], parent: str) -> str:
+    prefix = f"{parent}." if parent else ""
+    shown = sorted(prefix + str(key)[:_SHOWN_CHARACTERS] for key in keys)
+    more = f" and {len(shown) - _SHOWN_KEYS} more" if len(shown) > _SHOWN_KEYS else ""
+    noun = "column" if len(shown) == 1 else "columns"
+    return f"{noun} {', '.join(map(repr, shown[:_SHOWN_KEYS]))}{more}"

@@ -1,0 +1,39 @@
+"""What operators see: OpenTelemetry metrics, spans and log correlation; see `docs/telemetry.md`.
+
+The way of a batch stays what it is, whatever happens here: no method of `Recorder` or `BatchSpan` raises, and none
+waits but `Recorder.flush` and `close`, within a limit.
+"""
+
+from __future__ import annotations
+
+from beam_zerobus.options import Telemetry
+from beam_zerobus.telemetry.logs import TraceContextFilter, get_logger
+from beam_zerobus.telemetry.recorder import BatchSpan, Recorder
+from beam_zerobus.telemetry.sources import find_source
+
+__all__ = ["BatchSpan", "Recorder", "TraceContextFilter", "get_logger", "open_recorder"]
+
+
+def open_recorder(options: Telemetry | None, *, table: str, wire_format: str) -> Recorder:
+    """Return a recorder for one writer.
+
+    It writes to the application's global providers, also when they are installed later, unless `options` or the
+    environment name a place to export to: then to providers of our own, which its process and configuration share.
+
+    Args:
+        options: The user's wishes, or None.
+        table: ``catalog.schema.table``.
+        wire_format: ``"proto"``, ``"arrow"`` or ``"json"``.
+
+    Raises:
+        ConfigurationError: The options need the extra ``beam-zerobus[otlp]``, or a directory that cannot be written.
+
+    Example:
+        >>> recorder = open_recorder(None, table="main.iot.air_quality", wire_format="proto")
+        >>> span = recorder.batch(rows=10, arrow_bytes=80)
+        >>> with span.encoding():
+        ...     pass
+        >>> span.sent(payloads=1, wire_bytes=60)
+        >>> span.finish(acknowledged_rows=10)
+    """
+    return Recorder(find_source(options), table=table, wire_format=wire_format)

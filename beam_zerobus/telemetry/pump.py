@@ -1,0 +1,215 @@
+"""`Pump`: one thread that brings spans and metrics to one destination, and never holds up anybody else."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from opentelemetry import context as otel_context
+from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader, MetricsData
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+
+from beam_zerobus.telemetry.destinations import Destination
+from beam_zerobus.telemetry.quiet import THREAD_PREFIX, quieten
+
+__all__ = ["Pump"]
+
+_log = logging.getLogger(__name__)
+
+_MAX_QUEUED_SPANS = 8_192  # some 2.5 kB each
+_SPANS_AN_EXPORT = 512
+_SPAN_DELAY = 2.0
+_LAST_MOMENT = 0.1
+
+
+class Pump(SpanProcessor):
+    """Queues ended spans, exports them and the metrics, when it is time or somebody asks to.
+
+    The SDK's own processor and reader wait for a hanging receiver without limit, in `force_flush` and at exit, and warn
+    again and again; this one knows whether its destination answers. It is the span processor itself; `reader` is for
+    the metrics.
+
+    Invariants, under `_done` (a condition) where they concern several threads:
+    - `_queue` holds at most its `maxlen` of spans; the oldest go first.
+    - Every flush asked for up to `_asked` that is at most `_answered` is over.
+    - `_responsive` is False from a failed or overdue export to the next good one; nobody waits meanwhile.
+    """
+
+    def __init__(self, destination: Destination, *, interval: float) -> None:
+        self._destination = destination
+        self._interval = interval
+        self._queue: deque[ReadableSpan] = deque(maxlen=_queue_size())
+        self._wake = threading.Event()
+        self._done = threading.Condition()
+        self._asked = 0
+        self._answered = 0
+        self._responsive = True
+        self._stopping = False
+        self._ended = False
+        self._warned = False
+        self._dropped = 0
+        self.reader: MetricReader | None = None
+        if destination.metrics is not None:
+            self.reader = _Reader(destination.metrics, self._export)
+        for exporter in self._exporters():
+            quieten(exporter)
+        self._thread = threading.Thread(target=self._run, name=f"{THREAD_PREFIX} to {destination.name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to export; the reader must be registered with a provider by then."""
+        self._thread.start()
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Take a span that has ended; when the queue is full the oldest makes room."""
+        if self._destination.spans is None or span.context is None or not span.context.trace_flags.sampled:
+            return
+        if len(self._queue) == self._queue.maxlen:
+            self._dropped += 1
+        self._queue.append(span)
+        if len(self._queue) >= _SPANS_AN_EXPORT and not self._wake.is_set():
+            self._wake.set()
+
+    def ask(self) -> int:
+        """Ask for an export of all there is now; return a number to wait for."""
+        with self._done:
+            self._asked += 1
+            self._wake.set()
+            return self._asked
+
+    def wait(self, number: int, timeout: float) -> bool:
+        """Wait for an export that was asked for, while the destination answers.
+
+        Returns:
+            True when it is done.
+        """
+        with self._done:
+            if not self._responsive or self._stopping:
+                return False
+            self._done.wait_for(lambda: self._answered >= number or not self._responsive, timeout)
+            if self._answered < number:
+                self._responsive = False
+            return self._responsive
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Ask and wait, for whoever holds the provider."""
+        return self.wait(self.ask(), timeout_millis / 1000)
+
+    def stop(self) -> None:
+        """Ask for a last export, after which the thread ends."""
+        self._stopping = True
+        self._wake.set()
+
+    def close(self, timeout: float) -> None:
+        """Stop, wait for the last export, and shut the exporters down, which breaks off what is still under way."""
+        self.stop()
+        with self._done:
+            self._done.wait_for(lambda: self._ended, timeout if self._responsive else min(timeout, _LAST_MOMENT))
+        for exporter in self._exporters():
+            try:
+                exporter.shutdown()
+            except Exception as error:  # noqa: BLE001  the process ends, and the other exporter has its turn
+                _log.debug("An exporter failed to shut down", exc_info=error)
+
+    def _exporters(self) -> list[Any]:
+        return [exporter for exporter in (self._destination.spans, self._destination.metrics) if exporter is not None]
+
+    # The pump's own thread.
+
+    def _run(self) -> None:
+        _suppress_instrumentation()
+        next_metrics = time.monotonic() + self._interval
+        try:
+            while True:
+                self._wake.wait(min(_SPAN_DELAY, max(0.0, next_metrics - time.monotonic())))
+                self._wake.clear()
+                if self._stopping:
+                    break
+                asked = self._asked
+                self._export_spans()
+                if asked > self._answered or time.monotonic() >= next_metrics:
+                    self._export_metrics()
+                    next_metrics = time.monotonic() + self._interval
+                with self._done:
+                    self._answered = max(self._answered, asked)
+                    self._done.notify_all()
+            self._export_spans()
+            self._export_metrics()
+        finally:
+            with self._done:
+                self._ended = True
+                self._done.notify_all()
+
+    def _export_spans(self) -> None:
+        """Export what is queued now, not what comes meanwhile: a flush has an end."""
+        exporter = self._destination.spans
+        left = len(self._queue)
+        while left > 0 and exporter is not None:
+            spans = [self._queue.popleft() for _ in range(min(left, _SPANS_AN_EXPORT, len(self._queue)))]
+            left -= len(spans)
+            if not spans or not self._export(lambda spans=spans: exporter.export(spans)):  # type: ignore[misc]
+                return
+
+    def _export_metrics(self) -> None:
+        if self.reader is None:
+            return
+        try:
+            self.reader.collect()
+        except Exception as error:  # noqa: BLE001  somebody's callback, or the SDK's own time limit
+            _log.debug("Collecting metrics failed", exc_info=error)
+
+    def _export(self, call: Callable[[], Any]) -> bool:
+        """Run an export; note whether the destination answers, and warn the first time that it does not."""
+        try:
+            good = call().name == "SUCCESS"
+        except Exception as error:  # noqa: BLE001  exporters promise not to raise
+            good = False
+            _log.debug("An exporter failed", exc_info=error)
+        with self._done:
+            self._responsive = good
+            self._done.notify_all()
+        if not good and not self._warned and not self._stopping:
+            self._warned = True
+            _log.warning(
+                "Telemetry does not reach %s. Data is not affected, and it is tried again, without another warning: "
+                "metrics lose nothing, spans do when it takes long. The exporter's own messages are logged at DEBUG",
+                self._destination.name,
+            )
+        return good
+
+
+class _Reader(MetricReader):
+    """Hands what a meter provider collected to an exporter, when told to; it has no thread of its own."""
+
+    def __init__(self, exporter: MetricExporter, export: Callable[[Callable[[], Any]], bool]) -> None:
+        # The base class of exporters keeps these two for readers, under these names.
+        super().__init__(
+            preferred_temporality=exporter._preferred_temporality,
+            preferred_aggregation=exporter._preferred_aggregation,
+        )
+        self._exporter = exporter
+        self._export = export
+
+    def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: Any) -> None:
+        self._export(lambda: self._exporter.export(metrics_data, timeout_millis=timeout_millis))
+
+    def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:
+        """Do nothing: the pump shuts the exporter down."""
+
+
+def _queue_size() -> int:
+    try:
+        return max(_SPANS_AN_EXPORT, int(os.environ["OTEL_BSP_MAX_QUEUE_SIZE"]))
+    except (KeyError, ValueError):
+        return _MAX_QUEUED_SPANS
+
+
+def _suppress_instrumentation() -> None:
+    """Let instrumented HTTP and gRPC clients leave our exports out, as they do for the SDK's processors."""
+    key = getattr(otel_context, "_SUPPRESS_INSTRUMENTATION_KEY", None)
+    if key is not None:
+        otel_context.attach(otel_context.set_value(key, True))

@@ -1,0 +1,34 @@
+"""The exporters' own messages: one at each failed try, unless somebody keeps them down."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Final
+
+__all__ = ["THREAD_PREFIX", "quieten"]
+
+_log = logging.getLogger(__name__)
+
+THREAD_PREFIX: Final = "beam_zerobus telemetry"
+
+
+class _OursToDebug(logging.Filter):
+    """Turns what is logged in threads of ours into DEBUG records of ours; the application's exporters keep theirs."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not threading.current_thread().name.startswith(THREAD_PREFIX):
+            return True
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("%s: %s", record.name, record.getMessage())
+        return False
+
+
+_FILTER = _OursToDebug()
+
+
+def quieten(exporter: object) -> None:
+    """Keep the messages of an exporter down to DEBUG, where it runs in a thread of ours."""
+    for kind in type(exporter).__mro__:
+        if kind.__module__.startswith("opentelemetry."):
+            logging.getLogger(kind.__module__).addFilter(_FILTER)

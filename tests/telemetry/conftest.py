@@ -1,0 +1,42 @@
+"""A receiver to send to, and a clean slate of environment."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from beam_zerobus.telemetry import sources
+from tests.telemetry.receiver import Receiver
+
+
+@pytest.fixture(autouse=True)
+def no_otel_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("OTEL_"):
+            monkeypatch.delenv(name)
+
+
+def end_pipelines() -> None:
+    """Shut down what a test set up, as the end of its process would."""
+    sources._close_all()
+    sources._own.clear()
+
+
+@pytest.fixture(autouse=True)
+def no_pipelines_left() -> Iterator[None]:
+    yield
+    end_pipelines()
+
+
+@pytest.fixture(params=["grpc", "http/protobuf"])
+def protocol(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def receive() -> Iterator[Callable[..., Receiver]]:
+    """Start receivers that end with the test."""
+    with ExitStack() as receivers:
+        yield lambda *args, **kwargs: receivers.enter_context(Receiver(*args, **kwargs))
+        end_pipelines()  # while there is somebody to receive the last export

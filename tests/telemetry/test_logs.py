@@ -1,0 +1,55 @@
+"""Log records carry the ids of the trace they belong to."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+
+from beam_zerobus.telemetry import TraceContextFilter, get_logger
+from tests.telemetry.receiver import Receiver
+from tests.telemetry.test_recorder import TABLE, recorder_to
+
+
+def test_records_carry_the_current_span(caplog: pytest.LogCaptureFixture) -> None:
+    logger = get_logger("beam_zerobus.some_module")
+    assert get_logger("beam_zerobus.some_module").filters.count(logger.filters[0]) == 1
+    logger.warning("outside")
+    with TracerProvider().get_tracer("app").start_as_current_span("request") as span:
+        logger.warning("inside")
+    outside, inside = caplog.records
+    assert (outside.trace_id, outside.span_id) == ("", "")
+    assert inside.trace_id == format(span.get_span_context().trace_id, "032x")
+    assert inside.span_id == format(span.get_span_context().span_id, "016x")
+
+
+def test_records_of_a_step_lead_to_the_batchs_span(
+    receive: Callable[..., Receiver], caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver = receive()
+    recorder = recorder_to(receiver)
+    logger = get_logger("beam_zerobus.some_module")
+    batch = recorder.batch(1, 8)
+    with batch.encoding():
+        logger.warning("while encoding")
+    logger.warning("after")
+    batch.finish(1)
+    recorder.flush()
+    (span,) = receiver.seen.named(f"send {TABLE}")
+    assert [record.span_id for record in caplog.records] == [span.span_id, ""]
+    assert caplog.records[0].trace_id == span.trace_id
+
+
+def test_filter_on_a_handler_serves_every_logger() -> None:
+    lines: list[str] = []
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("[%(trace_id)s] %(message)s"))
+    handler.addFilter(TraceContextFilter())
+    handler.emit = lambda record: lines.append(handler.format(record))  # type: ignore[method-assign]
+    logger = logging.getLogger("somebody.elses")
+    logger.addHandler(handler)
+    logger.warning("hello")
+    logger.removeHandler(handler)
+    assert lines == ["[] hello"]

@@ -1,0 +1,154 @@
+"""The receiver is absent, hangs, refuses or breaks off: the sender does not notice."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import socket
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable
+
+import pytest
+
+from beam_zerobus.options import Telemetry
+from beam_zerobus.telemetry import open_recorder
+from tests.telemetry.receiver import Receiver
+from tests.telemetry.test_recorder import TABLE, send
+
+
+def unused_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [f"{r.name}: {r.getMessage()}" for r in caplog.records if r.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize("mode", ["absent", "hang", "unavailable", "reject", "close"])
+def test_sender_does_not_notice(
+    mode: str,
+    protocol: str,
+    receive: Callable[..., Receiver],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    endpoint = f"http://127.0.0.1:{unused_port()}" if mode == "absent" else receive(protocol, mode).endpoint
+    options = Telemetry(endpoint=endpoint, protocol=protocol, flush_timeout=0.5, export_interval=0.2)
+    recorder = open_recorder(options, table=TABLE, wire_format="proto")
+    send(recorder)
+    recorder.flush()  # the one wait
+    started = time.perf_counter()
+    while time.perf_counter() - started < 3.0:
+        send(recorder)
+        flushing = time.perf_counter()
+        recorder.flush()
+        assert time.perf_counter() - flushing < 0.25
+        time.sleep(0.005)
+    recorder.close()
+    warned = warnings_of(caplog)
+    assert len(warned) == 1, warned
+    assert "beam_zerobus.telemetry" in warned[0]
+    assert endpoint.removeprefix("http://") in warned[0]
+
+
+def test_memory_is_bounded_while_the_receiver_hangs(
+    receive: Callable[..., Receiver], caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver = receive("grpc", "hang")
+    recorder = open_recorder(Telemetry(endpoint=receiver.endpoint, flush_timeout=0.1), table=TABLE, wire_format="proto")
+
+    def send_many(n: int) -> int:
+        for _ in range(n):
+            send(recorder)
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        full = send_many(2_500)  # 10,000 spans: the queue is full
+        assert full < 64 << 20
+        assert send_many(2_500) < full * 1.05
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_metrics_catch_up_when_the_receiver_comes_back(
+    protocol: str, receive: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    receiver = receive(protocol, "unavailable")
+    options = Telemetry(endpoint=receiver.endpoint, protocol=protocol, flush_timeout=5.0, export_interval=0.2)
+    recorder = open_recorder(options, table=TABLE, wire_format="proto")
+    for _ in range(10):
+        send(recorder)
+    recorder.flush()
+    receiver.mode = "ok"
+    deadline = time.monotonic() + 20
+    while receiver.seen.total("beam_zerobus.batches") < 10 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    send(recorder)
+    recorder.flush()  # waits again, since the receiver answers
+    assert receiver.seen.total("beam_zerobus.batches") == 11
+    assert len(warnings_of(caplog)) == 1
+
+
+def test_queue_keeps_every_span_of_a_burst(receive: Callable[..., Receiver]) -> None:
+    receiver = receive()
+    options = Telemetry(endpoint=receiver.endpoint, flush_timeout=30.0)
+    recorder = open_recorder(options, table=TABLE, wire_format="proto")
+    for _ in range(1_500):
+        send(recorder)
+    recorder.flush()
+    assert len(receiver.seen.spans) == 6_000
+
+
+EXIT = """
+import sys, time
+from beam_zerobus.options import Telemetry
+from beam_zerobus.telemetry import open_recorder
+recorder = open_recorder(
+    Telemetry(endpoint=sys.argv[1], protocol=sys.argv[2], flush_timeout=1.0), table="a.b.c", wire_format="proto"
+)
+batch = recorder.batch(10, 80)
+batch.finish(10)
+print(time.time(), flush=True)
+"""
+
+
+@pytest.mark.parametrize("mode", ["ok", "hang", "unavailable", "absent"])
+def test_process_ends_soon_and_exports_its_last(mode: str, protocol: str, receive: Callable[..., Receiver]) -> None:
+    receiver = receive(protocol, "ok" if mode == "absent" else mode)
+    endpoint = f"http://127.0.0.1:{unused_port()}" if mode == "absent" else receiver.endpoint
+    process = subprocess.run(
+        [sys.executable, "-c", EXIT, endpoint, protocol], capture_output=True, text=True, timeout=60, check=False
+    )
+    took = time.time() - float(process.stdout)
+    assert process.returncode == 0, process.stderr
+    assert took < 5.0
+    assert "Traceback" not in process.stderr
+    if mode == "ok":
+        assert receiver.seen.total("beam_zerobus.batches") == 1
+        assert len(receiver.seen.spans) == 1
+        assert process.stderr == ""
+
+
+def test_applications_own_exporters_keep_their_messages(caplog: pytest.LogCaptureFixture) -> None:
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+    from opentelemetry.sdk.metrics.export import MetricsData
+
+    endpoint = f"http://127.0.0.1:{unused_port()}"
+    options = Telemetry(endpoint=endpoint, protocol="http/protobuf", flush_timeout=0.1)
+    send(open_recorder(options, table=TABLE, wire_format="proto"))
+    theirs = OTLPMetricExporter(endpoint=endpoint, timeout=0.1)
+    thread = threading.Thread(target=theirs.export, args=(MetricsData(resource_metrics=[]),))
+    thread.start()
+    thread.join()
+    assert any("exporting metrics" in text or "export metrics" in text for text in warnings_of(caplog))

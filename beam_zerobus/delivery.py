@@ -331,10 +331,11 @@ class Delivery:
             done = []
             while self._sent and self._sent[0].offset <= offset:
                 done.append(self._sent.popleft())
+            acknowledged = len(done)
             if done and done[0].search is not None and self._advance_search(done[0], None):
                 self._queued.appendleft(done.pop())
         self._backoff.progress()
-        self._breaker.succeeded()
+        self._breaker.succeeded(acknowledged)
         self._free_reopen = True
         self._token_renewed = False
         for entry in done:
@@ -366,7 +367,7 @@ class Delivery:
         elif failure.kind in _FINAL:
             self._give_up(_final_error(self._name, failure))
         else:
-            self._retry(failure.cause, str(failure), in_flight=len(in_flight), blocked=failure.blocked)
+            self._retry(failure.cause, str(failure), blocked=failure.blocked)
 
     def _exchange_stream(self, stream: Stream | None, cause: str = "CLOSED") -> list[Entry]:
         """Put a new stream, or none, in place; what the old one had not acknowledged is queued again and returned."""
@@ -397,9 +398,9 @@ class Delivery:
             self._token_renewed = True
         self._hooks.forget_token()
 
-    def _retry(self, cause: str, message: str, *, in_flight: int = 1, blocked: bool = False) -> None:
+    def _retry(self, cause: str, message: str, *, blocked: bool = False) -> None:
         """Wait before the next try, or give up after the last."""
-        pause = self._breaker.failed(max(1, in_flight))
+        pause = self._breaker.failed()
         wait = self._backoff.next_wait()
         if wait is None:
             attempts = self._backoff.failures

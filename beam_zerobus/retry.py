@@ -66,9 +66,9 @@ class Backoff:
 class Breaker:
     """Pauses every thread of a writer together while most calls fail.
 
-    Outcomes of the last `window` seconds are kept; when at least `min_calls` of them are there and the share of
-    failures reaches `threshold`, all callers of `pause_left` are told to wait for `pause` seconds, and the window
-    starts empty.
+    Outcomes of the last `window` seconds are kept: acknowledged calls, and streams that could not be opened or were lost.
+    When at least `min_calls` of them are there and the share of failures reaches `threshold`, all callers of
+    `pause_left` are told to wait for `pause` seconds, and the window starts empty.
 
     Invariants, under the one lock: `_failures` counts the failures in `_outcomes`; outcomes are in order of time.
     """
@@ -78,7 +78,7 @@ class Breaker:
         *,
         threshold: float = 0.5,
         window: float = 10.0,
-        min_calls: int = 20,
+        min_calls: int = 10,
         pause: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -98,10 +98,10 @@ class Breaker:
         with self._lock:
             self._count(calls, failed=False)
 
-    def failed(self, calls: int = 1) -> float:
-        """Count failed calls; return the seconds of the pause that this begins, 0.0 for none."""
+    def failed(self) -> float:
+        """Count a failure; return the seconds of the pause that this begins, 0.0 for none."""
         with self._lock:
-            self._count(calls, failed=True)
+            self._count(1, failed=True)
             if self._calls < self._min_calls or self._failures < self._threshold * self._calls:
                 return 0.0
             self._outcomes.clear()

@@ -59,7 +59,8 @@ def test_the_breaker_opens_when_most_calls_of_the_window_fail_and_closes_after_i
 def test_the_breaker_forgets_what_left_its_window():
     clock = Clock()
     breaker = Breaker(threshold=0.5, window=10, min_calls=4, pause=2, clock=clock)
-    breaker.failed(3)
+    for _ in range(3):
+        breaker.failed()
     clock.now += 11
     breaker.succeeded(3)
     assert breaker.failed() == 0

@@ -34,11 +34,13 @@ def without(array: pa.Array, bad: np.ndarray, reason: Reason, place: Place) -> p
 
 def within(numbers: pa.Array, bounds: tuple[int, int], reason: Reason, place: Place) -> pa.Array:
     """Refuse whole numbers outside of the bounds, which the array's type can hold."""
+    if not len(numbers):
+        return numbers
     low, high = bounds
-    raw = np.frombuffer(numbers.buffers()[1], dtype=numbers.type.to_pandas_dtype())
-    shown = raw[numbers.offset : numbers.offset + len(numbers)]
+    width = np.dtype(numbers.type.to_pandas_dtype())
+    shown = np.frombuffer(numbers.buffers()[1], width, count=len(numbers), offset=numbers.offset * width.itemsize)
     # What nulls hide counts here, so only a yes is an answer; it is quicker than asking Arrow for the bounds.
-    if shown.size == 0 or (shown.min() >= low and shown.max() <= high):
+    if shown.min() >= low and shown.max() <= high:
         return numbers
     outside = pc.or_(pc.less(numbers, pa.scalar(low, numbers.type)), pc.greater(numbers, pa.scalar(high, numbers.type)))
     bad = np.asarray(outside.fill_null(False))

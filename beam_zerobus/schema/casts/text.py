@@ -72,8 +72,9 @@ def _is_ascii(text: pa.Array) -> bool:
     _, offset_buffer, data = text.buffers()
     if len(text) == 0 or data is None or data.size == 0:
         return True
-    offsets = np.frombuffer(offset_buffer, dtype=np.int32 if pa.types.is_string(text.type) else np.int64)
-    shown = np.frombuffer(data, dtype=np.int8)[offsets[text.offset] : offsets[text.offset + len(text)]]
+    width = np.dtype(np.int32 if pa.types.is_string(text.type) else np.int64)
+    offsets = np.frombuffer(offset_buffer, width, count=len(text) + 1, offset=text.offset * width.itemsize)
+    shown = np.frombuffer(data, dtype=np.int8)[offsets[0] : offsets[-1]]
     return bool(shown.size == 0 or shown.min() >= 0)
 
 

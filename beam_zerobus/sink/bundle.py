@@ -1,0 +1,153 @@
+"""One bundle: batches go out while earlier ones are in flight, and all are settled before it ends."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from beam_zerobus.config import WriterConfig
+from beam_zerobus.errors import RowError
+from beam_zerobus.registry import Lease, acquire
+from beam_zerobus.result import TransmissionResult
+from beam_zerobus.sink.elements import Origin
+from beam_zerobus.sink.rows import Rows
+from beam_zerobus.submission import Submission
+from beam_zerobus.writer import ZerobusWriter
+
+__all__ = ["Bundle", "Settled"]
+
+_MAX_UNSETTLED_BYTES = 64 << 20
+_MAX_UNSETTLED_BATCHES = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """A batch whose rows are all acknowledged or refused.
+
+    Attributes:
+        origin: Which element each of its rows was.
+        count: How many rows it has, those included that never got as far as the writer.
+        refused: The refused rows, by their number among all rows.
+        result: What the writer says of the rows that got there; None where none did.
+        encode_ms: Milliseconds that encoding took.
+    """
+
+    origin: Origin
+    count: int
+    refused: tuple[RowError, ...]
+    result: TransmissionResult | None
+    encode_ms: float
+
+
+@dataclass(slots=True, eq=False)
+class _Sent:
+    rows: Rows
+    submission: Submission | None
+
+    @property
+    def nbytes(self) -> int:
+        return self.rows.batch.nbytes
+
+    @property
+    def done(self) -> bool:
+        return self.submission is None or self.submission.done
+
+    def settle(self) -> Settled:
+        """Wait for the outcome, and number the refused rows as the elements are."""
+        result = self.submission.result() if self.submission is not None else None
+        refused = list(self.rows.refused)
+        if result is not None:
+            refused += [error.at(self.rows.number(error.index)) for error in result.failed_rows]
+        return Settled(
+            origin=self.rows.origin,
+            count=self.rows.count,
+            refused=tuple(sorted(refused, key=lambda error: error.index)),
+            result=result,
+            encode_ms=self.submission.encode_seconds * 1000 if self.submission is not None else 0.0,
+        )
+
+
+class Bundle:
+    """Sends the batches of one bundle at a time over the process's shared writer.
+
+    Invariants, under the one lock:
+    - `_unsettled` holds the batches sent and not yet settled, oldest first; `_bytes` is the sum of their sizes.
+    - `_lease` is held from the first use of the writer to `finish` or `abandon`; nothing is opened before.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lease: Lease | None = None
+        self._unsettled: deque[_Sent] = deque()
+        self._bytes = 0
+
+    def writer(self, config: WriterConfig) -> ZerobusWriter:
+        """Return the process's writer for `config`, pinned until the bundle ends."""
+        with self._lock:
+            if self._lease is None:
+                self._lease = acquire(config)
+            return self._lease.writer
+
+    def send(self, writer: ZerobusWriter, rows: Rows) -> None:
+        """Hand a batch over; returns when it is queued.
+
+        Raises:
+            ConversionError: The batch's schema cannot fit the table's.
+        """
+        self._add(_Sent(rows, writer.submit(rows.batch) if rows.batch.num_rows else None))
+
+    def refuse(self, rows: Rows) -> None:
+        """Take rows that the writer cannot take, and which say so themselves."""
+        self._add(_Sent(rows, None))
+
+    def _add(self, sent: _Sent) -> None:
+        with self._lock:
+            self._unsettled.append(sent)
+            self._bytes += sent.nbytes
+
+    def settled(self, *, all_of_them: bool = False) -> Iterator[Settled]:
+        """Yield, in order, the batches that have come back; wait only for what is too much to keep, or for all.
+
+        Raises:
+            ZerobusError: A batch failed as a whole.
+        """
+        while (sent := self._next_settled(all_of_them)) is not None:
+            yield sent.settle()
+
+    def _next_settled(self, all_of_them: bool) -> _Sent | None:
+        with self._lock:
+            if not self._unsettled:
+                return None
+            too_much = len(self._unsettled) > _MAX_UNSETTLED_BATCHES or self._bytes > _MAX_UNSETTLED_BYTES
+            if not (all_of_them or too_much or self._unsettled[0].done):
+                return None
+            sent = self._unsettled.popleft()
+            self._bytes -= sent.nbytes
+            return sent
+
+    def drain_counts(self) -> dict[str, float]:
+        """Return what the writer counted since some bundle asked last; nothing where none was used."""
+        with self._lock:
+            return dict(self._lease.writer.counters.drain()) if self._lease is not None else {}
+
+    def finish(self) -> None:
+        """Give the writer back; every batch is settled."""
+        with self._lock:
+            lease, self._lease = self._lease, None
+        if lease is not None:
+            lease.release()
+
+    def abandon(self) -> None:
+        """Take back what is not sent yet, and give the writer back: the bundle failed and will come again."""
+        with self._lock:
+            unsettled, lease = list(self._unsettled), self._lease
+            self._unsettled.clear()
+            self._bytes, self._lease = 0, None
+        if lease is None:
+            return
+        for sent in unsettled:
+            if sent.submission is not None and not sent.submission.done:
+                lease.writer.cancel(sent.submission)
+        lease.release()

@@ -1,0 +1,156 @@
+"""The DoFns of the sink: what happens per element is an append, all else per batch.
+
+Any default parameter of `process` makes Beam take a path that costs more than the append itself. So there are two
+classes: the plain one, and one that is told each element's timestamp and windows, for pipelines that get failed rows
+back or that have windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+
+from beam_zerobus.sink.elements import Elements, holds_rows
+from beam_zerobus.sink.metrics import SinkMetrics
+from beam_zerobus.sink.sender import BatchSender, Output
+from beam_zerobus.sink.settings import SinkSettings
+from beam_zerobus.sink.ticker import Ticker
+
+__all__ = ["WriteRows", "WriteRowsInPlace", "WriteTables", "WriteTablesInPlace"]
+
+
+class WriteRows(beam.DoFn):
+    """Collects elements into batches and sends them; succeeds when every row is acknowledged or handed on."""
+
+    def __init__(self, settings: SinkSettings) -> None:
+        self._settings = settings
+        self._metrics = SinkMetrics(settings.namespace)
+
+    def setup(self) -> None:
+        """Make what a pickle does not carry; the writer is opened with the first batch."""
+        self._elements = Elements()
+        self._values = self._elements.values
+        self._limit = 1  # the first element tells whether elements are rows or whole batches
+        self._sender = BatchSender(self._settings, self._metrics)
+        self._ticker: Ticker | None = None
+        self._held: list[Output] = []
+
+    def start_bundle(self) -> None:
+        """Drop what a failed bundle left behind."""
+        self._drop()
+        if self._settings.batching.max_delay is not None:
+            self._ticker = Ticker(self._send, self._settings.batching.max_delay)
+
+    def process(self, element: Any) -> Iterable[Any] | None:
+        """Append the element; send a batch when enough are there."""
+        values = self._values
+        values.append(element)
+        return self._full() if len(values) >= self._limit else None
+
+    def finish_bundle(self) -> Iterable[Any]:
+        """Send the rest, and wait until the last row of the bundle is acknowledged or refused."""
+        with self._dropping_on_error():
+            if (ticker := self._stop_ticker()) is not None:
+                ticker.check()
+            self._send()
+            outputs = [*self._held, *self._sender.outputs(wait=True)]
+            self._held.clear()
+            self._sender.finish()
+            return outputs
+
+    def teardown(self) -> None:
+        """Give the writer back if a bundle failed; it lives on for other DoFns."""
+        self._drop()
+
+    def _full(self) -> Iterable[Any] | None:
+        with self._dropping_on_error():
+            many_rows = holds_rows(self._values[-1])
+            self._limit = 1 if many_rows else self._sender.rows_per_batch
+            if not many_rows and len(self._values) < self._limit:
+                return None
+            if self._ticker is not None:
+                self._ticker.check()
+            self._send()
+            self._held.extend(self._sender.outputs(wait=False))
+            return self._release()
+
+    def _release(self) -> Iterable[Any] | None:
+        """Emit what has come back by now."""
+        outputs, self._held = self._held, []
+        return outputs or None
+
+    def _send(self) -> None:
+        """Send what is collected; also called by the ticker's thread."""
+        self._sender.send(self._elements)
+
+    def _stop_ticker(self) -> Ticker | None:
+        ticker, self._ticker = self._ticker, None
+        if ticker is not None:
+            ticker.stop()
+        return ticker
+
+    def _drop(self) -> None:
+        self._stop_ticker()
+        self._elements.clear()
+        self._held.clear()
+        self._sender.abandon()
+
+    @contextmanager
+    def _dropping_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._drop()
+            raise
+
+
+class WriteTables(WriteRows):
+    """Takes whole Tables from a producer that makes them, such as `ReadFromParquet(as_rows=True)`."""
+
+    @beam.DoFn.yields_elements
+    def process_batch(self, batch: pa.Table) -> Iterable[Any] | None:
+        """Send the rows collected before, and the table as it is."""
+        self._values.append(batch)
+        return self._full()
+
+
+class WriteRowsInPlace(WriteRows):
+    """As `WriteRows`, and keeps each element's timestamp and windows for what comes out."""
+
+    def setup(self) -> None:
+        """Make what a pickle does not carry."""
+        super().setup()
+        self._may_emit = True
+
+    def process(self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam) -> Iterable[Any] | None:
+        """Append the element and where it came in; send a batch when enough are there."""
+        elements = self._elements
+        elements.micros.append(windowed.timestamp_micros)
+        if self._settings.has_windows:
+            elements.windows.append(windowed.windows)
+        values = elements.values
+        values.append(element)  # last: the ticker's thread counts these
+        if len(values) < self._limit:
+            return None
+        self._may_emit = len(windowed.windows) == 1
+        return self._full()
+
+    def _release(self) -> Iterable[Any] | None:
+        # Beam repeats the windows of whatever is emitted as often as the element at hand has windows.
+        return super()._release() if self._may_emit else None
+
+
+class WriteTablesInPlace(WriteRowsInPlace):
+    """As `WriteTables`, in the global window, and keeps timestamps."""
+
+    @beam.DoFn.yields_elements
+    def process_batch(self, batch: pa.Table, timestamp: Any = beam.DoFn.TimestampParam) -> Iterable[Any] | None:
+        """Send the rows collected before, and the table as it is."""
+        self._elements.micros.append(timestamp.micros)
+        self._values.append(batch)
+        self._may_emit = True
+        return self._full()

@@ -1,0 +1,115 @@
+"""Elements on their way through a bundle, and where they came in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+from apache_beam.transforms.window import BoundedWindow, GlobalWindow
+from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
+from apache_beam.utils.windowed_value import WindowedValue
+
+__all__ = ["Elements", "Origin", "Windows", "holds_rows"]
+
+Windows: TypeAlias = "tuple[BoundedWindow, ...]"
+
+_GLOBAL: Windows = (GlobalWindow(),)
+
+
+def holds_rows(element: object) -> bool:
+    """Tell whether an element is a RecordBatch or Table, rather than one row."""
+    return isinstance(element, pa.RecordBatch | pa.Table)
+
+
+@dataclass(slots=True)
+class Elements:
+    """Elements collected for the next batch; the DoFn appends, `take` empties.
+
+    Timestamps are plain microseconds, and windows are kept only where there are others than the global one: ten
+    thousand objects that wait for a batch would each be visited by the garbage collector, again and again.
+
+    Attributes:
+        values: The elements.
+        micros: The timestamp of each, or empty where nobody will ask.
+        windows: The windows of each, or empty for the global window.
+    """
+
+    values: list[Any] = field(default_factory=list)
+    micros: list[int] = field(default_factory=list)
+    windows: list[Windows] = field(default_factory=list)
+
+    def take(self) -> Elements:
+        """Move all elements out; an element that another thread appends meanwhile stays for the next time."""
+        count = len(self.values)
+        taken = Elements(self.values[:count], self.micros[:count], self.windows[:count])
+        for column in (self.values, self.micros, self.windows):
+            del column[:count]
+        return taken
+
+    def clear(self) -> None:
+        """Forget all elements."""
+        for column in (self.values, self.micros, self.windows):
+            column.clear()
+
+    def select(self, indices: Sequence[int]) -> Elements:
+        """Return some of the elements."""
+        return Elements(
+            [self.values[i] for i in indices],
+            [self.micros[i] for i in indices] if self.micros else [],
+            [self.windows[i] for i in indices] if self.windows else [],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Which element each row of a batch was.
+
+    Attributes:
+        elements: The elements, one a row; or a single one that holds all rows.
+        holds_rows: The single element holds all rows.
+    """
+
+    elements: Elements
+    holds_rows: bool = False
+
+    def element(self, row: int) -> object:
+        """Return the row's element; of a RecordBatch or Table, one that holds the row alone."""
+        if self.holds_rows:
+            return self.elements.values[0].take(pa.array([row], pa.int64()))
+        return self.elements.values[row]
+
+    def in_place(self, value: object, row: int) -> WindowedValue:
+        """Put a value where the row's element came in: same timestamp, same windows."""
+        index = 0 if self.holds_rows else row
+        elements = self.elements
+        windows = elements.windows[index] if elements.windows else _GLOBAL
+        return _placed(value, elements.micros[index] if elements.micros else None, windows)
+
+    def by_place(self, rows: int, without: Iterable[int]) -> Iterator[tuple[int, Callable[[object], WindowedValue]]]:
+        """Count `rows` rows, less some, by the windows they came in.
+
+        Yields:
+            The number of rows in the same windows, and what puts a value there, at their latest timestamp.
+        """
+        left_out = set(without)
+        elements = self.elements
+        if self.holds_rows or not elements.windows:
+            windows = elements.windows[0] if elements.windows else _GLOBAL
+            yield rows - len(left_out), partial(_placed, micros=max(elements.micros, default=None), windows=windows)
+            return
+        latest: dict[Windows, int] = {}
+        counts: Counter[Windows] = Counter()
+        for row, windows in enumerate(map(tuple, elements.windows)):
+            if row not in left_out:
+                counts[windows] += 1
+                latest[windows] = max(latest.get(windows, elements.micros[row]), elements.micros[row])
+        for windows, count in counts.items():
+            yield count, partial(_placed, micros=latest[windows], windows=windows)
+
+
+def _placed(value: object, micros: int | None, windows: Windows) -> WindowedValue:
+    return WindowedValue(value, MIN_TIMESTAMP if micros is None else Timestamp(micros=micros), windows)

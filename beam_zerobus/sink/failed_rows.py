@@ -1,0 +1,91 @@
+"""Refused rows as elements of `failed_rows`, and their trace in the log."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from apache_beam.pvalue import Row
+from apache_beam.typehints.row_type import RowTypeConstraint
+from apache_beam.utils.timestamp import Timestamp
+
+from beam_zerobus.errors import ConversionError, RejectedError, RowError, ZerobusError, summarize
+
+__all__ = ["FAILED_ROWS", "FAILED_ROW_TYPE", "FailureLog", "bundle_error", "failed_row"]
+
+_log = logging.getLogger(__name__)
+
+FAILED_ROWS = "failed_rows"
+
+FAILED_ROW_TYPE = RowTypeConstraint.from_fields(
+    [
+        ("element", Any),
+        ("error_type", str),
+        ("message", str),
+        ("stage", str),
+        ("table", str),
+        ("attempts", int),
+        ("timestamp", Timestamp),
+    ]
+)
+"""The row type of `failed_rows`. `element` is Any: what was refused often breaks the type it was declared with."""
+
+
+def failed_row(element: object, error: RowError, *, table: str, attempts: int) -> Row:
+    """Return the element of `failed_rows` for one refused row; its `timestamp` is now."""
+    return Row(
+        element=element,
+        error_type=error.error_type,
+        message=error.message,
+        stage=error.stage,
+        table=table,
+        attempts=attempts,
+        timestamp=Timestamp.now(),
+    )
+
+
+def bundle_error(errors: Sequence[RowError], *, table: str, total_rows: int) -> ZerobusError:
+    """Return what fails a bundle whose rows were refused, with the count and the first reasons.
+
+    >>> str(bundle_error([RowError(7, "null", "column 'id' is NOT NULL")], table="a.b.c", total_rows=10))
+    "1 of 10 rows refused for table a.b.c: row 7: column 'id' is NOT NULL"
+    """
+    kind = RejectedError if any(error.stage == "service" for error in errors) else ConversionError
+    return kind(summarize(errors, table=table, total_rows=total_rows), row_errors=errors)
+
+
+@dataclass(slots=True)
+class _Unlogged:
+    rows: int = 0
+    last: float = float("-inf")
+
+
+class FailureLog:
+    """Logs refused rows, one line a table and interval at most, so that none vanishes without a trace.
+
+    Invariant, under the one lock: `_unlogged[table].rows` counts what no line has told yet.
+    """
+
+    def __init__(self, interval: float = 10.0) -> None:
+        self._interval = interval
+        self._lock = threading.Lock()
+        self._unlogged: dict[str, _Unlogged] = {}
+
+    def note(self, errors: Sequence[RowError], *, table: str) -> None:
+        """Count refused rows; log the count and one reason of each kind unless a line was logged just now."""
+        now = time.monotonic()
+        with self._lock:
+            state = self._unlogged.setdefault(table, _Unlogged())
+            state.rows += len(errors)
+            if now - state.last < self._interval:
+                return
+            rows, state.rows, state.last = state.rows, 0, now
+        kinds = Counter(error.error_type for error in errors)
+        first = {error.error_type: error.message for error in reversed(errors)}
+        reasons = "; ".join(f"{kind} ({count}): {first[kind]}" for kind, count in kinds.most_common(3))
+        _log.warning("%d rows refused for table %s went to failed_rows, of late: %s", rows, table, reasons)

@@ -1,0 +1,67 @@
+"""What a bundle did, as Beam metrics and lineage; every call comes from the bundle's own thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from apache_beam.metrics.metric import Lineage, Metrics
+
+from beam_zerobus.errors import RowError
+from beam_zerobus.result import TransmissionResult
+
+__all__ = ["SinkMetrics"]
+
+
+class SinkMetrics:
+    """Beam metrics of one transform; counted per batch and per bundle, never per row.
+
+    Args:
+        namespace: The namespace of the metrics, which is the transform's.
+    """
+
+    def __init__(self, namespace: str) -> None:
+        self._rows_written = Metrics.counter(namespace, "rows_written")
+        self._rows_failed = Metrics.counter(namespace, "rows_failed")
+        self._rows_replayed = Metrics.counter(namespace, "rows_replayed")
+        self._batches_sent = Metrics.counter(namespace, "batches_sent")
+        self._bytes_sent = Metrics.counter(namespace, "bytes_sent")
+        self._retries = Metrics.counter(namespace, "retries")
+        self._streams_opened = Metrics.counter(namespace, "streams_opened")
+        self._throttling_seconds = Metrics.counter(namespace, "cumulativeThrottlingSeconds")
+        self._batch_rows = Metrics.distribution(namespace, "batch_rows")
+        self._batch_bytes = Metrics.distribution(namespace, "batch_bytes")
+        self._encode_ms = Metrics.distribution(namespace, "encode_ms")
+        self._ack_latency_ms = Metrics.distribution(namespace, "ack_latency_ms")
+        self._error_types = Metrics.string_set(namespace, "error_types")
+        self._unreported_seconds = 0.0
+
+    def batch_settled(self, result: TransmissionResult, *, encode_ms: float) -> None:
+        """Count a batch that came back."""
+        self._rows_written.inc(result.successful_count)
+        self._batches_sent.inc()
+        self._bytes_sent.inc(result.batch_size_bytes)
+        self._batch_rows.update(result.total_rows)
+        self._batch_bytes.update(result.batch_size_bytes)
+        self._encode_ms.update(round(encode_ms))
+        self._ack_latency_ms.update(round(result.latency_ms))
+
+    def rows_refused(self, errors: Iterable[RowError]) -> None:
+        """Count refused rows and their kinds."""
+        kinds = [error.error_type for error in errors]
+        self._rows_failed.inc(len(kinds))
+        for kind in dict.fromkeys(kinds):
+            self._error_types.add(kind)
+
+    def writer_counted(self, counts: Mapping[str, float]) -> None:
+        """Add what the shared writer counted in its own threads since some bundle asked last."""
+        self._rows_replayed.inc(int(counts["rows_replayed"]))
+        self._retries.inc(int(counts["retries"]))
+        self._streams_opened.inc(int(counts["streams_opened"]))
+        self._unreported_seconds += counts["throttled_seconds"]
+        whole = int(self._unreported_seconds)
+        self._unreported_seconds -= whole
+        self._throttling_seconds.inc(whole)
+
+    def bundle_succeeded(self, table: str) -> None:
+        """Report the table as a sink of the pipeline's lineage."""
+        Lineage.sinks().add("databricks", *map(Lineage.wrap_segment, table.split(".")))

@@ -1,0 +1,151 @@
+"""From collected elements to the sink's outputs, by way of the shared writer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import TypeAlias
+
+from apache_beam.pvalue import Row, TaggedOutput
+from apache_beam.utils.windowed_value import WindowedValue
+
+from beam_zerobus.batching import RowLimit
+from beam_zerobus.config import WriterConfig
+from beam_zerobus.errors import ConversionError, RowError
+from beam_zerobus.schema import RowErrorType
+from beam_zerobus.sink.bundle import Bundle, Settled
+from beam_zerobus.sink.elements import Elements, Origin
+from beam_zerobus.sink.failed_rows import FAILED_ROWS, FailureLog, bundle_error, failed_row
+from beam_zerobus.sink.metrics import SinkMetrics
+from beam_zerobus.sink.rows import RowConverter, Rows, separated, with_schema_of
+from beam_zerobus.sink.settings import SinkSettings
+from beam_zerobus.writer import ZerobusWriter
+
+__all__ = ["BatchSender", "Output"]
+
+Output: TypeAlias = "WindowedValue | TaggedOutput[str, WindowedValue]"
+
+_failure_log = FailureLog()
+
+
+class BatchSender:
+    """Sends collected elements in batches, and says what became of them.
+
+    `send` may be called from any thread, one at a time; everything else belongs to the bundle's thread, because Beam
+    counts metrics there only.
+    """
+
+    def __init__(self, settings: SinkSettings, metrics: SinkMetrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._sending = threading.Lock()
+        self._bundle = Bundle()
+        self._row_limit = RowLimit(settings.batching)
+        self._config: WriterConfig | None = None
+        self._converter: RowConverter | None = None
+
+    @property
+    def rows_per_batch(self) -> int:
+        """How many rows make a full batch."""
+        return self._row_limit.rows
+
+    def send(self, elements: Elements) -> None:
+        """Take all elements and hand them to the writer; returns when they are queued.
+
+        Raises:
+            ZerobusError: What concerns more than single rows.
+        """
+        with self._sending:
+            taken = elements.take()
+            if not taken.values:
+                return
+            if self._config is None:
+                self._config = with_schema_of(self._settings.config, taken.values[0])
+            writer = self._bundle.writer(self._config)
+            for kind, chosen in separated(taken):
+                if kind == "rows":
+                    self._send_as_it_is(writer, chosen)
+                    continue
+                rows = self._converter_for(writer).convert(chosen, kind)
+                self._row_limit.learn(rows=rows.batch.num_rows, nbytes=rows.batch.nbytes)
+                self._bundle.send(writer, rows)
+
+    def _send_as_it_is(self, writer: ZerobusWriter, element: Elements) -> None:
+        rows = Rows(batch=element.values[0], origin=Origin(element, holds_rows=True))
+        try:
+            self._bundle.send(writer, rows)
+        except ConversionError as error:
+            if not self._settings.dead_letters:
+                raise
+            # Its columns cannot fit: the element as a whole is what is bad.
+            refused = RowError(0, RowErrorType.WRONG_TYPE, str(error), "schema")
+            self._bundle.refuse(Rows(batch=rows.batch.slice(0, 0), origin=Origin(element), refused=(refused,)))
+
+    def _converter_for(self, writer: ZerobusWriter) -> RowConverter:
+        """Return the converter for the table's schema, a new one after the schema changed."""
+        schema = writer.schema or writer.learn_schema()
+        if self._converter is None or self._converter.schema is not schema:
+            self._converter = RowConverter(schema, ignore_unknown_fields=self._settings.config.ignore_unknown_fields)
+        return self._converter
+
+    def outputs(self, *, wait: bool) -> Iterator[Output]:
+        """Yield what the batches became that are back; with `wait`, all of them.
+
+        Raises:
+            ConversionError: Rows were refused on the way, and the bundle is to fail for it.
+            RejectedError: Rows were refused by the service, likewise.
+            ZerobusError: A batch failed as a whole.
+        """
+        for settled in self._bundle.settled(all_of_them=wait):
+            self._count(settled)
+            if settled.refused and not self._settings.dead_letters:
+                raise bundle_error(settled.refused, table=self._table, total_rows=settled.count)
+            yield from self._failed(settled)
+            yield from self._acknowledged(settled)
+
+    def finish(self) -> None:
+        """End a bundle whose batches are all settled."""
+        counts = self._bundle.drain_counts()
+        if counts:
+            self._metrics.writer_counted(counts)
+            self._metrics.bundle_succeeded(self._table)
+        self._bundle.finish()
+
+    def abandon(self) -> None:
+        """End a bundle that failed: what is not sent yet never will be."""
+        self._bundle.abandon()
+
+    @property
+    def _table(self) -> str:
+        return self._settings.config.table
+
+    def _count(self, settled: Settled) -> None:
+        if settled.result is not None:
+            self._metrics.batch_settled(settled.result, encode_ms=settled.encode_ms)
+        if settled.refused:
+            self._metrics.rows_refused(settled.refused)
+
+    def _failed(self, settled: Settled) -> Iterator[Output]:
+        if settled.refused:
+            _failure_log.note(settled.refused, table=self._table)
+        attempts = settled.result.attempts if settled.result is not None else 0
+        for error in settled.refused:
+            origin = settled.origin
+            row = failed_row(
+                origin.element(error.index),
+                error,
+                table=self._table,
+                attempts=attempts if error.stage == "service" else 0,
+            )
+            yield TaggedOutput(FAILED_ROWS, origin.in_place(row, error.index))
+
+    def _acknowledged(self, settled: Settled) -> Iterator[Output]:
+        result = settled.result
+        if result is None or not result.successful_count:
+            return
+        bytes_per_row = result.batch_size_bytes / result.successful_count
+        refused = [error.index for error in settled.refused]
+        for rows, placed in settled.origin.by_place(settled.count, without=refused):
+            yield placed(
+                Row(table=self._table, rows=rows, bytes=round(rows * bytes_per_row), latency_ms=result.latency_ms)
+            )

@@ -1,0 +1,49 @@
+"""Sends what has waited too long in a bundle that stays open."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+
+__all__ = ["Ticker"]
+
+
+class Ticker:
+    """Calls a method again and again from a thread of its own, until stopped or the method's object is gone.
+
+    Args:
+        send: The bound method; it is held weakly, because not every runner tears down what it drops.
+        interval: Seconds between two calls.
+    """
+
+    def __init__(self, send: Callable[[], None], interval: float) -> None:
+        self._stopped = threading.Event()
+        self._failure: BaseException | None = None
+        self._send = weakref.WeakMethod(send)
+        self._interval = interval
+        self._thread = threading.Thread(target=self._run, name="zerobus-max-delay", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the calls; one that is under way comes to its end."""
+        self._stopped.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def check(self) -> None:
+        """Raise what a call raised, if one did; no further call was made then."""
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._interval):
+            send = self._send()
+            if send is None:
+                return
+            try:
+                send()
+            except BaseException as failure:  # noqa: BLE001 - raised in the bundle's thread by check
+                self._failure = failure
+                return
+            del send

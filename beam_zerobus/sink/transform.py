@@ -1,0 +1,189 @@
+"""`WriteToZerobus`: a PCollection into a Delta table."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, get_args
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.metrics.metric import Metrics
+from apache_beam.pvalue import PCollection
+from apache_beam.transforms.display import DisplayDataItem
+from apache_beam.transforms.error_handling import ErrorHandler
+from apache_beam.transforms.window import GlobalWindows
+from apache_beam.typehints.batch import BatchConverter
+
+from beam_zerobus.auth import Credentials
+from beam_zerobus.config import SchemaSource, WriterConfig, make_config
+from beam_zerobus.errors import ConfigurationError
+from beam_zerobus.options import Batching, DebugFiles, OnBadRows, Retry, Telemetry, WireFormat
+from beam_zerobus.schema import TableSchema
+from beam_zerobus.sink.across_bundles import CollectAcrossBundles
+from beam_zerobus.sink.dofns import WriteRows, WriteRowsInPlace, WriteTables, WriteTablesInPlace
+from beam_zerobus.sink.failed_rows import FAILED_ROW_TYPE, FAILED_ROWS
+from beam_zerobus.sink.result import ACKNOWLEDGED, ACKNOWLEDGED_TYPE, WriteResult
+from beam_zerobus.sink.row_types import schema_source
+from beam_zerobus.sink.settings import SinkSettings
+
+__all__ = ["WriteToZerobus"]
+
+
+class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
+    """Writes elements to a Delta table through Databricks Zerobus; a bundle succeeds when its rows are durable.
+
+    Elements are dicts, `beam.Row`, NamedTuples, dataclasses, pyarrow RecordBatches or Tables, or JSON objects as str or
+    bytes. Delivery is at least once: a bundle that the runner tries again may write rows twice.
+
+    Args:
+        table: ``"catalog.schema.table"``; it must exist.
+        endpoint: URL of the Zerobus service, else ``ZEROBUS_ENDPOINT``.
+        workspace_url: URL of the workspace, else ``DATABRICKS_HOST``.
+        credentials: `OAuthClientCredentials`, `FederatedToken` or `StaticHeaders`; else ``DATABRICKS_CLIENT_ID`` and
+            ``DATABRICKS_CLIENT_SECRET``, read on the worker.
+        schema: A `pyarrow.Schema`, a DDL string such as ``"id BIGINT NOT NULL, name STRING"``, or ``"unity_catalog"``.
+            None: elements whose type tells the columns use it, dicts and JSON use the table's from Unity Catalog.
+        wire_format: ``"proto"``, ``"arrow"`` or ``"json"``.
+        batching: How many rows go out together, and how long they may wait for each other.
+        retry: How long a failing service is tried again before the bundle fails.
+        on_bad_rows: ``"raise"`` fails the bundle with count and first reasons; ``"dead_letter"`` writes all other rows
+            and gives the bad ones to `failed_rows`.
+        ignore_unknown_fields: Leave out fields that the table does not have, instead of refusing their rows.
+        streams_per_worker: Streams of each worker process; more than one gives up the order of rows.
+        debug_files: Write what is sent to files.
+        telemetry: Where OpenTelemetry metrics and spans go.
+        dry_run: Convert and check everything, send nothing; needs neither network nor credentials.
+
+    Raises:
+        ConfigurationError: A setting is wrong; or, when it is applied, the element type tells no schema.
+
+    Example:
+        >>> with beam.Pipeline() as pipeline:
+        ...     result = (
+        ...         pipeline
+        ...         | beam.Create([{"device": "attic", "co2": 417}])
+        ...         | WriteToZerobus("main.iot.air_quality", schema="device STRING, co2 INT", dry_run=True)
+        ...     )
+        >>> sorted(result)
+        ['acknowledged', 'failed_rows']
+    """
+
+    def __init__(
+        self,
+        table: str,
+        *,
+        endpoint: str | None = None,
+        workspace_url: str | None = None,
+        credentials: Credentials | None = None,
+        schema: SchemaSource = None,
+        wire_format: WireFormat = "proto",
+        batching: Batching = Batching(),  # noqa: B008 - frozen
+        retry: Retry = Retry(),  # noqa: B008 - frozen
+        on_bad_rows: OnBadRows = "raise",
+        ignore_unknown_fields: bool = False,
+        streams_per_worker: int = 1,
+        debug_files: DebugFiles | None = None,
+        telemetry: Telemetry | None = None,
+        dry_run: bool = False,
+    ) -> None:
+        super().__init__()
+        self._writer_options: dict[str, Any] = {
+            "endpoint": endpoint,
+            "workspace_url": workspace_url,
+            "credentials": credentials,
+            "wire_format": wire_format,
+            "retry": retry,
+            "ignore_unknown_fields": ignore_unknown_fields,
+            "streams_per_worker": streams_per_worker,
+            "debug_files": debug_files,
+            "telemetry": telemetry,
+            "dry_run": dry_run,
+        }
+        self._config = make_config(table, schema=schema, **self._writer_options)
+        if not isinstance(batching, Batching):
+            raise ConfigurationError(f"batching is a {type(batching).__name__}: give beam_zerobus.Batching(...)")
+        if on_bad_rows not in get_args(OnBadRows):
+            raise ConfigurationError(f'on_bad_rows={on_bad_rows!r}: use "raise" or "dead_letter"')
+        self._batching = batching
+        self._on_bad_rows = on_bad_rows
+        self._error_handler: ErrorHandler | None = None
+
+    def with_error_handler(self, error_handler: ErrorHandler | None) -> WriteToZerobus:
+        """Return this transform with its bad rows going to a handler; with None they fail the bundle.
+
+        Args:
+            error_handler: Beam's `ErrorHandler`; it gets the elements that `failed_rows` has.
+        """
+        handled = copy.copy(self)
+        handled._error_handler = error_handler
+        handled._on_bad_rows = "raise" if error_handler is None else "dead_letter"
+        return handled
+
+    def expand(self, elements: PCollection[Any]) -> WriteResult:
+        """Apply the sink.
+
+        Raises:
+            ConfigurationError: The element type tells no schema, and none was given.
+        """
+        settings = SinkSettings(
+            config=self._config_for(elements.element_type),
+            batching=self._batching,
+            dead_letters=self._on_bad_rows == "dead_letter",
+            has_windows=not isinstance(elements.windowing.windowfn, GlobalWindows),
+            namespace=Metrics.get_namespace(WriteToZerobus),
+        )
+        if self._batching.across_bundles:
+            elements = elements | "AcrossBundles" >> CollectAcrossBundles(self._batching)
+        outputs = elements | "Write" >> beam.ParDo(_dofn_for(elements, settings)).with_output_types(
+            ACKNOWLEDGED_TYPE, **{FAILED_ROWS: FAILED_ROW_TYPE}
+        ).with_outputs(FAILED_ROWS, main=ACKNOWLEDGED)
+        result = WriteResult({FAILED_ROWS: outputs[FAILED_ROWS], ACKNOWLEDGED: outputs[ACKNOWLEDGED]})
+        if self._error_handler is not None:
+            self._error_handler.add_error_pcollection(result.failed_rows)
+        return result
+
+    def display_data(self) -> dict[str, Any]:
+        """Return the settings that a runner may show; never credentials."""
+        config = self._config
+        shown: dict[str, Any] = {
+            "table": config.table,
+            "endpoint": config.endpoint,
+            "workspace_url": config.workspace_url,
+            "schema": config.schema.to_ddl() if isinstance(config.schema, TableSchema) else config.schema,
+            "wire_format": config.wire_format,
+            "on_bad_rows": self._on_bad_rows,
+            "max_rows": self._batching.max_rows,
+            "max_bytes": self._batching.max_bytes,
+            "max_delay": self._batching.max_delay,
+            "across_bundles": self._batching.across_bundles,
+            "max_retries": config.retry.max_retries,
+            "streams_per_worker": config.streams_per_worker,
+            "dry_run": config.dry_run,
+        }
+        return {name: DisplayDataItem(value).drop_if_none() for name, value in shown.items()}
+
+    def _config_for(self, element_type: Any) -> WriterConfig:
+        if self._config.schema is not None:
+            return self._config
+        source = schema_source(element_type)
+        return (
+            make_config(self._config.table, schema=source, **self._writer_options)
+            if source is not None
+            else self._config
+        )
+
+
+def _dofn_for(elements: PCollection[Any], settings: SinkSettings) -> beam.DoFn:
+    in_place = settings.dead_letters or settings.has_windows
+    if _comes_in_tables(elements) and not settings.has_windows:
+        return WriteTablesInPlace(settings) if in_place else WriteTables(settings)
+    return WriteRowsInPlace(settings) if in_place else WriteRows(settings)
+
+
+def _comes_in_tables(elements: PCollection[Any]) -> bool:
+    """Tell whether Beam can hand elements of this type over as pyarrow Tables."""
+    try:
+        BatchConverter.from_typehints(element_type=elements.element_type, batch_type=pa.Table)
+    except (TypeError, ValueError, NotImplementedError):
+        return False
+    return True

@@ -265,6 +265,7 @@ class Delivery:
             entry.attempts += 1
             if entry.attempts > 1 and entry.search is None:
                 self._counters.replayed(len(entry.payload.rows))
+                entry.submission.span.event("replayed", rows=len(entry.payload.rows))
             self._sent.append(entry)
             self._lock.notify_all()
 
@@ -352,6 +353,8 @@ class Delivery:
 
     def _recover(self, failure: StreamFailure) -> None:
         in_flight = self._exchange_stream(None, failure.cause)
+        for submission in dict.fromkeys(entry.submission for entry in in_flight):
+            submission.span.event("stream_lost", cause=failure.cause)
         _log.debug("Stream of %s ended: %s: %s", self._name, failure.cause, failure)
         if failure.kind is FailureKind.ROTATION and self._free_reopen:
             self._free_reopen = False

@@ -136,8 +136,7 @@ class Bundle:
         """Give the writer back; every batch is settled."""
         with self._lock:
             lease, self._lease = self._lease, None
-        if lease is not None:
-            lease.release()
+        _give_back(lease)
 
     def abandon(self) -> None:
         """Take back what is not sent yet, and give the writer back: the bundle failed and will come again."""
@@ -145,9 +144,14 @@ class Bundle:
             unsettled, lease = list(self._unsettled), self._lease
             self._unsettled.clear()
             self._bytes, self._lease = 0, None
-        if lease is None:
-            return
         for sent in unsettled:
-            if sent.submission is not None and not sent.submission.done:
+            if lease is not None and sent.submission is not None and not sent.submission.done:
                 lease.writer.cancel(sent.submission)
+        _give_back(lease)
+
+
+def _give_back(lease: Lease | None) -> None:
+    """Release the writer, once what it recorded is exported: a worker may be gone without notice after a bundle."""
+    if lease is not None:
+        lease.writer.flush_telemetry()
         lease.release()

@@ -136,7 +136,8 @@ class BatchSpan:
         self._payloads = 0
         self._wire_bytes = 0
         self._rejected = 0
-        self._retried = 0
+        self._retries = 0
+        self._trouble: str | None = None
         self._finished = False
         self._begin(arrow_bytes)
 
@@ -172,8 +173,13 @@ class BatchSpan:
 
     @harmless
     def event(self, name: str, /, **attributes: object) -> None:
-        """Add an event to the span; text that is no short name becomes ``"other"``."""
-        self._retried += name == "retry"
+        """Add an event to the span; text that is no short name becomes ``"other"``.
+
+        A batch that met ``"retry"`` or ``"stream_lost"`` and succeeds all the same ends with ``"recovered"``.
+        """
+        if name in ("retry", "stream_lost"):
+            self._retries += name == "retry"
+            self._trouble = label(attributes.get("cause"))
         if self._trace is not None:
             self._trace.event(name, attributes_of(attributes))
 
@@ -221,8 +227,8 @@ class BatchSpan:
             self._target.add_messages(self._rows - self._rejected - acknowledged, (("error.type", error_type),))
         if self._trace is None:
             return
-        if self._retried and error is None:
-            self._trace.event("recovered", {"beam_zerobus.retries": self._retried})
+        if self._trouble is not None and error is None:
+            self._trace.event("recovered", {"beam_zerobus.cause": self._trouble, "beam_zerobus.retries": self._retries})
         self._trace.end(
             attributes={
                 "beam_zerobus.outcome": outcome,

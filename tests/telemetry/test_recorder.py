@@ -152,7 +152,10 @@ def test_recovery_is_an_event(receive: Callable[..., Receiver]) -> None:
     batch.finish(10)
     recorder.flush()
     (span,) = receiver.seen.spans
-    assert span.events[-1] == ("recovered", {"beam_zerobus.retries": 1})
+    assert span.events[-1] == (
+        "recovered",
+        {"beam_zerobus.cause": "UNAVAILABLE", "beam_zerobus.retries": 1},
+    )
     assert span.status == 0
 
 

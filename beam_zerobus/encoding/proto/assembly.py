@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from beam_zerobus.encoding.proto.strings import Bytes
 __all__ = ["Rows", "Scratch", "as_one", "assemble", "united"]
 
 _FIXED_STRIDE_BYTES = 4 << 20
+_HUGE_PAGES_FROM = 4 << 20
 _MANY_FIXED_VALUES = 3
 
 
@@ -26,7 +28,8 @@ class Scratch:
     def take(self, size: int) -> np.ndarray:
         """Return a buffer of at least `size` bytes; its content is rubbish."""
         if self._buffer.size < size:
-            self._buffer = np.empty(size + size // 4, np.uint8)
+            # From 4 MiB numpy asks for huge pages, which scattered writes like.
+            self._buffer = np.empty(max(size + size // 4, _HUGE_PAGES_FROM if size > 1 << 20 else 0), np.uint8)
         return self._buffer
 
 
@@ -45,28 +48,36 @@ class Rows:
     lengths: Lengths
 
 
-def assemble(pieces: Sequence[Piece], count: int, lengths: Lengths, scratch: Scratch) -> Rows:
+def assemble(pieces: Sequence[Piece], count: int, scratch: Scratch) -> Rows:
     """Write pieces side by side.
 
     Args:
         pieces: The units of each row, in order.
         count: The number of rows, at least 1.
-        lengths: Bytes of each row.
         scratch: Gives the buffer.
     """
-    rubbish = max((piece.rubbish for piece in pieces), default=0)
-    stride = sum(piece.longest for piece in pieces) + rubbish
-    if stride * count <= _FIXED_STRIDE_BYTES or isinstance(lengths, int):
-        size = stride * count
-        starts: Places = range(0, max(size, count), max(stride, 1))
-    else:
-        starts, size = _exact_starts(count, lengths, rubbish)
+    starts, size = _places(pieces, count)
     buffer = scratch.take(size)
     at = starts
     for piece in pieces:
         piece.write(buffer, at)
-        at = _moved(at, piece.lengths)
-    return Rows(buffer, starts, lengths)
+        at = _moved(at, piece.lengths, in_place=at is not starts)
+    return Rows(buffer, starts, _distance(starts, at))
+
+
+def _places(pieces: Sequence[Piece], count: int) -> tuple[Places, int]:
+    """Return where each row begins, and the buffer's size.
+
+    All rows get the room of the longest, unless they differ so much that this would be too much memory.
+    """
+    rubbish = max((piece.rubbish for piece in pieces), default=0)
+    longest = sum(piece.longest for piece in pieces)
+    size = (longest + rubbish) * count
+    if size > _FIXED_STRIDE_BYTES:
+        lengths = total([piece.lengths for piece in pieces])
+        if not isinstance(lengths, int):
+            return _exact_starts(count, lengths, rubbish)
+    return range(0, max(size, count), max(longest + rubbish, 1)), size
 
 
 def _exact_starts(count: int, lengths: np.ndarray, rubbish: int) -> tuple[np.ndarray, int]:
@@ -76,10 +87,18 @@ def _exact_starts(count: int, lengths: np.ndarray, rubbish: int) -> tuple[np.nda
     return starts[:-1], int(starts[-1])
 
 
-def _moved(at: Places, lengths: Lengths) -> Places:
-    if isinstance(at, range) and isinstance(lengths, int):
-        return range(at.start + lengths, at.stop + lengths, at.step)
-    return as_array(at) + lengths
+def _moved(at: Places, lengths: Lengths, *, in_place: bool) -> Places:
+    if isinstance(at, range):
+        if isinstance(lengths, int):
+            return range(at.start + lengths, at.stop + lengths, at.step)
+        return as_array(at) + lengths
+    return np.add(at, lengths, out=at if in_place else None)
+
+
+def _distance(starts: Places, ends: Places) -> Lengths:
+    if isinstance(starts, range) and isinstance(ends, range):
+        return ends.start - starts.start
+    return as_array(ends) - as_array(starts)
 
 
 def as_one(pieces: Sequence[Piece], count: int) -> Piece:
@@ -87,59 +106,51 @@ def as_one(pieces: Sequence[Piece], count: int) -> Piece:
     units = united(pieces)
     if len(units) == 1:
         return units[0]
-    lengths = total([unit.lengths for unit in units])
-    rows = assemble(units, count, lengths, Scratch())
-    longest = lengths if isinstance(lengths, int) else int(lengths.max())
-    return Bytes(rows.buffer, as_array(rows.starts), lengths, longest)
+    rows = assemble(units, count, Scratch())
+    longest = rows.lengths if isinstance(rows.lengths, int) else int(rows.lengths.max())
+    return Bytes(rows.buffer, rows.starts, rows.lengths, longest)
 
 
-def united(pieces: Iterable[Piece]) -> list[Piece]:
+def united(pieces: Sequence[Piece]) -> list[Piece]:
     """Join neighbours where one wide write is cheaper than two: the writes are what costs most."""
-    return _paired(_joined(_loosened(_runs(pieces))))
-
-
-def _runs(pieces: Iterable[Piece]) -> list[Piece]:
-    """Join neighbouring layouts into one."""
-    joined: list[Piece] = []
-    for piece in pieces:
-        last = joined[-1] if joined else None
-        if isinstance(piece, Fixed) and isinstance(last, Fixed):
-            joined[-1] = last.followed_by(piece)
+    units: list[Piece] = []
+    words: list[Word] = []
+    for piece in _layouts_joined(pieces):
+        if isinstance(piece, Word):
+            _join(words, piece)
         else:
-            joined.append(piece)
-    return joined
+            units += _paired(words)
+            units.append(piece)
+            words = []
+    return [*units, *_paired(words)]
 
 
-def _loosened(pieces: Iterable[Piece]) -> list[Piece]:
-    """A layout of a few values only is better joined with the words around it."""
-    loosened: list[Piece] = []
-    for piece in pieces:
-        if isinstance(piece, Fixed) and len(piece.values) < _MANY_FIXED_VALUES:
-            loosened += piece.as_words()
-        else:
-            loosened.append(piece)
-    return loosened
+def _join(words: list[Word], word: Word) -> None:
+    """Add a word, into the last one where that has room."""
+    if words and words[-1].longest + word.longest <= 8:
+        words[-1] = words[-1].followed_by(word)
+    else:
+        words.append(word)
 
 
-def _joined(pieces: Iterable[Piece]) -> list[Piece]:
-    """Join words that have room in one."""
-    joined: list[Piece] = []
-    for piece in pieces:
-        last = joined[-1] if joined else None
-        if isinstance(piece, Word) and isinstance(last, Word) and last.longest + piece.longest <= 8:
-            joined[-1] = last.followed_by(piece)
-        else:
-            joined.append(piece)
-    return joined
-
-
-def _paired(pieces: Iterable[Piece]) -> list[Piece]:
+def _paired(words: list[Word]) -> list[Piece]:
     """Join words two by two."""
-    paired: list[Piece] = []
-    for piece in pieces:
-        last = paired[-1] if paired else None
-        if isinstance(piece, Word) and isinstance(last, Word):
-            paired[-1] = Words16(last, piece)
+    pairs: list[Piece] = [Words16(first, second) for first, second in zip(words[::2], words[1::2], strict=False)]
+    return pairs + words[len(words) & ~1 :]
+
+
+def _layouts_joined(pieces: Sequence[Piece]) -> Iterator[Piece]:
+    """Join neighbouring layouts; one of a few values only is better joined with the words around it."""
+    for is_fixed, run in groupby(pieces, key=_is_fixed):
+        if not is_fixed:
+            yield from run
+            continue
+        layout = Fixed.joined([piece for piece in run if isinstance(piece, Fixed)])
+        if len(layout.values) < _MANY_FIXED_VALUES:
+            yield from layout.as_words()
         else:
-            paired.append(piece)
-    return paired
+            yield layout
+
+
+def _is_fixed(piece: Piece) -> bool:
+    return isinstance(piece, Fixed)

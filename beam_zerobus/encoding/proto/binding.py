@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from operator import itemgetter
 
 import numpy as np
 import pyarrow as pa
 
-from beam_zerobus.encoding.proto.columns import Booleans, Column, Decimals, Floats, Integers, Strings
+from beam_zerobus.encoding.proto.columns import Booleans, Column, Decimals, FloatRun, Floats, Integers, Strings
 from beam_zerobus.encoding.proto.nested import Lists, Messages
 from beam_zerobus.encoding.proto.validity import Validity
-from beam_zerobus.encoding.proto.varint import tag_bytes
+from beam_zerobus.encoding.proto.varint import tag_word
 from beam_zerobus.schema.types import Array, Decimal, DeltaType, Field, Map, Primitive, Struct
 
 __all__ = ["bind_fields"]
@@ -33,30 +34,45 @@ def bind_fields(arrays: Sequence[pa.Array], fields: Sequence[Field]) -> list[Col
     bound = [
         (field.number, _bind(array, field.type, field.number)) for array, field in zip(arrays, fields, strict=True)
     ]
-    return [column for _, column in sorted(bound, key=itemgetter(0))]
+    return _with_float_runs([column for _, column in sorted(bound, key=itemgetter(0))])
+
+
+def _with_float_runs(columns: list[Column]) -> list[Column]:
+    """Join neighbouring floats and doubles without nulls."""
+    joined: list[Column] = []
+    for in_run, group in groupby(columns, key=_may_run):
+        if in_run:
+            joined.append(FloatRun([column for column in group if isinstance(column, Floats)]))
+        else:
+            joined += group
+    return joined
+
+
+def _may_run(column: Column) -> bool:
+    return isinstance(column, Floats) and not column.has_nulls
 
 
 def _bind(array: pa.Array, delta_type: DeltaType, number: int) -> Column:
     if isinstance(delta_type, Struct):
         arrays = [array.field(i) for i in range(len(delta_type.fields))]
-        return Messages(tag_bytes(number, _DELIMITED), bind_fields(arrays, delta_type.fields), Validity(array))
+        return Messages(tag_word(number, _DELIMITED), bind_fields(arrays, delta_type.fields), Validity(array))
     if isinstance(delta_type, Array):
         return Lists(array, _bind(array.values, delta_type.element, number))
     if isinstance(delta_type, Map):
         pair = [_bind(array.keys, delta_type.key, 1), _bind(array.items, delta_type.value, 2)]
-        return Lists(array, Messages(tag_bytes(number, _DELIMITED), pair))
+        return Lists(array, Messages(tag_word(number, _DELIMITED), pair))
     if isinstance(delta_type, Decimal):
-        return Decimals(array, tag_bytes(number, _DELIMITED))
+        return Decimals(array, tag_word(number, _DELIMITED))
     return _bind_primitive(array, delta_type, number)
 
 
 def _bind_primitive(array: pa.Array, delta_type: Primitive, number: int) -> Column:
     if delta_type in _INTEGERS:
-        return Integers(array, tag_bytes(number, _VARINT), _INTEGERS[delta_type])
+        return Integers(array, tag_word(number, _VARINT), _INTEGERS[delta_type])
     if delta_type is Primitive.BOOLEAN:
-        return Booleans(array, tag_bytes(number, _VARINT))
+        return Booleans(array, tag_word(number, _VARINT))
     if delta_type is Primitive.DOUBLE:
-        return Floats(array, tag_bytes(number, _FIXED64), np.uint64)
+        return Floats(array, tag_word(number, _FIXED64), np.uint64)
     if delta_type is Primitive.FLOAT:
-        return Floats(array, tag_bytes(number, _FIXED32), np.uint32)
-    return Strings(array, tag_bytes(number, _DELIMITED))
+        return Floats(array, tag_word(number, _FIXED32), np.uint32)
+    return Strings(array, tag_word(number, _DELIMITED))

@@ -19,6 +19,7 @@ __all__ = ["encode_chunks"]
 
 _CHUNK_ROWS = 8192
 _CHUNK_BYTES = 2 << 20
+_MOST_FRAMING = 6
 
 
 def encode_chunks(batch: pa.RecordBatch, fields: Sequence[Field], limit: int) -> Iterator[Encoded]:
@@ -30,33 +31,33 @@ def encode_chunks(batch: pa.RecordBatch, fields: Sequence[Field], limit: int) ->
         limit: Bytes of a record with its framing at most.
     """
     columns = bind_fields(batch.columns, fields)
+    row_bytes = sum(column.row_bytes for column in columns)
     scratch = Scratch()
     start, count = 0, batch.num_rows
     while start < count:
-        stop = _chunk_end(columns, start, count)
-        yield from _encode(columns, start, stop, limit, scratch)
-        start = stop
+        rows = max(1, min(_CHUNK_ROWS, count - start, _CHUNK_BYTES // row_bytes))
+        while rows > 1 and _varying_bytes(columns, start, start + rows) + row_bytes * rows > 2 * _CHUNK_BYTES:
+            rows //= 2
+        yield from _encode(columns, start, start + rows, limit, scratch)
+        start += rows
 
 
-def _chunk_end(columns: Sequence[Column], start: int, count: int) -> int:
-    rows = min(_CHUNK_ROWS, count - start)
-    while True:
-        weight = sum(column.weight(start, start + rows) for column in columns)
-        if rows == 1 or weight <= 2 * _CHUNK_BYTES:
-            return start + rows
-        rows = max(1, min(rows // 2, rows * _CHUNK_BYTES // weight))
+def _varying_bytes(columns: Sequence[Column], start: int, stop: int) -> int:
+    return sum(column.varying_bytes(start, stop) for column in columns)
 
 
 def _encode(columns: Sequence[Column], start: int, stop: int, limit: int, scratch: Scratch) -> Iterator[Encoded]:
     count = stop - start
     pieces: list[Piece] = [piece for column in columns for piece in column.pieces(start, stop, None)]
-    lengths = total([piece.lengths for piece in pieces])
-    sizes = framed_sizes(np.full(count, lengths) if isinstance(lengths, int) else lengths)
-    if int(sizes.max()) > limit:
-        yield from _without_large_rows(columns, start, sizes, limit, scratch)
-        return
-    records = to_bytes(assemble(united(pieces), count, lengths, scratch))
-    yield Encoded(records=records, sizes=sizes, rows=range(start, stop))
+    if sum(piece.longest for piece in pieces) + _MOST_FRAMING > limit:
+        lengths = total([piece.lengths for piece in pieces])
+        sizes = framed_sizes(np.broadcast_to(lengths, count))
+        if int(sizes.max()) > limit:
+            yield from _without_large_rows(columns, start, sizes, limit, scratch)
+            return
+    rows = assemble(united(pieces), count, scratch)
+    sizes = framed_sizes(np.full(count, rows.lengths) if isinstance(rows.lengths, int) else rows.lengths)
+    yield Encoded(records=to_bytes(rows), sizes=sizes, rows=range(start, stop))
 
 
 def _without_large_rows(

@@ -5,6 +5,7 @@ Bound once a batch, a column holds views of Arrow's buffers and copies nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ from beam_zerobus.encoding.proto.strings import strings
 from beam_zerobus.encoding.proto.validity import Validity, unpacked_bits
 from beam_zerobus.encoding.proto.varint import signed_varint, tagged
 
-__all__ = ["Booleans", "Column", "Decimals", "Floats", "Integers", "Strings"]
+__all__ = ["Booleans", "Column", "Decimals", "FloatRun", "Floats", "Integers", "Strings"]
 
 _U64 = np.uint64
 
@@ -35,15 +36,28 @@ class Column(Protocol):
         """
         ...
 
-    def weight(self, start: int, stop: int) -> int:
-        """Estimate the bytes of rows start to stop, to choose chunks that fit the cache."""
+    @property
+    def row_bytes(self) -> int:
+        """Estimate what is about the same for each row, to choose chunks that fit the cache."""
+        ...
+
+    def varying_bytes(self, start: int, stop: int) -> int:
+        """Estimate what rows start to stop have besides."""
         ...
 
 
-class Integers:
+class _OneSize:
+    """A column whose values are about equally long in all rows."""
+
+    def varying_bytes(self, start: int, stop: int) -> int:  # noqa: ARG002 - other columns need them
+        """See `Column`."""
+        return 0
+
+
+class Integers(_OneSize):
     """Whole numbers of any width, dates and timestamps."""
 
-    def __init__(self, array: pa.Array, tag: bytes, dtype: type[np.signedinteger]) -> None:
+    def __init__(self, array: pa.Array, tag: Word, dtype: type[np.signedinteger]) -> None:
         self._values = _buffer(array, 1, dtype)[array.offset : array.offset + len(array)]
         self._validity = Validity(array)
         self._tag = tag
@@ -55,37 +69,64 @@ class Integers:
         numbers = values.astype(np.int64, copy=False) if mask is None else values & mask
         return signed_varint(numbers, self._tag, mask)
 
-    def weight(self, start: int, stop: int) -> int:
+    @property
+    def row_bytes(self) -> int:
         """See `Column`."""
-        return (stop - start) * (len(self._tag) + 5)
+        return self._tag.longest + 5
 
 
-class Floats:
+class Floats(_OneSize):
     """Floats and doubles, bit by bit as they are."""
 
-    def __init__(self, array: pa.Array, tag: bytes, dtype: type[np.unsignedinteger]) -> None:
-        self._values = _buffer(array, 1, dtype)[array.offset : array.offset + len(array)]
+    def __init__(self, array: pa.Array, tag: Word, dtype: type[np.unsignedinteger]) -> None:
+        self.values = _buffer(array, 1, dtype)[array.offset : array.offset + len(array)]
+        self.has_nulls = array.null_count > 0
         self._validity = Validity(array)
-        self._tag = tag
-        self._width = self._values.itemsize
+        self.tag = tag
+        self._width = self.values.itemsize
 
     def pieces(self, start: int, stop: int, above: Mask) -> list[Piece]:
         """See `Column`."""
         mask = self._validity.mask(start, stop, above)
-        values = self._values[start:stop]
+        values = self.values[start:stop]
         if mask is None:
-            return [Fixed(self._tag + bytes(self._width), ((len(self._tag), values),))]
-        return tagged(self._tag, [Word(values & mask.view(_U64), mask & self._width, self._width)], mask)
+            return [Fixed.of(self.tag, values)]
+        return tagged(self.tag, [Word(values & mask.view(_U64), mask & self._width, self._width)], mask)
 
-    def weight(self, start: int, stop: int) -> int:
+    @property
+    def row_bytes(self) -> int:
         """See `Column`."""
-        return (stop - start) * (len(self._tag) + self._width)
+        return self.tag.longest + self._width
 
 
-class Booleans:
+class FloatRun(_OneSize):
+    """Neighbouring floats and doubles without nulls: one layout for all of them.
+
+    Args:
+        columns: The columns, in order.
+    """
+
+    def __init__(self, columns: Sequence[Floats]) -> None:
+        self._columns = columns
+        layouts = [Fixed.of(column.tag, column.values) for column in columns]
+        self._whole = Fixed.joined(layouts)
+
+    def pieces(self, start: int, stop: int, above: Mask) -> list[Piece]:
+        """See `Column`."""
+        if above is not None:
+            return [piece for column in self._columns for piece in column.pieces(start, stop, above)]
+        return [self._whole.rows(start, stop)]
+
+    @property
+    def row_bytes(self) -> int:
+        """See `Column`."""
+        return self._whole.lengths
+
+
+class Booleans(_OneSize):
     """Truth values, which Arrow keeps as bits."""
 
-    def __init__(self, array: pa.Array, tag: bytes) -> None:
+    def __init__(self, array: pa.Array, tag: Word) -> None:
         self._bits = _buffer(array, 1, np.uint8)
         self._offset = array.offset
         self._validity = Validity(array)
@@ -96,18 +137,19 @@ class Booleans:
         mask = self._validity.mask(start, stop, above)
         values = unpacked_bits(self._bits, self._offset + start, self._offset + stop)
         if mask is None:
-            return [Fixed(self._tag + b"\0", ((len(self._tag), values),))]
+            return [Fixed.of(self._tag, values)]
         return tagged(self._tag, [Word(values & mask.view(_U64), mask & 1, 1)], mask)
 
-    def weight(self, start: int, stop: int) -> int:
+    @property
+    def row_bytes(self) -> int:
         """See `Column`."""
-        return (stop - start) * (len(self._tag) + 1)
+        return self._tag.longest + 1
 
 
 class Strings:
     """Strings and binaries."""
 
-    def __init__(self, array: pa.Array, tag: bytes) -> None:
+    def __init__(self, array: pa.Array, tag: Word) -> None:
         large = pa.types.is_large_string(array.type) or pa.types.is_large_binary(array.type)
         offsets = _buffer(array, 1, np.int64 if large else np.int32)
         self._offsets = offsets[array.offset : array.offset + len(array) + 1]
@@ -120,15 +162,20 @@ class Strings:
         offsets = self._offsets[start : stop + 1].astype(np.int64, copy=False)
         return strings(self._source, offsets, self._tag, self._validity.mask(start, stop, above))
 
-    def weight(self, start: int, stop: int) -> int:
+    @property
+    def row_bytes(self) -> int:
         """See `Column`."""
-        return (stop - start) * (len(self._tag) + 2) + int(self._offsets[stop]) - int(self._offsets[start])
+        return self._tag.longest + 2
+
+    def varying_bytes(self, start: int, stop: int) -> int:
+        """See `Column`."""
+        return int(self._offsets[stop]) - int(self._offsets[start])
 
 
-class Decimals:
+class Decimals(_OneSize):
     """Decimals, which travel as text."""
 
-    def __init__(self, array: pa.Array, tag: bytes) -> None:
+    def __init__(self, array: pa.Array, tag: Word) -> None:
         self._array = array
         self._tag = tag
 
@@ -137,9 +184,10 @@ class Decimals:
         text = plain_text(self._array.slice(start, stop - start))
         return Strings(text, self._tag).pieces(0, stop - start, above)
 
-    def weight(self, start: int, stop: int) -> int:
+    @property
+    def row_bytes(self) -> int:
         """See `Column`."""
-        return (stop - start) * (len(self._tag) + 10)
+        return self._tag.longest + 10
 
 
 def _buffer(array: pa.Array, position: int, dtype: type[np.generic]) -> np.ndarray:

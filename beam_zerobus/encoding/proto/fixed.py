@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from beam_zerobus.encoding.proto.pieces import Piece, Places, Word, store
 __all__ = ["Fixed"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Fixed:
     """Values of fixed width with their tags, for neighbouring columns: the same layout in every row.
 
@@ -22,6 +23,12 @@ class Fixed:
 
     layout: bytes
     values: tuple[tuple[int, np.ndarray], ...]
+
+    @classmethod
+    def of(cls, tag: Word, values: np.ndarray) -> Fixed:
+        """Return the values of one column, each behind the tag."""
+        text = int(tag.bits).to_bytes(tag.longest, "little")
+        return cls(text + bytes(values.itemsize), ((len(text), values),))
 
     @property
     def lengths(self) -> int:
@@ -49,11 +56,19 @@ class Fixed:
         for offset, values in self.values:
             np.ndarray((len(at),), values.dtype, out, at.start + offset, (at.step,))[:] = values
 
-    def followed_by(self, other: Fixed) -> Fixed:
-        """Put another layout behind this one."""
-        shift = len(self.layout)
-        moved = tuple((offset + shift, values) for offset, values in other.values)
-        return Fixed(self.layout + other.layout, self.values + moved)
+    @classmethod
+    def joined(cls, layouts: Sequence[Fixed]) -> Fixed:
+        """Put layouts side by side."""
+        values: list[tuple[int, np.ndarray]] = []
+        start = 0
+        for layout in layouts:
+            values += [(start + offset, column) for offset, column in layout.values]
+            start += len(layout.layout)
+        return cls(b"".join(layout.layout for layout in layouts), tuple(values))
+
+    def rows(self, start: int, stop: int) -> Fixed:
+        """Return the piece for some of the rows."""
+        return Fixed(self.layout, tuple([(offset, values[start:stop]) for offset, values in self.values]))
 
     def as_words(self) -> list[Piece]:
         """Return the same bytes as words, which can join with neighbours of varying length."""

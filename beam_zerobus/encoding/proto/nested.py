@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from beam_zerobus.encoding.proto.assembly import as_one
 from beam_zerobus.encoding.proto.columns import Column
-from beam_zerobus.encoding.proto.pieces import Lengths, Mask, Piece, Places, as_array, total
+from beam_zerobus.encoding.proto.pieces import Lengths, Mask, Piece, Places, Word, as_array, total
 from beam_zerobus.encoding.proto.validity import Validity
-from beam_zerobus.encoding.proto.varint import tagged, unsigned_varint, varint_bytes
+from beam_zerobus.encoding.proto.varint import constant, tagged, unsigned_varint, varint_bytes
 
 __all__ = ["Elements", "Lists", "Messages"]
 
@@ -26,7 +26,7 @@ class Messages:
         validity: Which structs are not null; None where they cannot be.
     """
 
-    def __init__(self, tag: bytes, fields: Sequence[Column], validity: Validity | None = None) -> None:
+    def __init__(self, tag: Word, fields: Sequence[Column], validity: Validity | None = None) -> None:
         self._tag = tag
         self._fields = fields
         self._validity = validity
@@ -37,13 +37,17 @@ class Messages:
         inner = [piece for field in self._fields for piece in field.pieces(start, stop, mask)]
         length = total([piece.lengths for piece in inner])
         if isinstance(length, int):
-            return [*tagged(self._tag + varint_bytes(length), [], mask), *inner]
+            return [*tagged(self._tag, tagged(constant(varint_bytes(length)), [], mask), mask), *inner]
         return [*unsigned_varint(length, self._tag, mask), *inner]
 
-    def weight(self, start: int, stop: int) -> int:
+    @property
+    def row_bytes(self) -> int:
         """See `Column`."""
-        own = (stop - start) * (len(self._tag) + 1)
-        return own + sum(field.weight(start, stop) for field in self._fields)
+        return self._tag.longest + 1 + sum(field.row_bytes for field in self._fields)
+
+    def varying_bytes(self, start: int, stop: int) -> int:
+        """See `Column`."""
+        return sum(field.varying_bytes(start, stop) for field in self._fields)
 
 
 class Lists:
@@ -73,9 +77,15 @@ class Lists:
         inner = self._elements.pieces(first, last, _repeated(mask, counts))
         return [Elements.of(as_one(inner, last - first), offsets - first, counts)]
 
-    def weight(self, start: int, stop: int) -> int:
+    @property
+    def row_bytes(self) -> int:
         """See `Column`."""
-        return self._elements.weight(int(self._offsets[start]), int(self._offsets[stop]))
+        return 0
+
+    def varying_bytes(self, start: int, stop: int) -> int:
+        """See `Column`."""
+        first, last = int(self._offsets[start]), int(self._offsets[stop])
+        return (last - first) * self._elements.row_bytes + self._elements.varying_bytes(first, last)
 
 
 def _repeated(mask: Mask, counts: np.ndarray) -> Mask:
@@ -85,7 +95,7 @@ def _repeated(mask: Mask, counts: np.ndarray) -> Mask:
     return np.repeat(mask, counts)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Elements:
     """All elements of each row's list, one behind the other.
 
@@ -94,6 +104,7 @@ class Elements:
         counts: How many elements each list has.
         ends: Bytes of all elements before each list, then of all (int64).
         before: Bytes of all elements before each element; None where all are equally long.
+        lengths: Bytes of each list.
         longest: Bytes of the longest list.
     """
 
@@ -101,6 +112,7 @@ class Elements:
     counts: np.ndarray
     ends: np.ndarray
     before: np.ndarray | None
+    lengths: Lengths
     longest: int
 
     @classmethod
@@ -112,12 +124,8 @@ class Elements:
             sums = np.zeros(len(inner.lengths) + 1, np.int64)
             np.cumsum(inner.lengths, out=sums[1:])
             before, ends = sums[:-1], sums[offsets]
-        return cls(inner, counts, ends, before, int(np.diff(ends).max()))
-
-    @property
-    def lengths(self) -> Lengths:
-        """Bytes of each list."""
-        return np.diff(self.ends)
+        lengths = np.diff(ends)
+        return cls(inner, counts, ends, before, lengths, int(lengths.max()))
 
     @property
     def rubbish(self) -> int:

@@ -10,7 +10,7 @@ from beam_zerobus.encoding.proto.pieces import as_array
 
 __all__ = ["to_bytes"]
 
-_EVERY_OTHER = 0b01010101
+_EVERY_OTHER = bytes([0b01010101]) * 8192
 
 
 def to_bytes(rows: Rows) -> list[bytes]:
@@ -27,11 +27,15 @@ def to_bytes(rows: Rows) -> list[bytes]:
     offsets[::2] = starts
     np.add(starts, rows.lengths, out=offsets[1::2], casting="same_kind")
     values = 2 * count - 1
-    valid = pa.py_buffer(np.full((values + 7) // 8, _EVERY_OTHER, np.uint8))
-    buffers = [valid, pa.py_buffer(offsets), pa.py_buffer(rows.buffer)]
+    buffers = [_every_other(values), pa.py_buffer(offsets), pa.py_buffer(rows.buffer)]
     array = pa.Array.from_buffers(pa.binary(), values, buffers, null_count=count - 1)
     records: list[bytes] = array.to_numpy(zero_copy_only=False)[::2].tolist()
     return records
+
+
+def _every_other(values: int) -> pa.Buffer:
+    size = (values + 7) // 8
+    return pa.py_buffer(_EVERY_OTHER if size <= len(_EVERY_OTHER) else _EVERY_OTHER[:1] * size)
 
 
 def _equally_long(rows: Rows, length: int, count: int) -> list[bytes]:

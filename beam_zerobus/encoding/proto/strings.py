@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from beam_zerobus.encoding.proto.pieces import Lengths, Mask, Piece, Places, as_array, store
+from beam_zerobus.encoding.proto.pieces import Lengths, Mask, Piece, Places, Word, as_array, store
 from beam_zerobus.encoding.proto.varint import unsigned_varint
 
 __all__ = ["ONE_WIDTH", "Bytes", "Headed", "strings"]
@@ -20,23 +20,26 @@ __all__ = ["ONE_WIDTH", "Bytes", "Headed", "strings"]
 ONE_WIDTH = 512
 """Up to here copying the longest length for all rows is quicker than sorting them by size."""
 
+_BLOCK_BYTES = 256 << 10
+"""Bytes gathered at a time, so that they are still in the cache when they are written."""
+
 _SLICES = 16 << 10
 """From here a call of numpy for each string costs less than the copy itself."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Bytes:
     """A reference to bytes for each row.
 
     Attributes:
         source: The buffer (uint8).
-        starts: Where each row's bytes begin in it.
+        starts: Where each row's bytes begin in it; a range needs no gathering.
         lengths: How many they are.
         longest: The greatest length.
     """
 
     source: np.ndarray
-    starts: np.ndarray
+    starts: Places
     lengths: Lengths
     longest: int
 
@@ -52,7 +55,7 @@ class Bytes:
     def write(self, out: np.ndarray, at: Places) -> None:
         """Copy each row's bytes."""
         if self._one_width:
-            store(out, at, wide_items(self.source, self.starts, self.longest))
+            self._write_one_width(out, at)
             return
         at = as_array(at)
         exponent = np.frexp(self.lengths)[1]  # a length is below 2**exponent and at least half of that
@@ -61,8 +64,17 @@ class Bytes:
                 rows = np.flatnonzero(exponent == size_class)
                 self._write_class(out, at[rows], rows, 1 << size_class - 1)
 
+    def _write_one_width(self, out: np.ndarray, at: Places) -> None:
+        if isinstance(self.starts, range):
+            store(out, at, wide_items(self.source, self.starts, self.longest))
+            return
+        step = max(1, _BLOCK_BYTES // max(self.longest, 1))
+        for row in range(0, len(at), step):
+            block = slice(row, row + step)
+            store(out, at[block], wide_items(self.source, self.starts[block], self.longest))
+
     def _write_class(self, out: np.ndarray, at: np.ndarray, rows: np.ndarray, width: int) -> None:
-        starts, lengths = self.starts[rows], np.asarray(self.lengths)[rows]
+        starts, lengths = as_array(self.starts)[rows], np.asarray(self.lengths)[rows]
         if width >= _SLICES:
             for to, start, length in zip(at.tolist(), starts.tolist(), lengths.tolist(), strict=True):
                 out[to : to + length] = self.source[start : start + length]
@@ -72,23 +84,29 @@ class Bytes:
         store(out, at + tail, wide_items(self.source, starts + tail, width))
 
 
-def wide_items(source: np.ndarray, starts: np.ndarray, width: int) -> np.ndarray:
+def wide_items(source: np.ndarray, starts: Places, width: int) -> np.ndarray:
     """Return `width` bytes from each start, as one item a row."""
-    first, last = int(starts.min()), int(starts.max())
+    first, last = int(starts[0]), int(starts[-1])
     if first < 0 or last + width > source.size:
-        source, starts = _padded(source, starts, first, last, width)
+        return wide_items(_padded(source, first, last, width), _less(starts, first), width)
+    if isinstance(starts, range):
+        return np.ndarray((len(starts),), f"V{width}", source, first, (starts.step,))
     return np.ndarray((source.size - width + 1,), f"V{width}", source, 0, (1,))[starts]
 
 
-def _padded(source: np.ndarray, starts: np.ndarray, first: int, last: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def _padded(source: np.ndarray, first: int, last: int, width: int) -> np.ndarray:
     """Copy the part in question to where bytes before and behind it may be read."""
     begin, end = max(first, 0), min(last + width, source.size)
     copy = np.empty(last + width - first, np.uint8)
     copy[begin - first : end - first] = source[begin:end]
-    return copy, starts - first
+    return copy
 
 
-@dataclass(frozen=True, slots=True)
+def _less(starts: Places, by: int) -> Places:
+    return range(starts.start - by, starts.stop - by, starts.step) if isinstance(starts, range) else starts - by
+
+
+@dataclass(slots=True, eq=False)
 class Headed:
     """Short strings with their tag and length in front, one item of the same width for each row."""
 
@@ -106,7 +124,7 @@ class Headed:
         store(out, at, self.items)
 
 
-def strings(source: np.ndarray, offsets: np.ndarray, tag: bytes, mask: Mask) -> list[Piece]:
+def strings(source: np.ndarray, offsets: np.ndarray, tag: Word, mask: Mask) -> list[Piece]:
     """Return the pieces of strings, each behind tag and length.
 
     Args:
@@ -122,17 +140,20 @@ def strings(source: np.ndarray, offsets: np.ndarray, tag: bytes, mask: Mask) -> 
     if longest < 128:
         return [_headed(source, offsets[:-1], lengths, tag, mask)]
     header = unsigned_varint(lengths, tag, mask)
-    known = longest if int(lengths.min()) == longest else lengths
-    return [*header, Bytes(source, offsets[:-1], known, longest)]
+    if int(lengths.min()) == longest:
+        starts = range(int(offsets[0]), int(offsets[-1]), longest)
+        return [*header, Bytes(source, starts, longest, longest)]
+    return [*header, Bytes(source, offsets[:-1], lengths, longest)]
 
 
-def _headed(source: np.ndarray, starts: np.ndarray, lengths: np.ndarray, tag: bytes, mask: Mask) -> Headed:
+def _headed(source: np.ndarray, starts: np.ndarray, lengths: np.ndarray, tag: Word, mask: Mask) -> Headed:
     """Take each string with the few bytes before it, then write tag and length over those."""
-    header, longest = len(tag) + 1, int(lengths.max())
+    header, longest = tag.longest + 1, int(lengths.max())
     items = wide_items(source, starts - header, header + longest)
-    for offset, byte in enumerate(tag):
-        np.ndarray((len(items),), np.uint8, items, offset, items.strides)[:] = byte
-    np.ndarray((len(items),), np.uint8, items, len(tag), items.strides)[:] = lengths
+    matrix = np.ndarray((len(items), items.itemsize), np.uint8, items)
+    for offset, byte in enumerate(int(tag.bits).to_bytes(tag.longest, "little")):
+        matrix[:, offset] = byte
+    matrix[:, tag.longest] = lengths
     lengths = lengths + header
     if mask is not None:
         lengths &= mask

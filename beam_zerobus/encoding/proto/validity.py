@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from beam_zerobus.encoding.proto.pieces import Mask
 
-__all__ = ["Validity", "both", "unpacked_bits"]
+__all__ = ["Validity", "unpacked_bits"]
 
 
 def unpacked_bits(bitmap: np.ndarray, start: int, stop: int) -> np.ndarray:
@@ -31,14 +31,8 @@ class Validity:
         if self._bitmap is None:
             return above
         valid = unpacked_bits(self._bitmap, self._offset + start, self._offset + stop)
-        if valid.all():
+        if np.count_nonzero(valid) == stop - start:
             return above
-        mask = np.negative(valid, dtype=np.int64)
-        return both(mask, above)
-
-
-def both(mask: Mask, other: Mask) -> Mask:
-    """Combine masks: a row has a value where both say so."""
-    if mask is None or other is None:
-        return other if mask is None else mask
-    return mask & other
+        mask = valid.astype(np.int64)
+        np.negative(mask, out=mask)
+        return mask if above is None else mask & above

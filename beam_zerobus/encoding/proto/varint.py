@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from beam_zerobus.encoding.proto.pieces import Mask, Piece, Word
+from beam_zerobus.encoding.proto.pieces import Lengths, Mask, Piece, Word
 
-__all__ = ["signed_varint", "tag_bytes", "tagged", "unsigned_varint", "varint_bytes"]
+__all__ = ["constant", "signed_varint", "tag_word", "tagged", "unsigned_varint", "varint_bytes"]
 
 _U64 = np.uint64
 _WORD_BYTES = 8
@@ -36,68 +36,67 @@ def varint_bytes(value: int) -> bytes:
     return bytes(encoded)
 
 
-def tag_bytes(number: int, wire_type: int) -> bytes:
+def tag_word(number: int, wire_type: int) -> Word:
     """Return what stands before a field's value: its number and how the value is written."""
-    return varint_bytes(number << 3 | wire_type)
+    return constant(varint_bytes(number << 3 | wire_type))
 
 
-def tagged(tag: bytes, words: list[Piece], mask: Mask) -> list[Piece]:
+def constant(text: bytes) -> Word:
+    """Return up to eight bytes that are the same in all rows."""
+    return Word(_U64(int.from_bytes(text, "little")), len(text), len(text))
+
+
+def tagged(tag: Word, words: list[Piece], mask: Mask) -> list[Piece]:
     """Put a tag before pieces; none where the mask hides the value."""
-    bits, size = int.from_bytes(tag, "little"), len(tag)
     if mask is None:
-        return [Word(_U64(bits), size, size), *words]
-    return [Word(mask.view(_U64) & _U64(bits), mask & size, size), *words]
+        return [tag, *words]
+    return [Word(mask.view(_U64) & tag.bits, mask & tag.longest, tag.longest), *words]
 
 
-def unsigned_varint(numbers: np.ndarray, tag: bytes, mask: Mask) -> list[Piece]:
+def unsigned_varint(numbers: np.ndarray, tag: Word, mask: Mask) -> list[Piece]:
     """Write numbers from 0 to 2**56 - 1, each behind the tag.
 
     Args:
-        numbers: int64; 0 where the mask hides them.
+        numbers: int64, at least one; 0 where the mask hides them.
         tag: What stands before each number.
         mask: Which rows have a number; see `Mask`.
     """
-    highest = int(numbers.max(initial=0))
-    lengths, longest = _lengths(numbers, highest, mask)
-    bits = _spread(numbers.view(_U64), longest)
-    if not isinstance(lengths, int):
-        bits |= _MORE_FOLLOW.take(lengths)
-        lengths = lengths if mask is None else lengths & mask
-    else:
-        # Where all are equally long, hidden ones included: those must stay empty.
-        more = _MORE_FOLLOW[lengths]
-        if mask is None:
-            bits |= more
-        else:
-            bits |= mask.view(_U64) & more
-            lengths = mask & lengths
-    return _behind_tag(tag, Word(bits, lengths, longest), mask)
+    return _short_varint(numbers, int(numbers.max()), tag, mask)
 
 
-def _behind_tag(tag: bytes, word: Word, mask: Mask) -> list[Piece]:
-    if len(tag) + word.longest > _WORD_BYTES:
-        return tagged(tag, [word], mask)
-    bits = word.bits << _U64(8 * len(tag))
-    front = _U64(int.from_bytes(tag, "little"))
-    bits |= front if mask is None else mask.view(_U64) & front
-    lengths = word.lengths + len(tag) if mask is None else word.lengths + (mask & len(tag))
-    return [Word(bits, lengths, word.longest + len(tag))]
-
-
-def _lengths(numbers: np.ndarray, highest: int, mask: Mask) -> tuple[np.ndarray | int, int]:
-    """Return each varint's length, as one number where all agree, and the greatest."""
+def _short_varint(numbers: np.ndarray, highest: int, tag: Word, mask: Mask) -> list[Piece]:
     longest = _size(highest)
-    if longest == 1:
-        return 1, 1
-    lowest = numbers.min() if mask is None else (numbers | ~mask).view(_U64).min()
-    shortest = _size(min(int(lowest), highest))
-    if shortest == longest:
-        return longest, longest
-    return _count_bytes(numbers, shortest, longest), longest
+    shortest = 1 if longest == 1 else _size(_lowest(numbers, mask))
+    bits = _spread(numbers.view(_U64), longest)
+    if shortest < longest:
+        lengths: Lengths = _count_bytes(numbers, shortest, longest)
+        bits |= _MORE_FOLLOW.take(lengths)
+    else:
+        lengths = longest
+        bits |= _MORE_FOLLOW[longest]
+    room = tag.longest + longest <= _WORD_BYTES
+    if room:
+        bits <<= _U64(8 * tag.longest)
+        bits |= tag.bits
+        lengths, longest = lengths + tag.longest, longest + tag.longest
+    if mask is not None:
+        bits &= mask.view(_U64)
+        lengths = mask & lengths
+    word = Word(bits, lengths, longest)
+    return [word] if room else tagged(tag, [word], mask)
+
+
+def _lowest(numbers: np.ndarray, mask: Mask) -> int:
+    if mask is None:
+        return int(numbers.min())
+    # Hidden numbers become the greatest of all, so that they do not count.
+    return min(int((numbers | ~mask).view(_U64).min()), int(numbers.max()))
 
 
 def _count_bytes(numbers: np.ndarray, shortest: int, longest: int) -> np.ndarray:
     """A varint has a byte more for each power of 2**7 that the number reaches."""
+    if shortest == longest:
+        return np.full(len(numbers), longest)
     extra = (numbers >= 1 << 7 * shortest).view(np.uint8)
     for groups in range(shortest + 1, longest):
         extra += (numbers >= 1 << 7 * groups).view(np.uint8)
@@ -129,20 +128,20 @@ def _spread(numbers: np.ndarray, longest: int) -> np.ndarray:
     return spread
 
 
-def signed_varint(numbers: np.ndarray, tag: bytes, mask: Mask) -> list[Piece]:
+def signed_varint(numbers: np.ndarray, tag: Word, mask: Mask) -> list[Piece]:
     """Write any int64, each behind the tag; a negative number takes ten bytes.
 
     Args:
-        numbers: int64; 0 where the mask hides them.
+        numbers: int64, at least one; 0 where the mask hides them.
         tag: What stands before each number.
         mask: Which rows have a number; see `Mask`.
     """
-    lowest, highest = int(numbers.min(initial=0)), int(numbers.max(initial=0))
+    lowest, highest = int(numbers.min()), int(numbers.max())
     if lowest >= 0 and highest < 1 << 56:
-        return unsigned_varint(numbers, tag, mask)
+        return _short_varint(numbers, highest, tag, mask)
     unsigned = numbers.view(_U64)
     negative = numbers >> 63  # -1 or 0
-    lengths = _count_bytes(numbers, 1, min(_WORD_BYTES, max(2, _size(max(highest, 0)))))
+    lengths = _count_bytes(numbers, 1, min(_WORD_BYTES, _size(max(highest, 0))))
     lengths += negative & 7
     tail_lengths = (numbers >= 1 << 56).astype(np.int64)
     tail_lengths += negative & 2

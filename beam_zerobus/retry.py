@@ -66,7 +66,7 @@ class Backoff:
 class Breaker:
     """Pauses every thread of a writer together while most calls fail.
 
-    Outcomes of the last `window` seconds are kept: acknowledged calls, and streams that could not be opened or were lost.
+    Outcomes of the last `window` seconds are kept: acknowledged calls, and streams that were lost or not to be opened.
     When at least `min_calls` of them are there and the share of failures reaches `threshold`, all callers of
     `pause_left` are told to wait for `pause` seconds, and the window starts empty.
 

@@ -204,6 +204,10 @@ class ZerobusWriter:
         """
         self._here().flush(timeout)
 
+    def flush_telemetry(self) -> None:
+        """Export metrics and spans now, to providers that `telemetry` asked for; waits `flush_timeout` at most."""
+        self._here().flush_telemetry()
+
     def close(self, timeout: float | None = None) -> None:
         """Send what is left, wait for it, and close the streams; closing twice does nothing.
 
@@ -232,10 +236,10 @@ class ZerobusWriter:
 class _Core:
     """What a writer holds in one process.
 
-    Invariants, under `_lock`:
-    - `_conversion`, `_tap` and `_deliveries` are made together, at the first batch, when the schema is known.
-    - `_open` holds every submission that has no outcome yet.
-    - Once `_closed`, nothing new is taken.
+    Invariants:
+    - `_conversion`, `_tap` and `_deliveries` are made together, at the first batch, when the schema is known, under
+      `_preparing`, which may be held while the schema is fetched; later only `_conversion` is replaced.
+    - `_open` holds every submission that has no outcome yet, and once `_closed` nothing new is taken; both under `_lock`.
     """
 
     def __init__(self, config: WriterConfig, shard: str | None) -> None:
@@ -251,7 +255,8 @@ class _Core:
             workspace_url=config.workspace_url,
             on_refresh=self._recorder.token_refreshed,
         )
-        self._lock = threading.Condition()
+        self._preparing = threading.Lock()
+        self._lock = threading.Lock()
         self._open: set[Submission] = set()
         self._closed = False
         self._conversion: Conversion | None = None
@@ -306,6 +311,8 @@ class _Core:
                 continue
             with submission.span.sending():
                 delivery.hand_over(payload, submission, conversion, page.record if page is not None else None)
+            submission.span.sent(1, payload.size_bytes)
+            submission.span.sent(1, payload.size_bytes)
         if page is not None:
             page.end()
         submission.span.waiting_started()
@@ -328,6 +335,9 @@ class _Core:
                 raise TimeoutError(
                     f"{self._config.table}: not everything was acknowledged within {timeout} s"
                 ) from None
+
+    def flush_telemetry(self) -> None:
+        self._recorder.flush()
 
     def close(self, timeout: float | None) -> None:
         with self._lock:
@@ -359,7 +369,7 @@ class _Core:
 
     def prepare(self, batch: pa.RecordBatch | pa.Table | None) -> Conversion:
         """Learn the schema, from `batch` if nothing else tells it, and make what depends on it."""
-        with self._lock:
+        with self._preparing:
             if self._conversion is not None:
                 return self._conversion
             if self._closed:
@@ -428,7 +438,7 @@ class _Core:
         """Fetch the schema again after the service found it out of date; None where that changes nothing."""
         if self._config.schema != "unity_catalog":
             return None
-        with self._lock:
+        with self._preparing:
             if self._conversion is not old:
                 return self._conversion  # another stream met the change first
             schema = self._fetch_schema()

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from beam_zerobus.schema.arrow import canonical_type, is_list
 from beam_zerobus.schema.casts import Cast, UnfitError, leaf_cast
@@ -130,8 +129,8 @@ class Planner:
             inner = self._any(_without_views(arrow_type.value_type), delta_type, path)
             return lambda array, place: _through(inner, _decoded(array), place)
         if pa.types.is_run_end_encoded(arrow_type):
-            inner = self._any(arrow_type.value_type, delta_type, path)
-            return lambda array, place: _through(inner, pc.run_end_decode(array), place)
+            inner = self._any(_without_views(arrow_type.value_type), delta_type, path)
+            return lambda array, place: _through(inner, _repeated(array), place)
         return self._plain(arrow_type, delta_type, path)
 
     def _plain(self, arrow_type: pa.DataType, delta_type: DeltaType, path: str) -> Cast | None:
@@ -260,6 +259,13 @@ def _decoded(array: pa.DictionaryArray) -> pa.Array:
     if plain != array.type.value_type:
         array = pa.DictionaryArray.from_arrays(array.indices, array.dictionary.cast(plain))
     return array.dictionary_decode()
+
+
+def _repeated(array: pa.RunEndEncodedArray) -> pa.Array:
+    """Decode run-end encoding, of all types; Arrow's own kernel knows some only."""
+    values = array.values.cast(_without_views(array.type.value_type))
+    positions = np.arange(array.offset, array.offset + len(array))
+    return values.take(pa.array(np.searchsorted(np.asarray(array.run_ends), positions, side="right")))
 
 
 def _offsets(array: pa.Array) -> tuple[np.ndarray, int, int]:

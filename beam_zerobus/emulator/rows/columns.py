@@ -182,7 +182,7 @@ class Column:
         else:
             try:
                 array = self.source.read(rows)
-            except (BadValueError, UnicodeDecodeError):
+            except BadValueError:
                 raise self._refusal(self.source, rows) from None
         check_nulls(self.field, array)
         return array
@@ -204,8 +204,6 @@ class Column:
             source.read(rows)
         except BadValueError as error:
             return error
-        except UnicodeDecodeError:
-            return BadValueError(self.field.name, "has a value that is not UTF-8")
         return None
 
 

@@ -1,0 +1,280 @@
+"""What the service refuses: descriptors and schemas that do not fit the table, and rows that do not."""
+
+import grpc
+import pyarrow as pa
+import pytest
+from google.protobuf import descriptor_pb2
+from zerobus.sdk.sync import ZerobusException
+
+from beam_zerobus.emulator import Emulator, Faults, RejectRows
+from beam_zerobus.emulator.refusal import Refusal
+from beam_zerobus.emulator.rows import ArrowReader, JsonReader, ProtoReader
+from beam_zerobus.encoding import ProtoEncoder
+from beam_zerobus.schema import TableSchema
+
+from .sdk import FORMATS, RawStream, Stream
+
+TABLE = "main.iot.air"
+PROTO = descriptor_pb2.FieldDescriptorProto
+
+
+def descriptor(ddl: str) -> bytes:
+    return ProtoEncoder(TableSchema.from_ddl(ddl)).descriptor.SerializeToString()
+
+
+def schema_header(ddl: str) -> bytes:
+    """The header of the IPC message that a Flight stream begins with."""
+    message = TableSchema.from_ddl(ddl).to_arrow().serialize().to_pybytes()
+    return message[8 : 8 + int.from_bytes(message[4:8], "little")]
+
+
+MISFITS = [
+    ("id INT", "id INT, more STRING", "'more' is in the stream's"),
+    ("id INT NOT NULL, name STRING", "name STRING", "'id' is NOT NULL and missing"),
+    ("id BIGINT", "id INT", "'id' has"),
+    ("id INT", "id STRING", "'id' has"),
+    ("at TIMESTAMP", "at DATE", "'at' has"),
+    ("tags ARRAY<STRING>", "tags STRING", "'tags' has"),
+    ("tags STRING", "tags ARRAY<STRING>", "'tags' has"),
+    ("tags ARRAY<INT>", "tags ARRAY<STRING>", "'tags.element' has"),
+    ("m MAP<STRING, INT>", "m MAP<STRING, BIGINT>", "'m.value' has"),
+    ("m MAP<STRING, INT>", "m MAP<BIGINT, INT>", "'m.key' has"),
+    ("m MAP<STRING, INT>", "m ARRAY<STRING>", "'m' has"),
+    ("m ARRAY<STRUCT<key: STRING, value: INT>>", "m MAP<STRING, INT>", "'m' has"),
+    ("p STRUCT<x: INT>", "p STRUCT<x: INT, y: INT>", "'p.y' is in the stream's"),
+    ("p STRUCT<x: INT NOT NULL, y: INT>", "p STRUCT<y: INT>", "'p.x' is NOT NULL and missing"),
+    ("p STRUCT<q: STRUCT<x: INT>>", "p STRUCT<q: STRUCT<x: DOUBLE>>", "'p.q.x' has"),
+    ("p ARRAY<STRUCT<x: INT>>", "p ARRAY<STRUCT<x: STRING>>", "'p.element.x' has"),
+    ("p STRUCT<x: INT>", "p INT", "'p' has"),
+    ("price DECIMAL(10,2)", "price DOUBLE", "'price' has"),
+]
+
+
+@pytest.mark.parametrize(("table", "stream", "reason"), MISFITS)
+def test_a_stream_that_does_not_fit_is_refused_by_column(table: str, stream: str, reason: str) -> None:
+    schema = TableSchema.from_ddl(table)
+    for reader, what in ((ProtoReader, descriptor(stream)), (ArrowReader, schema_header(stream))):
+        with pytest.raises(Refusal) as refused:
+            reader(schema, what)
+        assert refused.value.code is grpc.StatusCode.INVALID_ARGUMENT
+        assert refused.value.message.startswith("Error 8001: column ")
+        assert reason in refused.value.message
+
+
+def test_a_nullable_column_may_be_missing() -> None:
+    schema = TableSchema.from_ddl("id INT NOT NULL, name STRING, p STRUCT<x: INT, y: INT>")
+    ProtoReader(schema, descriptor("id INT NOT NULL, p STRUCT<y: INT>"))
+    ArrowReader(schema, schema_header("id INT, p STRUCT<y: INT>"))
+
+
+def test_descriptors_of_other_origins_are_read() -> None:
+    """As protoc writes them: with a package, nested type names, proto3's optional, defaults and JSON names."""
+    row = descriptor_pb2.DescriptorProto(name="AirQuality")
+    row.field.add(name="Clear", number=7, type=PROTO.TYPE_INT64, label=PROTO.LABEL_REQUIRED, json_name="clear")
+    row.field.add(name="name", number=2, type=PROTO.TYPE_STRING, label=PROTO.LABEL_OPTIONAL, default_value="none")
+    row.field.add(
+        name="p", number=3, type=PROTO.TYPE_MESSAGE, type_name=".my.pkg.AirQuality.P", label=PROTO.LABEL_OPTIONAL
+    )
+    row.nested_type.add(name="P").field.add(name="x", number=1, type=PROTO.TYPE_INT32, label=PROTO.LABEL_OPTIONAL)
+    row.enum_type.add(name="Unused").value.add(name="ZERO", number=0)
+    schema = TableSchema.from_ddl("Clear BIGINT NOT NULL, name STRING, p STRUCT<x: INT>")
+    reader = ProtoReader(schema, row.SerializeToString())
+    records = [b"\x38\x05", b"\x38\x00\x1a\x02\x08\x09"]
+    assert reader.read(proto_call(records), records).to_pylist() == [
+        {"Clear": 5, "name": None, "p": None},
+        {"Clear": 0, "name": None, "p": {"x": 9}},
+    ]
+
+
+def proto_call(records: list[bytes]) -> bytes:
+    from beam_zerobus.emulator.wire import Request
+
+    request = Request()
+    request.ingest_record_batch.proto_encoded_batch.records.extend(records)
+    return request.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "what",
+    [b"", b"\xff", descriptor_pb2.DescriptorProto(name="Row").SerializeToString()],
+    ids=["none", "junk", "empty"],
+)
+def test_a_descriptor_that_is_none_is_refused(what: bytes) -> None:
+    with pytest.raises(Refusal, match="descriptor"):
+        ProtoReader(TableSchema.from_ddl("id INT NOT NULL"), what)
+
+
+BAD_JSON = [
+    ("id INT NOT NULL", "{}", "'id' is NOT NULL and has no value"),
+    ("id INT NOT NULL", '{"id": null}', "'id' is NOT NULL"),
+    ("id TINYINT", '{"id": 128}', "'id' is TINYINT"),
+    ("id SMALLINT", '{"id": -32769}', "'id' is SMALLINT"),
+    ("id BIGINT", '{"id": 9223372036854775808}', "'id' is BIGINT"),
+    ("id INT", '{"id": 1.0}', "'id' is INT"),
+    ("id INT", '{"id": true}', "'id' is INT"),
+    ("id INT", '{"id": "1"}', "'id' is INT"),
+    ("id INT", '{"other": 1}', "'other' is not in the table"),
+    ("id INT", "[1]", "is not a JSON object"),
+    ("id INT", '{"id": ', "is not JSON"),
+    ("x DOUBLE", '{"x": NaN}', "is not JSON"),
+    ("x DOUBLE", '{"x": "much"}', "'x' is DOUBLE"),
+    ("d DATE", '{"d": "2024-01-01"}', "Error 4044: column 'd' is DATE"),
+    ("t TIMESTAMP", '{"t": "2024-01-01T00:00:00Z"}', "'t' is TIMESTAMP"),
+    ("b BINARY", '{"b": "!!"}', "'b' is BINARY"),
+    ("b BOOLEAN", '{"b": 1}', "'b' is BOOLEAN"),
+    ("d DECIMAL(4,2)", '{"d": "1.234"}', "'d' is DECIMAL(4,2)"),
+    ("d DECIMAL(4,2)", '{"d": "100"}', "'d' is DECIMAL(4,2)"),
+    ("d DECIMAL(4,2)", '{"d": "one"}', "'d' is DECIMAL(4,2)"),
+    ("s STRING", '{"s": 1}', "'s' is STRING"),
+    ("v VARIANT", '{"v": "{no"}', "'v' is VARIANT"),
+    ("a ARRAY<INT>", '{"a": "1"}', "'a' is an ARRAY"),
+    ("a ARRAY<INT>", '{"a": {"b": 1}}', "'a' is an ARRAY"),
+    ("a ARRAY<TINYINT>", '{"a": [1, 300]}', "'a.element' is TINYINT"),
+    ("m MAP<STRING, INT>", '{"m": [1]}', "'m' is a MAP"),
+    ("m MAP<INT, INT>", '{"m": {"x": 1}}', "'m.key' is INT"),
+    ("p STRUCT<x: INT>", '{"p": 1}', "'p' is a STRUCT"),
+    ("p STRUCT<x: INT>", '{"p": {"y": 1}}', "'p.y' is not in the table"),
+    ("p STRUCT<x: INT NOT NULL>", '{"p": {}}', "'p.x' is NOT NULL"),
+    ("p ARRAY<STRUCT<x: INT NOT NULL>>", '{"p": [{"x": 1}, {}]}', "'p.element.x' is NOT NULL"),
+]
+
+
+@pytest.mark.parametrize(("ddl", "record", "reason"), BAD_JSON)
+def test_a_json_row_that_does_not_fit_is_refused_by_column_and_record(ddl: str, record: str, reason: str) -> None:
+    schema = TableSchema.from_ddl(ddl)
+    good = "{}" if schema.columns[0].nullable else '{"id": 1}'
+    with pytest.raises(Refusal) as refused:
+        JsonReader(schema).read([good] * 5 + [record] + [good] * 3)
+    assert refused.value.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert reason in refused.value.message
+    assert "record 5" in refused.value.message
+    for secret in ("300", "128", "much", "1.234", "{no", "one"):
+        assert secret not in refused.value.message, "no value in a message"
+
+
+def test_protobuf_rows_that_do_not_fit() -> None:
+    schema = TableSchema.from_ddl("id TINYINT NOT NULL, s STRING")
+    reader = ProtoReader(schema, descriptor(schema.to_ddl()))
+    good = b"\x08\x01"
+    for bad, reason in (
+        (b"\x08\xff\x01", "'id' is TINYINT"),
+        (b"", "'id' is NOT NULL and has no value"),
+        (b"\x08", "record 2 is no message"),
+        (b"\x08\x01\x12\x01\xff", "'s' is STRING and has a value that does not fit"),
+    ):
+        records = [good, good, bad, good]
+        with pytest.raises(Refusal) as refused:
+            reader.read(proto_call(records), records)
+        assert reason in refused.value.message
+        assert "record 2" in refused.value.message
+
+
+def test_arrow_rows_that_do_not_fit() -> None:
+    ddl = "id INT NOT NULL, d DECIMAL(4,2), p STRUCT<x: INT NOT NULL>, v VARIANT, a ARRAY<DECIMAL(3,1)>"
+    reader = ArrowReader(TableSchema.from_ddl(ddl), schema_header(ddl.replace(" NOT NULL", "")))
+    schema = TableSchema.from_ddl(ddl.replace(" NOT NULL", "")).to_arrow()
+    good = {"id": 1, "d": "1.25", "p": {"x": 1}, "v": "[1]", "a": ["1.5", None]}
+    assert reader.convert(pa.RecordBatch.from_pylist([good, {"id": 2}], schema)).to_pylist()[1]["p"] is None
+    for change, reason in (
+        ({"id": None}, "'id' is NOT NULL"),
+        ({"d": "1.255"}, "'d' is DECIMAL(4,2)"),
+        ({"p": {"x": None}}, "'p.x' is NOT NULL"),
+        ({"v": "{"}, "'v' is VARIANT"),
+        ({"a": ["100.5"]}, "'a.element' is DECIMAL(3,1)"),
+    ):
+        with pytest.raises(Refusal, match=reason.replace("(", r"\(").replace(")", r"\)")):
+            reader.convert(pa.RecordBatch.from_pylist([good, good | change], schema))
+
+
+@pytest.mark.parametrize("wire_format", FORMATS)
+def test_a_bad_row_ends_the_stream_after_the_good_calls_before_it(emulator: Emulator, wire_format: str) -> None:
+    emulator.create_table(TABLE, "id INT NOT NULL")
+    # The stream does not know that the column is NOT NULL, the server does.
+    stream = Stream(emulator, TABLE, "id INT NOT NULL" if wire_format == "proto" else "id INT", wire_format)
+    stream.wait(stream.send([{"id": 1}]))
+    if wire_format == "proto":
+        stream.send_records([b"\x08\x02", b""])
+    elif wire_format == "json":
+        stream.send_records(['{"id": 2}', "{}"])
+    else:
+        stream.send_records(pa.RecordBatch.from_pydict({"id": pa.array([2, None], pa.int32())}, stream.encoder.schema))
+    with pytest.raises(ZerobusException, match="column 'id' is NOT NULL and has no value"):
+        stream.flush()
+    assert emulator.table(TABLE).to_arrow().to_pylist() == [{"id": 1}], "nothing of the refused call is stored"
+    assert emulator.stats.streams[0].end == "INVALID_ARGUMENT"
+
+
+@pytest.mark.parametrize("wire_format", FORMATS)
+def test_rows_can_be_refused_by_the_server_alone(emulator: Emulator, wire_format: str) -> None:
+    emulator.create_table(TABLE, "id INT, name STRING")
+    for rule in (
+        RejectRows(column="id", value=7),
+        RejectRows(column="name"),
+        RejectRows(predicate=lambda row: row["id"] == 7, table=TABLE),
+    ):
+        emulator.faults = Faults(reject_rows=(rule, RejectRows(column="id", value=8, table="a.b.other")))
+        before = emulator.table(TABLE).count_rows()
+        stream = Stream(emulator, TABLE, "id INT, name STRING", wire_format)
+        stream.wait(stream.send([{"id": 8, "name": "x"}]))
+        stream.send([{"id": 6, "name": "x"}, {"id": 7}])
+        with pytest.raises(ZerobusException, match=r"refuses \(record 1\)"):
+            stream.flush()
+        assert emulator.table(TABLE).count_rows() == before + 1
+
+
+@pytest.mark.parametrize("wire_format", FORMATS)
+def test_open_streams_follow_the_table(emulator: Emulator, wire_format: str) -> None:
+    table = emulator.create_table(TABLE, "id INT, gone STRING")
+    stream = Stream(emulator, TABLE, "id INT, gone STRING", wire_format)
+    stream.wait(stream.send([{"id": 1, "gone": "x"}]))
+    table.add_column("late STRING")
+    stream.wait(stream.send([{"id": 2, "gone": "x"}]))
+    table.drop_column("gone")
+    stream.send([{"id": 3, "gone": "x"}])
+    with pytest.raises(ZerobusException, match="Error 8001: column 'gone'"):
+        stream.flush()
+    with pytest.raises(ZerobusException, match="8001"):
+        Stream(emulator, TABLE, "id INT, gone STRING", "arrow")
+    with Stream(emulator, TABLE, table.schema, wire_format) as renewed:
+        renewed.send([{"id": 4, "late": "y"}])
+        renewed.flush()
+    rows = sorted(table.to_arrow().to_pylist(), key=lambda row: row["id"])
+    assert rows == [{"id": 1, "late": None}, {"id": 2, "late": None}, {"id": 4, "late": "y"}]
+
+
+def test_columns_change_within_the_rules(emulator: Emulator) -> None:
+    table = emulator.create_table(TABLE, "id INT NOT NULL")
+    with pytest.raises(ValueError, match="'x' cannot be added as NOT NULL"):
+        table.add_column("x INT NOT NULL")
+    with pytest.raises(ValueError, match="id"):
+        table.add_column("ID INT")
+    with pytest.raises(ValueError, match="no column 'x'"):
+        table.drop_column("x")
+    with pytest.raises(ValueError, match="column"):
+        table.drop_column("id")
+    assert table.schema.to_ddl() == "id INT NOT NULL"
+
+
+def test_names_and_columns_of_tables_are_checked(emulator: Emulator) -> None:
+    for name in ("a.b", "a.b.c.d", "a.b.c-d", "a.b.", "../x.b.c", "a.b.é"):
+        with pytest.raises(ValueError, match=r"catalog\.schema\.table"):
+            emulator.create_table(name, "id INT")
+    first = emulator.create_table(TABLE, "id INT")
+    assert emulator.create_table(TABLE, pa.schema([("id", pa.int32())])) is first
+    with pytest.raises(ValueError, match="exists with other columns: id INT"):
+        emulator.create_table(TABLE, "id BIGINT")
+    with pytest.raises(KeyError, match="there are: main.iot.air"):
+        emulator.table("a.b.c")
+
+
+def test_a_dropped_table_is_gone(emulator: Emulator) -> None:
+    table = emulator.create_table(TABLE, "id INT")
+    with RawStream(emulator, TABLE, emulator.issue_token(TABLE)) as stream:
+        stream.create(TABLE)
+        stream.receive()
+        emulator.drop_table(TABLE)
+        stream.send_json(0, '{"id": 1}')
+        assert stream.end()[0] is grpc.StatusCode.NOT_FOUND
+    assert not table.path.exists()
+    with pytest.raises(ZerobusException, match="cannot be found"):
+        Stream(emulator, TABLE, "id INT")

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,14 +22,11 @@ from beam_zerobus.encoding import Payload
 from beam_zerobus.errors import (
     AuthenticationError,
     ClosedError,
-    ConfigurationError,
-    ConversionError,
-    RejectedError,
-    RowError,
     TransientError,
     ZerobusError,
 )
-from beam_zerobus.isolation import PROBES, Search, isolate
+from beam_zerobus.isolation import PROBES, isolate
+from beam_zerobus.ledger import Entry
 from beam_zerobus.options import Retry
 from beam_zerobus.retry import Backoff, Breaker
 from beam_zerobus.stream import FailureKind, Stream, StreamFailure, StreamSpec
@@ -43,56 +40,6 @@ MAX_IN_FLIGHT_BYTES = 64 << 20
 _IDLE_CLOSE_SECONDS = 60.0
 _BLOCKED_SECONDS = 60.0
 _PROBES_AFTER_WHOLE = 3
-
-REFUSED_BY_SERVICE = "refused_by_service"
-
-
-@dataclass(slots=True, eq=False)
-class Entry:
-    """A payload in the ledger.
-
-    Attributes:
-        offset: Its offset on the current stream; meaningless while it is queued.
-        attempts: How often it was handed to a stream.
-        suspect: It was in flight when a call was refused, so it is sent alone to see whether it was the one.
-        search: The search for its refused rows, once it was.
-        piece: The rows of it, counted in the payload, that the search wants to be sent now.
-        accepted: The pieces that were acknowledged.
-        refused: The refused rows, counted in the payload, with reasons; set when the search is over.
-    """
-
-    payload: Payload
-    submission: Submission
-    conversion: Conversion
-    offset: int = -1
-    attempts: int = 0
-    suspect: bool = False
-    search: Search | None = None
-    piece: range | None = None
-    accepted: list[range] = field(default_factory=list)
-    refused: dict[int, str] = field(default_factory=dict)
-
-    @property
-    def goes_alone(self) -> bool:
-        """True when nothing else may be in flight with it."""
-        return self.suspect or self.search is not None
-
-    def to_send(self) -> Payload:
-        """Return what the next call carries."""
-        return self.payload if self.piece is None else self.payload.slice(self.piece)
-
-    def acknowledged_rows(self) -> list[np.ndarray | range]:
-        """Return the acknowledged rows of a settled entry, counted in the batch."""
-        if self.search is None:
-            return [self.payload.rows]
-        return [self.payload.rows[piece.start : piece.stop] for piece in self.accepted]
-
-    def row_errors(self) -> list[RowError]:
-        """Return the refused rows of a settled entry, counted in the batch."""
-        return [
-            RowError(int(self.payload.rows[row]), REFUSED_BY_SERVICE, f"Zerobus refused the row: {reason}", "service")
-            for row, reason in self.refused.items()
-        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,7 +250,7 @@ class Delivery:
             with self._lock:
                 if self._lock.wait_for(lambda: self._stopped or self._sent or self._queued, self._idle_close):
                     return not self._stopped
-            self._exchange_stream(None, "IDLE")
+            self._close_idle_stream()
 
     def _work(self) -> None:
         with self._lock:
@@ -367,8 +314,8 @@ class Delivery:
             _log.warning("The schema of %s changed; rows are converted again", self._name)
         elif failure.kind is FailureKind.REFUSED and in_flight:
             self._search(in_flight[0], str(failure))
-        elif failure.kind in _FINAL:
-            self._give_up(_final_error(self._name, failure))
+        elif failure.is_final:
+            self._give_up(failure.as_error(self._name))
         else:
             self._retry(failure.cause, str(failure), blocked=failure.blocked)
 
@@ -386,6 +333,15 @@ class Delivery:
                 old.close()
             self._counters.stream_closed(cause)
         return in_flight
+
+    def _close_idle_stream(self) -> None:
+        with self._sending, self._lock:
+            if self._sent or self._queued:
+                return
+            idle, self._stream = self._stream, None
+        if idle is not None:
+            idle.close()
+            self._counters.stream_closed("IDLE")
 
     def _renew_token(self, failure: StreamFailure) -> None:
         if self._token_renewed and not failure.while_opening:
@@ -519,23 +475,3 @@ class Delivery:
     def _account(self, entry: Entry, sign: int) -> None:
         self._bytes += sign * entry.payload.size_bytes
         self._counters.in_flight(sign * entry.payload.size_bytes, sign * len(entry.payload.rows))
-
-
-_FINAL = (FailureKind.REFUSED, FailureKind.NOT_FOUND, FailureKind.FORBIDDEN)
-
-
-def _final_error(table: str, failure: StreamFailure) -> ZerobusError:
-    """Return the error for a stream that cannot be opened, whatever is tried."""
-    if failure.kind is FailureKind.NOT_FOUND:
-        return ConfigurationError(
-            f"Table {table} was not found by Zerobus: create it first, and check its three-part name ({failure})"
-        )
-    if failure.kind is FailureKind.REFUSED:
-        return ConversionError(
-            f"Zerobus refused the schema of the rows for table {table}: {failure}. Compare it with the table's, or "
-            'let it be fetched with schema="unity_catalog"'
-        )
-    return RejectedError(
-        f"Zerobus refused to write to table {table}: {failure}. The service principal needs USE CATALOG, USE SCHEMA, "
-        "SELECT and MODIFY, each granted by name (ALL PRIVILEGES is not enough), on a managed Delta table"
-    )

@@ -31,7 +31,7 @@ from zerobus.sdk.sync import (
 
 from beam_zerobus.auth import TokenSource
 from beam_zerobus.encoding import Records
-from beam_zerobus.errors import ZerobusError
+from beam_zerobus.errors import ConfigurationError, ConversionError, RejectedError, ZerobusError
 from beam_zerobus.options import WireFormat
 from beam_zerobus.version import __version__
 
@@ -118,6 +118,27 @@ class StreamFailure(Exception):  # noqa: N818 - an event of a stream's life, not
         self.cause = cause
         self.blocked = _mentions(message, 6006)
         self.schema_changed = _mentions(message, 8001)
+
+    @property
+    def is_final(self) -> bool:
+        """True where trying again cannot help."""
+        return self.kind in (FailureKind.REFUSED, FailureKind.NOT_FOUND, FailureKind.FORBIDDEN)
+
+    def as_error(self, table: str) -> ZerobusError:
+        """Return the error that tells users of a final failure, and the remedy."""
+        if self.kind is FailureKind.NOT_FOUND:
+            return ConfigurationError(
+                f"Table {table} was not found by Zerobus: create it first, and check its three-part name ({self})"
+            )
+        if self.kind is FailureKind.REFUSED:
+            return ConversionError(
+                f"Zerobus refused the schema of the rows for table {table}: {self}. Compare it with the table's, or "
+                'let it be fetched with schema="unity_catalog"'
+            )
+        return RejectedError(
+            f"Zerobus refused to write to table {table}: {self}. The service principal needs USE CATALOG, USE SCHEMA, "
+            "SELECT and MODIFY, each granted by name (ALL PRIVILEGES is not enough), on a managed Delta table"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

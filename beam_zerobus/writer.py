@@ -21,7 +21,7 @@ from beam_zerobus.counters import Counters
 from beam_zerobus.debug_tap import DebugTap, open_debug_tap
 from beam_zerobus.delivery import Delivery, DeliveryHooks
 from beam_zerobus.errors import ClosedError, ConfigurationError, ConversionError, ZerobusError
-from beam_zerobus.options import DebugFiles, Retry, Telemetry, WireFormat
+from beam_zerobus.options import ArrowCompression, DebugFiles, Retry, Telemetry, WireFormat
 from beam_zerobus.result import TransmissionResult
 from beam_zerobus.retry import Breaker, retry_transient
 from beam_zerobus.schema import TableSchema
@@ -55,6 +55,7 @@ class ZerobusWriter:
         debug_files: Write what is sent to files.
         telemetry: Where metrics and spans go; None for the application's own OpenTelemetry.
         dry_run: Convert and check everything, send nothing; needs neither network nor credentials.
+        arrow_compression: ``"none"``, ``"lz4"`` or ``"zstd"``, for the Arrow wire format.
 
     Raises:
         ConfigurationError: A setting is wrong.
@@ -81,6 +82,7 @@ class ZerobusWriter:
         debug_files: DebugFiles | None = None,
         telemetry: Telemetry | None = None,
         dry_run: bool = False,
+        arrow_compression: ArrowCompression = "none",
     ) -> None:
         self._start(
             make_config(
@@ -96,6 +98,7 @@ class ZerobusWriter:
                 debug_files=debug_files,
                 telemetry=telemetry,
                 dry_run=dry_run,
+                arrow_compression=arrow_compression,
             ),
             shard=None,
         )
@@ -312,7 +315,6 @@ class _Core:
             with submission.span.sending():
                 delivery.hand_over(payload, submission, conversion, page.record if page is not None else None)
             submission.span.sent(1, payload.size_bytes)
-            submission.span.sent(1, payload.size_bytes)
         if page is not None:
             page.end()
         submission.span.waiting_started()
@@ -390,6 +392,7 @@ class _Core:
             self._config.wire_format,
             table=self._config.table,
             ignore_unknown_fields=self._config.ignore_unknown_fields,
+            arrow_compression=self._config.arrow_compression,
         )
 
     def _find_schema(self, batch: pa.RecordBatch | pa.Table | None) -> TableSchema:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from beam_zerobus.auth import Credentials, OAuthClientCredentials
 from beam_zerobus.errors import ConfigurationError
-from beam_zerobus.options import DebugFiles, Retry, Telemetry, WireFormat
+from beam_zerobus.options import ArrowCompression, DebugFiles, Retry, Telemetry, WireFormat
 from beam_zerobus.schema import TableSchema
 
 __all__ = ["SchemaSource", "WriterConfig", "make_config"]
@@ -47,6 +47,7 @@ class WriterConfig:
     credentials: Credentials = field(repr=False)
     schema: TableSchema | Literal["unity_catalog"] | None
     wire_format: WireFormat
+    arrow_compression: ArrowCompression
     retry: Retry
     ignore_unknown_fields: bool
     streams_per_worker: int
@@ -81,6 +82,7 @@ def make_config(
     debug_files: DebugFiles | None,
     telemetry: Telemetry | None,
     dry_run: bool,
+    arrow_compression: ArrowCompression = "none",
 ) -> WriterConfig:
     """Check every setting and fill the rest from the environment.
 
@@ -90,6 +92,7 @@ def make_config(
     check_table_name(table)
     _check_kinds(
         wire_format=wire_format,
+        arrow_compression=arrow_compression,
         retry=retry,
         streams_per_worker=streams_per_worker,
         debug_files=debug_files,
@@ -118,6 +121,7 @@ def make_config(
         credentials=credentials,
         schema=resolved_schema,
         wire_format=wire_format,
+        arrow_compression=arrow_compression,
         retry=retry,
         ignore_unknown_fields=bool(ignore_unknown_fields),
         streams_per_worker=streams_per_worker,
@@ -169,10 +173,22 @@ def resolve_schema(schema: SchemaSource) -> TableSchema | Literal["unity_catalog
 
 
 def _check_kinds(
-    *, wire_format: object, retry: object, streams_per_worker: object, debug_files: object, telemetry: object
+    *,
+    wire_format: object,
+    arrow_compression: object,
+    retry: object,
+    streams_per_worker: object,
+    debug_files: object,
+    telemetry: object,
 ) -> None:
     if wire_format not in get_args(WireFormat):
         raise ConfigurationError(f'wire_format={wire_format!r}: use "proto", "arrow" or "json"')
+    if arrow_compression not in get_args(ArrowCompression):
+        raise ConfigurationError(f'arrow_compression={arrow_compression!r}: use "none", "lz4" or "zstd"')
+    if arrow_compression != "none" and wire_format != "arrow":
+        raise ConfigurationError(
+            f'arrow_compression={arrow_compression!r} needs wire_format="arrow"; it is {wire_format!r}'
+        )
     if (
         not isinstance(streams_per_worker, int)
         or isinstance(streams_per_worker, bool)

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from beam_zerobus.encoding import Payload, make_encoder
 from beam_zerobus.encoding.proto import ProtoEncoder
-from beam_zerobus.options import WireFormat
+from beam_zerobus.options import ArrowCompression, WireFormat
 from beam_zerobus.result import take_rows
 from beam_zerobus.schema import Conformer, TableSchema
 from beam_zerobus.stream import StreamSpec
@@ -26,7 +26,13 @@ class Conversion:
     """
 
     def __init__(
-        self, schema: TableSchema, wire_format: WireFormat, *, table: str, ignore_unknown_fields: bool = False
+        self,
+        schema: TableSchema,
+        wire_format: WireFormat,
+        *,
+        table: str,
+        ignore_unknown_fields: bool = False,
+        arrow_compression: ArrowCompression = "none",
     ) -> None:
         self.schema = schema
         self._conformer = Conformer(schema, ignore_unknown_fields=ignore_unknown_fields)
@@ -35,6 +41,7 @@ class Conversion:
             table=table,
             wire_format=wire_format,
             descriptor=self._encoder.descriptor if isinstance(self._encoder, ProtoEncoder) else None,
+            compression=arrow_compression,
             arrow_schema=schema.to_arrow() if wire_format == "arrow" else None,
         )
 

@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 
 from beam_zerobus.errors import ConfigurationError
 
-__all__ = ["Batching", "DebugFiles", "OnBadRows", "Retry", "Telemetry", "WireFormat"]
+__all__ = ["ArrowCompression", "Batching", "DebugFiles", "OnBadRows", "Retry", "Telemetry", "WireFormat"]
 
 WireFormat: TypeAlias = Literal["proto", "arrow", "json"]
+ArrowCompression: TypeAlias = Literal["none", "lz4", "zstd"]
 OnBadRows: TypeAlias = Literal["raise", "dead_letter"]
 
 

@@ -32,7 +32,7 @@ from zerobus.sdk.sync import (
 from beam_zerobus.auth import TokenSource
 from beam_zerobus.encoding import Records
 from beam_zerobus.errors import ConfigurationError, ConversionError, RejectedError, ZerobusError
-from beam_zerobus.options import WireFormat
+from beam_zerobus.options import ArrowCompression, WireFormat
 from beam_zerobus.version import __version__
 
 __all__ = ["FailureKind", "Stream", "StreamFailure", "StreamSpec", "open_stream"]
@@ -148,14 +148,14 @@ class StreamSpec:
     Attributes:
         descriptor: The row message, for protobuf.
         arrow_schema: The schema of each RecordBatch, for Arrow.
-        compression: Compression of the Arrow bodies: ``"none"``, ``"lz4"`` or ``"zstd"``.
+        compression: Compression of the Arrow bodies.
     """
 
     table: str
     wire_format: WireFormat
     descriptor: descriptor_pb2.DescriptorProto | None = None
     arrow_schema: pa.Schema | None = None
-    compression: str = "none"
+    compression: ArrowCompression = "none"
 
 
 class Stream:

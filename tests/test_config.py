@@ -51,6 +51,8 @@ def empty_environment(monkeypatch):
         ({"endpoint": "https://u:p@host"}, "pass them as credentials"),
         ({"workspace_url": None}, "set DATABRICKS_HOST"),
         ({"wire_format": "avro"}, 'use "proto", "arrow" or "json"'),
+        ({"arrow_compression": "gzip", "wire_format": "arrow"}, 'use "none", "lz4" or "zstd"'),
+        ({"arrow_compression": "lz4"}, 'needs wire_format="arrow"'),
         ({"streams_per_worker": 0}, "from 1 to 64"),
         ({"streams_per_worker": True}, "from 1 to 64"),
         ({"retry": 5}, "retry is a int"),

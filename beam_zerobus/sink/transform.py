@@ -17,7 +17,7 @@ from apache_beam.typehints.batch import BatchConverter
 from beam_zerobus.auth import Credentials
 from beam_zerobus.config import SchemaSource, WriterConfig, make_config
 from beam_zerobus.errors import ConfigurationError
-from beam_zerobus.options import Batching, DebugFiles, OnBadRows, Retry, Telemetry, WireFormat
+from beam_zerobus.options import ArrowCompression, Batching, DebugFiles, OnBadRows, Retry, Telemetry, WireFormat
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.sink.across_bundles import CollectAcrossBundles
 from beam_zerobus.sink.dofns import WriteRows, WriteRowsInPlace, WriteTables, WriteTablesInPlace
@@ -53,6 +53,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         debug_files: Write what is sent to files.
         telemetry: Where OpenTelemetry metrics and spans go.
         dry_run: Convert and check everything, send nothing; needs neither network nor credentials.
+        arrow_compression: ``"none"``, ``"lz4"`` or ``"zstd"``, for the Arrow wire format.
 
     Raises:
         ConfigurationError: A setting is wrong; or, when it is applied, the element type tells no schema.
@@ -85,6 +86,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         debug_files: DebugFiles | None = None,
         telemetry: Telemetry | None = None,
         dry_run: bool = False,
+        arrow_compression: ArrowCompression = "none",
     ) -> None:
         super().__init__()
         self._writer_options: dict[str, Any] = {
@@ -98,6 +100,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
             "debug_files": debug_files,
             "telemetry": telemetry,
             "dry_run": dry_run,
+            "arrow_compression": arrow_compression,
         }
         self._config = make_config(table, schema=schema, **self._writer_options)
         if not isinstance(batching, Batching):

@@ -51,6 +51,19 @@ def test_a_batch_is_in_the_table_when_send_batch_returns(emulator, table, connec
     assert ids(emulator) == list(range(1000))
 
 
+@pytest.mark.parametrize("compression", ["lz4", "zstd"])
+def test_arrow_can_be_compressed(emulator, table, connect, compression):
+    plain, packed = (
+        connect(schema=DDL, wire_format="arrow"),
+        connect(schema=DDL, wire_format="arrow", arrow_compression=compression),
+    )
+    plain.send_batch(rows(0, 10_000))
+    before = emulator.stats.tables["main.iot.air"].bytes_received
+    packed.send_batch(rows(10_000, 10_000))
+    assert emulator.stats.tables["main.iot.air"].bytes_received - before < before
+    assert ids(emulator) == list(range(20_000))
+
+
 @FORMATS
 def test_many_threads_share_one_stream(emulator, table, connect, wire_format):
     writer = connect(schema=DDL, wire_format=wire_format)

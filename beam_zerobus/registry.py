@@ -20,7 +20,7 @@ from typing import Self
 from beam_zerobus.config import WriterConfig
 from beam_zerobus.writer import ZerobusWriter
 
-__all__ = ["Lease", "Registry", "acquire"]
+__all__ = ["Lease", "Registry", "acquire", "close_all"]
 
 LINGER_SECONDS = 300.0
 
@@ -154,5 +154,6 @@ def _new_shard() -> str:
 
 _registry = Registry()
 acquire = _registry.acquire
+close_all = _registry.close
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_registry.after_fork)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -88,6 +89,8 @@ class Bundle:
         with self._lock:
             if self._lease is None:
                 self._lease = acquire(config)
+                # Not every runner tears down a DoFn that failed.
+                weakref.finalize(self, self._lease.release).atexit = False
             return self._lease.writer
 
     def send(self, writer: ZerobusWriter, rows: Rows) -> None:

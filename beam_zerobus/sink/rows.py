@@ -103,9 +103,10 @@ def with_schema_of(config: WriterConfig, element: object) -> WriterConfig:
     source = schema_source(type(element))
     source = "unity_catalog" if source is None else source
     if source == "unity_catalog" and (config.dry_run or config.workspace_url is None):
+        why = "in a dry run" if config.dry_run else "without workspace_url"
         raise ConfigurationError(
             f"A {type(element).__qualname__} for table {config.table} carries no column types, and Unity Catalog "
-            f"cannot be asked {'in a dry run' if config.dry_run else 'without workspace_url'}: give WriteToZerobus(schema=...)"
+            f"cannot be asked {why}: give WriteToZerobus(schema=...)"
         )
     # Equal in every DoFn of the process, so that they share one writer.
     key = hashlib.sha256(f"{config.key}\n{source}".encode()).hexdigest()

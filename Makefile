@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help quickstart test lint types clean
+.PHONY: help quickstart test lint types chaos bench docs clean
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
@@ -28,6 +28,16 @@ lint: $(VENV)/.dev ## Ruff, code and format
 
 types: $(VENV)/.dev ## mypy --strict
 	$(BIN)/mypy
+
+chaos: $(VENV)/.test ## Random faults against the writer; SECONDS=12 a case, BATCHES=30000, SEED=1
+	CHAOS_SECONDS=$(or $(SECONDS),12) CHAOS_BATCHES=$(or $(BATCHES),30000) CHAOS_SEED=$(or $(SEED),1) $(PYTEST) tests/chaos -m chaos
+
+bench: $(VENV)/.bench ## The benchmarks that the README quotes
+	$(BIN)/python -m tests.benchmarks.encode
+	$(BIN)/python -m tests.benchmarks.sink
+
+docs: $(VENV)/.docs ## The documentation site, checked strictly
+	$(BIN)/mkdocs build --strict --quiet
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis

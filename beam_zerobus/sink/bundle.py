@@ -81,6 +81,7 @@ class Bundle:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lease: Lease | None = None
+        self._safeguard: weakref.finalize[..., Bundle]
         self._unsettled: deque[_Sent] = deque()
         self._bytes = 0
 
@@ -89,8 +90,7 @@ class Bundle:
         with self._lock:
             if self._lease is None:
                 self._lease = acquire(config)
-                # Not every runner tears down a DoFn that failed.
-                weakref.finalize(self, self._lease.release).atexit = False
+                self._safeguard = _release_when_dropped(self, self._lease)
             return self._lease.writer
 
     def send(self, writer: ZerobusWriter, rows: Rows) -> None:
@@ -139,7 +139,7 @@ class Bundle:
         """Give the writer back; every batch is settled."""
         with self._lock:
             lease, self._lease = self._lease, None
-        _give_back(lease)
+        self._give_back(lease)
 
     def abandon(self) -> None:
         """Take back what is not sent yet, and give the writer back: the bundle failed and will come again."""
@@ -150,11 +150,23 @@ class Bundle:
         for sent in unsettled:
             if lease is not None and sent.submission is not None and not sent.submission.done:
                 lease.writer.cancel(sent.submission)
-        _give_back(lease)
+        self._give_back(lease)
+
+    def _give_back(self, lease: Lease | None) -> None:
+        """Release the writer, once what it recorded is exported: a worker may be gone without notice after a bundle."""
+        if lease is not None:
+            self._safeguard.detach()
+            lease.writer.flush_telemetry()
+            lease.release()
 
 
-def _give_back(lease: Lease | None) -> None:
-    """Release the writer, once what it recorded is exported: a worker may be gone without notice after a bundle."""
-    if lease is not None:
-        lease.writer.flush_telemetry()
-        lease.release()
+def _release_when_dropped(bundle: Bundle, lease: Lease) -> weakref.finalize[..., Bundle]:
+    """Have the lease released if the bundle's DoFn is dropped without teardown, as some runners do after a failure."""
+
+    def release() -> None:
+        # The garbage collector may call this in a thread that is in the registry just now.
+        threading.Thread(target=lease.release, name="zerobus-release", daemon=True).start()
+
+    safeguard = weakref.finalize(bundle, release)
+    safeguard.atexit = False
+    return safeguard

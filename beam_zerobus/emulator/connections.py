@@ -31,7 +31,11 @@ def cut(peer: str, port: int) -> bool:
         return False
     for descriptor in _descriptors():
         with suppress(OSError), _duplicate(descriptor) as candidate:
-            if candidate.getpeername()[:2] == wanted and candidate.getsockname()[1] == port:
+            if candidate.family not in (socket.AF_INET, socket.AF_INET6):
+                continue
+            far, far_port = candidate.getpeername()[:2]
+            # gRPC listens on IPv6 sockets that take IPv4 too.
+            if (far.removeprefix("::ffff:"), far_port) == wanted and candidate.getsockname()[1] == port:
                 candidate.shutdown(socket.SHUT_RDWR)
                 return True
     return False

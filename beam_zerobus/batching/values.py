@@ -24,10 +24,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_zerobus.schema import Decimal, Primitive, RowErrorType
-from beam_zerobus.schema.arrow import canonical_type
-from beam_zerobus.schema.casts.decimals import decimal_fault
+from beam_zerobus.schema.casts.decimals import exact_decimal, from_decimals, from_integers
 
 __all__ = ["JsonNumber", "Leaf", "MisfitError", "leaf"]
+
+
+class JsonNumber(decimal.Decimal):
+    """A number with a fraction, read from JSON: exact for DECIMAL, and a plain float for FLOAT and DOUBLE."""
+
 
 _NONE = type(None)
 _NUMPY_INTEGERS: frozenset[type] = frozenset(
@@ -35,13 +39,11 @@ _NUMPY_INTEGERS: frozenset[type] = frozenset(
 )
 _LARGEST_FLOAT = float(np.finfo(np.float32).max)
 _TEXT_OR_NONE: frozenset[type] = frozenset({str, _NONE})
+_DECIMAL_OR_NONE: frozenset[type] = frozenset({decimal.Decimal, JsonNumber, _NONE})
+_INT_OR_NONE: frozenset[type] = frozenset({int, _NONE})
 _DATETIME_OR_NONE: frozenset[type] = frozenset({dt.datetime, _NONE})
 _NUMBERS_OR_NONE: frozenset[type] = frozenset({float, int, np.float64, np.float32, _NONE})
 _MISSING_TYPES = frozenset({"NaTType", "NAType"})
-
-
-class JsonNumber(decimal.Decimal):
-    """A number with a fraction, read from JSON: exact for DECIMAL, and a plain float for FLOAT and DOUBLE."""
 
 
 class MisfitError(Exception):
@@ -88,8 +90,8 @@ def leaf(delta_type: Primitive | Decimal, *, from_json: bool) -> Leaf:
     """
     if isinstance(delta_type, Decimal):
         return Leaf(
-            frozenset({decimal.Decimal, JsonNumber, int, _NONE}),
-            partial(_bulk_text, canonical_type(delta_type)),
+            frozenset({_NONE}),
+            lambda values, kinds: _bulk_decimal(values, kinds, delta_type),
             _present(lambda value: _decimal(value, delta_type)),
         )
     if delta_type is Primitive.BINARY and from_json:
@@ -198,9 +200,9 @@ def _decimal(value: Any, delta_type: Decimal) -> decimal.Decimal:
         value = int(value)
     elif not isinstance(value, decimal.Decimal | str):
         raise MisfitError("does not fit; pass a Decimal, an int, or decimal text")
-    fault = decimal_fault(value, delta_type)
-    if fault is None:
-        return decimal.Decimal(value)
+    found = exact_decimal(value, delta_type)
+    if isinstance(found, decimal.Decimal):
+        return found
     before, behind = delta_type.precision - delta_type.scale, delta_type.scale
     raise MisfitError(
         {
@@ -208,8 +210,8 @@ def _decimal(value: Any, delta_type: Decimal) -> decimal.Decimal:
             "correct the row, or use a larger precision in the table",
             RowErrorType.INEXACT: f"has more than {behind} digits behind the point; "
             "correct the row, or use a larger scale in the table",
-        }.get(fault, "is no plain decimal number; correct the row, or use STRING in the table"),
-        fault,
+        }.get(found, "is no plain decimal number; correct the row, or use STRING in the table"),
+        found,
     )
 
 
@@ -290,6 +292,13 @@ def _no_bulk(_values: list[Any], _kinds: set[type]) -> None:
 
 def _bulk_text(target: pa.DataType, values: list[Any], kinds: set[type]) -> pa.Array | None:
     return pa.array(values, pa.large_string()).cast(target) if kinds <= _TEXT_OR_NONE else None
+
+
+def _bulk_decimal(values: list[Any], kinds: set[type], delta_type: Decimal) -> pa.Array | None:
+    # Arrow is left to find the type that holds all digits: asked for another one, it loses some without a word.
+    if kinds <= _DECIMAL_OR_NONE:
+        return from_decimals(pa.array(values), delta_type)
+    return from_integers(pa.array(values, pa.int64()), delta_type) if kinds <= _INT_OR_NONE else None
 
 
 def _bulk_single(values: list[Any], kinds: set[type]) -> pa.Array | None:

@@ -78,10 +78,8 @@ def air_quality(rng: np.random.Generator, rows: int) -> pa.RecordBatch:
 
 def mixed(rng: np.random.Generator, rows: int) -> pa.RecordBatch:
     """20 columns of many types, a tenth null: about 165 bytes a row."""
-    columns: list[pa.Array] = []
-    for longest in (12, 24, 40):
-        columns.append(_strings(rng, rows, 4, longest))
-    columns += [_integers(rng, rows, -1000, 100_000, "int32") for _ in range(3)]
+    columns = [_strings(rng, rows, 4, longest) for longest in (12, 24, 56)]
+    columns += [_integers(rng, rows, low, 100_000, "int32") for low in (-1000, 0, 0)]
     columns += [_integers(rng, rows, 0, 1 << 40, "int64") for _ in range(3)]
     columns += [pa.array(rng.random(rows)) for _ in range(3)]
     columns += [pa.array(rng.random(rows, np.float32)) for _ in range(2)]
@@ -116,7 +114,7 @@ def nested(rng: np.random.Generator, rows: int) -> pa.RecordBatch:
         names=["x", "level", "label"],
         mask=pa.array(rng.random(rows) < 0.1),
     )
-    counts, items, pairs = (_offsets(rng, rows, longest) for longest in (5, 2, 2))
+    counts, items, pairs = (_offsets(rng, rows, longest) for longest in (6, 4, 4))
     parts = int(items[-1])
     item = pa.StructArray.from_arrays(
         [_integers(rng, parts, 0, 1 << 20, "int64"), _strings(rng, parts, 2, 10)], names=["id", "tag"]

@@ -75,12 +75,13 @@ class Lists:
         counts = np.diff(offsets)
         mask = self._validity.mask(start, stop, above)
         inner = self._elements.pieces(first, last, _repeated(mask, counts))
-        return [Elements.of(as_one(inner, last - first), offsets - first, counts)]
+        elements = Elements.of(as_one(inner, last - first), offsets - first, counts)
+        return [elements] if elements.longest else []
 
     @property
     def row_bytes(self) -> int:
         """See `Column`."""
-        return 0
+        return 1
 
     def varying_bytes(self, start: int, stop: int) -> int:
         """See `Column`."""

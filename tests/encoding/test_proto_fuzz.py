@@ -1,0 +1,44 @@
+"""The fast encoder against protobuf's own classes, on whatever hypothesis thinks of."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from beam_zerobus.encoding.proto import encoder as encoder_module
+from beam_zerobus.encoding.proto.encoder import ProtoEncoder
+from beam_zerobus.schema.table import TableSchema
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from strategies import random_batch, tables
+
+EXAMPLES = int(os.environ.get("ENCODER_EXAMPLES", "150"))
+
+
+@pytest.fixture(autouse=True)
+def _no_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoder_module, "FEW_ROWS", 1)
+
+
+def encode(schema: TableSchema, batch: pa.RecordBatch) -> list[bytes]:
+    payloads = list(ProtoEncoder(schema).encode(batch))
+    assert not any(payload.rejected for payload in payloads)
+    return [record for payload in payloads for record in payload.records]
+
+
+def by_classes(schema: TableSchema, batch: pa.RecordBatch) -> list[bytes]:
+    return ProtoEncoder(schema)._classes.serialize(batch)
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(tables(), st.sampled_from([0, 1, 2, 7, 33, 100]), st.integers(0, 1 << 32))
+def test_every_row_is_what_protobuf_writes(schema: TableSchema, rows: int, seed: int) -> None:
+    batch = random_batch(schema, rows, seed)
+    assert encode(schema, batch) == by_classes(schema, batch)

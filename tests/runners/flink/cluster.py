@@ -73,16 +73,19 @@ def free_port() -> int:
 class SessionCluster:
     """Starts the cluster's processes, and ends them with the context.
 
+    They inherit the environment, and so do Python workers that a task manager starts itself.
+
     Example:
         >>> with SessionCluster(task_managers=2, slots=2) as cluster:  # doctest: +SKIP
         ...     print(cluster.job_endpoint)
     """
 
-    def __init__(self, *, task_managers: int = 2, slots: int = 2, heap_mb: int = 768, directory: Path | None = None):
+    def __init__(self, *, task_managers: int = 2, slots: int = 2, heap_mb: int = 768):
         self._task_managers = task_managers
         self._slots = slots
         self._heap_mb = heap_mb
-        self.directory = directory or Path(tempfile.mkdtemp(prefix="flink-"))
+        self._temporary = tempfile.TemporaryDirectory(prefix="flink-", ignore_cleanup_errors=True)
+        self.directory = Path(self._temporary.name)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.rest_port = free_port()
         self._rpc_port = free_port()
@@ -171,6 +174,7 @@ class SessionCluster:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        self._temporary.cleanup()
 
     def _write_configuration(self) -> None:
         settings = {

@@ -1,0 +1,223 @@
+# ruff: noqa: UP045 - Beam derives a schema from the signature, and reads `Optional[int]` there but not `int | None`.
+"""The sink for pipelines that are not written in Python: Beam YAML, and Java, Go and others over an expansion service.
+
+`WriteToZerobus` here is the one of `beam_zerobus` with every option flat and of a type that a Beam schema has. A YAML
+pipeline names it as a provider:
+
+    providers:
+      - type: python
+        config: {}
+        transforms:
+          WriteToZerobus: beam_zerobus.yaml.WriteToZerobus
+
+and Java calls it by the name ``beam_zerobus.yaml.WriteToZerobus`` with ``PythonExternalTransform``.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import apache_beam as beam
+from apache_beam.typehints.row_type import RowTypeConstraint
+
+from beam_zerobus.auth import OAuthClientCredentials
+from beam_zerobus.errors import AuthenticationError, ConfigurationError
+from beam_zerobus.options import Batching, DebugFiles, Retry, Telemetry
+from beam_zerobus.sink import WriteToZerobus as _WriteToZerobus
+
+__all__ = ["EnvironmentVariable", "WriteToZerobus"]
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentVariable:
+    """A secret by the name of the environment variable that holds it on the worker.
+
+    Example:
+        >>> credentials = OAuthClientCredentials(
+        ...     client_id=EnvironmentVariable("INGEST_ID"), client_secret=EnvironmentVariable("INGEST_SECRET")
+        ... )
+    """
+
+    name: str
+
+    def __call__(self) -> str:
+        """Return the variable's value.
+
+        Raises:
+            AuthenticationError: It is not set in the worker's environment.
+        """
+        value = os.environ.get(self.name)
+        if not value:
+            raise AuthenticationError(f"The environment variable {self.name} is not set on the worker")
+        return value
+
+
+class WriteToZerobus(beam.PTransform):
+    """Writes rows into a Databricks Delta table through Zerobus Ingest.
+
+    Every row is acknowledged by the service before its bundle succeeds; a retried bundle can write a row twice.
+    Secrets are never given here: the worker reads them from its environment.
+
+    Outputs: ``acknowledged``, how many rows were written; and, where refused rows are asked for, those rows as
+    ``element``, with ``message``, ``error_type``, ``stage``, ``table``, ``attempts`` and ``timestamp`` (RFC 3339).
+
+    Args:
+        table: The table, ``catalog.schema.table``. It must exist.
+        endpoint: URL of the Zerobus service; else the environment's ``ZEROBUS_ENDPOINT``.
+        workspace_url: URL of the workspace; else the environment's ``DATABRICKS_HOST``.
+        client_id_env: Environment variable of the worker that holds the OAuth client id; ``DATABRICKS_CLIENT_ID``
+            unless given.
+        client_secret_env: The client secret's likewise; ``DATABRICKS_CLIENT_SECRET`` unless given.
+        schema: The table's schema as DDL, such as ``id BIGINT NOT NULL, name STRING``, or ``unity_catalog`` to fetch
+            it; else the rows' own schema.
+        wire_format: ``proto``, ``arrow`` or ``json``.
+        error_handling: ``{output: name}`` sends refused rows to the output of this name, in Beam YAML's form: it has
+            ``msg`` and ``stack`` in place of ``message``. Without it one refused row fails the bundle.
+        on_bad_rows: ``raise``, or ``dead_letter`` to send refused rows to the output ``failed_rows``.
+        ignore_unknown_fields: Drop fields that the table does not have, in place of refusing the row.
+        streams_per_worker: Streams that each worker process opens.
+        batch_max_rows: Rows of a batch at most.
+        batch_max_bytes: Bytes of a batch at most, approximately.
+        batch_max_delay: Seconds that a row waits for its batch to fill at most.
+        batch_across_bundles: Collect rows over bundles, for streams of tiny bundles; costs a shuffle.
+        max_retries: Retries of a failing service before the bundle fails.
+        initial_backoff: Upper bound of the first wait between retries, in seconds.
+        max_backoff: Upper bound of any wait between retries, in seconds.
+        debug_dir: Directory on the worker, or of a Beam filesystem, for debug files of all that is sent.
+        debug_write_every: Write every n-th batch to the debug files.
+        telemetry_endpoint: OTLP endpoint for metrics and traces.
+        telemetry_protocol: ``grpc`` or ``http/protobuf``.
+        telemetry_service_name: The ``service.name`` of metrics and traces.
+        telemetry_attributes: Further attributes of metrics and traces.
+        dry_run: Do everything but send; needs a schema, but no credentials.
+
+    Raises:
+        ConfigurationError: An option is wrong; the message names it.
+    """
+
+    def __init__(
+        self,
+        table: str,
+        *,
+        endpoint: Optional[str] = None,
+        workspace_url: Optional[str] = None,
+        client_id_env: Optional[str] = None,
+        client_secret_env: Optional[str] = None,
+        schema: Optional[str] = None,
+        wire_format: Optional[str] = None,
+        error_handling: Optional[Mapping[str, str]] = None,
+        on_bad_rows: Optional[str] = None,
+        ignore_unknown_fields: Optional[bool] = None,
+        streams_per_worker: Optional[int] = None,
+        batch_max_rows: Optional[int] = None,
+        batch_max_bytes: Optional[int] = None,
+        batch_max_delay: Optional[float] = None,
+        batch_across_bundles: Optional[bool] = None,
+        max_retries: Optional[int] = None,
+        initial_backoff: Optional[float] = None,
+        max_backoff: Optional[float] = None,
+        debug_dir: Optional[str] = None,
+        debug_write_every: Optional[int] = None,
+        telemetry_endpoint: Optional[str] = None,
+        telemetry_protocol: Optional[str] = None,
+        telemetry_service_name: Optional[str] = None,
+        telemetry_attributes: Optional[Mapping[str, str]] = None,
+        dry_run: Optional[bool] = None,
+    ) -> None:
+        super().__init__()
+        self._errors_output = _errors_output(error_handling)
+        debug = _given(write_every=debug_write_every)
+        telemetry = _given(
+            endpoint=telemetry_endpoint,
+            protocol=telemetry_protocol,
+            service_name=telemetry_service_name,
+            resource_attributes=dict(telemetry_attributes) if telemetry_attributes else None,
+        )
+        if debug and not debug_dir:
+            raise ConfigurationError("debug_write_every has no effect without debug_dir: name the directory")
+        self._write = _WriteToZerobus(
+            table,
+            batching=Batching(
+                **_given(
+                    max_rows=batch_max_rows,
+                    max_bytes=batch_max_bytes,
+                    max_delay=batch_max_delay,
+                    across_bundles=batch_across_bundles,
+                )
+            ),
+            retry=Retry(**_given(max_retries=max_retries, initial_backoff=initial_backoff, max_backoff=max_backoff)),
+            debug_files=DebugFiles(output_dir=debug_dir, **debug) if debug_dir else None,
+            telemetry=Telemetry(**telemetry) if telemetry else None,
+            credentials=OAuthClientCredentials(
+                client_id=EnvironmentVariable(client_id_env) if client_id_env else None,
+                client_secret=EnvironmentVariable(client_secret_env) if client_secret_env else None,
+            ),
+            on_bad_rows="dead_letter" if self._errors_output else on_bad_rows or "raise",
+            **_given(
+                endpoint=endpoint,
+                workspace_url=workspace_url,
+                schema=schema,
+                wire_format=wire_format,
+                ignore_unknown_fields=ignore_unknown_fields,
+                streams_per_worker=streams_per_worker,
+                dry_run=dry_run,
+            ),
+        )
+        self._dead_letters = self._errors_output is not None or on_bad_rows == "dead_letter"
+
+    def expand(self, rows: Any) -> dict[str, Any]:
+        """Write the rows; return the outputs by name."""
+        result = rows | "Write" >> self._write
+        outputs = {"acknowledged": result.acknowledged}
+        if self._errors_output is not None:
+            outputs[self._errors_output] = result.failed_rows | "Errors" >> beam.Map(_as_yaml_error).with_output_types(
+                _row_type(rows.element_type, msg=str, stack=str)
+            )
+        elif self._dead_letters:
+            outputs["failed_rows"] = result.failed_rows | "Failed rows" >> beam.Map(_as_failed_row).with_output_types(
+                _row_type(rows.element_type, message=str)
+            )
+        return outputs
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """Return the options that were given; the others keep their defaults, which are told in one place only."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _errors_output(error_handling: Optional[Mapping[str, str]]) -> Optional[str]:
+    """Return the name in ``{output: name}``; Beam's YAML loader adds keys that begin with underscores."""
+    if error_handling is None:
+        return None
+    named = {key: value for key, value in error_handling.items() if not key.startswith("__")}
+    output = named.get("output")
+    if set(named) != {"output"} or not isinstance(output, str) or not output or output == "acknowledged":
+        raise ConfigurationError(
+            f"error_handling={named!r}: write it as {{output: name}}, with a name for refused rows"
+        )
+    return output
+
+
+def _row_type(element_type: Any, **first: type) -> RowTypeConstraint:
+    """Return the type of a refused row; `element` keeps the type it came in with, so that other SDKs can read it."""
+    rest = {"error_type": str, "stage": str, "table": str, "attempts": int, "timestamp": str}
+    return RowTypeConstraint.from_fields([("element", element_type), *first.items(), *rest.items()])
+
+
+def _as_failed_row(row: Any) -> beam.Row:
+    return beam.Row(element=row.element, message=row.message, **_rest(row))
+
+
+def _as_yaml_error(row: Any) -> beam.Row:
+    return beam.Row(element=row.element, msg=row.message, stack="", **_rest(row))
+
+
+def _rest(row: Any) -> dict[str, Any]:
+    return {
+        "error_type": row.error_type,
+        "stage": row.stage,
+        "table": row.table,
+        "attempts": row.attempts,
+        "timestamp": row.timestamp.to_rfc3339(),
+    }

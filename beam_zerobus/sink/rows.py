@@ -15,7 +15,7 @@ from beam_zerobus.config import WriterConfig, resolve_schema
 from beam_zerobus.errors import ConfigurationError, RowError
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.sink.elements import Elements, Origin, holds_rows
-from beam_zerobus.sink.row_types import schema_source
+from beam_zerobus.sink.row_types import UntoldTypeError, schema_source
 
 __all__ = ["RowConverter", "Rows", "separated", "with_schema_of"]
 
@@ -100,9 +100,14 @@ def with_schema_of(config: WriterConfig, element: object) -> WriterConfig:
     """
     if config.schema is not None or holds_rows(element):
         return config
-    source = schema_source(type(element))
-    source = "unity_catalog" if source is None else source
-    if source == "unity_catalog" and (config.dry_run or config.workspace_url is None):
+    can_ask = not config.dry_run and config.workspace_url is not None
+    try:
+        source = schema_source(type(element)) or "unity_catalog"
+    except UntoldTypeError:
+        if not can_ask:
+            raise
+        source = "unity_catalog"
+    if source == "unity_catalog" and not can_ask:
         why = "in a dry run" if config.dry_run else "without workspace_url"
         raise ConfigurationError(
             f"A {type(element).__qualname__} for table {config.table} carries no column types, and Unity Catalog "

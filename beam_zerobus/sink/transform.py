@@ -23,7 +23,7 @@ from beam_zerobus.sink.across_bundles import CollectAcrossBundles
 from beam_zerobus.sink.dofns import WriteRows, WriteRowsInPlace, WriteTables, WriteTablesInPlace
 from beam_zerobus.sink.failed_rows import FAILED_ROW_TYPE, FAILED_ROWS
 from beam_zerobus.sink.result import ACKNOWLEDGED, ACKNOWLEDGED_TYPE, WriteResult
-from beam_zerobus.sink.row_types import schema_source
+from beam_zerobus.sink.row_types import UntoldTypeError, schema_source
 from beam_zerobus.sink.settings import SinkSettings
 
 __all__ = ["WriteToZerobus"]
@@ -168,7 +168,13 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
     def _config_for(self, element_type: Any) -> WriterConfig:
         if self._config.schema is not None:
             return self._config
-        source = schema_source(element_type)
+        try:
+            source = schema_source(element_type)
+        except UntoldTypeError as untold:
+            try:
+                return make_config(self._config.table, schema="unity_catalog", **self._writer_options)
+            except ConfigurationError:
+                raise untold from None
         return (
             make_config(self._config.table, schema=source, **self._writer_options)
             if source is not None

@@ -5,30 +5,21 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
-import threading
-import time
 import weakref
-from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
 
-from beam_zerobus.auth import Credentials, TokenSource
+from beam_zerobus.auth import Credentials
 from beam_zerobus.config import SchemaSource, WriterConfig, make_config
-from beam_zerobus.conversion import Conversion
 from beam_zerobus.counters import Counters
-from beam_zerobus.debug_tap import DebugTap, open_debug_tap
-from beam_zerobus.delivery import Delivery, DeliveryHooks
-from beam_zerobus.errors import ClosedError, ConfigurationError, ConversionError, ZerobusError
+from beam_zerobus.errors import ConversionError
 from beam_zerobus.options import ArrowCompression, DebugFiles, Retry, Telemetry, WireFormat
 from beam_zerobus.result import TransmissionResult
-from beam_zerobus.retry import Breaker, retry_transient
 from beam_zerobus.schema import TableSchema
-from beam_zerobus.stream import Stream, StreamSpec, open_stream
 from beam_zerobus.submission import Submission
-from beam_zerobus.telemetry import open_recorder
-from beam_zerobus.unity_catalog import fetch_table_schema
+from beam_zerobus.writer_core import WriterCore
 
 __all__ = ["ZerobusWriter"]
 
@@ -113,7 +104,7 @@ class ZerobusWriter:
     def _start(self, config: WriterConfig, shard: str | None) -> None:
         self.config = config
         self._shard = shard
-        self._core = _Core(config, shard)
+        self._core = WriterCore(config, shard)
         _open_writers.add(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -228,227 +219,12 @@ class ZerobusWriter:
     ) -> None:
         self.close()
 
-    def _here(self) -> _Core:
+    def _here(self) -> WriterCore:
         """Return this process's core: after a fork a new one, and the parent's is left untouched."""
         if self._core.pid != os.getpid():
             _left_to_the_parent.append(self._core)
-            self._core = _Core(self.config, self._shard)
+            self._core = WriterCore(self.config, self._shard)
         return self._core
-
-
-class _Core:
-    """What a writer holds in one process.
-
-    Invariants:
-    - `_conversion`, `_tap` and `_deliveries` are made together, at the first batch, when the schema is known, under
-      `_preparing`, which may be held while the schema is fetched; later only `_conversion` is replaced.
-    - `_open` holds every submission that has no outcome yet, and once `_closed` nothing new is taken; both under `_lock`.
-    """
-
-    def __init__(self, config: WriterConfig, shard: str | None) -> None:
-        self.pid = os.getpid()
-        self._config = config
-        self._shard = shard
-        self._recorder = open_recorder(config.telemetry, table=config.table, wire_format=config.wire_format)
-        self.counters = Counters(self._recorder)
-        self._tokens = TokenSource(
-            config.credentials,
-            table=config.table,
-            endpoint=config.endpoint or "",
-            workspace_url=config.workspace_url,
-            on_refresh=self._recorder.token_refreshed,
-        )
-        self._preparing = threading.Lock()
-        self._lock = threading.Lock()
-        self._open: set[Submission] = set()
-        self._closed = False
-        self._conversion: Conversion | None = None
-        self._tap: DebugTap | None = None
-        self._deliveries: list[Delivery] = []
-
-    @property
-    def schema(self) -> TableSchema | None:
-        return self._conversion.schema if self._conversion is not None else None
-
-    @property
-    def in_flight_bytes(self) -> int:
-        return sum(delivery.in_flight_bytes for delivery in self._deliveries)
-
-    def submit(self, batch: pa.RecordBatch | pa.Table) -> Submission:
-        conversion = self._conversion or self.prepare(batch)
-        span = self._recorder.batch(batch.num_rows, batch.nbytes)
-        submission = Submission(batch, table=self._config.table, span=span, on_done=self._finished)
-        with self._lock:
-            if self._closed:
-                raise ClosedError(f"The writer of {self._config.table} is closed")
-            self._open.add(submission)
-        try:
-            self._send(submission, conversion)
-        except ZerobusError as error:
-            self.cancel(submission, error)
-            raise
-        except BaseException:
-            self.cancel(submission)
-            raise
-        return submission
-
-    def _send(self, submission: Submission, conversion: Conversion) -> None:
-        """Convert the batch piece by piece and hand each over as it is ready."""
-        delivery = min(self._deliveries, key=lambda d: d.in_flight_bytes) if self._deliveries else None
-        page = self._tap.page(submission) if self._tap is not None else None
-        payloads = conversion.payloads(submission.batch)
-        while True:
-            started = time.perf_counter()
-            with submission.span.encoding():
-                payload = next(payloads, None)
-            submission.encode_seconds += time.perf_counter() - started
-            if payload is None or submission.done:
-                break
-            submission.opened(payload)
-            if not len(payload.rows):
-                continue
-            if delivery is None:
-                if page is not None:
-                    page.record(payload)
-                submission.settle([payload.rows], (), 0)
-                continue
-            with submission.span.sending():
-                delivery.hand_over(payload, submission, conversion, page.record if page is not None else None)
-            submission.span.sent(1, payload.size_bytes)
-        if page is not None:
-            page.end()
-        submission.span.waiting_started()
-        submission.seal()
-
-    def cancel(self, submission: Submission, error: ZerobusError | None = None) -> None:
-        submission.fail(error or ClosedError("The submission was cancelled"))
-        for delivery in self._deliveries:
-            delivery.cancel(submission)
-
-    def flush(self, timeout: float | None) -> None:
-        deadline = None if timeout is None else time.monotonic() + timeout
-        with self._lock:
-            waiting = set(self._open)
-        for submission in waiting:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            try:
-                submission.future.exception(left)
-            except TimeoutError:
-                raise TimeoutError(
-                    f"{self._config.table}: not everything was acknowledged within {timeout} s"
-                ) from None
-
-    def flush_telemetry(self) -> None:
-        self._recorder.flush()
-
-    def close(self, timeout: float | None) -> None:
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-        with suppress(TimeoutError):  # what is left fails with ClosedError, where its callers see it
-            self.flush(timeout)
-        for delivery in self._deliveries:
-            delivery.stop(timeout)
-        if self._tap is not None:
-            self._tap.close()
-        self._recorder.close()
-
-    def _finished(self, submission: Submission, result: TransmissionResult | None, error: ZerobusError | None) -> None:
-        if result is not None:
-            self.counters.batch_done(
-                rows_written=result.successful_count,
-                rows_failed=result.failed_count,
-                size_bytes=result.batch_size_bytes,
-            )
-            if result.failed_rows:
-                submission.span.rejected(result.failed_rows)
-                if self._tap is not None:
-                    self._tap.reject(submission, result.failed_rows)
-        submission.span.finish(result.successful_count if result is not None else 0, error)
-        with self._lock:
-            self._open.discard(submission)
-
-    def prepare(self, batch: pa.RecordBatch | pa.Table | None) -> Conversion:
-        """Learn the schema, from `batch` if nothing else tells it, and make what depends on it."""
-        with self._preparing:
-            if self._conversion is not None:
-                return self._conversion
-            if self._closed:
-                raise ClosedError(f"The writer of {self._config.table} is closed")
-            conversion = self._convert_with(self._find_schema(batch))
-            if self._config.debug_files is not None:
-                self._tap = open_debug_tap(
-                    self._config.debug_files, conversion, shard=self._shard, recorder=self._recorder
-                )
-            if not self._config.dry_run:
-                self._deliveries = self._make_deliveries(conversion)
-            self._conversion = conversion
-            return conversion
-
-    def _convert_with(self, schema: TableSchema) -> Conversion:
-        return Conversion(
-            schema,
-            self._config.wire_format,
-            table=self._config.table,
-            ignore_unknown_fields=self._config.ignore_unknown_fields,
-            arrow_compression=self._config.arrow_compression,
-        )
-
-    def _find_schema(self, batch: pa.RecordBatch | pa.Table | None) -> TableSchema:
-        if isinstance(self._config.schema, TableSchema):
-            return self._config.schema
-        if self._config.schema is not None:
-            return self._fetch_schema()
-        if batch is None:
-            raise ConfigurationError(
-                f"The schema of {self._config.table} is not known before its first batch: "
-                'give schema=..., or schema="unity_catalog" to fetch it'
-            )
-        return TableSchema.from_arrow(batch.schema)
-
-    def _fetch_schema(self) -> TableSchema:
-        return retry_transient(
-            lambda: fetch_table_schema(
-                self._config.workspace_url or "", self._config.table, headers=self._tokens.workspace_headers()
-            ),
-            self._config.retry,
-        )
-
-    def _make_deliveries(self, conversion: Conversion) -> list[Delivery]:
-        breaker = Breaker()
-        hooks = DeliveryHooks(
-            open_stream=self._open_stream, forget_token=self._tokens.invalidate, refresh=self._refreshed
-        )
-        return [
-            Delivery(
-                name=self._config.table,
-                conversion=conversion,
-                hooks=hooks,
-                retry=self._config.retry,
-                breaker=breaker,
-                counters=self.counters,
-            )
-            for _ in range(self._config.streams_per_worker)
-        ]
-
-    def _open_stream(self, spec: StreamSpec) -> Stream:
-        return open_stream(
-            spec, endpoint=self._config.endpoint or "", workspace_url=self._config.workspace_url, tokens=self._tokens
-        )
-
-    def _refreshed(self, old: Conversion) -> Conversion | None:
-        """Fetch the schema again after the service found it out of date; None where that changes nothing."""
-        if self._config.schema != "unity_catalog":
-            return None
-        with self._preparing:
-            if self._conversion is not old:
-                return self._conversion  # another stream met the change first
-            schema = self._fetch_schema()
-            if schema == old.schema:
-                return None
-            self._conversion = self._convert_with(schema)
-            return self._conversion
 
 
 def _from_config(cls: type[ZerobusWriter], config: WriterConfig, shard: str | None) -> ZerobusWriter:
@@ -458,7 +234,7 @@ def _from_config(cls: type[ZerobusWriter], config: WriterConfig, shard: str | No
 _open_writers: weakref.WeakSet[ZerobusWriter] = weakref.WeakSet()
 
 # Dropping an SDK object that a fork copied hangs the child, so such cores are kept, not collected.
-_left_to_the_parent: list[_Core] = []
+_left_to_the_parent: list[WriterCore] = []
 
 
 @atexit.register

@@ -98,7 +98,7 @@ def _emulator(arguments: list[str]) -> int:
         from beam_zerobus.emulator.__main__ import main as run  # noqa: PLC0415  an extra
     except ModuleNotFoundError as error:
         return _say_missing("emulator", "emulator", error)
-    return int(run(arguments) or 0)
+    return run(arguments)
 
 
 def _inspect(options: argparse.Namespace) -> int:

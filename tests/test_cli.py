@@ -172,3 +172,17 @@ def test_the_command_is_installed_and_has_help() -> None:
     done = subprocess.run([command, "--help"], check=True, capture_output=True, text=True)
     for name in ("inspect", "schema", "emulator"):
         assert name in done.stdout
+
+
+def test_the_emulator_has_its_own_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["emulator", "--help"])
+    assert ended.value.code == 0
+    assert "--storage-dir" in capsys.readouterr().out
+
+
+def test_without_its_extra_the_emulator_tells_the_remedy() -> None:
+    script = "import sys; sys.modules['grpc'] = None; from beam_zerobus.cli import main; sys.exit(main())"
+    done = subprocess.run([sys.executable, "-c", script, "emulator"], check=False, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "pip install 'beam-zerobus[emulator]'" in done.stderr

@@ -87,12 +87,13 @@ class DebugFileWriter:
         self._failed = False
         self._closing = False
         self._thread: threading.Thread | None = None
+        described = describe(descriptor, schema) if descriptor is not None and options.proto else None
         try:
             self._destination: Destination | None = open_destination(
                 options,
                 table=table,
                 shard=shard,
-                descriptor_set=None if descriptor is None or not options.proto else describe(descriptor, schema),
+                descriptor_set=described,
                 clock=clock,
                 wake=self._wake.set,
             )

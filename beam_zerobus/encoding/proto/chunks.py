@@ -31,19 +31,23 @@ def encode_chunks(batch: pa.RecordBatch, fields: Sequence[Field], limit: int) ->
         limit: Bytes of a record with its framing at most.
     """
     columns = bind_fields(batch.columns, fields)
-    row_bytes = sum(column.row_bytes for column in columns)
     scratch = Scratch()
     start, count = 0, batch.num_rows
+    row_bytes = sum(column.row_bytes for column in columns)
     while start < count:
-        rows = max(1, min(_CHUNK_ROWS, count - start, _CHUNK_BYTES // row_bytes))
-        while rows > 1 and _varying_bytes(columns, start, start + rows) + row_bytes * rows > 2 * _CHUNK_BYTES:
-            rows //= 2
-        yield from _encode(columns, start, start + rows, limit, scratch)
-        start += rows
+        stop = start + _chunk_rows(columns, row_bytes, start, min(start + _CHUNK_ROWS, count))
+        yield from _encode(columns, start, stop, limit, scratch)
+        start = stop
 
 
-def _varying_bytes(columns: Sequence[Column], start: int, stop: int) -> int:
-    return sum(column.varying_bytes(start, stop) for column in columns)
+def _chunk_rows(columns: Sequence[Column], row_bytes: int, start: int, stop: int) -> int:
+    rows = stop - start
+    while rows > 1:
+        size = rows * row_bytes + sum(column.varying_bytes(start, start + rows) for column in columns)
+        if size <= _CHUNK_BYTES:
+            break
+        rows = max(1, min(rows - 1, rows * _CHUNK_BYTES // size))
+    return rows
 
 
 def _encode(columns: Sequence[Column], start: int, stop: int, limit: int, scratch: Scratch) -> Iterator[Encoded]:

@@ -1,0 +1,268 @@
+"""The protobuf encoder where fuzzing does not go: sizes, limits, refused rows, threads, the fallback."""
+
+from __future__ import annotations
+
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
+
+from beam_zerobus.encoding import MAX_CALL_BYTES, Payload, ProtoEncoder, make_encoder
+from beam_zerobus.encoding.proto.encoder import FEW_ROWS
+from beam_zerobus.errors import ConfigurationError, ConversionError
+from beam_zerobus.schema import TableSchema
+
+
+def records(payloads: list[Payload]) -> list[bytes]:
+    return [record for payload in payloads for record in payload.records]
+
+
+def expected(schema: TableSchema, batch: pa.RecordBatch) -> list[bytes]:
+    return ProtoEncoder(schema)._classes.serialize(batch)
+
+
+def check(ddl: str, *columns: pa.Array) -> None:
+    """Compare the fast path with protobuf's classes, also on slices."""
+    schema = TableSchema.from_ddl(ddl)
+    batch = pa.RecordBatch.from_arrays(list(columns), [column.name for column in schema.columns])
+    assert batch.num_rows >= FEW_ROWS
+    for part in (batch, batch.slice(3), batch.slice(0, batch.num_rows - 1)):
+        assert records(list(ProtoEncoder(schema).encode(part))) == expected(schema, part)
+
+
+def framed(payload: Payload) -> int:
+    sizes = [len(record) for record in payload.records]
+    return sum(size + 1 + max(1, (size.bit_length() + 6) // 7) for size in sizes)
+
+
+def parsed(descriptor: DescriptorProto, record: bytes) -> object:
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(FileDescriptorProto(name="row.proto", syntax="proto2", message_type=[descriptor]))
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(descriptor.name)).FromString(record)
+
+
+@pytest.mark.parametrize("bits", [8, 16, 32, 64])
+def test_integers_around_every_power_of_two(bits: int) -> None:
+    ddl = {8: "TINYINT", 16: "SMALLINT", 32: "INT", 64: "BIGINT"}[bits]
+    low, high = -(1 << bits - 1), (1 << bits - 1) - 1
+    near = {sign * (1 << k) + d for k in range(bits) for d in (-1, 0, 1) for sign in (1, -1)}
+    numbers = sorted(number for number in near if low <= number <= high)
+    array = pa.array([*numbers, None, *[0] * FEW_ROWS], f"int{bits}")
+    check(f"n {ddl}", array)
+    for number in numbers:  # all rows equally long
+        check(
+            f"n {ddl} NOT NULL, m {ddl}",
+            pa.array([number] * 50, f"int{bits}"),
+            pa.array([number, None] * 25, f"int{bits}"),
+        )
+
+
+@pytest.mark.parametrize("longest", [0, 1, 126, 127, 128, 511, 512, 513, 16_383, 16_384, 70_000])
+def test_strings_up_to_a_length(longest: int) -> None:
+    lengths = [longest * i // 39 for i in range(40)]
+    strings = [("ü" * length)[: length // 2] + "x" * (length % 2) for length in lengths]
+    check("s STRING, t STRING", pa.array(strings), pa.array([None, *strings[1:]], pa.large_string()))
+    check("s STRING NOT NULL, n INT", pa.array(["y" * longest] * 40), pa.array([1, None] * 20, pa.int32()))
+
+
+def test_two_thousand_columns() -> None:
+    rng = np.random.default_rng(1)
+    kinds = [("BIGINT", "int64"), ("DOUBLE", "float64"), ("STRING", "U"), ("BOOLEAN", "bool")]
+    ddl = ", ".join(f"c{i} {kinds[i % 4][0]}" for i in range(2000))
+    numbers = rng.integers(0, 1 << 40, 40)
+    check(ddl, *[pa.array(numbers.astype(kinds[i % 4][1])) for i in range(2000)])
+
+
+def test_nulls_of_every_column_and_batches_without_rows() -> None:
+    schema = TableSchema.from_ddl(
+        "a INT, b STRING, c STRUCT<x: DOUBLE>, d ARRAY<INT>, e MAP<STRING, INT>, f DECIMAL(9,2)"
+    )
+    kinds = [
+        pa.int32(),
+        pa.string(),
+        pa.struct([("x", pa.float64())]),
+        pa.list_(pa.int32()),
+        pa.map_(pa.string(), pa.int32()),
+        pa.decimal128(9, 2),
+    ]
+    columns = [pa.nulls(50, kind) for kind in kinds]
+    batch = pa.RecordBatch.from_arrays(columns, [column.name for column in schema.columns])
+    assert records(list(ProtoEncoder(schema).encode(batch))) == [b""] * 50
+    assert list(ProtoEncoder(schema).encode(batch.slice(0, 0))) == []
+
+
+def test_dates_and_decimals_read_back_as_the_service_reads_them() -> None:
+    encoder = ProtoEncoder(TableSchema.from_ddl("day DATE, price DECIMAL(12,10), at TIMESTAMP"))
+    batch = pa.RecordBatch.from_arrays(
+        [
+            pa.array([-1] * 40, pa.int32()).cast(pa.date32()),
+            pa.array([Decimal("-0.0000000001")] * 40, pa.decimal128(12, 10)),
+            pa.array([1] * 40, pa.timestamp("us", "UTC")),
+        ],
+        ["day", "price", "at"],
+    )
+    row = parsed(encoder.descriptor, next(encoder.encode(batch)).records[7])
+    assert (row.day, row.price, row.at) == (-1, "-0.0000000001", 1)
+
+
+def test_descriptor_says_required_optional_repeated_and_map() -> None:
+    maps = "m MAP<INT, STRUCT<x: INT NOT NULL>>, air_quality MAP<STRING, INT>"
+    schema = TableSchema.from_ddl(f"id BIGINT NOT NULL, note STRING, tags ARRAY<STRING>, {maps}")
+    descriptor = ProtoEncoder(schema).descriptor
+    assert [field.label for field in descriptor.field] == [2, 1, 3, 3, 3]
+    assert [nested.name for nested in descriptor.nested_type] == ["MEntry", "AirQualityEntry"]
+    assert descriptor.nested_type[0].options.map_entry
+    assert descriptor.nested_type[0].nested_type[0].field[0].label == 2
+    parsed(descriptor, b"\x08\x01")
+
+
+def test_a_type_without_protobuf_form_names_column_and_remedy() -> None:
+    with pytest.raises(ConversionError, match="'a'.*STRUCT"):
+        ProtoEncoder(TableSchema.from_ddl("a ARRAY<ARRAY<INT>>"))
+    with pytest.raises(ConfigurationError, match="wire_format='xml'"):
+        make_encoder("xml", TableSchema.from_ddl("a INT"))  # type: ignore[arg-type]
+
+
+def test_map_entries_keep_order_and_duplicates() -> None:
+    pairs = [("b", 1), ("a", 2), ("b", 3)]
+    encoder = ProtoEncoder(TableSchema.from_ddl("m MAP<STRING, INT>"))
+    batch = pa.RecordBatch.from_arrays([pa.array([pairs] * 40, pa.map_(pa.string(), pa.int32()))], ["m"])
+    entries = b"".join(b"\x0a\x05\x0a\x01" + key.encode() + b"\x10" + bytes([value]) for key, value in pairs)
+    assert records(list(encoder.encode(batch))) == [entries] * 40
+
+
+@pytest.mark.parametrize("rows", [5, 500])
+def test_rows_that_protobuf_cannot_hold_are_refused_with_their_index(rows: int) -> None:
+    schema = TableSchema.from_ddl(
+        "id INT NOT NULL, tags ARRAY<STRING>, m MAP<STRING, INT>, s STRUCT<deep: ARRAY<STRUCT<x: INT NOT NULL>>>"
+    )
+    good = {"id": 1, "tags": ["a"], "m": [("k", 1)], "s": {"deep": [{"x": 1}]}}
+    bad = [
+        good | {"id": None},
+        good | {"tags": ["a", None]},
+        good | {"m": [("k", None)]},
+        good | {"s": {"deep": [{"x": None}]}},
+    ]
+    kinds = [
+        ("id", pa.int32()),
+        ("tags", pa.list_(pa.string())),
+        ("m", pa.map_(pa.string(), pa.int32())),
+        ("s", pa.struct([("deep", pa.list_(pa.struct([("x", pa.int32())])))])),
+    ]
+    batch = pa.RecordBatch.from_pylist([good] * 3 + bad + [good] * rows, pa.schema(kinds)).slice(2)
+    payloads = list(ProtoEncoder(schema).encode(batch))
+    rejected = [error for payload in payloads for error in payload.rejected]
+    assert [(error.index, error.error_type, error.stage) for error in rejected] == [
+        (1, "null_in_not_null_column", "encoding"),
+        (2, "null_list_element", "encoding"),
+        (3, "null_map_value", "encoding"),
+        (4, "null_in_not_null_column", "encoding"),
+    ]
+    assert "'s.deep.x'" in rejected[3].message
+    assert np.concatenate([payload.rows for payload in payloads]).tolist() == [0, *range(5, rows + 5)]
+    assert records(payloads) == expected(schema, batch.take([0, *range(5, rows + 5)]))
+
+
+def test_nulls_below_a_null_do_not_refuse_the_row() -> None:
+    schema = TableSchema.from_ddl("s STRUCT<x: INT NOT NULL>, tags ARRAY<STRING>")
+    x = pa.array([None] * 50, pa.int32())
+    s = pa.StructArray.from_arrays([x], names=["x"], mask=pa.array([True] * 50))
+    offsets = pa.array(range(51), pa.int32())
+    tags = pa.ListArray.from_arrays(offsets, pa.nulls(50, pa.string()), mask=pa.array([True] * 50))
+    batch = pa.RecordBatch.from_arrays([s, tags], ["s", "tags"])
+    (payload,) = ProtoEncoder(schema).encode(batch)
+    assert payload.records == [b""] * 50
+    assert payload.rejected == ()
+
+
+@pytest.mark.parametrize("rows", [3, 200])
+def test_a_row_above_the_limit_is_refused_and_the_others_are_sent(rows: int) -> None:
+    fits, too_long = "x" * (1000 - 3 - 3), "x" * (1000 - 3 - 2)
+    texts = [too_long, *["short"] * rows, fits, too_long, too_long, "end"]
+    batch = pa.RecordBatch.from_pydict({"s": texts})
+    payloads = list(ProtoEncoder(TableSchema.from_ddl("s STRING"), max_payload_bytes=1000).encode(batch))
+    rejected = [error for payload in payloads for error in payload.rejected]
+    assert [error.index for error in rejected] == [0, rows + 2, rows + 3]
+    assert {error.error_type for error in rejected} == {"row_too_large"}
+    assert "xxx" not in rejected[0].message
+    sent = np.concatenate([payload.rows for payload in payloads]).tolist()
+    assert sent == [*range(1, rows + 2), rows + 4]
+    assert len(records(payloads)) == len(sent)
+    assert all(payload.size_bytes == framed(payload) <= 1000 for payload in payloads)
+
+
+def test_payloads_are_filled_to_the_limit_and_never_above() -> None:
+    rng = np.random.default_rng(3)
+    texts = ["y" * size for size in rng.integers(0, 400, 20_000).tolist()]
+    batch = pa.RecordBatch.from_pydict({"s": texts, "n": pa.array(range(20_000), pa.int64())})
+    schema = TableSchema.from_ddl("s STRING, n BIGINT")
+    payloads = list(ProtoEncoder(schema, max_payload_bytes=100_000).encode(batch))
+    assert records(payloads) == expected(schema, batch)
+    assert [(payload.rows.start, payload.rows.stop) for payload in payloads][-1][1] == 20_000
+    assert all(payload.size_bytes == framed(payload) <= 100_000 for payload in payloads)
+    for payload, following in pairwise(payloads):
+        assert payload.rows.stop == following.rows.start
+        assert payload.size_bytes + len(following.records[0]) + 3 > 100_000
+
+
+def test_rows_near_the_limit_of_a_call() -> None:
+    body = "z" * (MAX_CALL_BYTES // 3)
+    batch = pa.RecordBatch.from_pydict({"s": [body] * 40})
+    payloads = list(ProtoEncoder(TableSchema.from_ddl("s STRING")).encode(batch))
+    assert [len(payload.records) for payload in payloads] == [2] * 20
+    assert all(record[-len(body) :] == body.encode() for payload in payloads for record in payload.records)
+
+
+@pytest.mark.slow
+def test_a_batch_of_more_than_two_gigabytes_of_rows() -> None:
+    """200 columns share one array of 11 MB, so that only the rows are large."""
+    texts = pa.array([f"{i:05}" * 10_000 for i in range(230)])
+    names = [f"c{i}" for i in range(200)]
+    batch = pa.RecordBatch.from_arrays([texts] * 200, names)
+    encoder = ProtoEncoder(TableSchema.from_ddl(", ".join(f"{name} STRING" for name in names)))
+    size, row = 0, 0
+    for payload in encoder.encode(batch):
+        size += payload.size_bytes
+        assert payload.rows == range(row, row + len(payload.records))
+        assert payload.records[0].endswith(b"%05d" % row)
+        row = payload.rows.stop
+    assert row == 230
+    assert size > 2 << 30
+
+
+def test_threads_share_an_encoder() -> None:
+    schema = TableSchema.from_ddl("n BIGINT, s STRING, l ARRAY<DOUBLE>")
+    encoder = ProtoEncoder(schema)
+    rng = np.random.default_rng(5)
+
+    def batch(seed: int) -> pa.RecordBatch:
+        rows = 300 + seed
+        columns = [
+            pa.array(rng.integers(0, 1 << 50, rows)),
+            pa.array([f"{seed}-{i}" * (i % 9) for i in range(rows)]),
+            pa.array([[float(i)] * (i % 4) for i in range(rows)]),
+        ]
+        return pa.RecordBatch.from_arrays(columns, ["n", "s", "l"])
+
+    batches = [batch(seed) for seed in range(60)]
+    with ThreadPoolExecutor(8) as pool:
+        encoded = list(pool.map(lambda one: records(list(encoder.encode(one))), batches))
+    assert encoded == [expected(schema, one) for one in batches]
+
+
+def test_nothing_is_encoded_before_it_is_asked_for() -> None:
+    batch = pa.RecordBatch.from_pydict({"s": ["w" * 1000] * 40_000})
+    payloads = ProtoEncoder(TableSchema.from_ddl("s STRING")).encode(batch)
+    tracemalloc.start()
+    try:
+        first = next(payloads)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < first.size_bytes + (10 << 20)

@@ -37,7 +37,7 @@ __all__ = ["Delivery", "DeliveryHooks"]
 _log = logging.getLogger(__name__)
 
 MAX_IN_FLIGHT_BYTES = 64 << 20
-_IDLE_CLOSE_SECONDS = 60.0
+IDLE_CLOSE_SECONDS = 60.0
 _BLOCKED_SECONDS = 60.0
 _PROBES_AFTER_WHOLE = 3
 
@@ -82,7 +82,7 @@ class Delivery:
         breaker: Breaker,
         counters: Counters,
         max_in_flight_bytes: int | None = None,
-        idle_close: float = _IDLE_CLOSE_SECONDS,
+        idle_close: float | None = None,
     ) -> None:
         self._name = name
         self._conversion = conversion
@@ -91,7 +91,7 @@ class Delivery:
         self._breaker = breaker
         self._counters = counters
         self._max_bytes = MAX_IN_FLIGHT_BYTES if max_in_flight_bytes is None else max_in_flight_bytes
-        self._idle_close = idle_close
+        self._idle_close = IDLE_CLOSE_SECONDS if idle_close is None else idle_close
 
         self._ordering = threading.Lock()
         self._sending = threading.Lock()

@@ -15,7 +15,7 @@ exceptions from worker to runner.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -58,21 +58,21 @@ class RowError:
 
 
 class ZerobusError(Exception):
-    """Base class of every error that beam_zerobus raises."""
+    """Base class of every error that beam_zerobus raises.
 
-    def __init__(self, message: str, **details: Any) -> None:
-        super().__init__(message)
-        self.__dict__.update(details)
+    What an error carries beside its message is its second argument, because Beam raises a copy that it makes from an
+    exception's arguments, with the step's name added to the first.
+    """
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (type(self), str(self), self.__dict__.copy())
+    def __init__(self, message: str, details: Mapping[str, Any] | None = None) -> None:
+        super().__init__(*((message, details) if details else (message,)))
+        self.__dict__.update(details or {})
 
+    def __str__(self) -> str:
+        return str(self.args[0])
 
-def _restore(cls: type[ZerobusError], message: str, details: dict[str, Any]) -> ZerobusError:
-    error = cls.__new__(cls, message)
-    Exception.__init__(error, message)
-    error.__dict__.update(details)
-    return error
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.args[0]!r})"
 
 
 class ConfigurationError(ZerobusError, ValueError):
@@ -96,8 +96,10 @@ class ConversionError(ZerobusError, ValueError):
 
     row_errors: tuple[RowError, ...]
 
-    def __init__(self, message: str, *, row_errors: Iterable[RowError] = ()) -> None:
-        super().__init__(message, row_errors=tuple(row_errors))
+    def __init__(
+        self, message: str, details: Mapping[str, Any] | None = None, *, row_errors: Iterable[RowError] = ()
+    ) -> None:
+        super().__init__(message, details or {"row_errors": tuple(row_errors)})
 
 
 class RejectedError(ZerobusError):
@@ -109,8 +111,10 @@ class RejectedError(ZerobusError):
 
     row_errors: tuple[RowError, ...]
 
-    def __init__(self, message: str, *, row_errors: Iterable[RowError] = ()) -> None:
-        super().__init__(message, row_errors=tuple(row_errors))
+    def __init__(
+        self, message: str, details: Mapping[str, Any] | None = None, *, row_errors: Iterable[RowError] = ()
+    ) -> None:
+        super().__init__(message, details or {"row_errors": tuple(row_errors)})
 
 
 class TransientError(ZerobusError):
@@ -133,6 +137,7 @@ class TransientError(ZerobusError):
     def __init__(
         self,
         message: str,
+        details: Mapping[str, Any] | None = None,
         *,
         attempts: int = 1,
         cause: str = "",
@@ -142,11 +147,14 @@ class TransientError(ZerobusError):
     ) -> None:
         super().__init__(
             message,
-            attempts=attempts,
-            cause=cause,
-            acknowledged_rows=acknowledged_rows,
-            unacknowledged_rows=unacknowledged_rows,
-            unacknowledged=tuple(unacknowledged),
+            details
+            or {
+                "attempts": attempts,
+                "cause": cause,
+                "acknowledged_rows": acknowledged_rows,
+                "unacknowledged_rows": unacknowledged_rows,
+                "unacknowledged": tuple(unacknowledged),
+            },
         )
 
 

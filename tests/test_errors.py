@@ -31,6 +31,10 @@ def test_errors_survive_pickling_with_all_they_carry(error):
     assert type(copy) is type(error)
     assert str(copy) == str(error)
     assert copy.__dict__ == error.__dict__
+    assert "pyarrow" not in repr(copy)
+    augmented = type(error)(error.args[0] + " [while running 'Write']", *error.args[1:])  # as Beam does it
+    assert str(augmented) == f"{error} [while running 'Write']"
+    assert augmented.__dict__ == error.__dict__
 
 
 def test_every_error_is_a_zerobus_error():

@@ -234,6 +234,44 @@ def test_callers_wait_for_room(emulator, connect, monkeypatch):
     assert len(ids(emulator)) == 1000
 
 
+def test_an_idle_stream_is_closed_and_opened_again_on_demand(emulator, connect, monkeypatch):
+    monkeypatch.setattr("beam_zerobus.delivery.IDLE_CLOSE_SECONDS", 0.2)
+    writer = connect(schema=DDL)
+    writer.send_batch(rows(0))
+    deadline = time.monotonic() + 10
+    while emulator.stats.streams_open and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert emulator.stats.streams[0].end == "closed"
+    assert writer.send_batch(rows(10)).success
+    assert emulator.stats.streams_opened == 2
+    assert writer.counters.total()["retries"] == 0
+
+
+def test_a_stream_that_was_lost_while_idle_is_replaced_without_counting_as_a_failure(emulator, connect):
+    writer = connect(schema=DDL, retry=Retry(max_retries=0))
+    writer.send_batch(rows(0))
+    emulator.restart()
+    assert writer.send_batch(rows(10)).success
+    assert ids(emulator) == list(range(20))
+
+
+def test_while_most_calls_fail_all_threads_pause_and_the_pause_is_counted(emulator, connect):
+    emulator.faults = Faults(script=(ScriptedFault("refuse", at_stream=1, times=12),))
+    writer = connect(schema=DDL, retry=Retry(max_retries=20, initial_backoff=0.001, max_backoff=0.01))
+    first = writer.submit(rows(0))
+    started = time.monotonic()
+    while writer.counters.total()["throttled_seconds"] < 0.9 and time.monotonic() < started + 20:
+        time.sleep(0.01)
+    waiting = threading.Thread(target=lambda: writer.submit(rows(10)))
+    paused = time.monotonic()
+    waiting.start()
+    waiting.join(10)
+    assert time.monotonic() - paused > 0.5
+    assert first.result(30).success
+    writer.flush(30)
+    assert ids(emulator) == list(range(20))
+
+
 class TestRefusedRows:
     """Rows that only the service refuses."""
 

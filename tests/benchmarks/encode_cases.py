@@ -25,6 +25,7 @@ class Case:
         make: Makes so many rows from a random generator.
         times_upb: Times the speed of protobuf's classes that must be reached, None where nothing is promised.
         times_ptars: The same for ptars.
+        small_batches: Whether batches of few rows are measured too.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Case:
     make: Make
     times_upb: float | None = None
     times_ptars: float | None = None
+    small_batches: bool = False
 
     def batch(self, rows: int) -> pa.RecordBatch:
         """Make the batch; the same rows on every call."""
@@ -155,7 +157,14 @@ def nullable_doubles(rng: np.random.Generator, rows: int) -> pa.RecordBatch:
 
 
 CASES = (
-    Case(name="a", about="air quality: string, int, bigint, timestamp", make=air_quality, times_upb=40, times_ptars=1),
+    Case(
+        name="a",
+        about="air quality: string, int, bigint, timestamp",
+        make=air_quality,
+        times_upb=40,
+        times_ptars=1,
+        small_batches=True,
+    ),
     Case(name="b", about="20 mixed columns, 10% null", make=mixed, times_upb=28, times_ptars=1),
     Case(name="c", about="100 doubles", make=doubles, times_upb=120, times_ptars=1),
     Case(name="d", about="struct, lists, map, 10% null", make=nested, times_upb=70, times_ptars=1),

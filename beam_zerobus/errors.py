@@ -5,11 +5,11 @@ concerns single rows is a `RowError` in a result. All of them survive pickling, 
 exceptions from worker to runner.
 
     ZerobusError
-    ├── ConfigurationError   wrong options: found when they are made, before anything runs
+    ├── ConfigurationError   wrong options: found when they are made, before anything runs; a table that is missing
     ├── AuthenticationError  credentials missing, wrong or refused again after renewal
     ├── ConversionError      rows or schemas that the table's types cannot hold
     ├── TransientError       the service stayed away until the last retry
-    ├── RejectedError        the service refused the table, the schema or rows for good
+    ├── RejectedError        the service refused for good: a grant is missing, or rows are refused
     └── ClosedError          used after close()
 """
 
@@ -87,34 +87,31 @@ class ClosedError(ZerobusError):
     """The writer was used after `close()`."""
 
 
-class ConversionError(ZerobusError, ValueError):
+class _RowsError(ZerobusError):
+    """An error that may have single rows as its cause."""
+
+    row_errors: tuple[RowError, ...]
+
+    def __init__(
+        self, message: str, details: Mapping[str, Any] | None = None, *, row_errors: Iterable[RowError] = ()
+    ) -> None:
+        super().__init__(message, details or {"row_errors": tuple(row_errors)})
+
+
+class ConversionError(_RowsError, ValueError):
     """A schema or rows cannot be carried to the table.
 
     Attributes:
         row_errors: The refused rows where single rows are at fault; empty where the schema is.
     """
 
-    row_errors: tuple[RowError, ...]
 
-    def __init__(
-        self, message: str, details: Mapping[str, Any] | None = None, *, row_errors: Iterable[RowError] = ()
-    ) -> None:
-        super().__init__(message, details or {"row_errors": tuple(row_errors)})
-
-
-class RejectedError(ZerobusError):
-    """The service refused for good: table, grant, schema, or rows.
+class RejectedError(_RowsError):
+    """The service refused for good: a grant is missing, or rows are refused.
 
     Attributes:
         row_errors: The refused rows where single rows are at fault.
     """
-
-    row_errors: tuple[RowError, ...]
-
-    def __init__(
-        self, message: str, details: Mapping[str, Any] | None = None, *, row_errors: Iterable[RowError] = ()
-    ) -> None:
-        super().__init__(message, details or {"row_errors": tuple(row_errors)})
 
 
 class TransientError(ZerobusError):

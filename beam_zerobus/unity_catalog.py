@@ -32,9 +32,9 @@ def fetch_table_schema(
 
     Raises:
         AuthenticationError: The workspace refuses the token, or the table may not be seen with it.
-        RejectedError: There is no such table, or Zerobus cannot write its kind.
+        RejectedError: Zerobus cannot write a table of this kind.
         TransientError: The workspace cannot be reached or is overloaded; trying again may help.
-        ConfigurationError: What answers is not Unity Catalog, or columns have names that Zerobus cannot write.
+        ConfigurationError: There is no such table; or what answers is not Unity Catalog, or columns have names that Zerobus cannot write.
         ConversionError: A column has a type that Zerobus cannot write.
 
     Example:
@@ -94,7 +94,7 @@ def _check_status(status: int, workspace_url: str, table: str) -> None:
             "ALL PRIVILEGES is not enough"
         )
     if status == 404:
-        raise RejectedError(
+        raise ConfigurationError(
             f"table {table} does not exist at {workspace_url}, or the credentials may not see it (404): "
             f"create it, check its name, or grant {grants}"
         )

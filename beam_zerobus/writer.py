@@ -130,7 +130,7 @@ class ZerobusWriter:
             ConfigurationError: The schema is to be the first batch's, and none was sent yet.
             AuthenticationError: The credentials were refused.
             TransientError: Unity Catalog stayed away until the last retry.
-            RejectedError: There is no such table.
+            ConfigurationError: There is no such table.
         """
         return self._here().prepare(None).schema
 
@@ -159,7 +159,8 @@ class ZerobusWriter:
             ConversionError: The batch's schema cannot fit the table's.
             TransientError: The service stayed away until the last retry; the exception holds the rows not written.
             AuthenticationError: Credentials are missing or refused.
-            RejectedError: The service refused the table or the schema.
+            ConfigurationError: The table does not exist.
+            RejectedError: A grant is missing, or Zerobus cannot write this kind of table.
             ClosedError: The writer is closed.
         """
         return self.submit(batch).result()

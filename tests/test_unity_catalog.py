@@ -79,7 +79,7 @@ def test_columns_come_back_as_they_were_described(workspace):
     [
         (401, {}, AuthenticationError, "credentials"),
         (403, {}, AuthenticationError, "USE SCHEMA on main.iot"),
-        (404, {}, RejectedError, "SELECT and MODIFY on main.iot.air_quality"),
+        (404, {}, ConfigurationError, "SELECT and MODIFY on main.iot.air_quality"),
         (429, {}, TransientError, "429"),
         (500, b"oops", TransientError, "500"),
         (503, b"", TransientError, "503"),

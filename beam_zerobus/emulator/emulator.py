@@ -132,6 +132,8 @@ class Emulator:
         """
         if self._grpc is not None:
             return
+        # pyarrow imports pandas, where it is installed, for the first array of Python values: not while a client waits.
+        pa.array([None])
         for table in self._catalog:
             table.open()
         server = grpc.server(

@@ -1,0 +1,130 @@
+"""The emulator as a process: its command line, its end, and what SIGKILL leaves."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from zerobus.sdk.sync import ZerobusException
+
+from beam_zerobus.emulator import Emulator
+from beam_zerobus.emulator.__main__ import main
+
+from .sdk import FORMATS, Stream, eventually
+
+TABLE = "main.iot.air"
+DDL = "id BIGINT NOT NULL, name STRING"
+
+
+@contextlib.contextmanager
+def process(*arguments: str) -> Iterator[SimpleNamespace]:
+    """Start the command; yield the process and what its greeting says, as an `Emulator` has it."""
+    command = [sys.executable, "-m", "beam_zerobus.emulator", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        try:
+            greeting = ""
+            while "Stop with" not in greeting:
+                line = running.stdout.readline()
+                assert line, running.stderr.read()
+                greeting += line
+            exports = dict(re.findall(r"^export (\w+)=(\S+)$", greeting, re.MULTILINE))
+            yield SimpleNamespace(
+                process=running,
+                greeting=greeting,
+                endpoint=exports["ZEROBUS_ENDPOINT"],
+                workspace_url=exports["DATABRICKS_HOST"],
+                client_id=exports["DATABRICKS_CLIENT_ID"],
+                client_secret=exports["DATABRICKS_CLIENT_SECRET"],
+            )
+        finally:
+            running.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_serves_and_ends_cleanly(tmp_path: Path, number: int) -> None:
+    with process("--storage-dir", str(tmp_path), "--table", f"{TABLE}={DDL}", "--client-id", "me") as running:
+        assert running.client_id == "me"
+        assert f"{TABLE}: {DDL}" in running.greeting
+        stream = Stream(running, TABLE, DDL)
+        stream.send([{"id": 1}])
+        stream.flush()
+        running.process.send_signal(number)
+        assert running.process.wait(20) == 0
+        assert running.process.stderr.read() == ""
+    with Emulator(tmp_path) as emulator:
+        assert emulator.table(TABLE).count_rows() == 1
+
+
+def test_faults_by_flag() -> None:
+    faults = ["--fault", "status,at_call=2,code=ABORTED,after_storing=true", "--reject", "id=7", "--ack-delay", "0.01"]
+    with process("--memory", "--table", f"{TABLE}={DDL}", *faults) as running:
+        stream = Stream(running, TABLE, DDL)
+        stream.wait(stream.send([{"id": 1}]))
+        offset = stream.send([{"id": 2}])
+        with pytest.raises(ZerobusException, match="injected fault: ABORTED"):
+            stream.wait(offset)
+        stream = Stream(running, TABLE, DDL)
+        offset = stream.send([{"id": 7}])
+        with pytest.raises(ZerobusException, match="refuses"):
+            stream.wait(offset)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--table", "a.b=id INT"], "catalog.schema.table"),
+        (["--table", "a.b.c"], "write NAME=VALUE"),
+        (["--table", "a.b.c=id NOTHING"], "NOTHING"),
+        (["--fault", "status"], "set at_call"),
+        (["--fault", "status,at_call=1,colour=red"], "colour"),
+        (["--fault-kinds", "status,bang"], "'bang'"),
+        (["--fault-rate", "3"], "rate"),
+        (["--host", "256.0.0.1"], "cannot be opened"),
+    ],
+)
+def test_wrong_arguments_are_told(arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--memory", *arguments]) == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_a_taken_port_is_told(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+    for flag, url in (("--port", emulator.endpoint), ("--http-port", emulator.workspace_url)):
+        assert main(["--memory", flag, url.rpartition(":")[2]]) == 2
+        assert "choose others" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
+def test_sigkill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    acknowledged: list[int] = []
+
+    def load(running: SimpleNamespace, worker: int) -> None:
+        stream = Stream(running, TABLE, DDL, FORMATS[worker % 3])
+        first = worker * 1_000_000
+        with contextlib.suppress(ZerobusException):
+            for call in range(1_000_000):
+                rows = [{"id": first + call * 10 + i, "name": "x" * 50} for i in range(10)]
+                stream.wait(stream.send(rows))
+                acknowledged.extend(row["id"] for row in rows)
+
+    for kill in range(3):
+        seen = len(acknowledged)
+        with process("--storage-dir", str(tmp_path), "--table", f"{TABLE}={DDL}") as running:
+            threads = [threading.Thread(target=load, args=(running, kill * 10 + worker)) for worker in range(3)]
+            for thread in threads:
+                thread.start()
+            eventually(lambda seen=seen: len(acknowledged) > seen + 300, seconds=60)
+            os.kill(running.process.pid, signal.SIGKILL)
+            for thread in threads:
+                thread.join(30)
+                assert not thread.is_alive()
+        with Emulator(tmp_path) as emulator:
+            stored = emulator.table(TABLE).to_arrow().column("id").to_pylist()
+        assert set(acknowledged) <= set(stored)
+        assert len(set(stored)) == len(stored)

@@ -127,10 +127,9 @@ class ZerobusWriter:
         """Return the table's schema, fetched from Unity Catalog if it is to come from there and is not known yet.
 
         Raises:
-            ConfigurationError: The schema is to be the first batch's, and none was sent yet.
+            ConfigurationError: There is no such table; or the schema is to be the first batch's, and none was sent yet.
             AuthenticationError: The credentials were refused.
             TransientError: Unity Catalog stayed away until the last retry.
-            ConfigurationError: There is no such table.
         """
         return self._here().prepare(None).schema
 

@@ -34,8 +34,8 @@ def fetch_table_schema(
         AuthenticationError: The workspace refuses the token, or the table may not be seen with it.
         RejectedError: Zerobus cannot write a table of this kind.
         TransientError: The workspace cannot be reached or is overloaded; trying again may help.
-        ConfigurationError: There is no such table; what answers is not Unity Catalog; or columns have names that Zerobus
-            cannot write.
+        ConfigurationError: There is no such table; what answers is not Unity Catalog; or columns have names that
+            Zerobus cannot write.
         ConversionError: A column has a type that Zerobus cannot write.
 
     Example:

@@ -5,7 +5,6 @@ Bound once a batch, a column holds views of Arrow's buffers and copies nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +17,7 @@ from beam_zerobus.encoding.proto.strings import strings
 from beam_zerobus.encoding.proto.validity import Validity, unpacked_bits
 from beam_zerobus.encoding.proto.varint import signed_varint, tagged
 
-__all__ = ["Booleans", "Column", "Decimals", "FloatRun", "Floats", "Integers", "Strings"]
+__all__ = ["Booleans", "Column", "Decimals", "Integers", "OneSize", "Strings", "buffer_view"]
 
 _U64 = np.uint64
 
@@ -46,7 +45,7 @@ class Column(Protocol):
         ...
 
 
-class _OneSize:
+class OneSize:
     """A column whose values are about equally long in all rows."""
 
     def varying_bytes(self, start: int, stop: int) -> int:  # noqa: ARG002 - other columns need them
@@ -54,11 +53,11 @@ class _OneSize:
         return 0
 
 
-class Integers(_OneSize):
+class Integers(OneSize):
     """Whole numbers of any width, dates and timestamps."""
 
     def __init__(self, array: pa.Array, tag: Word, dtype: type[np.signedinteger]) -> None:
-        self._values = _buffer(array, 1, dtype)[array.offset : array.offset + len(array)]
+        self._values = buffer_view(array, 1, dtype)[array.offset : array.offset + len(array)]
         self._validity = Validity(array)
         self._tag = tag
 
@@ -75,59 +74,11 @@ class Integers(_OneSize):
         return self._tag.longest + 5
 
 
-class Floats(_OneSize):
-    """Floats and doubles, bit by bit as they are."""
-
-    def __init__(self, array: pa.Array, tag: Word, dtype: type[np.unsignedinteger]) -> None:
-        self.values = _buffer(array, 1, dtype)[array.offset : array.offset + len(array)]
-        self.has_nulls = array.null_count > 0
-        self._validity = Validity(array)
-        self.tag = tag
-        self._width = self.values.itemsize
-
-    def pieces(self, start: int, stop: int, above: Mask) -> list[Piece]:
-        """See `Column`."""
-        mask = self._validity.mask(start, stop, above)
-        values = self.values[start:stop]
-        if mask is None:
-            return [Fixed.of(self.tag, values)]
-        return tagged(self.tag, [Word(values & mask.view(_U64), mask & self._width, self._width)], mask)
-
-    @property
-    def row_bytes(self) -> int:
-        """See `Column`."""
-        return self.tag.longest + self._width
-
-
-class FloatRun(_OneSize):
-    """Neighbouring floats and doubles without nulls: one layout for all of them.
-
-    Args:
-        columns: The columns, in order.
-    """
-
-    def __init__(self, columns: Sequence[Floats]) -> None:
-        self._columns = columns
-        layouts = [Fixed.of(column.tag, column.values) for column in columns]
-        self._whole = Fixed.joined(layouts)
-
-    def pieces(self, start: int, stop: int, above: Mask) -> list[Piece]:
-        """See `Column`."""
-        if above is not None:
-            return [piece for column in self._columns for piece in column.pieces(start, stop, above)]
-        return [self._whole.rows(start, stop)]
-
-    @property
-    def row_bytes(self) -> int:
-        """See `Column`."""
-        return self._whole.lengths
-
-
-class Booleans(_OneSize):
+class Booleans(OneSize):
     """Truth values, which Arrow keeps as bits."""
 
     def __init__(self, array: pa.Array, tag: Word) -> None:
-        self._bits = _buffer(array, 1, np.uint8)
+        self._bits = buffer_view(array, 1, np.uint8)
         self._offset = array.offset
         self._validity = Validity(array)
         self._tag = tag
@@ -151,9 +102,9 @@ class Strings:
 
     def __init__(self, array: pa.Array, tag: Word) -> None:
         large = pa.types.is_large_string(array.type) or pa.types.is_large_binary(array.type)
-        offsets = _buffer(array, 1, np.int64 if large else np.int32)
+        offsets = buffer_view(array, 1, np.int64 if large else np.int32)
         self._offsets = offsets[array.offset : array.offset + len(array) + 1]
-        self._source = _buffer(array, 2, np.uint8)
+        self._source = buffer_view(array, 2, np.uint8)
         self._validity = Validity(array)
         self._tag = tag
 
@@ -172,7 +123,7 @@ class Strings:
         return int(self._offsets[stop]) - int(self._offsets[start])
 
 
-class Decimals(_OneSize):
+class Decimals(OneSize):
     """Decimals, which travel as text."""
 
     def __init__(self, array: pa.Array, tag: Word) -> None:
@@ -190,6 +141,7 @@ class Decimals(_OneSize):
         return self._tag.longest + 10
 
 
-def _buffer(array: pa.Array, position: int, dtype: type[np.generic]) -> np.ndarray:
+def buffer_view(array: pa.Array, position: int, dtype: type[np.generic]) -> np.ndarray:
+    """Return one of an array's buffers as numbers, all of it whatever slice the array is."""
     buffer = array.buffers()[position]
     return np.empty(0, dtype) if buffer is None else np.frombuffer(buffer, dtype)

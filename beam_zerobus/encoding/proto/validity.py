@@ -26,6 +26,14 @@ class Validity:
         buffer = array.buffers()[0] if array.null_count else None
         self._bitmap = None if buffer is None else np.frombuffer(buffer, np.uint8)
 
+    def present(self, start: int, stop: int, above: Mask) -> np.ndarray:
+        """Return 1 or 0 for rows start to stop (uint8), hidden ones of the struct or list above included."""
+        if self._bitmap is None:
+            valid = np.ones(stop - start, np.uint8)
+        else:
+            valid = unpacked_bits(self._bitmap, self._offset + start, self._offset + stop)
+        return valid if above is None else valid & above.astype(np.uint8)
+
     def mask(self, start: int, stop: int, above: Mask) -> Mask:
         """Return the mask of rows start to stop, hidden ones of the struct or list above included."""
         if self._bitmap is None:

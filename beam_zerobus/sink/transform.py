@@ -136,6 +136,11 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
             namespace=Metrics.get_namespace(WriteToZerobus),
         )
         if self._batching.across_bundles:
+            if self._batching.max_delay is None and not elements.is_bounded:
+                raise ConfigurationError(
+                    "Batching.across_bundles on an unbounded PCollection would hold its last rows for ever: "
+                    "set Batching.max_delay too"
+                )
             elements = elements | "AcrossBundles" >> CollectAcrossBundles(self._batching)
         outputs = elements | "Write" >> beam.ParDo(_dofn_for(elements, settings)).with_output_types(
             ACKNOWLEDGED_TYPE, **{FAILED_ROWS: FAILED_ROW_TYPE}

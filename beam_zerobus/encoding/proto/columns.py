@@ -65,8 +65,7 @@ class Integers(OneSize):
         """See `Column`."""
         mask = self._validity.mask(start, stop, above)
         values = self._values[start:stop]
-        numbers = values.astype(np.int64, copy=False) if mask is None else values & mask
-        return signed_varint(numbers, self._tag, mask)
+        return signed_varint(values.astype(np.int64, copy=False), self._tag, mask)
 
     @property
     def row_bytes(self) -> int:

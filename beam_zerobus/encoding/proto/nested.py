@@ -72,7 +72,7 @@ class Lists:
         first, last = int(offsets[0]), int(offsets[-1])
         if first == last:
             return []
-        counts = np.diff(offsets)
+        counts = offsets[1:] - offsets[:-1]
         mask = self._validity.mask(start, stop, above)
         inner = self._elements.pieces(first, last, _repeated(mask, counts))
         elements = Elements.of(as_one(inner, last - first), offsets - first, counts)
@@ -125,7 +125,7 @@ class Elements:
             sums = np.zeros(len(inner.lengths) + 1, np.int64)
             np.cumsum(inner.lengths, out=sums[1:])
             before, ends = sums[:-1], sums[offsets]
-        lengths = np.diff(ends)
+        lengths = ends[1:] - ends[:-1]
         return cls(inner, counts, ends, before, lengths, int(lengths.max()))
 
     @property

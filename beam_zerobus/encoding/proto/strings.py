@@ -133,7 +133,7 @@ def strings(source: np.ndarray, offsets: np.ndarray, tag: Word, mask: Mask) -> l
         tag: What stands before each string.
         mask: Which rows have a string; see `Mask`.
     """
-    lengths = np.diff(offsets)
+    lengths = offsets[1:] - offsets[:-1]
     if mask is not None:
         lengths &= mask
     longest = int(lengths.max())

@@ -57,16 +57,15 @@ def unsigned_varint(numbers: np.ndarray, tag: Word, mask: Mask) -> list[Piece]:
     """Write numbers from 0 to 2**56 - 1, each behind the tag.
 
     Args:
-        numbers: int64, at least one; 0 where the mask hides them.
+        numbers: int64, at least one; anything in that range where the mask hides them.
         tag: What stands before each number.
         mask: Which rows have a number; see `Mask`.
     """
-    return _short_varint(numbers, int(numbers.max()), tag, mask)
+    return _short_varint(numbers, int(numbers.min()), int(numbers.max()), tag, mask)
 
 
-def _short_varint(numbers: np.ndarray, highest: int, tag: Word, mask: Mask) -> list[Piece]:
-    longest = _size(highest)
-    shortest = 1 if longest == 1 else _size(_lowest(numbers, mask))
+def _short_varint(numbers: np.ndarray, lowest: int, highest: int, tag: Word, mask: Mask) -> list[Piece]:
+    shortest, longest = _size(lowest), _size(highest)
     bits = _spread(numbers.view(_U64), longest)
     if shortest < longest:
         lengths: Lengths = _count_bytes(numbers, shortest, longest)
@@ -79,18 +78,14 @@ def _short_varint(numbers: np.ndarray, highest: int, tag: Word, mask: Mask) -> l
         bits <<= _U64(8 * tag.longest)
         bits |= tag.bits
         lengths, longest = lengths + tag.longest, longest + tag.longest
-    if mask is not None:
-        bits &= mask.view(_U64)
-        lengths = mask & lengths
-    word = Word(bits, lengths, longest)
+    word = _masked(Word(bits, lengths, longest), mask)
     return [word] if room else tagged(tag, [word], mask)
 
 
-def _lowest(numbers: np.ndarray, mask: Mask) -> int:
+def _masked(word: Word, mask: Mask) -> Word:
     if mask is None:
-        return int(numbers.min())
-    # Hidden numbers become the greatest of all, so that they do not count.
-    return min(int((numbers | ~mask).view(_U64).min()), int(numbers.max()))
+        return word
+    return Word(word.bits & mask.view(_U64), mask & word.lengths, word.longest)
 
 
 def _count_bytes(numbers: np.ndarray, shortest: int, longest: int) -> np.ndarray:
@@ -132,24 +127,23 @@ def signed_varint(numbers: np.ndarray, tag: Word, mask: Mask) -> list[Piece]:
     """Write any int64, each behind the tag; a negative number takes ten bytes.
 
     Args:
-        numbers: int64, at least one; 0 where the mask hides them.
+        numbers: int64, at least one; anything where the mask hides them.
         tag: What stands before each number.
         mask: Which rows have a number; see `Mask`.
     """
     lowest, highest = int(numbers.min()), int(numbers.max())
     if lowest >= 0 and highest < 1 << 56:
-        return _short_varint(numbers, highest, tag, mask)
+        return _short_varint(numbers, lowest, highest, tag, mask)
     unsigned = numbers.view(_U64)
     negative = numbers >> 63  # -1 or 0
     lengths = _count_bytes(numbers, 1, min(_WORD_BYTES, _size(max(highest, 0))))
     lengths += negative & 7
-    tail_lengths = (numbers >= 1 << 56).astype(np.int64)
-    tail_lengths += negative & 2
+    tail_lengths = negative & 2
+    if highest >= 1 << 56:
+        tail_lengths += numbers >= 1 << 56
     bits = _spread(unsigned & _LOW_56_BITS, _WORD_BYTES)
-    more = _MORE_FOLLOW.take(lengths + tail_lengths)
-    bits |= more
+    bits |= _MORE_FOLLOW.take(lengths + tail_lengths)
     tail = unsigned >> _U64(56)  # eight bits: the eighth is both the mark that a tenth byte follows and its value
     tail += (tail >> _U64(7)) << _U64(8)
-    if mask is not None:
-        lengths &= mask
-    return tagged(tag, [Word(bits, lengths, _WORD_BYTES), Word(tail, tail_lengths, 2)], mask)
+    words = [_masked(Word(bits, lengths, _WORD_BYTES), mask), _masked(Word(tail, tail_lengths, 2), mask)]
+    return tagged(tag, [*words], mask)

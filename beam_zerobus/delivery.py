@@ -127,7 +127,7 @@ class Delivery:
             payload: At least one row.
             submission: Is told the payload's outcome; where it has ended already, nothing is taken.
             conversion: What made the payload.
-            on_queued: Called in the order of the ledger, one call at a time.
+            on_queued: Called in the order of the ledger, one call at a time, while the payload is on its way.
 
         Raises:
             ClosedError: The delivery was stopped.
@@ -142,9 +142,9 @@ class Delivery:
                 self._account(entry, 1)
                 self._start_keeper()
                 self._lock.notify_all()
+            self._send_queued()
             if on_queued is not None:
                 on_queued(payload)
-        self._send_queued()
 
     def _await_room(self, entry: Entry) -> None:
         """Wait, under the lock, until the ledger has room for the entry and the breaker is closed."""

@@ -6,7 +6,7 @@ not fit are refused with their reason and become null, so that what is left is a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, TypeAlias
@@ -134,11 +134,11 @@ class _Refuser:
 
 
 def _sized(
-    values: list[Any], delta_type: DeltaType, path: str, place: Place, sized: Callable[[Any], Sequence[Any] | None]
-) -> tuple[list[Sequence[Any]], pa.Array | None]:
+    values: list[Any], delta_type: DeltaType, path: str, place: Place, sized: Callable[[Any], Collection[Any] | None]
+) -> tuple[list[Collection[Any]], pa.Array | None]:
     """Return each value's children, and the mask of nulls if there are any; values that hold none are refused."""
     refuse = _Refuser(delta_type, path)
-    held: list[Sequence[Any]] = []
+    held: list[Collection[Any]] = []
     null = np.zeros(len(values), dtype=bool)
     for position, value in enumerate(values):
         children = None if value is None else sized(value)
@@ -151,7 +151,7 @@ def _sized(
     return held, pa.array(null) if null.any() else None
 
 
-def _offsets(held: list[Sequence[Any]]) -> np.ndarray:
+def _offsets(held: list[Collection[Any]]) -> np.ndarray:
     return np.concatenate(([0], np.cumsum(np.fromiter(map(len, held), np.int64, len(held)))))
 
 
@@ -163,7 +163,8 @@ def _array_builder(delta_type: Array, path: str, options: Options) -> ColumnBuil
     of_element = _builder(delta_type.element, f"{path}.element", options)
 
     def build(values: list[Any], place: Place) -> pa.Array:
-        held, mask = _sized(values, delta_type, path, place, _elements)
+        all_lists = set(map(type, values)) == {list}
+        held, mask = (values, None) if all_lists else _sized(values, delta_type, path, place, _elements)
         offsets = _offsets(held)
         elements = of_element(list(chain.from_iterable(held)), _inside(place, offsets))
         return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), elements, mask=mask)
@@ -171,7 +172,7 @@ def _array_builder(delta_type: Array, path: str, options: Options) -> ColumnBuil
     return build
 
 
-def _elements(value: Any) -> Sequence[Any] | None:
+def _elements(value: Any) -> Collection[Any] | None:
     if isinstance(value, list | tuple):
         return value
     return list(value) if isinstance(value, np.ndarray) and value.ndim else None
@@ -185,7 +186,12 @@ def _map_builder(delta_type: Map, path: str, options: Options) -> ColumnBuilder:
     )
 
     def build(values: list[Any], place: Place) -> pa.Array:
-        held, mask = _sized(values, delta_type, path, place, _pairs)
+        all_dicts = set(map(type, values)) == {dict}
+        held, mask = (
+            ([value.items() for value in values], None)
+            if all_dicts
+            else _sized(values, delta_type, path, place, _pairs)
+        )
         offsets = _offsets(held)
         inside = _inside(place, offsets)
         entries = list(chain.from_iterable(held))
@@ -202,9 +208,9 @@ def _map_builder(delta_type: Map, path: str, options: Options) -> ColumnBuilder:
     return build
 
 
-def _pairs(value: Any) -> Sequence[Any] | None:
+def _pairs(value: Any) -> Collection[Any] | None:
     if isinstance(value, Mapping):
-        return list(value.items())
+        return value.items()
     if isinstance(value, list | tuple) and all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in value):
         return value
     return None

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_zerobus.schema import Decimal, Primitive, RowErrorType
-from beam_zerobus.schema.casts.decimals import exact_decimal, from_decimals, from_integers
+from beam_zerobus.schema.casts.decimals import exact_decimal, from_integers, from_text
 
 __all__ = ["JsonNumber", "Leaf", "MisfitError", "leaf"]
 
@@ -295,9 +295,11 @@ def _bulk_text(target: pa.DataType, values: list[Any], kinds: set[type]) -> pa.A
 
 
 def _bulk_decimal(values: list[Any], kinds: set[type], delta_type: Decimal) -> pa.Array | None:
-    # Arrow is left to find the type that holds all digits: asked for another one, it loses some without a word.
+    # As text: what pyarrow makes of a Decimal with many digits is not always its value.
     if kinds <= _DECIMAL_OR_NONE:
-        return from_decimals(pa.array(values), delta_type)
+        values, kinds = [None if value is None else str(value) for value in values], {str}
+    if kinds <= _TEXT_OR_NONE:
+        return from_text(pa.array(values, pa.string()), delta_type)
     return from_integers(pa.array(values, pa.int64()), delta_type) if kinds <= _INT_OR_NONE else None
 
 

@@ -15,7 +15,7 @@ from beam_zerobus.schema.casts.text import checked_text
 from beam_zerobus.schema.reasons import Place, Reason, RowErrorType
 from beam_zerobus.schema.types import MAX_DECIMAL_PRECISION, Decimal
 
-__all__ = ["exact_decimal", "from_decimals", "from_integers", "to_decimal"]
+__all__ = ["exact_decimal", "from_integers", "from_text", "to_decimal"]
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _CONTEXT = decimal.Context(prec=80)
@@ -36,7 +36,7 @@ def to_decimal(arrow_type: pa.DataType, delta_type: Decimal, path: str) -> Cast 
             f"decimal128({delta_type.precision}, {delta_type.scale})"
         )
     reasons = _reasons(arrow_type, delta_type, path)
-    convert = _from_text if is_text else from_integers if types.is_integer(arrow_type) else from_decimals
+    convert = from_text if is_text else from_integers if types.is_integer(arrow_type) else _from_decimals
 
     def cast(array: pa.Array, place: Place) -> pa.Array:
         if is_text:
@@ -55,7 +55,8 @@ def to_decimal(arrow_type: pa.DataType, delta_type: Decimal, path: str) -> Cast 
 # out as another number. The next three functions give Arrow only what cannot overflow, and else return None.
 
 
-def _from_text(array: pa.Array, delta_type: Decimal) -> pa.Array | None:
+def from_text(array: pa.Array, delta_type: Decimal) -> pa.Array | None:
+    """Cast an array of decimal text; raises `pa.ArrowInvalid` where a value does not fit."""
     longest = pc.max(pc.binary_length(array)).as_py()
     if longest is not None and longest > MAX_DECIMAL_PRECISION - delta_type.scale:
         return None
@@ -71,8 +72,7 @@ def from_integers(array: pa.Array, delta_type: Decimal) -> pa.Array:
     return array.cast(roomy).cast(canonical_type(delta_type))
 
 
-def from_decimals(array: pa.Array, delta_type: Decimal) -> pa.Array | None:
-    """Cast an array of decimals; raises `pa.ArrowInvalid` where a value does not fit."""
+def _from_decimals(array: pa.Array, delta_type: Decimal) -> pa.Array | None:
     precision, scale = array.type.precision, array.type.scale
     if precision + max(delta_type.scale - scale, 0) > _DECIMAL256_DIGITS:
         return None

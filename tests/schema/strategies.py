@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from beam_zerobus.schema import Array, Decimal, DeltaType, Field, Map, Primitive, Struct, TableSchema
 
 names = st.text("abcdXYZ_019", min_size=1, max_size=6)
-comments = st.none() | st.sampled_from(["", "a", "it's", "\\", "two\nlines", "\"é`"])
+comments = st.none() | st.sampled_from(["", "a", "it's", "\\", "two\nlines", '"é`'])
 decimals = st.integers(1, 38).flatmap(lambda p: st.integers(0, p).map(lambda s: Decimal(p, s)))
 leaves = st.sampled_from(list(Primitive)) | decimals
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
-from apache_beam.transforms.window import GlobalWindows
+from apache_beam.transforms.core import Windowing
+from apache_beam.transforms.window import GlobalWindow, GlobalWindows
 from apache_beam.typehints import typehints
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
@@ -37,30 +38,45 @@ class CollectAcrossBundles(beam.PTransform[PCollection[Any], PCollection[Any]]):
     def expand(self, elements: PCollection[Any]) -> PCollection[Any]:
         """Remember where elements came in, collect them, and let them through."""
         element_type = elements.element_type
-        remembered = typehints.Tuple[int, typehints.Tuple[element_type, int, Any]]
+        remembered = elements | "Remember" >> beam.ParDo(_Remember()).with_output_types(
+            typehints.Tuple[int, typehints.Tuple[element_type, int, Any]]
+        )
+        # As Beam's own Reshuffle does it. WindowInto would give an element once for each of its windows, and would
+        # assign windows anew afterwards.
+        remembered._windowing = Windowing(GlobalWindows())
         restored = (
-            elements
-            | "Remember" >> beam.ParDo(_Remember()).with_output_types(remembered)
-            | "Unwindow" >> beam.WindowInto(GlobalWindows())
+            remembered
             | "Collect"
             >> beam.GroupIntoBatches.WithShardedKey(
                 self._batching.max_rows, max_buffering_duration_secs=self._batching.max_delay
             )
             | "Restore" >> beam.ParDo(_Restore()).with_output_types(element_type)
         )
-        # Beam's own Reshuffle puts the windowing back this way; WindowInto would assign windows anew.
         restored._windowing = elements.windowing
         return restored
 
 
 class _Remember(beam.DoFn):
-    def process(
-        self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam
-    ) -> Iterator[tuple[int, tuple[Any, int, Windows]]]:
-        yield 0, (element, windowed.timestamp_micros, tuple(windowed.windows))
+    """Moves elements to the global window, each with its timestamp and windows."""
+
+    def start_bundle(self) -> None:
+        self._held: list[WindowedValue] = []
+
+    def process(self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam) -> Iterable[Any] | None:
+        remembered = (0, (element, windowed.timestamp_micros, tuple(windowed.windows)))
+        self._held.append(WindowedValue(remembered, windowed.timestamp, (GlobalWindow(),)))
+        # Beam repeats the windows of whatever `process` emits as often as the element at hand has windows.
+        return self._release() if len(windowed.windows) == 1 else None
+
+    def finish_bundle(self) -> Iterable[Any]:
+        return self._release()
+
+    def _release(self) -> list[WindowedValue]:
+        held, self._held = self._held, []
+        return held
 
 
 class _Restore(beam.DoFn):
-    def process(self, batch: tuple[Any, Iterable[tuple[Any, int, Windows]]]) -> Iterator[WindowedValue]:
+    def process(self, batch: tuple[Any, Iterable[tuple[Any, int, Windows]]]) -> Iterator[Any]:
         for element, micros, windows in batch[1]:
             yield WindowedValue(element, Timestamp(micros=micros), windows)

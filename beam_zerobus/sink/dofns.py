@@ -5,7 +5,7 @@ classes: the plain one, and one that is told each element's timestamp and window
 back or that have windows.
 """
 
-from __future__ import annotations
+# Beam reads the annotation of `process_batch` as it stands, so annotations are not put off here.
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -147,6 +147,13 @@ class WriteRowsInPlace(WriteRows):
 class WriteTablesInPlace(WriteRowsInPlace):
     """As `WriteTables`, in the global window, and keeps timestamps."""
 
+    input_batch_converter: Any  # set by Beam
+
+    def setup(self) -> None:
+        """Make what a pickle does not carry."""
+        super().setup()
+        self._sender = BatchSender(self._settings, self._metrics, as_element=self._row_of)
+
     @beam.DoFn.yields_elements
     def process_batch(self, batch: pa.Table, timestamp: Any = beam.DoFn.TimestampParam) -> Iterable[Any] | None:
         """Send the rows collected before, and the table as it is."""
@@ -154,3 +161,7 @@ class WriteTablesInPlace(WriteRowsInPlace):
         self._values.append(batch)
         self._may_emit = True
         return self._full()
+
+    def _row_of(self, table: object) -> object:
+        """Return the one row of a Table as the element that it is in a pipeline without batches."""
+        return next(iter(self.input_batch_converter.explode_batch(table)))

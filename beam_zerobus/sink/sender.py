@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from apache_beam.pvalue import Row, TaggedOutput
@@ -33,10 +33,18 @@ class BatchSender:
 
     `send` may be called from any thread, one at a time; everything else belongs to the bundle's thread, because Beam
     counts metrics there only.
+
+    Args:
+        settings: The sink's.
+        metrics: Where to count.
+        as_element: Makes a failed row what it was as an element, where it came as part of something else.
     """
 
-    def __init__(self, settings: SinkSettings, metrics: SinkMetrics) -> None:
+    def __init__(
+        self, settings: SinkSettings, metrics: SinkMetrics, *, as_element: Callable[[object], object] = lambda row: row
+    ) -> None:
         self._settings = settings
+        self._as_element = as_element
         self._metrics = metrics
         self._sending = threading.Lock()
         self._bundle = Bundle()
@@ -53,6 +61,7 @@ class BatchSender:
         """Take all elements and hand them to the writer; returns when they are queued.
 
         Raises:
+            ConversionError: Elements cannot be read, and the bundle is to fail for it.
             ZerobusError: What concerns more than single rows.
         """
         with self._sending:
@@ -67,6 +76,8 @@ class BatchSender:
                     self._send_as_it_is(writer, chosen)
                     continue
                 rows = self._converter_for(writer).convert(chosen, kind)
+                if rows.refused and not self._settings.dead_letters:
+                    raise bundle_error(rows.refused, table=self._table, total_rows=rows.count)
                 self._row_limit.learn(rows=rows.batch.num_rows, nbytes=rows.batch.nbytes)
                 self._bundle.send(writer, rows)
 
@@ -132,7 +143,7 @@ class BatchSender:
         for error in settled.refused:
             origin = settled.origin
             row = failed_row(
-                origin.element(error.index),
+                self._as_element(origin.element(error.index)),
                 error,
                 table=self._table,
                 attempts=attempts if error.stage == "service" else 0,

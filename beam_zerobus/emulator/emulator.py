@@ -6,7 +6,6 @@ import secrets
 import tempfile
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,6 +22,7 @@ from beam_zerobus.emulator.refusal import Refusal
 from beam_zerobus.emulator.session import Session
 from beam_zerobus.emulator.stats import Stats, StatsBook
 from beam_zerobus.emulator.table import Table
+from beam_zerobus.emulator.threads import DaemonThreads
 from beam_zerobus.emulator.tokens import TokenIssuer
 from beam_zerobus.emulator.wire import FLIGHT_DO_PUT, FLIGHT_SERVICE, ZEROBUS_EPHEMERAL_STREAM, ZEROBUS_SERVICE
 from beam_zerobus.errors import ConfigurationError
@@ -137,7 +137,7 @@ class Emulator:
         for table in self._catalog:
             table.open()
         server = grpc.server(
-            ThreadPoolExecutor(_MAX_STREAMS, thread_name_prefix="zerobus"),
+            DaemonThreads(),
             options=[
                 ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
                 # Without it a second emulator would share the port unnoticed.

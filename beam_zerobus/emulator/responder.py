@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -152,9 +151,6 @@ class Responder:
                 events.append(self._events.get_nowait())
         except queue.Empty:
             pass
-        if not threading.main_thread().is_alive():
-            # An emulator that nobody stopped must not keep the interpreter from ending.
-            events.append(Gone())
         return events
 
     def _handle(self, event: Event) -> Iterator[bytes]:

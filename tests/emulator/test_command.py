@@ -100,6 +100,23 @@ def test_a_taken_port_is_told(emulator: Emulator, capsys: pytest.CaptureFixture[
         assert "choose others" in capsys.readouterr().err
 
 
+def test_an_emulator_that_nobody_stops_does_not_hold_up_the_end() -> None:
+    program = """
+from emulator.sdk import Stream
+from beam_zerobus.emulator import Emulator
+emulator = Emulator()
+emulator.start()
+emulator.create_table("a.b.c", "id INT")
+stream = Stream(emulator, "a.b.c", "id INT")
+stream.wait(stream.send([{"id": 1}]))
+print("leaving")
+"""
+    tests = Path(__file__).parent.parent
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tests, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "leaving\n"), done.stderr
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
 def test_sigkill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     acknowledged: list[int] = []

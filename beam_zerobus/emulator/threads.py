@@ -1,0 +1,36 @@
+"""An executor whose threads do not keep the interpreter from ending."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any
+
+__all__ = ["DaemonThreads"]
+
+
+class DaemonThreads(Executor):
+    """Runs each task in a daemon thread of its own.
+
+    A gRPC server gives a stream its thread for as long as the stream lives. The standard pool's threads are joined when
+    the interpreter ends, so one open stream of an emulator that nobody stopped would hold up the end for ever. The
+    server bounds their number by `maximum_concurrent_rpcs`.
+
+    Example:
+        >>> DaemonThreads().submit(max, 1, 2).result()
+        2
+    """
+
+    def submit(self, task: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Start a thread; its outcome is the future's."""
+        future: Future[Any] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(task(*args, **kwargs))
+            except BaseException as error:  # noqa: BLE001 - whoever waits for the future gets it
+                future.set_exception(error)
+
+        threading.Thread(target=run, name="zerobus stream", daemon=True).start()
+        return future

@@ -7,11 +7,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from beam_zerobus import OAuthClientCredentials, ZerobusWriter
 from beam_zerobus.emulator import Emulator
 
 faulthandler.enable()
+
+# Two noisy cores: a slow example is no failure, and each test has a timeout anyway.
+settings.register_profile("beam_zerobus", deadline=None)
+settings.load_profile("beam_zerobus")
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -30,7 +35,7 @@ def connect(emulator: Emulator) -> Iterator[Callable[..., ZerobusWriter]]:
     """Make writers to the emulator, with right credentials unless told otherwise; they are closed at the end."""
     writers: list[ZerobusWriter] = []
 
-    def make(table: str = "main.iot.air", **settings: Any) -> ZerobusWriter:
+    def make(table: str = "main.iot.air", **options: Any) -> ZerobusWriter:
         writer = ZerobusWriter(
             table,
             **{
@@ -39,7 +44,7 @@ def connect(emulator: Emulator) -> Iterator[Callable[..., ZerobusWriter]]:
                 "credentials": OAuthClientCredentials(
                     client_id=emulator.client_id, client_secret=emulator.client_secret
                 ),
-                **settings,
+                **options,
             },
         )
         writers.append(writer)

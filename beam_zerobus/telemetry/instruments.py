@@ -11,8 +11,10 @@ __all__ = [
     "ACK_LATENCY",
     "ARROW_BYTES",
     "BATCHES",
+    "BOUNDARIES",
     "COUNTED",
     "DEBUG_FILE_BYTES",
+    "DURATIONS",
     "ENCODE_DURATION",
     "IN_FLIGHT_BYTES",
     "IN_FLIGHT_ROWS",
@@ -107,8 +109,11 @@ COUNTED: Final = (
 )
 """What `Counts` keeps: everything but the durations."""
 
+DURATIONS: Final = (OPERATION_DURATION, ENCODE_DURATION, ACK_LATENCY)
+
 # The SDK's default boundaries are meant for milliseconds.
-_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+BOUNDARIES: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Seconds at which the buckets of durations end."""
 
 
 def make_histogram(meter: Meter, instrument: Instrument) -> Histogram:
@@ -117,5 +122,5 @@ def make_histogram(meter: Meter, instrument: Instrument) -> Histogram:
         instrument.name,
         unit=instrument.unit,
         description=instrument.description,
-        explicit_bucket_boundaries_advisory=_SECONDS,
+        explicit_bucket_boundaries_advisory=BOUNDARIES,
     )

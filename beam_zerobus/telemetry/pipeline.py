@@ -13,8 +13,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from beam_zerobus.options import Telemetry
 from beam_zerobus.telemetry.counts import Counts
 from beam_zerobus.telemetry.destinations import make_destinations
+from beam_zerobus.telemetry.durations import Durations
 from beam_zerobus.telemetry.pump import Pump
-from beam_zerobus.telemetry.signals import make_signals
+from beam_zerobus.telemetry.raw import RawSignals, RawSpans
+from beam_zerobus.telemetry.signals import SCOPE
 
 __all__ = ["Pipeline"]
 
@@ -26,19 +28,24 @@ class Pipeline:
 
     def __init__(self, options: Telemetry) -> None:
         resource = _make_resource(options)
-        self._pumps = [Pump(place, interval=_export_interval(options)) for place in make_destinations(options)]
-        tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
-        for pump in self._pumps:
-            tracers.add_span_processor(pump)
+        interval = _export_interval(options)
+        durations = Durations()
+        self._pumps = [Pump(place, interval=interval, durations=durations) for place in make_destinations(options)]
         meters = MeterProvider(
             metric_readers=[pump.reader for pump in self._pumps if pump.reader is not None],
             resource=resource,
             shutdown_on_exit=False,
         )
         self.counts = Counts()
-        self.signals = make_signals(tracers, meters, self.counts)
+        self.counts.observe(meters.get_meter(*SCOPE))
+        tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self.signals = RawSignals(tracers, durations, self._take)
         for pump in self._pumps:
             pump.start()
+
+    def _take(self, spans: RawSpans) -> None:
+        for pump in self._pumps:
+            pump.put(spans)
 
     def flush(self, timeout: float) -> None:
         """Export everything, and wait at most `timeout` seconds for all destinations together."""

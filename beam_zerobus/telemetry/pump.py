@@ -8,42 +8,43 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from opentelemetry import context as otel_context
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader, MetricsData
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from beam_zerobus.telemetry.destinations import Destination
+from beam_zerobus.telemetry.durations import Durations
 from beam_zerobus.telemetry.quiet import THREAD_PREFIX, quieten
+from beam_zerobus.telemetry.raw import RawSpans
 
 __all__ = ["Pump"]
 
 _log = logging.getLogger(__name__)
 
-_MAX_QUEUED_SPANS = 8_192  # some 2.5 kB each
-_SPANS_AN_EXPORT = 512
+_MAX_QUEUED = 2_048  # batches, some 3 kB each
+_BATCHES_AN_EXPORT = 128  # commonly four spans each, so as many spans as the SDK exports at once
 _SPAN_DELAY = 2.0
 _LAST_MOMENT = 0.1
 
 
-class Pump(SpanProcessor):
-    """Queues ended spans, exports them and the metrics, when it is time or somebody asks to.
+class Pump:
+    """Queues the spans of batches, exports them and the metrics, when it is time or somebody asks to.
 
     The SDK's own processor and reader wait for a hanging receiver without limit, in `force_flush` and at exit, and warn
-    again and again; this one knows whether its destination answers. It is the span processor itself; `reader` is for
-    the metrics.
+    again and again; this one knows whether its destination answers. `reader` collects the metrics.
 
     Invariants, under `_done` (a condition) where they concern several threads:
-    - `_queue` holds at most its `maxlen` of spans; the oldest go first.
+    - `_queue` holds the spans of at most `maxlen` batches; the oldest make room.
     - Every flush asked for up to `_asked` that is at most `_answered` is over.
     - `_responsive` is False from a failed or overdue export to the next good one; nobody waits meanwhile.
     """
 
-    def __init__(self, destination: Destination, *, interval: float) -> None:
+    def __init__(self, destination: Destination, *, interval: float, durations: Durations) -> None:
         self._destination = destination
         self._interval = interval
-        self._queue: deque[ReadableSpan] = deque(maxlen=_queue_size())
+        self._queue: deque[RawSpans] = deque(maxlen=_queue_size())
         self._wake = threading.Event()
         self._done = threading.Condition()
         self._asked = 0
@@ -52,10 +53,9 @@ class Pump(SpanProcessor):
         self._stopping = False
         self._ended = False
         self._warned = False
-        self._dropped = 0
         self.reader: MetricReader | None = None
         if destination.metrics is not None:
-            self.reader = _Reader(destination.metrics, self._export)
+            self.reader = _Reader(destination.metrics, self._export, durations)
         for exporter in self._exporters():
             quieten(exporter)
         self._thread = threading.Thread(target=self._run, name=f"{THREAD_PREFIX} to {destination.name}", daemon=True)
@@ -64,14 +64,12 @@ class Pump(SpanProcessor):
         """Begin to export; the reader must be registered with a provider by then."""
         self._thread.start()
 
-    def on_end(self, span: ReadableSpan) -> None:
-        """Take a span that has ended; when the queue is full the oldest makes room."""
-        if self._destination.spans is None or span.context is None or not span.context.trace_flags.sampled:
+    def put(self, spans: RawSpans) -> None:
+        """Take the spans of a batch that has ended."""
+        if self._destination.spans is None:
             return
-        if len(self._queue) == self._queue.maxlen:
-            self._dropped += 1
-        self._queue.append(span)
-        if len(self._queue) >= _SPANS_AN_EXPORT and not self._wake.is_set():
+        self._queue.append(spans)
+        if len(self._queue) >= _BATCHES_AN_EXPORT and not self._wake.is_set():
             self._wake.set()
 
     def ask(self) -> int:
@@ -94,10 +92,6 @@ class Pump(SpanProcessor):
             if self._answered < number:
                 self._responsive = False
             return self._responsive
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Ask and wait, for whoever holds the provider."""
-        return self.wait(self.ask(), timeout_millis / 1000)
 
     def stop(self) -> None:
         """Ask for a last export, after which the thread ends."""
@@ -149,8 +143,9 @@ class Pump(SpanProcessor):
         exporter = self._destination.spans
         left = len(self._queue)
         while left > 0 and exporter is not None:
-            spans = [self._queue.popleft() for _ in range(min(left, _SPANS_AN_EXPORT, len(self._queue)))]
-            left -= len(spans)
+            batches = [self._queue.popleft() for _ in range(min(left, _BATCHES_AN_EXPORT, len(self._queue)))]
+            left -= len(batches)
+            spans = [span for batch in batches for span in batch.readable()]
             if not spans or not self._export(lambda spans=spans: exporter.export(spans)):  # type: ignore[misc]
                 return
 
@@ -183,9 +178,11 @@ class Pump(SpanProcessor):
 
 
 class _Reader(MetricReader):
-    """Hands what a meter provider collected to an exporter, when told to; it has no thread of its own."""
+    """Hands what a meter provider collected, and the durations, to an exporter when told to; has no thread."""
 
-    def __init__(self, exporter: MetricExporter, export: Callable[[Callable[[], Any]], bool]) -> None:
+    def __init__(
+        self, exporter: MetricExporter, export: Callable[[Callable[[], Any]], bool], durations: Durations
+    ) -> None:
         # The base class of exporters keeps these two for readers, under these names.
         super().__init__(
             preferred_temporality=exporter._preferred_temporality,
@@ -193,8 +190,13 @@ class _Reader(MetricReader):
         )
         self._exporter = exporter
         self._export = export
+        self._durations = durations
 
     def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: Any) -> None:
+        if scopes := [scope for of_resource in metrics_data.resource_metrics for scope in of_resource.scope_metrics]:
+            scopes[0] = replace(scopes[0], metrics=[*scopes[0].metrics, *self._durations.metrics()])
+            resource = replace(metrics_data.resource_metrics[0], scope_metrics=scopes)
+            metrics_data = MetricsData(resource_metrics=[resource])
         self._export(lambda: self._exporter.export(metrics_data, timeout_millis=timeout_millis))
 
     def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:
@@ -203,9 +205,9 @@ class _Reader(MetricReader):
 
 def _queue_size() -> int:
     try:
-        return max(_SPANS_AN_EXPORT, int(os.environ["OTEL_BSP_MAX_QUEUE_SIZE"]))
+        return max(_BATCHES_AN_EXPORT, int(os.environ["OTEL_BSP_MAX_QUEUE_SIZE"]) // 4)
     except (KeyError, ValueError):
-        return _MAX_QUEUED_SPANS
+        return _MAX_QUEUED
 
 
 def _suppress_instrumentation() -> None:

@@ -18,6 +18,8 @@ from beam_zerobus.telemetry.wording import attributes_of, label
 __all__ = ["BatchSpan", "Recorder"]
 
 _NOTHING: Final = nullcontext()
+# Together below 128, from where on OpenTelemetry drops the oldest.
+_MAX_EVENTS = 100
 _MAX_REJECTION_EVENTS = 20
 
 
@@ -33,6 +35,7 @@ class _Target:
             ("beam_zerobus.wire_format", wire_format),
         )
         self.send_labels: Labels = (*self.labels, ("messaging.operation.name", "send"))
+        self.attributes = {**dict(self.send_labels), "messaging.operation.type": "send"}
 
     def add(self, *changes: tuple[of.Instrument, float], more: Labels = ()) -> None:
         """Count."""
@@ -136,6 +139,7 @@ class BatchSpan:
         self._payloads = 0
         self._wire_bytes = 0
         self._rejected = 0
+        self._events = 0
         self._retries = 0
         self._trouble: str | None = None
         self._finished = False
@@ -150,8 +154,7 @@ class BatchSpan:
                 signals,
                 self._target.table,
                 {
-                    **dict(self._target.send_labels),
-                    "messaging.operation.type": "send",
+                    **self._target.attributes,
                     "messaging.batch.message_count": self._rows,
                     "beam_zerobus.arrow_bytes": arrow_bytes,
                 },
@@ -175,12 +178,14 @@ class BatchSpan:
     def event(self, name: str, /, **attributes: object) -> None:
         """Add an event to the span; text that is no short name becomes ``"other"``.
 
-        A batch that met ``"retry"`` or ``"stream_lost"`` and succeeds all the same ends with ``"recovered"``.
+        The first 100 of a batch are kept. A batch that met ``"retry"`` or ``"stream_lost"`` and succeeds all the same
+        ends with ``"recovered"``.
         """
         if name in ("retry", "stream_lost"):
             self._retries += name == "retry"
             self._trouble = label(attributes.get("cause"))
-        if self._trace is not None:
+        self._events += 1
+        if self._trace is not None and self._events <= _MAX_EVENTS:
             self._trace.event(name, attributes_of(attributes))
 
     @harmless
@@ -237,7 +242,7 @@ class BatchSpan:
                 "beam_zerobus.payloads": self._payloads,
                 "beam_zerobus.wire_bytes": self._wire_bytes,
             },
-            labels=dict(self._target.send_labels),
+            labels=self._target.send_labels,
             error_type=error_type,
             error=error,
         )

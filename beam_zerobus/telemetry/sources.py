@@ -22,7 +22,7 @@ from beam_zerobus.telemetry.counts import Counts
 from beam_zerobus.telemetry.destinations import check_destinations, has_destination
 from beam_zerobus.telemetry.harmless import note_failure
 from beam_zerobus.telemetry.pipeline import Pipeline
-from beam_zerobus.telemetry.signals import Signals, make_signals
+from beam_zerobus.telemetry.signals import LiveSignals, Signals
 
 __all__ = ["Source", "find_source"]
 
@@ -98,7 +98,7 @@ class _GlobalSource:
         with self._lock:
             self._seen, self._signals = (tracers, meters), None
             if _records(tracers) or _records(meters):
-                self._signals = make_signals(tracers, meters, self.counts)
+                self._signals = LiveSignals(tracers, meters, self.counts)
 
     def flush(self, timeout: float | None) -> None:
         """Do nothing: when its providers export is the application's business."""

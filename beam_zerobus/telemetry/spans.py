@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Mapping
 from types import TracebackType
 from typing import Literal, TypeAlias
 
 from opentelemetry import context as otel_context
-from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
+from beam_zerobus.telemetry.counts import Labels
 from beam_zerobus.telemetry.harmless import harmless
-from beam_zerobus.telemetry.signals import Signals
+from beam_zerobus.telemetry.instruments import ACK_LATENCY, ENCODE_DURATION, OPERATION_DURATION
+from beam_zerobus.telemetry.signals import Attributes, Signals
 from beam_zerobus.telemetry.wording import describe_error
 
 __all__ = ["BatchTrace"]
@@ -34,15 +33,13 @@ class BatchTrace:
     the spans themselves are thread-safe.
     """
 
-    def __init__(self, signals: Signals, table: str, attributes: Mapping[str, AttributeValue]) -> None:
+    def __init__(self, signals: Signals, table: str, attributes: Attributes) -> None:
         self._signals = signals
         # Wall-clock time may jump; spans are measured on the monotonic clock and placed by one look at the other.
         self._epoch = time.time_ns() - time.perf_counter_ns()
         self._started = time.perf_counter_ns()
-        self._span: Span = signals.tracer.start_span(
-            f"send {table}", kind=SpanKind.CLIENT, attributes=attributes, start_time=self._epoch + self._started
-        )
-        self.context: Context = trace.set_span_in_context(self._span)
+        self._spans = signals.start(f"send {table}", attributes, self._epoch + self._started)
+        self.context: Context = self._spans.context
         self._encoding: tuple[int, int] | None = None  # the encoding that no span tells of yet
         self._encoded_ns = 0
         self._has_encode_span = False
@@ -69,18 +66,13 @@ class BatchTrace:
         """Note that only acknowledgements are missing now."""
         self._waiting_since = time.perf_counter_ns()
 
-    def event(self, name: str, attributes: Mapping[str, AttributeValue]) -> None:
+    def event(self, name: str, attributes: Attributes) -> None:
         """Add an event to the batch's span."""
         if not self._ended:
-            self._span.add_event(name, attributes)
+            self._spans.event(name, attributes)
 
     def end(
-        self,
-        *,
-        attributes: Mapping[str, AttributeValue],
-        labels: Mapping[str, str],
-        error_type: str | None,
-        error: BaseException | None,
+        self, *, attributes: Attributes, labels: Labels, error_type: str | None, error: BaseException | None
     ) -> None:
         """End the batch's span and record its durations, the first time.
 
@@ -96,22 +88,22 @@ class BatchTrace:
         now = time.perf_counter_ns()
         if not self._has_encode_span:
             self._add_encode_span()  # later ones without a call after them only found that nothing is left
+        record = self._signals.record
         if self._waiting_since is not None:
             self._add_child("wait", self._waiting_since, now)
             if error is None:
-                self._signals.ack_latency.record((now - self._waiting_since) / 1e9, labels)
-        self._signals.encode_duration.record(self._encoded_ns / 1e9, labels)
-        failed = {"error.type": error_type} if error_type else {}
-        self._signals.operation_duration.record((now - self._started) / 1e9, {**labels, **failed})
-        if self._span.is_recording():
-            self._span.set_attributes({**attributes, **failed})
-            if error is not None:
-                self._span.add_event("exception", _exception_attributes(error))
-            if error_type is not None:
-                self._span.set_status(
-                    Status(StatusCode.ERROR, describe_error(error) if error is not None else error_type)
-                )
-        self._span.end(self._epoch + now)
+                record(ACK_LATENCY, (now - self._waiting_since) / 1e9, labels)
+        record(ENCODE_DURATION, self._encoded_ns / 1e9, labels)
+        took = (now - self._started) / 1e9
+        if error_type is None:
+            record(OPERATION_DURATION, took, labels)
+            self._spans.end(attributes, None, self._epoch + now)
+            return
+        record(OPERATION_DURATION, took, (*labels, ("error.type", error_type)))
+        if error is not None:
+            self._spans.event("exception", _exception_attributes(error))
+        failure = describe_error(error) if error is not None else error_type
+        self._spans.end({**attributes, "error.type": error_type}, failure, self._epoch + now)
 
     def _add_encode_span(self, error: BaseException | None = None) -> None:
         if self._encoding is not None:
@@ -120,11 +112,8 @@ class BatchTrace:
             self._has_encode_span = True
 
     def _add_child(self, name: Step, start: int, end: int, error: BaseException | None = None) -> None:
-        child = self._signals.tracer.start_span(name, context=self.context, start_time=self._epoch + start)
-        if error is not None:
-            child.set_attribute("error.type", type(error).__name__)
-            child.set_status(Status(StatusCode.ERROR, describe_error(error)))
-        child.end(self._epoch + end)
+        error_type, failure = (None, None) if error is None else (type(error).__name__, describe_error(error))
+        self._spans.child(name, self._epoch + start, self._epoch + end, error_type, failure)
 
 
 class _RunningStep:

@@ -252,3 +252,16 @@ def test_sampler_decides_about_spans_not_about_metrics(
     assert receiver.seen.spans == []
     assert receiver.seen.total("beam_zerobus.batches") == 1
     assert receiver.seen.count("beam_zerobus.ack_latency") == 1
+
+
+def test_events_of_a_batch_are_bounded_and_its_end_is_told(receive: Callable[..., Receiver]) -> None:
+    receiver = receive()
+    recorder = recorder_to(receiver)
+    batch = recorder.batch(10, 80)
+    for _ in range(1_000):
+        batch.event("retry", cause="UNAVAILABLE", wait_seconds=0.1)
+    batch.finish(0, ValueError())
+    recorder.flush()
+    (span,) = receiver.seen.spans
+    assert len(span.events) == 101
+    assert span.events[-1][0] == "exception"

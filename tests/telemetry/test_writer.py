@@ -121,19 +121,20 @@ def test_retries_and_replays(emulator: Emulator, watched: Callable[..., Any]) ->
 
 def test_random_faults(emulator: Emulator, watched: Callable[..., Any]) -> None:
     writer, receiver = watched(retry=Retry(max_retries=50, initial_backoff=0.01, max_backoff=0.05))
-    emulator.faults = Faults(seed=7, rate=0.2, kinds=("refuse", "status", "drop", "slow_ack", "token"), max_delay=0.05)
-    submissions = [writer.submit(rows(n * 10)) for n in range(60)]
+    emulator.faults = Faults(seed=7, rate=0.1, kinds=("refuse", "status", "drop", "slow_ack", "token"), max_delay=0.05)
+    submissions = [writer.submit(rows(n * 10)) for n in range(30)]
     assert all(submission.result(60).success for submission in submissions)
     writer.flush_telemetry()
     seen, counted = receiver.seen, writer.counters.total()
     assert counted["retries"] > 0
-    assert seen.total("messaging.client.sent.messages") == 600
-    assert seen.total("beam_zerobus.batches") == len(seen.named(SEND)) == 60
+    assert seen.total("messaging.client.sent.messages") == 300
+    assert seen.total("beam_zerobus.batches") == len(seen.named(SEND)) == 30
     assert seen.total("beam_zerobus.retries") == counted["retries"]
     assert seen.total("beam_zerobus.replayed_rows") == counted["rows_replayed"]
     assert seen.total("beam_zerobus.streams_opened") == counted["streams_opened"]
     assert seen.total("beam_zerobus.streams_open") <= 1
     assert seen.total("beam_zerobus.in_flight_rows") == seen.total("beam_zerobus.in_flight_bytes") == 0
+    assert max(len(span.events) for span in seen.named(SEND)) < 100  # from there on some are left out
     replayed = sum(e["beam_zerobus.rows"] for span in seen.named(SEND) for e in events(span, "replayed"))
     assert replayed == counted["rows_replayed"]
 

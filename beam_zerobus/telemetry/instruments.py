@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # compared, and hashed, as the constants that they are
 class Instrument:
     """A metric. A ``"sum"`` only grows, a ``"level"`` goes up and down, a ``"duration"`` is a histogram."""
 

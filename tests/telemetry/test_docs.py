@@ -1,0 +1,42 @@
+"""The page and the dashboard tell of every metric, and of none that does not exist."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from beam_zerobus.telemetry.files import METRIC_SCHEMA, SPAN_SCHEMA
+from beam_zerobus.telemetry.instruments import COUNTED, DURATIONS, Instrument
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "telemetry.md").read_text()
+INSTRUMENTS = (*COUNTED, *DURATIONS)
+
+
+def prometheus_name(instrument: Instrument) -> str:
+    """Translate as Prometheus does when it receives OTLP."""
+    name = instrument.name.replace(".", "_")
+    suffix = {"By": "_bytes", "s": "_seconds"}.get(instrument.unit, "")
+    name += "" if name.endswith(suffix) else suffix
+    return name + {"sum": "_total", "level": "", "duration": "_bucket"}[instrument.kind]
+
+
+def test_page_lists_every_metric_with_kind_and_unit() -> None:
+    listed = dict(re.findall(r"^\| `([\w.]+)` \| (\w+ \| `[^`]+`) \|", PAGE, re.MULTILINE))
+    kinds = {"sum": "sum", "level": "level", "duration": "histogram"}
+    assert listed == {i.name: f"{kinds[i.kind]} | `{i.unit}`" for i in INSTRUMENTS}
+
+
+def test_page_lists_every_column_of_the_files() -> None:
+    for column in (*SPAN_SCHEMA.names, *METRIC_SCHEMA.names):
+        assert f"`{column}`" in PAGE
+
+
+def test_dashboard_shows_every_metric_and_no_other() -> None:
+    dashboard = json.loads((DOCS / "grafana-dashboard.json").read_text())
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
+    shown = {name for text in expressions for name in re.findall(r"\b(?:beam_zerobus|messaging)_\w+(?=\{)", text)}
+    assert shown == {prometheus_name(instrument) for instrument in INSTRUMENTS}
+    ids = [panel["id"] for panel in dashboard["panels"]]
+    assert len(ids) == len(set(ids))

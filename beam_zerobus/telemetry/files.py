@@ -91,11 +91,12 @@ METRIC_SCHEMA: Final = pa.schema(
 
 
 def check_directory(output_dir: str | os.PathLike[str]) -> None:
-    """Make the directory and see that it can be written.
+    """Make the directory and see that it can be written; have ready what writing needs.
 
     Raises:
         ConfigurationError: It cannot.
     """
+    pa.array([])  # imports pandas the first time, where installed: for seconds that an ending process does not have
     if is_remote(output_dir):
         return  # found out when the first batch is sent, as for debug files: on the worker, with Beam at hand
     try:

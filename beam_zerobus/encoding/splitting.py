@@ -10,7 +10,7 @@ import numpy as np
 from beam_zerobus.encoding.base import Payload
 from beam_zerobus.errors import RowError
 
-__all__ = ["Encoded", "fill_payloads", "framed_sizes", "row_too_large", "without_large"]
+__all__ = ["Encoded", "fill_payloads", "framed_size", "framed_sizes", "row_too_large", "without_large"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +49,15 @@ def framed_sizes(lengths: np.ndarray) -> np.ndarray:
     return sizes
 
 
+def framed_size(length: int) -> int:
+    """Return the bytes that one record takes inside a request.
+
+    >>> framed_size(128)
+    131
+    """
+    return length + 1 + max(1, (length.bit_length() + 6) // 7)
+
+
 def row_too_large(row: int, size: int, limit: int) -> RowError:
     """Say that a row is above the limit of a call."""
     message = f"the row takes {size:,} bytes, a call at most {limit:,}; make its strings, arrays or maps smaller"
@@ -82,9 +91,12 @@ def fill_payloads(parts: Iterable[Encoded], limit: int) -> Iterator[Payload]:
     """
     filling = _Filling()
     for part in parts:
-        start = 0
         filling.rejected += part.rejected
-        ends = np.cumsum(part.sizes)
+        size = int(part.sizes.sum())
+        if filling.size + size <= limit:
+            filling.add(part, 0, len(part.records), size)
+            continue
+        start, ends = 0, np.cumsum(part.sizes)
         while start < len(part.records):
             done = int(ends[start - 1]) if start else 0
             stop = int(np.searchsorted(ends, limit - filling.size + done, side="right"))

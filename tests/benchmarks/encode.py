@@ -46,7 +46,7 @@ Candidate = Callable[[], object]
 def main() -> int:
     """Run the benchmark."""
     options = _arguments()
-    _keep_freed_memory()
+    pins = _keep_freed_memory()
     console = Console(stderr=options.json)
     rows, rounds = (20_000, 3) if options.quick else (options.rows, options.rounds)
     chosen = [case for case in CASES if not options.case or case.name in options.case]
@@ -63,6 +63,7 @@ def main() -> int:
     missed = [text for result in results for text in result["missed"]]
     for text in missed:
         console.print(f"[red]{text}")
+    del pins
     return 1 if options.check and missed else 0
 
 
@@ -77,15 +78,22 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _keep_freed_memory() -> None:
-    """Tell glibc to keep what is freed: page faults would decide otherwise, and they depend on luck."""
+def _keep_freed_memory() -> list[bytes]:
+    """Make glibc and Python keep what is freed, as the heap of a worker that has run for a while does.
+
+    Else page faults would decide, which cost 2 microseconds each on some machines and hit candidates by luck.
+
+    Returns:
+        A few small objects in each of the arenas that Python has claimed; while they live, so do the arenas.
+    """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
-        return
+        return []
     trim_threshold, mmap_threshold = -1, -3
     mallopt(trim_threshold, 2**31 - 1)
     mallopt(mmap_threshold, 1 << 30)
+    return [bytes(400) for _ in range(300_000)][::500]
 
 
 def measure(case: Case, rows: int, rounds: int) -> dict[str, Any]:

@@ -17,8 +17,11 @@ from beam_zerobus.schema.types import Field
 
 __all__ = ["encode_chunks"]
 
-_CHUNK_ROWS = 8192
-_CHUNK_BYTES = 2 << 20
+_CHUNK_ROWS = 16_384
+_CHUNK_BYTES = 3 << 20
+_FEWEST_ROWS = 256
+"""Tables of very many columns take more memory, because each column costs some microseconds a chunk."""
+
 _MOST_FRAMING = 6
 
 
@@ -43,10 +46,12 @@ def encode_chunks(batch: pa.RecordBatch, fields: Sequence[Field], limit: int) ->
 def _chunk_rows(columns: Sequence[Column], row_bytes: int, start: int, stop: int) -> int:
     rows = stop - start
     while rows > 1:
-        size = rows * row_bytes + sum(column.varying_bytes(start, start + rows) for column in columns)
-        if size <= _CHUNK_BYTES:
+        varying = sum(column.varying_bytes(start, start + rows) for column in columns)
+        size = rows * row_bytes + varying
+        if size <= _CHUNK_BYTES or (rows <= _FEWEST_ROWS and varying <= _CHUNK_BYTES):
             break
-        rows = max(1, min(rows - 1, rows * _CHUNK_BYTES // size))
+        fitting = rows * _CHUNK_BYTES // size
+        rows = max(1, min(rows - 1, max(fitting, _FEWEST_ROWS) if rows > _FEWEST_ROWS else fitting))
     return rows
 
 
@@ -59,7 +64,9 @@ def _encode(columns: Sequence[Column], start: int, stop: int, limit: int, scratc
         if int(sizes.max()) > limit:
             yield from _without_large_rows(columns, start, sizes, limit, scratch)
             return
-    rows = assemble(united(pieces), count, scratch)
+    units = united(pieces)
+    del pieces  # those that were joined are memory that is needed no more
+    rows = assemble(units, count, scratch)
     sizes = framed_sizes(np.full(count, rows.lengths) if isinstance(rows.lengths, int) else rows.lengths)
     yield Encoded(records=to_bytes(rows), sizes=sizes, rows=range(start, stop))
 

@@ -7,9 +7,9 @@ named `f0`, `f1`, ... (any column name works as a keyword).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 from google.protobuf import descriptor_pool, message_factory
@@ -19,6 +19,10 @@ from beam_zerobus.schema.table import TableSchema
 from beam_zerobus.schema.types import Array, Decimal, DeltaType, Map, Primitive, Struct
 
 __all__ = ["RowClass"]
+
+_Reader: TypeAlias = Callable[[pa.Array], list[Any]]
+
+_BYTES = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
 
 _INTEGERS = {Primitive.DATE: pa.int32(), Primitive.TIMESTAMP: pa.int64(), Primitive.TIMESTAMP_NTZ: pa.int64()}
 
@@ -32,8 +36,8 @@ class RowClass:
     """
 
     def __init__(self, schema: TableSchema, descriptor: DescriptorProto) -> None:
-        self._types = tuple(field.type for field in schema.columns)
-        self._names = tuple(f"f{i}" for i in range(len(self._types)))
+        self._readers = tuple(_reader(field.type) for field in schema.columns)
+        self._names = tuple(f"f{i}" for i in range(len(self._readers)))
         file = FileDescriptorProto(name="row.proto", syntax="proto2", message_type=[_twin(descriptor)])
         pool = descriptor_pool.DescriptorPool()
         pool.Add(file)
@@ -41,9 +45,7 @@ class RowClass:
 
     def serialize(self, batch: pa.RecordBatch) -> list[bytes]:
         """Return each row of the batch as its message's bytes."""
-        if not self._types:
-            return [b""] * batch.num_rows
-        columns = [python_values(array, kind) for array, kind in zip(batch.columns, self._types, strict=True)]
+        columns = [read(array) for read, array in zip(self._readers, batch.columns, strict=True)]
         message, names = self._message, self._names
         return [
             message(**dict(zip(names, values, strict=True))).SerializeToString(deterministic=True)
@@ -68,47 +70,56 @@ def _make_twin(message: DescriptorProto) -> None:
         _make_twin(nested)
 
 
-def python_values(array: pa.Array, delta_type: DeltaType) -> list[Any]:
-    """Return the array's values as protobuf's classes take them; None for null."""
+def _reader(delta_type: DeltaType) -> _Reader:
+    """Return what turns an array into values as protobuf's classes take them; None for null."""
     if isinstance(delta_type, Struct):
-        children = [python_values(array.field(i), field.type) for i, field in enumerate(delta_type.fields)]
-        return _dicts(children, len(array), _validity(array))
+        return _struct_reader([_reader(field.type) for field in delta_type.fields])
     if isinstance(delta_type, Array):
-        return _lists(array, python_values(array.values, delta_type.element))
+        element = _reader(delta_type.element)
+        return lambda array: _lists(array, element(array.values))
     if isinstance(delta_type, Map):
-        pairs = [python_values(array.keys, delta_type.key), python_values(array.items, delta_type.value)]
-        return _lists(array, _dicts(pairs, len(array.keys), None))
+        key, value = _reader(delta_type.key), _reader(delta_type.value)
+        return lambda array: _lists(array, _dicts([key(array.keys), value(array.items)], None))
     if isinstance(delta_type, Decimal):
-        return [None if value is None else format(value, "f").encode() for value in array.to_pylist()]
-    return _plain(array, delta_type).to_pylist()
+        return _decimals
+    return _scalar_reader(delta_type)
 
 
-def _plain(array: pa.Array, delta_type: Primitive) -> pa.Array:
+def _scalar_reader(delta_type: Primitive) -> _Reader:
     if delta_type in _INTEGERS:
-        return array.view(_INTEGERS[delta_type])
-    if pa.types.is_string(array.type):
-        return array.view(pa.binary())
-    if pa.types.is_large_string(array.type):
-        return array.view(pa.large_binary())
-    return array
+        integer = _INTEGERS[delta_type]
+        return lambda array: array.view(integer).to_pylist()
+    if delta_type in (Primitive.STRING, Primitive.VARIANT):
+        return lambda array: array.view(_BYTES[array.type]).to_pylist()
+    return lambda array: array.to_pylist()
+
+
+def _decimals(array: pa.Array) -> list[Any]:
+    return [None if value is None else format(value, "f").encode() for value in array.to_pylist()]
+
+
+def _struct_reader(readers: list[_Reader]) -> _Reader:
+    def read(array: pa.Array) -> list[Any]:
+        children = [reader(array.field(i)) for i, reader in enumerate(readers)]
+        return _dicts(children, _validity(array))
+
+    return read
 
 
 def _validity(array: pa.Array) -> list[bool] | None:
     return array.is_valid().to_pylist() if array.null_count else None
 
 
-def _dicts(children: list[list[Any]], length: int, valid: list[bool] | None) -> list[Any]:
+def _dicts(children: list[list[Any]], valid: list[bool] | None) -> list[Any]:
     names = [f"f{i}" for i in range(len(children))]
-    rows: Iterable[tuple[Any, ...]] = zip(*children, strict=True) if children else iter([()] * length)
-    dicts = [dict(zip(names, values, strict=True)) for values in rows]
+    dicts = [dict(zip(names, values, strict=True)) for values in zip(*children, strict=True)]
     if valid is None:
         return dicts
     return [value if is_valid else None for value, is_valid in zip(dicts, valid, strict=True)]
 
 
 def _lists(array: pa.Array, elements: list[Any]) -> list[Any]:
-    offsets = array.offsets.to_pylist()
-    lists: list[Any] = [elements[start:end] for start, end in pairwise(offsets)]
+    lists: list[Any] = [elements[start:end] for start, end in pairwise(array.offsets.to_pylist())]
     valid = _validity(array)
     if valid is None:
         return lists

@@ -17,7 +17,10 @@ from beam_zerobus.encoding.proto.strings import strings
 from beam_zerobus.encoding.proto.validity import Validity, unpacked_bits
 from beam_zerobus.encoding.proto.varint import signed_varint, tagged
 
-__all__ = ["Booleans", "Column", "Decimals", "Integers", "OneSize", "Strings", "buffer_view"]
+__all__ = ["WORD_MEMORY", "Booleans", "Column", "Decimals", "Integers", "OneSize", "Strings", "buffer_view"]
+
+WORD_MEMORY = 16
+"""A word of a row: its bits and its length."""
 
 _U64 = np.uint64
 
@@ -37,11 +40,11 @@ class Column(Protocol):
 
     @property
     def row_bytes(self) -> int:
-        """Estimate what is about the same for each row, to choose chunks that fit the cache."""
+        """Estimate the memory that each row takes while it is encoded, its bytes included, to choose chunks."""
         ...
 
     def varying_bytes(self, start: int, stop: int) -> int:
-        """Estimate what rows start to stop have besides."""
+        """Estimate what rows start to stop take besides."""
         ...
 
 
@@ -70,7 +73,7 @@ class Integers(OneSize):
     @property
     def row_bytes(self) -> int:
         """See `Column`."""
-        return self._tag.longest + 5
+        return WORD_MEMORY + self._tag.longest + 5
 
 
 class Booleans(OneSize):
@@ -93,7 +96,7 @@ class Booleans(OneSize):
     @property
     def row_bytes(self) -> int:
         """See `Column`."""
-        return self._tag.longest + 1
+        return WORD_MEMORY + self._tag.longest + 1
 
 
 class Strings:
@@ -115,7 +118,7 @@ class Strings:
     @property
     def row_bytes(self) -> int:
         """See `Column`."""
-        return self._tag.longest + 2
+        return 2 * WORD_MEMORY + self._tag.longest + 2
 
     def varying_bytes(self, start: int, stop: int) -> int:
         """See `Column`."""
@@ -137,7 +140,7 @@ class Decimals(OneSize):
     @property
     def row_bytes(self) -> int:
         """See `Column`."""
-        return self._tag.longest + 10
+        return 3 * WORD_MEMORY + self._tag.longest + 10
 
 
 def buffer_view(array: pa.Array, position: int, dtype: type[np.generic]) -> np.ndarray:

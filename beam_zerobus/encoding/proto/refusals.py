@@ -55,8 +55,10 @@ class Refusals:
         """Return the first reason of each row that cannot be encoded, by ascending row."""
         errors: dict[int, RowError] = {}
         for position, place in self._places:
-            everything = np.arange(batch.num_rows)
-            for rows, error_type, message in _faults(batch.column(position), place, everything):
+            column = batch.column(position)
+            if not _may_be_at_fault(column, place):
+                continue
+            for rows, error_type, message in _faults(column, place, np.arange(batch.num_rows)):
                 for row in rows.tolist():
                     errors.setdefault(row, RowError(row, error_type, message, "encoding"))
         return tuple(errors[row] for row in sorted(errors))
@@ -78,6 +80,24 @@ def _place(path: str, delta_type: DeltaType, fault: tuple[str, str] | None) -> _
     return _Place(path=path, type=delta_type, fault=fault, children=children)
 
 
+def _may_be_at_fault(array: pa.Array, place: _Place) -> bool:
+    """Look for nulls wherever they could be at fault, not minding whether something hides them."""
+    if place.fault is not None and array.null_count:
+        return True
+    return any(
+        child is not None and _may_be_at_fault(inner, child)
+        for inner, child in zip(_inner_arrays(array, place), place.children, strict=True)
+    )
+
+
+def _inner_arrays(array: pa.Array, place: _Place) -> list[pa.Array]:
+    if not place.children:
+        return []
+    if isinstance(place.type, Struct):
+        return [array.field(i) for i in range(len(place.children))]
+    return [array.keys, array.items] if isinstance(place.type, Map) else [array.values]
+
+
 _Faults: TypeAlias = Iterator[tuple[np.ndarray, str, str]]
 
 
@@ -96,9 +116,9 @@ def _faults(array: pa.Array, place: _Place, owners: np.ndarray) -> _Faults:
             yield rows[rows >= 0], place.fault[0], place.fault[1].format(place.path)
         owners = np.where(null, -1, owners)
     if isinstance(place.type, Struct):
-        for position, child in enumerate(place.children):
+        for inner, child in zip(_inner_arrays(array, place), place.children, strict=True):
             if child is not None:
-                yield from _faults(array.field(position), child, owners)
+                yield from _faults(inner, child, owners)
     elif place.children:
         yield from _faults_of_elements(array, place, owners)
 
@@ -108,7 +128,6 @@ def _faults_of_elements(array: pa.Array, place: _Place, owners: np.ndarray) -> _
     if not len(offsets):
         return
     inner_owners = np.repeat(owners, np.diff(offsets))
-    inner = (array.keys, array.items) if isinstance(place.type, Map) else (array.values,)
-    for child_array, child in zip(inner, place.children, strict=True):
+    for child_array, child in zip(_inner_arrays(array, place), place.children, strict=True):
         if child is not None:
             yield from _faults(child_array.slice(offsets[0], len(inner_owners)), child, inner_owners)

@@ -164,9 +164,6 @@ class Pump:
         except Exception as error:  # noqa: BLE001  exporters promise not to raise
             good = False
             _log.debug("An exporter failed", exc_info=error)
-        with self._done:
-            self._responsive = good
-            self._done.notify_all()
         if not good and not self._warned and not self._stopping:
             self._warned = True
             _log.warning(
@@ -174,6 +171,9 @@ class Pump:
                 "metrics lose nothing, spans do when it takes long. The exporter's own messages are logged at DEBUG",
                 self._destination.name,
             )
+        with self._done:
+            self._responsive = good
+            self._done.notify_all()
         return good
 
 

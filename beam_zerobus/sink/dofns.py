@@ -20,7 +20,7 @@ from beam_zerobus.sink.sender import BatchSender, Output
 from beam_zerobus.sink.settings import SinkSettings
 from beam_zerobus.sink.ticker import Ticker
 
-__all__ = ["WriteRows", "WriteRowsInPlace", "WriteTables", "WriteTablesInPlace"]
+__all__ = ["WriteRows", "WriteRowsInPlace", "WriteRowsInWindows", "WriteTables", "WriteTablesInPlace"]
 
 
 class WriteRows(beam.DoFn):
@@ -69,12 +69,12 @@ class WriteRows(beam.DoFn):
     def _full(self) -> Iterable[Any] | None:
         with self._dropping_on_error():
             many_rows = holds_rows(self._values[-1])
-            self._limit = 1 if many_rows else self._sender.rows_per_batch
+            self._limit = 1 if many_rows else self._sender.elements_at_once
             if not many_rows and len(self._values) < self._limit:
                 return None
             if self._ticker is not None:
                 self._ticker.check()
-            self._send()
+            self._sender.take(self._elements, send_all=False)
             self._held.extend(self._sender.outputs(wait=False))
             return self._release()
 
@@ -85,7 +85,7 @@ class WriteRows(beam.DoFn):
 
     def _send(self) -> None:
         """Send what is collected; also called by the ticker's thread."""
-        self._sender.send(self._elements)
+        self._sender.take(self._elements, send_all=True)
 
     def _stop_ticker(self) -> Ticker | None:
         ticker, self._ticker = self._ticker, None
@@ -119,7 +119,23 @@ class WriteTables(WriteRows):
 
 
 class WriteRowsInPlace(WriteRows):
-    """As `WriteRows`, and keeps each element's timestamp and windows for what comes out."""
+    """As `WriteRows`, in the global window, and keeps each element's timestamp for what comes out."""
+
+    def setup(self) -> None:
+        """Make what a pickle does not carry."""
+        super().setup()
+        self._micros = self._elements.micros
+
+    def process(self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam) -> Iterable[Any] | None:
+        """Append the element and its timestamp; send a batch when enough are there."""
+        self._micros.append(windowed.timestamp_micros)
+        values = self._values
+        values.append(element)  # last: the ticker's thread counts these
+        return self._full() if len(values) >= self._limit else None
+
+
+class WriteRowsInWindows(WriteRowsInPlace):
+    """As `WriteRowsInPlace`, and keeps windows too."""
 
     def setup(self) -> None:
         """Make what a pickle does not carry."""
@@ -128,16 +144,9 @@ class WriteRowsInPlace(WriteRows):
 
     def process(self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam) -> Iterable[Any] | None:
         """Append the element and where it came in; send a batch when enough are there."""
-        elements = self._elements
-        elements.micros.append(windowed.timestamp_micros)
-        if self._settings.has_windows:
-            elements.windows.append(windowed.windows)
-        values = elements.values
-        values.append(element)  # last: the ticker's thread counts these
-        if len(values) < self._limit:
-            return None
+        self._elements.windows.append(windowed.windows)
         self._may_emit = len(windowed.windows) == 1
-        return self._full()
+        return super().process(element, windowed)
 
     def _release(self) -> Iterable[Any] | None:
         # Beam repeats the windows of whatever is emitted as often as the element at hand has windows.
@@ -157,9 +166,8 @@ class WriteTablesInPlace(WriteRowsInPlace):
     @beam.DoFn.yields_elements
     def process_batch(self, batch: pa.Table, timestamp: Any = beam.DoFn.TimestampParam) -> Iterable[Any] | None:
         """Send the rows collected before, and the table as it is."""
-        self._elements.micros.append(timestamp.micros)
+        self._micros.append(timestamp.micros)
         self._values.append(batch)
-        self._may_emit = True
         return self._full()
 
     def _row_of(self, table: object) -> object:

@@ -17,7 +17,7 @@ from beam_zerobus.schema import TableSchema
 from beam_zerobus.sink.elements import Elements, Origin, holds_rows
 from beam_zerobus.sink.row_types import UntoldTypeError, schema_source
 
-__all__ = ["RowConverter", "Rows", "separated", "with_schema_of"]
+__all__ = ["GatheredRows", "RowConverter", "Rows", "separated", "with_schema_of"]
 
 Kind = Literal["rows", "json", "row"]
 
@@ -66,6 +66,37 @@ class RowConverter:
         """Convert elements of one kind; those that cannot be read are among `refused`."""
         converted = self._by_kind[kind](elements.values)
         return Rows(batch=converted.batch, origin=Origin(elements), kept=converted.rows, refused=converted.rejected)
+
+
+class GatheredRows:
+    """Rows of several conversions, none refused, that go out as one batch; their elements are let go."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all rows."""
+        self._batches: list[pa.RecordBatch] = []
+        self._places = Elements()
+        self.count = 0
+
+    def fits(self, rows: Rows) -> bool:
+        """Tell whether rows have the very types of those that are here."""
+        return not self._batches or self._batches[0].schema.equals(rows.batch.schema)
+
+    def add(self, rows: Rows) -> None:
+        """Take rows in, and where they came from."""
+        self._batches.append(rows.batch)
+        self._places.micros += rows.origin.elements.micros
+        self._places.windows += rows.origin.elements.windows
+        self.count += rows.batch.num_rows
+
+    def take(self) -> Rows:
+        """Move all rows out, as one batch."""
+        batch = self._batches[0] if len(self._batches) == 1 else pa.concat_batches(self._batches)
+        rows = Rows(batch=batch, origin=Origin(self._places))
+        self.clear()
+        return rows
 
 
 def separated(elements: Elements) -> Iterator[tuple[Kind, Elements]]:

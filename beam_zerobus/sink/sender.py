@@ -17,7 +17,7 @@ from beam_zerobus.sink.bundle import Bundle, Settled
 from beam_zerobus.sink.elements import Elements, Origin
 from beam_zerobus.sink.failed_rows import FAILED_ROWS, FailureLog, bundle_error, failed_row
 from beam_zerobus.sink.metrics import SinkMetrics
-from beam_zerobus.sink.rows import RowConverter, Rows, separated, with_schema_of
+from beam_zerobus.sink.rows import GatheredRows, RowConverter, Rows, separated, with_schema_of
 from beam_zerobus.sink.settings import SinkSettings
 from beam_zerobus.writer import ZerobusWriter
 
@@ -25,13 +25,19 @@ __all__ = ["BatchSender", "Output"]
 
 Output: TypeAlias = "WindowedValue | TaggedOutput[str, WindowedValue]"
 
+# Few enough to be gone before Python's garbage collector takes them for long-lived; more saves nothing.
+_CHUNK_ROWS = 1_000
+
 _failure_log = FailureLog()
 
 
 class BatchSender:
     """Sends collected elements in batches, and says what became of them.
 
-    `send` may be called from any thread, one at a time; everything else belongs to the bundle's thread, because Beam
+    Elements are converted in small pieces and let go at once, because thousands of objects that wait for a batch keep
+    the garbage collector busy: with NamedTuples that costs more than all else together.
+
+    `take` may be called from any thread, one at a time; everything else belongs to the bundle's thread, because Beam
     counts metrics there only.
 
     Args:
@@ -51,14 +57,16 @@ class BatchSender:
         self._row_limit = RowLimit(settings.batching)
         self._config: WriterConfig | None = None
         self._converter: RowConverter | None = None
+        self._gathered = GatheredRows()
 
     @property
-    def rows_per_batch(self) -> int:
-        """How many rows make a full batch."""
-        return self._row_limit.rows
+    def elements_at_once(self) -> int:
+        """How many elements to collect before `take`."""
+        # What is refused is handed on as it came in, so its batch is kept anyway.
+        return self._row_limit.rows if self._settings.dead_letters else min(_CHUNK_ROWS, self._row_limit.rows)
 
-    def send(self, elements: Elements) -> None:
-        """Take all elements and hand them to the writer; returns when they are queued.
+    def take(self, elements: Elements, *, send_all: bool) -> None:
+        """Take all elements, and hand rows to the writer if they make a batch, or at any rate with `send_all`.
 
         Raises:
             ConversionError: Elements cannot be read, and the bundle is to fail for it.
@@ -66,20 +74,36 @@ class BatchSender:
         """
         with self._sending:
             taken = elements.take()
-            if not taken.values:
+            if not taken.values and not self._gathered.count:
                 return
             if self._config is None:
                 self._config = with_schema_of(self._settings.config, taken.values[0])
             writer = self._bundle.writer(self._config)
-            for kind, chosen in separated(taken):
-                if kind == "rows":
-                    self._send_as_it_is(writer, chosen)
-                    continue
-                rows = self._converter_for(writer).convert(chosen, kind)
-                if rows.refused and not self._settings.dead_letters:
-                    raise bundle_error(rows.refused, table=self._table, total_rows=rows.count)
-                self._row_limit.learn(rows=rows.batch.num_rows, nbytes=rows.batch.nbytes)
+            self._take(writer, taken)
+            if self._gathered.count and (send_all or self._gathered.count >= self._row_limit.rows):
+                self._send_gathered(writer)
+
+    def _take(self, writer: ZerobusWriter, elements: Elements) -> None:
+        for kind, chosen in separated(elements):
+            if kind == "rows":
+                self._send_as_it_is(writer, chosen)
+                continue
+            rows = self._converter_for(writer).convert(chosen, kind)
+            self._row_limit.learn(rows=rows.batch.num_rows, nbytes=rows.batch.nbytes)
+            if self._settings.dead_letters:
                 self._bundle.send(writer, rows)
+            elif rows.refused:
+                raise bundle_error(rows.refused, table=self._table, total_rows=rows.count)
+            else:
+                self._gather(writer, rows)
+
+    def _gather(self, writer: ZerobusWriter, rows: Rows) -> None:
+        if not self._gathered.fits(rows):
+            self._send_gathered(writer)
+        self._gathered.add(rows)
+
+    def _send_gathered(self, writer: ZerobusWriter) -> None:
+        self._bundle.send(writer, self._gathered.take())
 
     def _send_as_it_is(self, writer: ZerobusWriter, element: Elements) -> None:
         rows = Rows(batch=element.values[0], origin=Origin(element, holds_rows=True))
@@ -124,6 +148,7 @@ class BatchSender:
 
     def abandon(self) -> None:
         """End a bundle that failed: what is not sent yet never will be."""
+        self._gathered.clear()
         self._bundle.abandon()
 
     @property

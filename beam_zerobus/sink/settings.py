@@ -18,12 +18,10 @@ class SinkSettings:
         config: The writer's settings.
         batching: How elements become batches.
         dead_letters: Refused rows go to `failed_rows`; otherwise they fail the bundle.
-        has_windows: Elements may be in other windows than the global one.
         namespace: The namespace of the metrics.
     """
 
     config: WriterConfig
     batching: Batching
     dead_letters: bool
-    has_windows: bool
     namespace: str

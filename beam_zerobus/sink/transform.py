@@ -20,7 +20,7 @@ from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.options import ArrowCompression, Batching, DebugFiles, OnBadRows, Retry, Telemetry, WireFormat
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.sink.across_bundles import CollectAcrossBundles
-from beam_zerobus.sink.dofns import WriteRows, WriteRowsInPlace, WriteTables, WriteTablesInPlace
+from beam_zerobus.sink.dofns import WriteRows, WriteRowsInPlace, WriteRowsInWindows, WriteTables, WriteTablesInPlace
 from beam_zerobus.sink.failed_rows import FAILED_ROW_TYPE, FAILED_ROWS
 from beam_zerobus.sink.result import ACKNOWLEDGED, ACKNOWLEDGED_TYPE, WriteResult
 from beam_zerobus.sink.row_types import UntoldTypeError, schema_source
@@ -132,9 +132,9 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
             config=self._config_for(elements.element_type),
             batching=self._batching,
             dead_letters=self._on_bad_rows == "dead_letter",
-            has_windows=not isinstance(elements.windowing.windowfn, GlobalWindows),
             namespace=Metrics.get_namespace(WriteToZerobus),
         )
+        has_windows = not isinstance(elements.windowing.windowfn, GlobalWindows)
         if self._batching.across_bundles:
             if self._batching.max_delay is None and not elements.is_bounded:
                 raise ConfigurationError(
@@ -142,9 +142,11 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
                     "set Batching.max_delay too"
                 )
             elements = elements | "AcrossBundles" >> CollectAcrossBundles(self._batching)
-        outputs = elements | "Write" >> beam.ParDo(_dofn_for(elements, settings)).with_output_types(
-            ACKNOWLEDGED_TYPE, **{FAILED_ROWS: FAILED_ROW_TYPE}
-        ).with_outputs(FAILED_ROWS, main=ACKNOWLEDGED)
+        outputs = elements | "Write" >> beam.ParDo(
+            _dofn_for(elements, settings, has_windows=has_windows)
+        ).with_output_types(ACKNOWLEDGED_TYPE, **{FAILED_ROWS: FAILED_ROW_TYPE}).with_outputs(
+            FAILED_ROWS, main=ACKNOWLEDGED
+        )
         result = WriteResult({FAILED_ROWS: outputs[FAILED_ROWS], ACKNOWLEDGED: outputs[ACKNOWLEDGED]})
         if self._error_handler is not None:
             self._error_handler.add_error_pcollection(result.failed_rows)
@@ -187,11 +189,12 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         )
 
 
-def _dofn_for(elements: PCollection[Any], settings: SinkSettings) -> beam.DoFn:
-    in_place = settings.dead_letters or settings.has_windows
-    if _comes_in_tables(elements) and not settings.has_windows:
-        return WriteTablesInPlace(settings) if in_place else WriteTables(settings)
-    return WriteRowsInPlace(settings) if in_place else WriteRows(settings)
+def _dofn_for(elements: PCollection[Any], settings: SinkSettings, *, has_windows: bool) -> beam.DoFn:
+    if has_windows:
+        return WriteRowsInWindows(settings)
+    if _comes_in_tables(elements):
+        return WriteTablesInPlace(settings) if settings.dead_letters else WriteTables(settings)
+    return WriteRowsInPlace(settings) if settings.dead_letters else WriteRows(settings)
 
 
 def _comes_in_tables(elements: PCollection[Any]) -> bool:

@@ -1,0 +1,361 @@
+"""The sink beside a bare SDK loop and beside a sink that does nothing, in one run.
+
+    python -m tests.benchmarks.sink [--quick] [--check] [--json] [--memory MILLIONS]
+
+All send to one local Zerobus in a process of its own, which counts rows and keeps none. What is compared takes turns,
+the first round does not count, and medians are compared, so that a busy machine troubles all alike.
+
+- RecordBatch elements, Arrow: against a loop of the SDK's own call over the same batches.
+- RecordBatch elements, protobuf: against such a loop with our encoder in it.
+- dicts, NamedTuples, Rows: against the same pipeline with a sink that does nothing.
+- Tables from Parquet: likewise.
+- Dead letters on, and no bad row, against off.
+- `send_batch` of 10 MB: the 95th percentile until it is acknowledged.
+- With --memory: the growth of this process from 1 million rows to that many.
+
+`--check` exits with 1 where a target is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("RUST_LOG", "off")
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+from google.protobuf import descriptor_pb2
+from rich.console import Console
+from rich.table import Table
+from zerobus.sdk.sync import TableProperties, ZerobusSdk
+
+from beam_zerobus import OAuthClientCredentials, WriteToZerobus, ZerobusWriter
+from beam_zerobus.encoding import ProtoEncoder
+from beam_zerobus.registry import close_all
+from tests.benchmarks import sink_cases as cases
+
+EMULATOR = """
+import sys
+from beam_zerobus.emulator import Emulator
+
+with Emulator(discard=True) as emulator:
+    emulator.create_table(sys.argv[1], sys.argv[2])
+    print(emulator.endpoint, emulator.workspace_url, emulator.client_id, emulator.client_secret, flush=True)
+    sys.stdin.read()
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """The local Zerobus."""
+
+    endpoint: str
+    workspace_url: str
+    client_id: str
+    client_secret: str
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        credentials = OAuthClientCredentials(client_id=self.client_id, client_secret=self.client_secret)
+        return {"endpoint": self.endpoint, "workspace_url": self.workspace_url, "credentials": credentials}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A measured ratio or time, and what it has to reach."""
+
+    name: str
+    value: float
+    target: float
+    at_least: bool
+    unit: str = ""
+    note: str = ""
+
+    @property
+    def reached(self) -> bool:
+        return self.value >= self.target if self.at_least else self.value <= self.target
+
+
+def main() -> int:
+    """Run the benchmark."""
+    options = _arguments()
+    logging.getLogger().setLevel(logging.ERROR)
+    console = Console(stderr=options.json)
+    batches, rounds = (50, 3) if options.quick else (options.batches, options.rounds)
+    with local_zerobus() as service:
+        figures = [
+            *against_bare_loops(service, batches, rounds),
+            *against_nothing(service, batches // 4, rounds),
+            *dead_letters(service, batches, rounds),
+            *latency(service, 20 if options.quick else 60),
+        ]
+        if options.memory:
+            figures.append(memory(service, options.memory))
+        close_all()
+    machine = (
+        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, "
+        f"Beam {beam.__version__}, pyarrow {pa.__version__}"
+    )
+    console.print(_table(figures))
+    console.print(machine)
+    if options.json:
+        results = [{"name": f.name, "value": f.value, "target": f.target, "unit": f.unit} for f in figures]
+        json.dump({"machine": machine, "figures": results}, sys.stdout, indent=1)
+    return 1 if options.check and not all(figure.reached for figure in figures) else 0
+
+
+@contextmanager
+def local_zerobus() -> Iterator[Service]:
+    """Run the local Zerobus in a process of its own."""
+    command = [sys.executable, "-c", EMULATOR, cases.TABLE, cases.DDL]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        endpoint, workspace_url, client_id, client_secret = process.stdout.readline().split()
+        try:
+            yield Service(
+                endpoint=endpoint, workspace_url=workspace_url, client_id=client_id, client_secret=client_secret
+            )
+        finally:
+            process.communicate()
+
+
+def medians(candidates: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Return the median seconds of each; they take turns, in an order that changes, after a round that warms up."""
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    names = list(candidates)
+    for number in range(rounds + 1):
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            started = time.perf_counter()
+            candidates[name]()
+            if number:
+                seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def run_pipeline(make: Any, count: int, sink: Any) -> None:
+    """Run a pipeline of one bundle that makes `count` batches' worth of elements."""
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        _ = pipeline | beam.Create([count], reshuffle=False) | "Make" >> make | "Sink" >> sink
+
+
+def against_bare_loops(service: Service, batches: int, rounds: int) -> list[Figure]:
+    """Compare RecordBatch elements with loops over the SDK's own calls."""
+    sdk = ZerobusSdk(service.endpoint, service.workspace_url)
+    credentials = (service.client_id, service.client_secret)
+    encoder = ProtoEncoder(cases.SCHEMA)
+    file = descriptor_pb2.FileDescriptorProto(name="row.proto", syntax="proto2", message_type=[encoder.descriptor])
+    arrow = sdk.create_arrow_stream(cases.TABLE, cases.BATCH.schema, *credentials)
+    proto = sdk.create_stream(*credentials, TableProperties(cases.TABLE, file.SerializeToString()))
+    payloads = [payload.records for payload in encoder.encode(cases.BATCH)]
+
+    def bare_arrow() -> None:
+        for _ in range(batches):
+            arrow.ingest_batch(cases.BATCH)
+        arrow.flush()
+
+    def bare_proto() -> None:
+        for _ in range(batches):
+            for records in payloads:
+                proto.ingest_records_offset(records)
+        proto.flush()
+
+    def bare_encoding() -> None:
+        for _ in range(batches):
+            for payload in encoder.encode(cases.BATCH):
+                proto.ingest_records_offset(payload.records)
+        proto.flush()
+
+    def sink(wire_format: str) -> Callable[[], None]:
+        write = WriteToZerobus(cases.TABLE, schema=cases.DDL, wire_format=wire_format, **service.settings)  # type: ignore[arg-type]
+        make = beam.ParDo(cases.MakeBatches()).with_output_types(pa.RecordBatch)
+        return lambda: run_pipeline(make, batches, write)
+
+    seconds = medians(
+        {
+            "bare arrow": bare_arrow,
+            "sink arrow": sink("arrow"),
+            "bare proto": bare_proto,
+            "bare encoding": bare_encoding,
+            "sink proto": sink("proto"),
+        },
+        rounds,
+    )
+    arrow.close()
+    proto.close()
+    rates = {name: f"{batches * cases.BATCH_ROWS / value / 1e6:.2f} M rows/s" for name, value in seconds.items()}
+    return [
+        Figure(
+            name="RecordBatches, arrow / bare SDK loop",
+            value=seconds["bare arrow"] / seconds["sink arrow"],
+            target=0.9,
+            at_least=True,
+            note=f"{rates['sink arrow']}, loop {rates['bare arrow']}",
+        ),
+        Figure(
+            name="RecordBatches, proto / bare SDK loop that encodes",
+            value=seconds["bare encoding"] / seconds["sink proto"],
+            target=0.9,
+            at_least=True,
+            note=f"{rates['sink proto']}, loop {rates['bare encoding']}, encoded before {rates['bare proto']}",
+        ),
+    ]
+
+
+def against_nothing(service: Service, batches: int, rounds: int) -> list[Figure]:
+    """Compare pipelines of elements with the same ones before a sink that does nothing."""
+    sources = {
+        "dicts": beam.ParDo(cases.MakeDicts()).with_output_types(dict[str, Any]),
+        "NamedTuples": beam.ParDo(cases.MakeNamedTuples()).with_output_types(cases.Reading),
+        "beam.Rows": beam.ParDo(cases.MakeRows()).with_output_types(beam.typehints.Any),
+    }
+    write = WriteToZerobus(cases.TABLE, schema=cases.DDL, wire_format="arrow", **service.settings)
+    candidates: dict[str, Callable[[], object]] = {}
+    for name, make in sources.items():
+        candidates[name] = lambda make=make: run_pipeline(make, batches, write)
+        candidates[f"{name}, nothing"] = lambda make=make: run_pipeline(make, batches, beam.ParDo(cases.Nothing()))
+    with tempfile.TemporaryDirectory() as directory:
+        path = str(Path(directory) / "readings.parquet")
+        # Beam's own schemas know no large_string.
+        batch = cases.BATCH.cast(cases.BATCH.schema.set(1, pa.field("device", pa.string())))
+        with pq.ParquetWriter(path, batch.schema) as writer:
+            for _ in range(batches * 4):
+                writer.write_batch(batch)
+
+        def parquet(sink: Any) -> None:
+            with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+                _ = pipeline | beam.io.ReadFromParquet(path, as_rows=True) | "Sink" >> sink
+
+        candidates["Tables"] = lambda: parquet(write)
+        candidates["Tables, nothing"] = lambda: parquet(beam.ParDo(cases.NothingWithTables()))
+        seconds = medians(candidates, rounds)
+    rows = batches * cases.BATCH_ROWS
+    figures = [
+        Figure(
+            name=f"{name}, arrow / a sink that does nothing",
+            value=seconds[name] / seconds[f"{name}, nothing"],
+            target=2.0,
+            at_least=False,
+            note=f"{seconds[name] / rows * 1e6:.2f} µs a row, {seconds[f'{name}, nothing'] / rows * 1e6:.2f} without",
+        )
+        for name in sources
+    ]
+    per_row = seconds["Tables"] / rows / 4 * 1e6
+    return [
+        *figures,
+        Figure(
+            name="Tables from Parquet, µs a row",
+            value=per_row,
+            target=0.5,
+            at_least=False,
+            unit="µs",
+            note=f"{seconds['Tables, nothing'] / rows / 4 * 1e6:.2f} without",
+        ),
+    ]
+
+
+def dead_letters(service: Service, batches: int, rounds: int) -> list[Figure]:
+    """Compare dead letters on with off, where no row is bad."""
+    sinks = {
+        on_bad_rows: WriteToZerobus(cases.TABLE, schema=cases.DDL, on_bad_rows=on_bad_rows, **service.settings)  # type: ignore[arg-type]
+        for on_bad_rows in ("raise", "dead_letter")
+    }
+    sources = {
+        "RecordBatches": (beam.ParDo(cases.MakeBatches()).with_output_types(pa.RecordBatch), batches),
+        "dicts": (beam.ParDo(cases.MakeDicts()).with_output_types(dict[str, Any]), batches // 4),
+    }
+    candidates: dict[str, Callable[[], object]] = {
+        f"{name} {on_bad_rows}": lambda make=make, count=count, sink=sink: run_pipeline(make, count, sink)
+        for name, (make, count) in sources.items()
+        for on_bad_rows, sink in sinks.items()
+    }
+    seconds = medians(candidates, rounds)
+    return [
+        Figure(
+            name=f"{name}, dead letters on / off",
+            value=seconds[f"{name} raise"] / seconds[f"{name} dead_letter"],
+            target=0.8,
+            at_least=True,
+        )
+        for name in sources
+    ]
+
+
+def latency(service: Service, times: int) -> list[Figure]:
+    """Measure `send_batch` of 10 MB until it is acknowledged."""
+    figures = []
+    for wire_format in ("proto", "arrow"):
+        rows = int(cases.BATCH_ROWS * 10e6 / cases.BATCH.nbytes)
+        batch = cases.make_batch(rows)
+        with ZerobusWriter(cases.TABLE, schema=cases.DDL, wire_format=wire_format, **service.settings) as writer:  # type: ignore[arg-type]
+            taken = [writer.send_batch(batch).latency_ms for _ in range(times)][5:]
+        p95 = float(np.percentile(taken, 95))
+        figures.append(
+            Figure(
+                name=f"send_batch of {batch.nbytes / 1e6:.0f} MB, {wire_format}: p95",
+                value=p95,
+                target=150.0,
+                at_least=False,
+                unit="ms",
+                note=f"median {statistics.median(taken):.0f} ms",
+            )
+        )
+    return figures
+
+
+def memory(service: Service, millions: int) -> Figure:
+    """Measure how much this process grows from one million rows to many."""
+    write = WriteToZerobus(cases.TABLE, schema=cases.DDL, **service.settings)
+    make = beam.ParDo(cases.MakeBatches()).with_output_types(pa.RecordBatch)
+    run_pipeline(make, 1_000_000 // cases.BATCH_ROWS, write)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    run_pipeline(make, millions * 1_000_000 // cases.BATCH_ROWS, write)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return Figure(
+        name=f"highest memory after {millions} M rows / after 1 M",
+        value=after / before,
+        target=1.1,
+        at_least=False,
+        note=f"{before >> 10} MB, then {after >> 10} MB",
+    )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Benchmark the sink.")
+    parser.add_argument("--batches", type=int, default=200, help="batches of 10,000 rows in each pipeline")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds that count")
+    parser.add_argument("--quick", action="store_true", help="50 batches, 3 rounds")
+    parser.add_argument("--memory", type=int, metavar="MILLIONS", help="also send that many million rows in one bundle")
+    parser.add_argument("--json", action="store_true", help="figures as JSON on standard output")
+    parser.add_argument("--check", action="store_true", help="exit with 1 where a target is missed")
+    return parser.parse_args()
+
+
+def _table(figures: list[Figure]) -> Table:
+    table = Table("what", "measured", "target", "", box=None, padding=(0, 2, 0, 0))
+    for figure in figures:
+        colour = "green" if figure.reached else "red"
+        target = f"{'at least' if figure.at_least else 'at most'} {figure.target:g} {figure.unit}"
+        table.add_row(figure.name, f"[{colour}]{figure.value:.2f} {figure.unit}", target, f"[dim]{figure.note}")
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import apache_beam as beam
 import pytest
@@ -20,7 +21,14 @@ ROWS = 10_000
 
 
 @pytest.mark.parametrize("mode", ["in_memory", pytest.param("multi_processing", marks=pytest.mark.slow)])
-def test_workers_tell_of_every_batch(emulator: Emulator, receive: Callable[..., Receiver], mode: str) -> None:
+def test_workers_tell_of_every_batch(
+    emulator: Emulator,
+    receive: Callable[..., Receiver],
+    mode: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)  # Beam leaves the options of its workers where it stands
     receiver = receive()
     emulator.create_table(TABLE, "id BIGINT NOT NULL")
     options = PipelineOptions(

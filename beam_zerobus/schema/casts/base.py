@@ -37,7 +37,8 @@ def within(numbers: pa.Array, bounds: tuple[int, int], reason: Reason, place: Pl
     if not len(numbers):
         return numbers
     low, high = bounds
-    width = np.dtype(numbers.type.to_pandas_dtype())
+    sign = "u" if pa.types.is_unsigned_integer(numbers.type) else "i"
+    width = np.dtype(f"{sign}{numbers.type.bit_width // 8}")  # to_pandas_dtype needs pandas before pyarrow 21
     shown = np.frombuffer(numbers.buffers()[1], width, count=len(numbers), offset=numbers.offset * width.itemsize)
     # What nulls hide counts here, so only a yes is an answer; it is quicker than asking Arrow for the bounds.
     if shown.min() >= low and shown.max() <= high:

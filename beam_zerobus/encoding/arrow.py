@@ -40,7 +40,12 @@ class ArrowEncoder:
 
     def encode(self, batch: pa.RecordBatch) -> Iterator[Payload]:
         """Yield the batch in slices; see `beam_zerobus.encoding.Encoder`. An empty batch gives no payload."""
+        as_it_is = batch.schema.equals(self.schema)
         for start, length in self._slices(batch, 0):
+            if as_it_is:
+                records = batch.slice(start, length)
+                yield Payload(records=records, rows=range(start, start + length), size_bytes=records.nbytes)
+                continue
             columns = [
                 _to_type(column.slice(start, length), field.type)
                 for column, field in zip(batch.columns, self.schema, strict=True)

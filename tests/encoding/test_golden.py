@@ -23,7 +23,7 @@ def readable_batches(path: Path) -> list[pa.RecordBatch]:
     try:
         with pa.ipc.open_stream(path) as reader:
             batches = list(reader)
-            return batches if reader.schema.types else []
+            return [batch for batch in batches if batch.columns]
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError):
         return []  # layouts and types that this pyarrow does not know
 

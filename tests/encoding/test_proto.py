@@ -14,9 +14,17 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
 
 from beam_zerobus.encoding import MAX_CALL_BYTES, Payload, ProtoEncoder, make_encoder
-from beam_zerobus.encoding.proto.encoder import FEW_ROWS
+from beam_zerobus.encoding.proto import encoder as encoder_module
 from beam_zerobus.errors import ConfigurationError, ConversionError
 from beam_zerobus.schema import TableSchema
+
+FEW_ROWS = 20
+
+
+@pytest.fixture(autouse=True)
+def _few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tests that want the fast path do with few rows."""
+    monkeypatch.setattr(encoder_module, "FEW_ROWS", FEW_ROWS)
 
 
 def records(payloads: list[Payload]) -> list[bytes]:

@@ -96,7 +96,7 @@ class SparseRun(OneSize):
         matrix = np.empty(valid.size, f"V{self._width}")
         row_bytes = self._whole.lengths
         self._whole.rows(start, stop).write(matrix.view(np.uint8), range(0, rows * row_bytes, row_bytes))
-        lengths = counts * np.int64(self._width)
+        lengths = np.multiply(counts, self._width, dtype=np.int64)
         return [Bytes(matrix[valid.ravel()].view(np.uint8), ends - lengths, lengths, int(lengths.max()))]
 
     @property

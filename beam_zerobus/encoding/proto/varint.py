@@ -95,7 +95,7 @@ def _count_bytes(numbers: np.ndarray, shortest: int, longest: int) -> np.ndarray
     extra = (numbers >= 1 << 7 * shortest).view(np.uint8)
     for groups in range(shortest + 1, longest):
         extra += (numbers >= 1 << 7 * groups).view(np.uint8)
-    return extra + np.int64(shortest)
+    return np.add(extra, shortest, dtype=np.int64)
 
 
 def _size(number: int) -> int:

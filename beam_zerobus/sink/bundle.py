@@ -46,10 +46,7 @@ class Settled:
 class _Sent:
     rows: Rows
     submission: Submission | None
-
-    @property
-    def nbytes(self) -> int:
-        return self.rows.batch.nbytes
+    nbytes: int
 
     @property
     def done(self) -> bool:
@@ -99,13 +96,14 @@ class Bundle:
         Raises:
             ConversionError: The batch's schema cannot fit the table's.
         """
-        self._add(_Sent(rows, writer.submit(rows.batch) if rows.batch.num_rows else None))
+        self._add(rows, writer.submit(rows.batch) if rows.batch.num_rows else None)
 
     def refuse(self, rows: Rows) -> None:
         """Take rows that the writer cannot take, and which say so themselves."""
-        self._add(_Sent(rows, None))
+        self._add(rows, None)
 
-    def _add(self, sent: _Sent) -> None:
+    def _add(self, rows: Rows, submission: Submission | None) -> None:
+        sent = _Sent(rows, submission, rows.batch.nbytes)
         with self._lock:
             self._unsettled.append(sent)
             self._bytes += sent.nbytes

@@ -19,7 +19,7 @@ from beam_zerobus.writer import ZerobusWriter
 
 __all__ = ["Bundle", "Settled"]
 
-_MAX_UNSETTLED_BYTES = 64 << 20
+_MAX_UNSETTLED_BYTES = 128 << 20  # above what a stream has in flight, which is to be the narrower gate
 _MAX_UNSETTLED_BATCHES = 1_000
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import Counter
@@ -15,10 +14,11 @@ from apache_beam.typehints.row_type import RowTypeConstraint
 from apache_beam.utils.timestamp import Timestamp
 
 from beam_zerobus.errors import ConversionError, RejectedError, RowError, ZerobusError, summarize
+from beam_zerobus.telemetry import get_logger
 
 __all__ = ["FAILED_ROWS", "FAILED_ROW_TYPE", "FailureLog", "bundle_error", "failed_row"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 FAILED_ROWS = "failed_rows"
 

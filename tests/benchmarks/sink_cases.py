@@ -38,14 +38,15 @@ def make_batch(rows: int = BATCH_ROWS) -> pa.RecordBatch:
 
 
 BATCH = make_batch()
+LARGE_BATCH = make_batch(5 * BATCH_ROWS)
 
 
 class MakeBatches(beam.DoFn):
-    """Yields the same batch again and again."""
+    """Yields the same batch again and again, as many rows as `count` small batches have."""
 
     def process(self, count: int) -> Iterator[pa.RecordBatch]:
-        for _ in range(count):
-            yield BATCH
+        for _ in range(count // 5):
+            yield LARGE_BATCH
 
 
 class MakeDicts(beam.DoFn):

@@ -1,0 +1,133 @@
+r"""Keep the rows that a table refused, and send them again once they are corrected.
+
+Give the `failed_rows` of a sink to `KeepDeadLetters`, in your own pipeline:
+
+    result = rows | WriteToZerobus("main.iot.air_quality", on_bad_rows="dead_letter")
+    result.failed_rows | KeepDeadLetters("dead-letters/2026-01-31")
+
+Each becomes a line of JSON: `element` (the row as it was), `error_type`, `message`, `stage`, `table`, `attempts`,
+`timestamp`. Look at them, correct `element` in the files or in `correct` below, and send them again; what is refused
+once more lands in a directory of its own, so nothing is lost and nothing is sent for ever:
+
+    python -m pipelines.replay_dead_letters dead-letters/2026-01-31 --table main.iot.air_quality \
+        --still-failing dead-letters/again
+
+Endpoint, workspace and credentials come from the environment, as for any sink.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import dataclasses
+import datetime as dt
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.io import ReadFromText, WriteToText
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.pvalue import PCollection, Row
+from apache_beam.utils.timestamp import Timestamp
+
+from beam_zerobus import WriteToZerobus
+
+__all__ = ["KeepDeadLetters", "correct", "main", "to_json"]
+
+
+class KeepDeadLetters(beam.PTransform[PCollection[Any], PCollection[Any]]):
+    """Writes failed rows to JSON lines under a directory; in an unbounded pipeline, window them first.
+
+    Args:
+        directory: Where the files go; a local path or any Beam filesystem.
+    """
+
+    def __init__(self, directory: str) -> None:
+        super().__init__()
+        self._directory = directory.rstrip("/")
+
+    def expand(self, failed_rows: PCollection[Any]) -> PCollection[Any]:
+        """Write them."""
+        lines = failed_rows | "ToJson" >> beam.Map(to_json).with_output_types(str)
+        return lines | "Write" >> WriteToText(f"{self._directory}/rows", file_name_suffix=".jsonl")
+
+
+def to_json(failed_row: Row) -> str:
+    """Return an element of `failed_rows` as one line of JSON.
+
+    >>> to_json(Row(element={"id": 1, "raw": b"ab"}, error_type="wrong_type"))
+    '{"element": {"id": 1, "raw": "YWI="}, "error_type": "wrong_type"}'
+    """
+    return json.dumps({name: plain(value) for name, value in failed_row.as_dict().items()}, ensure_ascii=False)
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON has it, in the form that the sink reads back: base64 for bytes, ISO 8601 for times."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, bytes | bytearray):
+        return base64.b64encode(value).decode()
+    if isinstance(value, Timestamp):
+        return value.to_utc_datetime(has_tz=True).isoformat()
+    if isinstance(value, dt.date | dt.time):
+        return value.isoformat()
+    if isinstance(value, Row):
+        value = value.as_dict()
+    elif hasattr(value, "_asdict"):
+        value = value._asdict()
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    elif isinstance(value, pa.RecordBatch | pa.Table):
+        value = value.to_pylist()[0]
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, Iterable) else str(value)
+
+
+def correct(element: Any) -> Any:
+    """Put a row right before it is sent again; change this for what was wrong with yours.
+
+    Args:
+        element: The row as in the file: a dict, or text that was no JSON.
+    """
+    return element
+
+
+def to_element(line: str) -> str:
+    """Return the corrected row of a line, as the JSON text that is sent."""
+    element = json.loads(line)["element"]
+    if isinstance(element, str):  # it came as JSON, or as what should have been
+        with contextlib.suppress(ValueError):
+            element = json.loads(element)
+    element = correct(element)
+    return element if isinstance(element, str) else json.dumps(element, ensure_ascii=False)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Send kept rows again; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.replay_dead_letters", description="Send rows again that a table refused."
+    )
+    parser.add_argument("directory", help="what KeepDeadLetters wrote")
+    parser.add_argument("--table", required=True, help="catalog.schema.table to send them to")
+    parser.add_argument("--still-failing", required=True, metavar="DIR", help="where rows go that are refused again")
+    options, beam_arguments = parser.parse_known_args(arguments)
+    if options.still_failing.rstrip("/") == options.directory.rstrip("/"):
+        parser.error("--still-failing must be another directory than the one that is read")
+    with beam.Pipeline(options=PipelineOptions(beam_arguments)) as pipeline:
+        result = (
+            pipeline
+            | "Read" >> ReadFromText(f"{options.directory.rstrip('/')}/*.jsonl")
+            | "Correct" >> beam.Map(to_element).with_output_types(str)
+            | "Send" >> WriteToZerobus(options.table, schema="unity_catalog", on_bad_rows="dead_letter")
+        )
+        result.failed_rows | "Keep" >> KeepDeadLetters(options.still_failing)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""The pipelines that people run as they are, run as they are."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import apache_beam as beam
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from pipelines import quickstart, replay_dead_letters
+from pipelines.flights import load_flights
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_the_quickstart_brings_every_flight_and_its_query_runs(tmp_path):
+    command = [sys.executable, "-m", "pipelines.quickstart", "--output", str(tmp_path)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "336,776" in run.stdout
+    assert "All rows arrived" in run.stdout
+    assert DeltaTable(tmp_path / "main" / "nyc" / "flights").to_pyarrow_table().num_rows == 336_776
+    query = run.stdout.splitlines()[-1]
+    answer = subprocess.run(query, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert "58665" in answer.stdout, answer.stderr
+
+
+def test_the_quickstart_says_what_differs():
+    flights = load_flights().slice(0, 100)
+    assert quickstart.check_arrived(flights, flights.take(list(reversed(range(100)))))
+    with pytest.raises(quickstart.QuickstartError, match="100 rows were sent, but the table has 99"):
+        quickstart.check_arrived(flights, flights.slice(1))
+    changed = flights.set_column(0, flights.schema.field(0), pa.array([2014] * 100, flights.schema.field(0).type))
+    with pytest.raises(quickstart.QuickstartError, match="differ from those sent"):
+        quickstart.check_arrived(flights, changed)
+
+
+def test_the_quickstart_fails_with_the_reason(tmp_path, capsys):
+    code = quickstart.main(["--output", str(tmp_path), "--table", "main.nyc"])
+    assert code == 1
+    assert "main.nyc" in capsys.readouterr().out
+
+
+def test_dead_letters_are_kept_corrected_and_sent_again(emulator, sink, run, tmp_path, monkeypatch):
+    table = emulator.create_table("main.iot.air", "id BIGINT NOT NULL, name STRING, raw BINARY, at TIMESTAMP")
+    rows = [
+        {"id": 1, "name": "good", "raw": b"\x00", "at": None},
+        {"id": None, "name": "no id", "raw": b"\xff", "at": "2024-01-01T00:00:00Z"},
+        {"id": 3, "name": 3, "raw": None, "at": None},
+    ]
+
+    def write(pipeline):
+        result = pipeline | beam.Create(rows) | sink(on_bad_rows="dead_letter")
+        result.failed_rows | replay_dead_letters.KeepDeadLetters(str(tmp_path / "kept"))
+
+    run(write)
+    lines = [json.loads(line) for file in (tmp_path / "kept").glob("*.jsonl") for line in file.read_text().splitlines()]
+    assert {line["error_type"] for line in lines} == {"null_in_not_null_column", "wrong_type"}
+    for variable, value in {
+        "ZEROBUS_ENDPOINT": emulator.endpoint,
+        "DATABRICKS_HOST": emulator.workspace_url,
+        "DATABRICKS_CLIENT_ID": emulator.client_id,
+        "DATABRICKS_CLIENT_SECRET": emulator.client_secret,
+    }.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setattr(replay_dead_letters, "correct", lambda row: row | {"id": row["id"] or 2})
+    again = ["--table", "main.iot.air", "--still-failing", str(tmp_path / "again"), "--runner=FnApiRunner"]
+    assert replay_dead_letters.main([str(tmp_path / "kept"), *again]) == 0
+    assert sorted((row["id"], row["name"], row["raw"]) for row in table.to_arrow().to_pylist()) == [
+        (1, "good", b"\x00"),
+        (2, "no id", b"\xff"),
+    ]
+    (still,) = [line for file in (tmp_path / "again").glob("*.jsonl") for line in file.read_text().splitlines()]
+    assert json.loads(still)["element"] == '{"id": 3, "name": 3, "raw": null, "at": null}'

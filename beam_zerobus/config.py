@@ -63,6 +63,8 @@ class WriterConfig:
     def _fingerprint(self) -> str:
         """Hash all settings; a callable has no value to compare, so it makes the configuration unique."""
         parts = [f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if f.name not in ("key", "credentials")]
+        if self.telemetry is not None:
+            parts.append(repr(sorted(self.telemetry.headers.items())))  # secrets, so their repr leaves them out
         identity = self.credentials.identity()
         parts.append(uuid.uuid4().hex if identity is None else identity)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -7,7 +7,6 @@ however many threads meet a failure, one of them recovers, and everything that r
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
@@ -31,10 +30,11 @@ from beam_zerobus.options import Retry
 from beam_zerobus.retry import Backoff, Breaker
 from beam_zerobus.stream import FailureKind, Stream, StreamFailure, StreamSpec
 from beam_zerobus.submission import Submission
+from beam_zerobus.telemetry import get_logger
 
 __all__ = ["Delivery", "DeliveryHooks"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 MAX_IN_FLIGHT_BYTES = 64 << 20
 IDLE_CLOSE_SECONDS = 60.0

@@ -3,7 +3,7 @@ import pickle
 import pyarrow as pa
 import pytest
 
-from beam_zerobus import ConfigurationError, OAuthClientCredentials, Retry, StaticHeaders
+from beam_zerobus import ConfigurationError, OAuthClientCredentials, Retry, StaticHeaders, Telemetry
 from beam_zerobus.config import make_config
 from beam_zerobus.schema import TableSchema
 
@@ -95,8 +95,10 @@ def test_equal_settings_share_a_key_across_processes_and_other_settings_do_not()
         config(table="main.iot.other"),
         config(wire_format="json"),
         config(credentials=OAuthClientCredentials(client_id="id", client_secret="other")),
+        config(telemetry=Telemetry(endpoint="http://localhost:1", headers={"api-key": "one"})),
+        config(telemetry=Telemetry(endpoint="http://localhost:1", headers={"api-key": "two"})),
     ]
-    assert len({config().key, *(other.key for other in others)}) == 4
+    assert len({config().key, *(other.key for other in others)}) == 6
 
 
 def test_a_configuration_with_a_callable_is_its_own_but_its_copies_are_it():

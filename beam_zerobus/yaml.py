@@ -16,14 +16,15 @@ and Java calls it by the name ``beam_zerobus.yaml.WriteToZerobus`` with ``Python
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, Optional, cast
 
 import apache_beam as beam
+from apache_beam.pvalue import PCollection, Row
 from apache_beam.typehints.row_type import RowTypeConstraint
 
 from beam_zerobus.auth import OAuthClientCredentials
 from beam_zerobus.errors import AuthenticationError, ConfigurationError
-from beam_zerobus.options import Batching, DebugFiles, Retry, Telemetry
+from beam_zerobus.options import Batching, DebugFiles, OnBadRows, Retry, Telemetry
 from beam_zerobus.sink import WriteToZerobus as _WriteToZerobus
 
 __all__ = ["EnvironmentVariable", "WriteToZerobus"]
@@ -53,7 +54,7 @@ class EnvironmentVariable:
         return value
 
 
-class WriteToZerobus(beam.PTransform):
+class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any]]]):
     """Writes rows into a Databricks Delta table through Zerobus Ingest.
 
     Every row is acknowledged by the service before its bundle succeeds; a retried bundle can write a row twice.
@@ -153,7 +154,7 @@ class WriteToZerobus(beam.PTransform):
                 client_id=EnvironmentVariable(client_id_env) if client_id_env else None,
                 client_secret=EnvironmentVariable(client_secret_env) if client_secret_env else None,
             ),
-            on_bad_rows="dead_letter" if self._errors_output else on_bad_rows or "raise",
+            on_bad_rows="dead_letter" if self._errors_output else cast("OnBadRows", on_bad_rows or "raise"),
             **_given(
                 endpoint=endpoint,
                 workspace_url=workspace_url,
@@ -205,12 +206,12 @@ def _row_type(element_type: Any, **first: type) -> RowTypeConstraint:
     return RowTypeConstraint.from_fields([("element", element_type), *first.items(), *rest.items()])
 
 
-def _as_failed_row(row: Any) -> beam.Row:
-    return beam.Row(element=row.element, message=row.message, **_rest(row))
+def _as_failed_row(row: Any) -> Row:
+    return Row(element=row.element, message=row.message, **_rest(row))
 
 
-def _as_yaml_error(row: Any) -> beam.Row:
-    return beam.Row(element=row.element, msg=row.message, stack="", **_rest(row))
+def _as_yaml_error(row: Any) -> Row:
+    return Row(element=row.element, msg=row.message, stack="", **_rest(row))
 
 
 def _rest(row: Any) -> dict[str, Any]:

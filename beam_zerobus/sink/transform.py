@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any, get_args
 
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.metrics.metric import Metrics
+from apache_beam.options.pipeline_options import GoogleCloudOptions
 from apache_beam.pvalue import PCollection
 from apache_beam.transforms.display import DisplayDataItem
 from apache_beam.transforms.error_handling import ErrorHandler
@@ -129,7 +131,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
             ConfigurationError: The element type tells no schema, and none was given.
         """
         settings = SinkSettings(
-            config=self._config_for(elements.element_type),
+            config=_naming_the_step(self._config_for(elements.element_type), self.label, elements),
             batching=self._batching,
             dead_letters=self._on_bad_rows == "dead_letter",
             namespace=Metrics.get_namespace(WriteToZerobus),
@@ -187,6 +189,15 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
             if source is not None
             else self._config
         )
+
+
+def _naming_the_step(config: WriterConfig, label: str, elements: PCollection[Any]) -> WriterConfig:
+    """Let exported telemetry tell which job and step it comes from, unless the user said so."""
+    if config.telemetry is None:
+        return config
+    job = elements.pipeline.options.view_as(GoogleCloudOptions).job_name
+    named = {"beam.step.name": label, **({"beam.job.name": job} if job else {}), **config.telemetry.resource_attributes}
+    return replace(config, telemetry=replace(config.telemetry, resource_attributes=named), key="")
 
 
 def _dofn_for(elements: PCollection[Any], settings: SinkSettings, *, has_windows: bool) -> beam.DoFn:

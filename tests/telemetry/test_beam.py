@@ -32,7 +32,7 @@ def test_workers_tell_of_every_batch(
     receiver = receive()
     emulator.create_table(TABLE, "id BIGINT NOT NULL")
     options = PipelineOptions(
-        ["--direct_num_workers=2", f"--direct_running_mode={mode}"] if mode != "in_memory" else []
+        ["--job_name=flights", *(["--direct_num_workers=2", f"--direct_running_mode={mode}"] * (mode != "in_memory"))]
     )
     with beam.Pipeline(runner=FnApiRunner(), options=options) as pipeline:
         (
@@ -48,9 +48,7 @@ def test_workers_tell_of_every_batch(
                 credentials=OAuthClientCredentials(client_id=emulator.client_id, client_secret=emulator.client_secret),
                 schema="id BIGINT NOT NULL",
                 batching=Batching(max_rows=500),
-                telemetry=Telemetry(
-                    endpoint=receiver.endpoint, flush_timeout=10.0, resource_attributes={"beam.step.name": "Write"}
-                ),
+                telemetry=Telemetry(endpoint=receiver.endpoint, flush_timeout=10.0),
             )
         )
     seen = receiver.seen

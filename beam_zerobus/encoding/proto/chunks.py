@@ -18,7 +18,7 @@ from beam_zerobus.schema.types import Field
 __all__ = ["encode_chunks"]
 
 _CHUNK_ROWS = 16_384
-_CHUNK_BYTES = 3 << 20
+_CHUNK_BYTES = 6 << 20
 _FEWEST_ROWS = 256
 """Tables of very many columns take more memory, because each column costs some microseconds a chunk."""
 

@@ -17,10 +17,13 @@ from beam_zerobus.encoding.proto.strings import strings
 from beam_zerobus.encoding.proto.validity import Validity, unpacked_bits
 from beam_zerobus.encoding.proto.varint import signed_varint, tagged
 
-__all__ = ["WORD_MEMORY", "Booleans", "Column", "Decimals", "Integers", "OneSize", "Strings", "buffer_view"]
+__all__ = ["COPIES", "WORD_MEMORY", "Booleans", "Column", "Decimals", "Integers", "OneSize", "Strings", "buffer_view"]
 
 WORD_MEMORY = 16
-"""A word of a row: its bits and its length."""
+"""Bytes of memory for a word of a row: its bits and its length."""
+
+COPIES = 3
+"""How often a row's bytes are there while it is encoded: as gathered, side by side, and as the result."""
 
 _U64 = np.uint64
 
@@ -73,7 +76,7 @@ class Integers(OneSize):
     @property
     def row_bytes(self) -> int:
         """See `Column`."""
-        return WORD_MEMORY + self._tag.longest + 5
+        return WORD_MEMORY + COPIES * (self._tag.longest + 5)
 
 
 class Booleans(OneSize):
@@ -96,7 +99,7 @@ class Booleans(OneSize):
     @property
     def row_bytes(self) -> int:
         """See `Column`."""
-        return WORD_MEMORY + self._tag.longest + 1
+        return WORD_MEMORY + COPIES * (self._tag.longest + 1)
 
 
 class Strings:
@@ -118,11 +121,11 @@ class Strings:
     @property
     def row_bytes(self) -> int:
         """See `Column`."""
-        return 2 * WORD_MEMORY + self._tag.longest + 2
+        return 2 * WORD_MEMORY + COPIES * (self._tag.longest + 2)
 
     def varying_bytes(self, start: int, stop: int) -> int:
         """See `Column`."""
-        return int(self._offsets[stop]) - int(self._offsets[start])
+        return COPIES * (int(self._offsets[stop]) - int(self._offsets[start]))
 
 
 class Decimals(OneSize):
@@ -140,7 +143,7 @@ class Decimals(OneSize):
     @property
     def row_bytes(self) -> int:
         """See `Column`."""
-        return 3 * WORD_MEMORY + self._tag.longest + 10
+        return 3 * WORD_MEMORY + COPIES * (self._tag.longest + 10)
 
 
 def buffer_view(array: pa.Array, position: int, dtype: type[np.generic]) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from beam_zerobus.encoding.proto.columns import WORD_MEMORY, OneSize, buffer_view
+from beam_zerobus.encoding.proto.columns import COPIES, WORD_MEMORY, OneSize, buffer_view
 from beam_zerobus.encoding.proto.fixed import Fixed
 from beam_zerobus.encoding.proto.pieces import Mask, Piece, Word
 from beam_zerobus.encoding.proto.strings import Bytes
@@ -40,7 +40,7 @@ class Floats(OneSize):
     @property
     def row_bytes(self) -> int:
         """See `Column`."""
-        return WORD_MEMORY * self.has_nulls + self.tag.longest + self.width
+        return WORD_MEMORY * self.has_nulls + COPIES * (self.tag.longest + self.width)
 
 
 class FloatRun(OneSize):
@@ -64,7 +64,7 @@ class FloatRun(OneSize):
     @property
     def row_bytes(self) -> int:
         """See `Column`."""
-        return self._whole.lengths
+        return COPIES * self._whole.lengths
 
 
 class SparseRun(OneSize):
@@ -102,4 +102,4 @@ class SparseRun(OneSize):
     @property
     def row_bytes(self) -> int:
         """See `Column`."""
-        return self._whole.lengths
+        return 2 * self._whole.lengths

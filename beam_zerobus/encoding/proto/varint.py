@@ -72,7 +72,8 @@ def _short_varint(numbers: np.ndarray, lowest: int, highest: int, tag: Word, mas
         bits |= _MORE_FOLLOW.take(lengths)
     else:
         lengths = longest
-        bits |= _MORE_FOLLOW[longest]
+        if longest > 1:
+            bits |= _MORE_FOLLOW[longest]
     room = tag.longest + longest <= _WORD_BYTES
     if room:
         bits <<= _U64(8 * tag.longest)

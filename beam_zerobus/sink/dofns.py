@@ -68,8 +68,9 @@ class WriteRows(beam.DoFn):
 
     def _full(self) -> Iterable[Any] | None:
         with self._dropping_on_error():
-            many_rows = holds_rows(self._values[-1])
-            self._limit = 1 if many_rows else self._sender.elements_at_once
+            element = self._values[-1]
+            many_rows = holds_rows(element)
+            self._limit = 1 if many_rows else self._sender.elements_at_once(element)
             if not many_rows and len(self._values) < self._limit:
                 return None
             if self._ticker is not None:
@@ -170,6 +171,8 @@ class WriteTablesInPlace(WriteRowsInPlace):
         self._values.append(batch)
         return self._full()
 
-    def _row_of(self, table: object) -> object:
+    def _row_of(self, element: object) -> object:
         """Return the one row of a Table as the element that it is in a pipeline without batches."""
-        return next(iter(self.input_batch_converter.explode_batch(table)))
+        if not isinstance(element, pa.Table):
+            return element  # the producer made rows after all
+        return next(iter(self.input_batch_converter.explode_batch(element)))

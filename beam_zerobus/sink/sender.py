@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
@@ -25,8 +26,9 @@ __all__ = ["BatchSender", "Output"]
 
 Output: TypeAlias = "WindowedValue | TaggedOutput[str, WindowedValue]"
 
-# Few enough to be gone before Python's garbage collector takes them for long-lived; more saves nothing.
-_CHUNK_ROWS = 1_000
+# Python's garbage collector looks for the first time after 700 new objects that it tracks, and takes what is still
+# there for longer-lived; dicts of plain values are not tracked, NamedTuples and Rows are.
+_TRACKED_ROWS = 600
 
 _failure_log = FailureLog()
 
@@ -34,8 +36,8 @@ _failure_log = FailureLog()
 class BatchSender:
     """Sends collected elements in batches, and says what became of them.
 
-    Elements are converted in small pieces and let go at once, because thousands of objects that wait for a batch keep
-    the garbage collector busy: with NamedTuples that costs more than all else together.
+    Elements that the garbage collector tracks are converted in small pieces and let go at once: thousands of them that
+    wait for a batch keep it so busy that it costs more than all else together.
 
     `take` may be called from any thread, one at a time; everything else belongs to the bundle's thread, because Beam
     counts metrics there only.
@@ -59,11 +61,12 @@ class BatchSender:
         self._converter: RowConverter | None = None
         self._gathered = GatheredRows()
 
-    @property
-    def elements_at_once(self) -> int:
-        """How many elements to collect before `take`."""
-        # What is refused is handed on as it came in, so its batch is kept anyway.
-        return self._row_limit.rows if self._settings.dead_letters else min(_CHUNK_ROWS, self._row_limit.rows)
+    def elements_at_once(self, element: object) -> int:
+        """Say how many elements like this one to collect before `take`."""
+        # What is refused is handed on as it came in, so with dead letters elements are kept anyway.
+        if self._settings.dead_letters or not gc.is_tracked(element):
+            return self._row_limit.rows
+        return min(_TRACKED_ROWS, self._row_limit.rows)
 
     def take(self, elements: Elements, *, send_all: bool) -> None:
         """Take all elements, and hand rows to the writer if they make a batch, or at any rate with `send_all`.

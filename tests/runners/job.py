@@ -10,6 +10,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import apache_beam as beam
@@ -39,7 +40,7 @@ def generate(pipeline: beam.Pipeline, *, rows: int, ranges: int = 40, seconds: f
     edges = [rows * i // ranges for i in range(ranges + 1)]
     return (
         pipeline
-        | "Ranges" >> beam.Create(list(zip(edges, edges[1:], strict=False)))
+        | "Ranges" >> beam.Create(list(pairwise(edges)))
         | beam.Reshuffle()
         | "Rows" >> beam.FlatMapTuple(rows_between, seconds=seconds)
     )

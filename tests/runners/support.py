@@ -86,6 +86,7 @@ def run_job(*arguments: str, environment: Mapping[str, str], log: Path, timeout:
             stdout=output,
             stderr=subprocess.STDOUT,
             timeout=timeout,
+            check=False,
         )
     assert ended.returncode == 0, log.read_text(errors="replace")[-4000:]
 

@@ -22,7 +22,7 @@ import time
 import urllib.request
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
@@ -50,8 +50,10 @@ def fetch_jars() -> list[Path]:
         shutil.rmtree(LIBRARY, ignore_errors=True)
         fetched = LIBRARY.with_suffix(f".{os.getpid()}")
         subprocess.run(
-            ["mvn", "-B", "-q", "-f", str(HERE / "pom.xml"), "dependency:copy-dependencies"]
-            + ["-DincludeScope=runtime", f"-DoutputDirectory={fetched}"],
+            [
+                *("mvn", "-B", "-q", "-f", str(HERE / "pom.xml"), "dependency:copy-dependencies"),
+                *("-DincludeScope=runtime", f"-DoutputDirectory={fetched}"),
+            ],
             check=True,
         )
         fetched.rename(LIBRARY)
@@ -91,7 +93,7 @@ class SessionCluster:
         self._rpc_port = free_port()
         self.job_endpoint = f"localhost:{free_port()}"
 
-    def __enter__(self) -> SessionCluster:
+    def __enter__(self) -> Self:
         try:
             self._write_configuration()
             self._start_java(
@@ -233,7 +235,8 @@ class SessionCluster:
         jars = fetch_jars()
         uploaded = [jar for jar in jars if jar.name.startswith(_CLIENT_JARS)] if name == "job-server" else jars
         others = [jar for jar in jars if jar not in uploaded]
-        command = ["java", f"-Xmx{heap_mb}m", *JVM_OPTIONS, f"-Xbootclasspath/a:{_join(others)}", "-cp", _join(uploaded)]
+        boot = f"-Xbootclasspath/a:{_join(others)}"
+        command = ["java", f"-Xmx{heap_mb}m", *JVM_OPTIONS, boot, "-cp", _join(uploaded)]
         with (self.directory / f"{name}.log").open("wb") as log:
             self.processes[name] = subprocess.Popen(
                 [*command, main_class, *arguments], stdout=log, stderr=subprocess.STDOUT

@@ -6,8 +6,8 @@ import json
 import os
 import signal
 import sys
-import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,8 +48,15 @@ def process_environment(environment: dict[str, str]) -> list[str]:
     return ["--environment_type=PROCESS", f"--environment_config={configuration}"]
 
 
-def workers(zerobus: Emulator) -> set[int]:
-    return set(zerobus.table(job.TABLE).to_arrow()["worker"].to_pylist())
+def workers(zerobus: Emulator) -> Counter[int]:
+    return Counter(zerobus.table(job.TABLE).to_arrow()["worker"].to_pylist())
+
+
+def busy_worker(zerobus: Emulator) -> int | None:
+    """Return a worker that has written since a moment ago; one that wrote earlier may be gone."""
+    earlier = workers(zerobus)
+    time.sleep(0.5)
+    return next(iter(workers(zerobus) - earlier), None)
 
 
 def test_external_workers_write_every_row_once_over_one_stream_each(
@@ -108,7 +115,7 @@ def test_a_stream_shows_rows_at_once_and_goes_on_from_its_checkpoint(
         job_id = wait_until(lambda: next(iter(jobs(cluster).keys() - before.keys()), None), "the job is there")
         wait_until(table.count_rows, "rows are there, with the source still running")
         wait_until(lambda: checkpoints(cluster, job_id)["completed"] >= 2, "two checkpoints are complete")
-        os.kill(next(iter(workers(zerobus))), signal.SIGKILL)
+        os.kill(wait_until(lambda: busy_worker(zerobus), "a worker writes"), signal.SIGKILL)
         wait_until(lambda: checkpoints(cluster, job_id)["restored"] >= 1, "the job goes on from a checkpoint")
         wait_until(lambda: len(set(table.to_arrow()["id"].to_pylist())) == rows, "the last row is there")
         assert process.wait(timeout=200) == 0, (tmp_path / "job.log").read_text()[-4000:]

@@ -20,7 +20,7 @@ quickstart: $(VENV)/.quickstart ## 336,776 flights through Beam into a local Del
 	@$(BIN)/python -m pipelines.quickstart
 
 test: $(VENV)/.dev lint types ## Lint, types and the whole suite
-	$(PYTEST)
+	$(PYTEST) -n 2
 
 lint: $(VENV)/.dev ## Ruff, code and format
 	$(BIN)/ruff check .

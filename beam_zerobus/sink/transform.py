@@ -49,7 +49,8 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         batching: How many rows go out together, and how long they may wait for each other.
         retry: How long a failing service is tried again before the bundle fails.
         on_bad_rows: ``"raise"`` fails the bundle with count and first reasons; ``"dead_letter"`` writes all other rows
-            and gives the bad ones to `failed_rows`.
+            and gives the bad ones to `failed_rows`, which costs about 1 µs an element, as Beam takes a longer way to
+            tell an element's timestamp; nothing for RecordBatches and Tables.
         ignore_unknown_fields: Leave out fields that the table does not have, instead of refusing their rows.
         streams_per_worker: Streams of each worker process; more than one gives up the order of rows.
         debug_files: Write what is sent to files.

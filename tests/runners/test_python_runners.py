@@ -79,7 +79,8 @@ def test_portable_runner_with_loopback_workers(emulator, sink):
     assert check(emulator) == {os.getpid()}
 
 
-def test_two_worker_processes_have_a_stream_each(emulator, sink, monkeypatch):
+def test_two_worker_processes_have_a_stream_each(emulator, sink, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # Beam leaves a file behind
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where the workers find `readings`
     options = PipelineOptions()
     options.view_as(DirectOptions).direct_num_workers = 2

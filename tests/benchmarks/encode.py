@@ -163,7 +163,8 @@ def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Give dates and timestamps as the integers that the messages hold: without that, others could not encode them."""
     kinds = {pa.date32(): pa.int32(), pa.timestamp("us", "UTC"): pa.int64(), pa.timestamp("us"): pa.int64()}
     columns = [column.view(kinds[column.type]) if column.type in kinds else column for column in batch.columns]
-    columns = [column.cast(pa.int32()) if column.type in (pa.int8(), pa.int16()) else column for column in columns]
+    casts = {pa.int8(): pa.int32(), pa.int16(): pa.int32(), pa.large_string(): pa.string()}
+    columns = [column.cast(casts[column.type]) if column.type in casts else column for column in columns]
     return pa.RecordBatch.from_arrays(columns, batch.schema.names)
 
 

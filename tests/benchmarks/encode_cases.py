@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from beam_zerobus.schema import TableSchema
+from pipelines.flights import load_flights
 
 __all__ = ["CASES", "Case"]
 
@@ -156,6 +157,11 @@ def nullable_doubles(rng: np.random.Generator, rows: int) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, [f"d{i}" for i in range(50)])
 
 
+def flights(_: np.random.Generator, rows: int) -> pa.RecordBatch:
+    """The quickstart's flights; needs the extra `quickstart`."""
+    return load_flights().slice(0, rows).combine_chunks().to_batches()[0]
+
+
 CASES = (
     Case(
         name="a",
@@ -171,4 +177,5 @@ CASES = (
     Case(name="e", about="id and 1 KiB string", make=kilobyte, times_upb=10, times_ptars=1),
     Case(name="texts", about="id, three strings of 0-300 bytes", make=texts),
     Case(name="nullable", about="50 doubles, 10% null", make=nullable_doubles),
+    Case(name="flights", about="the quickstart's flights, 19 columns", make=flights, small_batches=True),
 )

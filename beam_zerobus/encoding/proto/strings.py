@@ -138,7 +138,9 @@ def strings(source: np.ndarray, offsets: np.ndarray, tag: Word, mask: Mask) -> l
         lengths &= mask
     longest = int(lengths.max())
     if longest < 128:
-        return [_headed(source, offsets[:-1], lengths, tag, mask)]
+        header = tag.longest + 1
+        items = wide_items(source, offsets[:-1] - header, header + longest)
+        return [_headed(items, lengths, tag, mask)]
     header = unsigned_varint(lengths, tag, mask)
     if int(lengths.min()) == longest:
         starts = range(int(offsets[0]), int(offsets[-1]), longest)
@@ -146,15 +148,13 @@ def strings(source: np.ndarray, offsets: np.ndarray, tag: Word, mask: Mask) -> l
     return [*header, Bytes(source, offsets[:-1], lengths, longest)]
 
 
-def _headed(source: np.ndarray, starts: np.ndarray, lengths: np.ndarray, tag: Word, mask: Mask) -> Headed:
-    """Take each string with the few bytes before it, then write tag and length over those."""
-    header, longest = tag.longest + 1, int(lengths.max())
-    items = wide_items(source, starts - header, header + longest)
+def _headed(items: np.ndarray, lengths: np.ndarray, tag: Word, mask: Mask) -> Headed:
+    """Write tag and length over the few bytes that were taken from before each string."""
     matrix = np.ndarray((len(items), items.itemsize), np.uint8, items)
     for offset, byte in enumerate(int(tag.bits).to_bytes(tag.longest, "little")):
         matrix[:, offset] = byte
     matrix[:, tag.longest] = lengths
-    lengths = lengths + header
+    lengths = lengths + (tag.longest + 1)
     if mask is not None:
         lengths &= mask
-    return Headed(items, lengths, header + longest)
+    return Headed(items, lengths, items.itemsize)

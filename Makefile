@@ -13,7 +13,7 @@ $(VENV)/.%: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@echo "Installing beam-zerobus[$*] into $(VENV) ..."
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[$*]'
+	@UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 $(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[$*]'
 	@touch $@
 
 quickstart: $(VENV)/.quickstart ## 336,776 flights through Beam into a local Delta table

@@ -138,8 +138,8 @@ def strings(source: np.ndarray, offsets: np.ndarray, tag: Word, mask: Mask) -> l
         lengths &= mask
     longest = int(lengths.max())
     if longest < 128:
-        header = tag.longest + 1
-        items = wide_items(source, offsets[:-1] - header, header + longest)
+        front = tag.longest + 1
+        items = wide_items(source, offsets[:-1] - front, front + longest)
         return [_headed(items, lengths, tag, mask)]
     header = unsigned_varint(lengths, tag, mask)
     if int(lengths.min()) == longest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,6 +22,14 @@ settings.load_profile("beam_zerobus")
 
 def pytest_report_header(config: pytest.Config) -> str:
     return f"seed: {config.getoption('--hypothesis-seed')} (set another with --hypothesis-seed=N)"
+
+
+@pytest.fixture(autouse=True)
+def root_log_level() -> Iterator[None]:
+    """A pipeline that quietens the log while it runs must not do so for the tests after it."""
+    level = logging.getLogger().level
+    yield
+    logging.getLogger().setLevel(level)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help quickstart test lint types chaos bench docs clean
+.PHONY: help quickstart test lint types chaos bench docs clean test-flink test-prism test-java test-kafka
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
@@ -31,6 +31,18 @@ types: $(VENV)/.dev ## mypy --strict
 
 chaos: $(VENV)/.test ## Random faults against the writer; SECONDS=12 a case, BATCHES=30000, SEED=1
 	CHAOS_SECONDS=$(or $(SECONDS),12) CHAOS_BATCHES=$(or $(BATCHES),30000) CHAOS_SEED=$(or $(SEED),1) $(PYTEST) tests/chaos -m chaos
+
+test-flink: $(VENV)/.test ## A real Flink cluster: batch, killed workers, checkpoints (needs Java 17)
+	$(PYTEST) tests/runners/flink -m flink
+
+test-prism: $(VENV)/.test ## Prism, built from Go (needs Go)
+	$(PYTEST) tests/runners -m prism
+
+test-java: $(VENV)/.test ## A Java pipeline through the expansion service (needs Java 17 and Maven)
+	$(PYTEST) tests/runners/java -m java
+
+test-kafka: $(VENV)/.test ## A real Kafka broker into Delta tables (needs Java 17)
+	$(PYTEST) tests/pipelines -m kafka
 
 bench: $(VENV)/.bench ## The benchmarks that the README quotes
 	$(BIN)/python -m tests.benchmarks.encode

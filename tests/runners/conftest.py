@@ -1,0 +1,25 @@
+"""Fixtures for the tests on runners."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from beam_zerobus.emulator import Emulator
+from tests.runners import job
+from tests.runners.support import zerobus_environment
+
+
+@pytest.fixture
+def zerobus() -> Iterator[Emulator]:
+    """A local Zerobus with the job's table; the credentials are the same each time, for workers that outlive a test."""
+    with Emulator(client_id="runners", client_secret="known to tests only") as emulator:
+        emulator.create_table(job.TABLE, job.COLUMNS)
+        yield emulator
+
+
+@pytest.fixture
+def environment(zerobus: Emulator) -> dict[str, str]:
+    """The environment of a job and its workers."""
+    return zerobus_environment(zerobus)

@@ -1,0 +1,105 @@
+"""What tests on several runners share: where the job runs, and what it writes to."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beam_zerobus.emulator import Emulator
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = ROOT / ".cache" / "bin"
+BEAM_VERSION = "2.77.0"
+ROWS = int(os.environ.get("RUNNER_ROWS", "1000000"))
+"""Rows of the large job on each runner."""
+
+
+def zerobus_environment(emulator: Emulator) -> dict[str, str]:
+    """Return this process's environment with what a worker needs to reach the emulator."""
+    return {
+        **os.environ,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "ZEROBUS_ENDPOINT": emulator.endpoint,
+        "DATABRICKS_HOST": emulator.workspace_url,
+        "DATABRICKS_CLIENT_ID": emulator.client_id,
+        "DATABRICKS_CLIENT_SECRET": emulator.client_secret,
+    }
+
+
+def go_program(package: str, name: str) -> Path:
+    """Return a program of Beam's Go module, built once into the cache; skips the test where Go is missing."""
+    program = PROGRAMS / name
+    if not program.exists():
+        if shutil.which("go") is None:
+            pytest.skip(f"{name} is built from Go, and go is not on the PATH")
+        with tempfile.TemporaryDirectory(dir=ROOT / ".cache") as directory:
+            module = f"github.com/apache/beam/sdks/v2/{package}@v{BEAM_VERSION}"
+            subprocess.run(["go", "install", module], check=True, env={**os.environ, "GOBIN": directory})
+            PROGRAMS.mkdir(exist_ok=True)
+            (Path(directory) / package.rpartition("/")[2]).rename(program)
+    return program
+
+
+@contextmanager
+def started(command: list[str], *, environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program for as long as the context lasts."""
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+@contextmanager
+def worker_pool(environment: Mapping[str, str], log: Path) -> Iterator[str]:
+    """Run Beam's worker pool; give its address, for ``--environment_type=EXTERNAL --environment_config=``."""
+    command = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", "--service_port=0"]
+    with started(command, environment=environment, log=log):
+        yield wait_until(lambda: re.search(r"at port: (localhost:\d+)", log.read_text()), "the worker pool starts")[1]
+
+
+def run_job(*arguments: str, environment: Mapping[str, str], log: Path, timeout: float = 500.0) -> None:
+    """Run the job to its end; what it printed is in the failure's message."""
+    with log.open("wb") as output:
+        ended = subprocess.run(
+            [sys.executable, "-m", "tests.runners.job", *arguments],
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            timeout=timeout,
+            check=False,
+        )
+    assert ended.returncode == 0, log.read_text(errors="replace")[-4000:]
+
+
+def wait_until(probe: Callable[[], Any], what: str, *, timeout: float = 120.0) -> Any:
+    """Return what `probe` returns once that is true.
+
+    Raises:
+        TimeoutError: It is not in time.
+    """
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if value := probe():
+            return value
+        time.sleep(0.1)
+    raise TimeoutError(f"waited {timeout} s in vain until {what}")

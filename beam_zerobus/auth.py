@@ -22,7 +22,15 @@ import requests
 
 from beam_zerobus.errors import AuthenticationError, ConfigurationError, TransientError
 
-__all__ = ["Credentials", "FederatedToken", "OAuthClientCredentials", "SecretValue", "StaticHeaders", "TokenSource"]
+__all__ = [
+    "Credentials",
+    "EnvironmentVariable",
+    "FederatedToken",
+    "OAuthClientCredentials",
+    "SecretValue",
+    "StaticHeaders",
+    "TokenSource",
+]
 
 _STREAM_LIFE = 16 * 60.0
 _REQUEST_TIMEOUT = 15.0
@@ -80,6 +88,30 @@ class OAuthClientCredentials(Credentials):
         client_id = _read(self.client_id, "client_id", "DATABRICKS_CLIENT_ID")
         client_secret = _read(self.client_secret, "client_secret", "DATABRICKS_CLIENT_SECRET")
         return _post_token(workspace_url, {"grant_type": "client_credentials", **form}, auth=(client_id, client_secret))
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentVariable:
+    """A secret by the name of the environment variable that holds it on the worker.
+
+    Example:
+        >>> credentials = OAuthClientCredentials(
+        ...     client_id=EnvironmentVariable("INGEST_ID"), client_secret=EnvironmentVariable("INGEST_SECRET")
+        ... )
+    """
+
+    name: str
+
+    def __call__(self) -> str:
+        """Return the variable's value.
+
+        Raises:
+            AuthenticationError: It is not set in the worker's environment.
+        """
+        value = os.environ.get(self.name)
+        if not value:
+            raise AuthenticationError(f"The environment variable {self.name} is not set on the worker")
+        return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

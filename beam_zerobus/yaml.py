@@ -13,45 +13,18 @@ pipeline names it as a provider:
 and Java calls it by the name ``beam_zerobus.yaml.WriteToZerobus`` with ``PythonExternalTransform``.
 """
 
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Optional, cast
+from typing import Any, Optional
 
 import apache_beam as beam
 from apache_beam.pvalue import PCollection, Row
 from apache_beam.typehints.row_type import RowTypeConstraint
 
-from beam_zerobus.auth import OAuthClientCredentials
-from beam_zerobus.errors import AuthenticationError, ConfigurationError
-from beam_zerobus.options import Batching, DebugFiles, OnBadRows, Retry, Telemetry
-from beam_zerobus.sink import WriteToZerobus as _WriteToZerobus
+from beam_zerobus.auth import EnvironmentVariable
+from beam_zerobus.errors import ConfigurationError
+from beam_zerobus.flat_options import flat_sink
 
-__all__ = ["EnvironmentVariable", "WriteToZerobus"]
-
-
-@dataclass(frozen=True, slots=True)
-class EnvironmentVariable:
-    """A secret by the name of the environment variable that holds it on the worker.
-
-    Example:
-        >>> credentials = OAuthClientCredentials(
-        ...     client_id=EnvironmentVariable("INGEST_ID"), client_secret=EnvironmentVariable("INGEST_SECRET")
-        ... )
-    """
-
-    name: str
-
-    def __call__(self) -> str:
-        """Return the variable's value.
-
-        Raises:
-            AuthenticationError: It is not set in the worker's environment.
-        """
-        value = os.environ.get(self.name)
-        if not value:
-            raise AuthenticationError(f"The environment variable {self.name} is not set on the worker")
-        return value
+__all__ = ["WriteToZerobus"]
 
 
 class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any]]]):
@@ -128,42 +101,31 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
     ) -> None:
         super().__init__()
         self._errors_output = _errors_output(error_handling)
-        debug = _given(write_every=debug_write_every)
-        telemetry = _given(
-            endpoint=telemetry_endpoint,
-            protocol=telemetry_protocol,
-            service_name=telemetry_service_name,
-            resource_attributes=dict(telemetry_attributes) if telemetry_attributes else None,
-        )
-        if debug and not debug_dir:
-            raise ConfigurationError("debug_write_every has no effect without debug_dir: name the directory")
-        self._write = _WriteToZerobus(
+        self._write = flat_sink(
             table,
-            batching=Batching(
-                **_given(
-                    max_rows=batch_max_rows,
-                    max_bytes=batch_max_bytes,
-                    max_delay=batch_max_delay,
-                    across_bundles=batch_across_bundles,
-                )
-            ),
-            retry=Retry(**_given(max_retries=max_retries, initial_backoff=initial_backoff, max_backoff=max_backoff)),
-            debug_files=DebugFiles(output_dir=debug_dir, **debug) if debug_dir else None,
-            telemetry=Telemetry(**telemetry) if telemetry else None,
-            credentials=OAuthClientCredentials(
-                client_id=EnvironmentVariable(client_id_env) if client_id_env else None,
-                client_secret=EnvironmentVariable(client_secret_env) if client_secret_env else None,
-            ),
-            on_bad_rows="dead_letter" if self._errors_output else cast("OnBadRows", on_bad_rows or "raise"),
-            **_given(
-                endpoint=endpoint,
-                workspace_url=workspace_url,
-                schema=schema,
-                wire_format=wire_format,
-                ignore_unknown_fields=ignore_unknown_fields,
-                streams_per_worker=streams_per_worker,
-                dry_run=dry_run,
-            ),
+            endpoint=endpoint,
+            workspace_url=workspace_url,
+            client_id=EnvironmentVariable(client_id_env) if client_id_env else None,
+            client_secret=EnvironmentVariable(client_secret_env) if client_secret_env else None,
+            schema=schema,
+            wire_format=wire_format,
+            on_bad_rows="dead_letter" if self._errors_output else on_bad_rows,
+            ignore_unknown_fields=ignore_unknown_fields,
+            streams_per_worker=streams_per_worker,
+            batch_max_rows=batch_max_rows,
+            batch_max_bytes=batch_max_bytes,
+            batch_max_delay=batch_max_delay,
+            batch_across_bundles=batch_across_bundles,
+            max_retries=max_retries,
+            initial_backoff=initial_backoff,
+            max_backoff=max_backoff,
+            debug_dir=debug_dir,
+            debug_write_every=debug_write_every,
+            telemetry_endpoint=telemetry_endpoint,
+            telemetry_protocol=telemetry_protocol,
+            telemetry_service_name=telemetry_service_name,
+            telemetry_attributes=telemetry_attributes,
+            dry_run=dry_run,
         )
         self._dead_letters = self._errors_output is not None or on_bad_rows == "dead_letter"
 
@@ -180,11 +142,6 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
                 _row_type(rows.element_type, message=str)
             )
         return outputs
-
-
-def _given(**options: Any) -> dict[str, Any]:
-    """Return the options that were given; the others keep their defaults, which are told in one place only."""
-    return {name: value for name, value in options.items() if value is not None}
 
 
 def _errors_output(error_handling: Optional[Mapping[str, str]]) -> Optional[str]:

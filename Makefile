@@ -49,7 +49,7 @@ bench: $(VENV)/.bench ## The benchmarks that the README quotes
 	$(BIN)/python -m tests.benchmarks.sink
 
 docs: $(VENV)/.docs ## The documentation site, checked strictly
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis

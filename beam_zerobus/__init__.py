@@ -23,6 +23,7 @@ from beam_zerobus.options import Batching, DebugFiles, Retry, Telemetry
 from beam_zerobus.version import __version__
 
 if TYPE_CHECKING:
+    from beam_zerobus.pipeline_options import ZerobusOptions
     from beam_zerobus.result import TransmissionResult
     from beam_zerobus.sink import WriteResult, WriteToZerobus
     from beam_zerobus.submission import Submission
@@ -48,6 +49,7 @@ __all__ = [
     "WriteResult",
     "WriteToZerobus",
     "ZerobusError",
+    "ZerobusOptions",
     "ZerobusWriter",
     "__version__",
 ]
@@ -58,6 +60,7 @@ _HOMES = {
     "TransmissionResult": "beam_zerobus.result",
     "WriteResult": "beam_zerobus.sink",
     "WriteToZerobus": "beam_zerobus.sink",
+    "ZerobusOptions": "beam_zerobus.pipeline_options",
     "ZerobusWriter": "beam_zerobus.writer",
 }
 

@@ -7,7 +7,6 @@ as a plain int64, and reading back needs to know.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +19,12 @@ from google.protobuf.descriptor_pb2 import (
 )
 
 from beam_zerobus.errors import ZerobusError
+from beam_zerobus.logs import get_logger
 from beam_zerobus.schema.table import TableSchema
 
 __all__ = ["RowDescription", "describe", "parse_description"]
 
-logger = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 _FILE_NAME = "rows.proto"  # what protoc wants to be named on its command line
 _ROW_MESSAGE_PATH = (FileDescriptorProto.MESSAGE_TYPE_FIELD_NUMBER, 0)
@@ -95,7 +95,5 @@ def _parse_columns(ddl: str) -> TableSchema | None:
     try:
         return TableSchema.from_ddl(ddl)
     except ZerobusError as error:  # of a newer version of this package: the rows themselves are still readable
-        logger.warning(
-            "the columns in the descriptor set are not understood, protobuf's own types are shown: %s", error
-        )
+        _log.warning("the columns in the descriptor set are not understood, protobuf's own types are shown: %s", error)
         return None

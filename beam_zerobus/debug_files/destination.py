@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 import tempfile
 from collections.abc import Callable
@@ -15,11 +14,12 @@ from beam_zerobus.debug_files.layout import ARROW_DIRECTORY, Layout
 from beam_zerobus.debug_files.local import NameLock, make_private_directories, sync
 from beam_zerobus.debug_files.names import Rotation, file_base
 from beam_zerobus.debug_files.paths import as_local_path, is_remote
+from beam_zerobus.logs import get_logger
 from beam_zerobus.options import DebugFiles
 
 __all__ = ["Destination", "LocalDestination", "open_destination"]
 
-logger = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class Destination(Protocol):
@@ -151,5 +151,5 @@ def _take_name(root: Path, base: str) -> tuple[str, NameLock]:
     locks = ((candidate, NameLock.acquire(root / f".{candidate}.lock")) for candidate in candidates)
     name, lock = next((name, lock) for name, lock in locks if lock is not None)
     if name != base:
-        logger.info("another writer writes debug files %s in %s; these are named %s", base, root, name)
+        _log.info("another writer writes debug files %s in %s; these are named %s", base, root, name)
     return name, lock

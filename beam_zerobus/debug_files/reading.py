@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -15,10 +14,11 @@ from beam_zerobus.debug_files.files import DebugFile, find_files
 from beam_zerobus.debug_files.framing import read_framed
 from beam_zerobus.debug_files.names import ARROW, DESCRIPTOR, PROTO, REJECTS
 from beam_zerobus.debug_files.proto_rows import RowDecoder
+from beam_zerobus.logs import get_logger
 
 __all__ = ["arrow_batches", "proto_batches", "read_arrow", "read_marks", "read_proto"]
 
-logger = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 _ROWS_PER_BATCH = 10_000
 
@@ -115,4 +115,4 @@ def read_marks(file: DebugFile) -> list[dict[str, Any]]:
 
 
 def _log_cut(file: DebugFile, whole: str, error: Exception) -> None:
-    logger.info("%s ends in the middle of what its writer wrote last; %s are whole (%s)", file, whole, error)
+    _log.info("%s ends in the middle of what its writer wrote last; %s are whole (%s)", file, whole, error)

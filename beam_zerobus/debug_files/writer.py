@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -15,6 +14,7 @@ import pyarrow as pa
 from beam_zerobus.debug_files.descriptors import describe
 from beam_zerobus.debug_files.destination import Destination, open_destination
 from beam_zerobus.errors import ConfigurationError, RowError
+from beam_zerobus.logs import get_logger
 from beam_zerobus.options import DebugFiles
 from beam_zerobus.schema.table import TableSchema
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DebugFileWriter"]
 
-logger = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 _CLOSE_TIMEOUT = 60.0  # seconds for the last upload
 
@@ -206,7 +206,7 @@ class DebugFileWriter:
         with suppress(Exception):
             destination.close()
         reason = _reason(error)
-        logger.warning(
+        _log.warning(
             "debug files of table %s in %s stop: %s. Sending goes on; what was written before stays readable.",
             self._table,
             os.fspath(self._options.output_dir),

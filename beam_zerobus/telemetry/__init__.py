@@ -6,8 +6,8 @@ waits but `Recorder.flush` and `close`, within a limit.
 
 from __future__ import annotations
 
+from beam_zerobus.logs import TraceContextFilter, get_logger
 from beam_zerobus.options import Telemetry
-from beam_zerobus.telemetry.logs import TraceContextFilter, get_logger
 from beam_zerobus.telemetry.recorder import BatchSpan, Recorder
 from beam_zerobus.telemetry.sources import find_source
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
 
+from beam_zerobus.logs import get_logger
+
 __all__ = ["harmless", "note_failure"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 S = TypeVar("S")
 P = ParamSpec("P")

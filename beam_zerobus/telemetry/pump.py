@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -14,6 +13,7 @@ from typing import Any
 from opentelemetry import context as otel_context
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader, MetricsData
 
+from beam_zerobus.logs import get_logger
 from beam_zerobus.telemetry.destinations import Destination
 from beam_zerobus.telemetry.durations import Durations
 from beam_zerobus.telemetry.quiet import THREAD_PREFIX, quieten
@@ -21,7 +21,7 @@ from beam_zerobus.telemetry.raw import RawSpans
 
 __all__ = ["Pump"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 _MAX_QUEUED = 2_048  # batches, some 3 kB each
 _BATCHES_AN_EXPORT = 128  # commonly four spans each, so as many spans as the SDK exports at once

@@ -6,9 +6,11 @@ import logging
 import threading
 from typing import Final
 
+from beam_zerobus.logs import get_logger
+
 __all__ = ["THREAD_PREFIX", "quieten"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 THREAD_PREFIX: Final = "beam_zerobus telemetry"
 

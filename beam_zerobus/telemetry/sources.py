@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import functools
-import logging
 import os
 import threading
 import time
@@ -17,6 +16,7 @@ from typing import Protocol
 from opentelemetry import metrics, trace
 
 from beam_zerobus.errors import ConfigurationError
+from beam_zerobus.logs import get_logger
 from beam_zerobus.options import Telemetry
 from beam_zerobus.telemetry.counts import Counts
 from beam_zerobus.telemetry.destinations import check_destinations, has_destination
@@ -26,7 +26,7 @@ from beam_zerobus.telemetry.signals import LiveSignals, Signals
 
 __all__ = ["Source", "find_source"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class Source(Protocol):

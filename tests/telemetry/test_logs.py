@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
+import pkgutil
 from collections.abc import Callable
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
+import beam_zerobus
 from beam_zerobus.telemetry import TraceContextFilter, get_logger
 from tests.telemetry.receiver import Receiver
 from tests.telemetry.test_recorder import TABLE, recorder_to
@@ -23,6 +26,20 @@ def test_records_carry_the_current_span(caplog: pytest.LogCaptureFixture) -> Non
     assert (outside.trace_id, outside.span_id) == ("", "")
     assert inside.trace_id == format(span.get_span_context().trace_id, "032x")
     assert inside.span_id == format(span.get_span_context().span_id, "016x")
+
+
+def test_every_logger_of_the_core_adds_them() -> None:
+    for module in pkgutil.walk_packages(beam_zerobus.__path__, "beam_zerobus."):
+        if not module.name.startswith("beam_zerobus.emulator"):  # a server of its own
+            importlib.import_module(module.name)
+    ours = {
+        name: logger.filters
+        for name, logger in logging.root.manager.loggerDict.items()
+        if name.startswith("beam_zerobus.") and isinstance(logger, logging.Logger)
+    }
+    without = [name for name, filters in ours.items() if not any(isinstance(f, TraceContextFilter) for f in filters)]
+    assert [name for name in without if not name.startswith("beam_zerobus.emulator")] == []
+    assert {"beam_zerobus.delivery", "beam_zerobus.debug_files.writer", "beam_zerobus.telemetry.pump"} <= set(ours)
 
 
 def test_records_of_a_step_lead_to_the_batchs_span(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from beam_zerobus.emulator import Emulator
+from beam_zerobus.registry import close_all
 from tests.runners import job
 from tests.runners.support import zerobus_environment
 
@@ -23,3 +24,12 @@ def zerobus() -> Iterator[Emulator]:
 def environment(zerobus: Emulator) -> dict[str, str]:
     """The environment of a job and its workers."""
     return zerobus_environment(zerobus)
+
+
+@pytest.fixture
+def worker_here(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let this process be the worker."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    yield
+    close_all()

@@ -6,6 +6,8 @@ It is a program, so that runners start it as users do, and a module, so that tes
 from __future__ import annotations
 
 import argparse
+import hashlib
+import io
 import os
 import time
 from collections import Counter
@@ -16,6 +18,7 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.transforms.periodicsequence import PeriodicImpulse
 from apache_beam.utils.timestamp import Timestamp
@@ -80,6 +83,18 @@ def copies(table: pa.Table, rows: int) -> Counter[int]:
     nameless = table.filter(pc.is_null(table["name"]))["id"].to_pylist()
     assert all(number % 10 == 0 for number in nameless)
     return Counter(counts.field("counts").to_pylist())
+
+
+def digest(table: pa.Table) -> str:
+    """Return a digest of the rows, in whichever order they came and whichever worker made them."""
+    lines = io.BytesIO()
+    pyarrow.csv.write_csv(table.drop_columns(["worker"]).sort_by("id"), lines)
+    return hashlib.sha256(lines.getvalue()).hexdigest()
+
+
+def expected_digest(rows: int) -> str:
+    """Return the digest of the table that the job writes on any runner."""
+    return digest(pa.Table.from_pylist(list(rows_between(0, rows))))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

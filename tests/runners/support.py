@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from beam_zerobus.emulator import Emulator
+from tests.runners import job
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ROOT / ".cache" / "bin"
@@ -89,6 +90,16 @@ def run_job(*arguments: str, environment: Mapping[str, str], log: Path, timeout:
             check=False,
         )
     assert ended.returncode == 0, log.read_text(errors="replace")[-4000:]
+
+
+def workers_that_wrote_the_same_table(emulator: Emulator, rows: int) -> set[int]:
+    """Check that the job's table is the one that every runner writes; return the processes, which had a stream each."""
+    table = emulator.table(job.TABLE).to_arrow()
+    assert job.copies(table, rows) == {1: rows}
+    assert job.digest(table) == job.expected_digest(rows)
+    workers = set(table["worker"].to_pylist())
+    assert emulator.stats.tables[job.TABLE].streams_opened == len(workers)
+    return workers
 
 
 def wait_until(probe: Callable[[], Any], what: str, *, timeout: float = 120.0) -> Any:

@@ -20,6 +20,7 @@ NAMES: Final = (
     "retries",
     "streams_opened",
     "throttled_seconds",
+    "debug_file_failures",
 )
 
 
@@ -77,6 +78,15 @@ class Counters:
     def in_flight(self, bytes_delta: int, rows_delta: int) -> None:
         """Note what entered (positive) or left the ledger."""
         self._recorder.in_flight(bytes_delta, rows_delta)
+
+    def debug_file_bytes(self, written: int) -> None:
+        """Note bytes written to debug files."""
+        self._recorder.debug_file_bytes(written)
+
+    def debug_files_failed(self) -> None:
+        """Count a failure that stopped the debug files."""
+        self._add(debug_file_failures=1)
+        self._recorder.debug_files_failed()
 
     def _add(self, **amounts: float) -> None:
         with self._lock:

@@ -11,17 +11,17 @@ import numpy as np
 import pyarrow as pa
 
 from beam_zerobus.conversion import Conversion
+from beam_zerobus.counters import Counters
 from beam_zerobus.debug_files import DebugFileWriter
 from beam_zerobus.encoding import Payload
 from beam_zerobus.errors import ConversionError, RowError
 from beam_zerobus.options import DebugFiles
 from beam_zerobus.submission import Submission
-from beam_zerobus.telemetry import Recorder
 
 __all__ = ["DebugTap", "Page", "open_debug_tap"]
 
 
-def open_debug_tap(options: DebugFiles, conversion: Conversion, *, shard: str | None, recorder: Recorder) -> DebugTap:
+def open_debug_tap(options: DebugFiles, conversion: Conversion, *, shard: str | None, counters: Counters) -> DebugTap:
     """Open the debug files of a writer.
 
     Raises:
@@ -34,8 +34,9 @@ def open_debug_tap(options: DebugFiles, conversion: Conversion, *, shard: str | 
         shard=shard,
         descriptor=in_proto.spec.descriptor if in_proto is not None else None,
         schema=conversion.schema,
+        on_failure=lambda _reason: counters.debug_files_failed(),
     )
-    return DebugTap(files, in_proto, recorder)
+    return DebugTap(files, in_proto, counters)
 
 
 class DebugTap:
@@ -44,10 +45,10 @@ class DebugTap:
     Invariant, under the one lock: `_pages` holds the pages of the batches that are still on their way.
     """
 
-    def __init__(self, files: DebugFileWriter, in_proto: Conversion | None, recorder: Recorder) -> None:
+    def __init__(self, files: DebugFileWriter, in_proto: Conversion | None, counters: Counters) -> None:
         self._files = files
         self._in_proto = in_proto
-        self._recorder = recorder
+        self._counters = counters
         self._lock = threading.Lock()
         self._pages: WeakKeyDictionary[Submission, Page] = WeakKeyDictionary()
 
@@ -72,7 +73,7 @@ class DebugTap:
             records = self._records_of(rows)
         before = self._files.bytes_written
         number = self._files.write(rows, records)
-        self._recorder.debug_file_bytes(self._files.bytes_written - before)
+        self._counters.debug_file_bytes(self._files.bytes_written - before)
         return number
 
     def close(self) -> None:

@@ -177,7 +177,7 @@ class WriterCore:
             conversion = self._convert_with(self._find_schema(batch))
             if self._config.debug_files is not None:
                 self._tap = open_debug_tap(
-                    self._config.debug_files, conversion, shard=self._shard, recorder=self._recorder
+                    self._config.debug_files, conversion, shard=self._shard, counters=self.counters
                 )
             if not self._config.dry_run:
                 self._deliveries = self._make_deliveries(conversion)

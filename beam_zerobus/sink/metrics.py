@@ -28,6 +28,7 @@ class SinkMetrics:
         self._retries = Metrics.counter(namespace, "retries")
         self._streams_opened = Metrics.counter(namespace, "streams_opened")
         self._throttling_seconds = Metrics.counter(namespace, "cumulativeThrottlingSeconds")
+        self._debug_file_failures = Metrics.counter(namespace, "debug_file_failures")
         self._batch_rows = Metrics.distribution(namespace, "batch_rows")
         self._batch_bytes = Metrics.distribution(namespace, "batch_bytes")
         self._encode_ms = Metrics.distribution(namespace, "encode_ms")
@@ -57,6 +58,7 @@ class SinkMetrics:
         self._rows_replayed.inc(int(counts["rows_replayed"]))
         self._retries.inc(int(counts["retries"]))
         self._streams_opened.inc(int(counts["streams_opened"]))
+        self._debug_file_failures.inc(int(counts["debug_file_failures"]))
         self._unreported_seconds += counts["throttled_seconds"]
         whole = int(self._unreported_seconds)
         self._unreported_seconds -= whole

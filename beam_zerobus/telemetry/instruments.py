@@ -14,6 +14,7 @@ __all__ = [
     "BOUNDARIES",
     "COUNTED",
     "DEBUG_FILE_BYTES",
+    "DEBUG_FILE_FAILURES",
     "DURATIONS",
     "ENCODE_DURATION",
     "IN_FLIGHT_BYTES",
@@ -86,6 +87,9 @@ IN_FLIGHT_ROWS: Final = Instrument(
 )
 THROTTLED_TIME: Final = Instrument("beam_zerobus.throttled_time", "sum", "s", "Time waited before retries")
 DEBUG_FILE_BYTES: Final = Instrument("beam_zerobus.debug_file_bytes", "sum", "By", "Bytes written to debug files")
+DEBUG_FILE_FAILURES: Final = Instrument(
+    "beam_zerobus.debug_file_failures", "sum", "{failure}", "Failures after which a writer's debug files stopped"
+)
 
 COUNTED: Final = (
     SENT_MESSAGES,
@@ -106,6 +110,7 @@ COUNTED: Final = (
     IN_FLIGHT_ROWS,
     THROTTLED_TIME,
     DEBUG_FILE_BYTES,
+    DEBUG_FILE_FAILURES,
 )
 """What `Counts` keeps: everything but the durations."""
 

@@ -107,6 +107,11 @@ class Recorder:
         self._target.add((of.DEBUG_FILE_BYTES, n))
 
     @harmless
+    def debug_files_failed(self) -> None:
+        """Count a failure that stopped debug files."""
+        self._target.add((of.DEBUG_FILE_FAILURES, 1))
+
+    @harmless
     def flush(self, timeout: float | None = None) -> None:
         """Export what was recorded, to providers of our own only; those of the application are the application's.
 

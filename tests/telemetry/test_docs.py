@@ -6,6 +6,9 @@ import json
 import re
 from pathlib import Path
 
+from apache_beam.metrics import Metrics
+
+from beam_zerobus.sink.metrics import SinkMetrics
 from beam_zerobus.telemetry.files import METRIC_SCHEMA, SPAN_SCHEMA
 from beam_zerobus.telemetry.instruments import COUNTED, DURATIONS, Instrument
 
@@ -26,6 +29,18 @@ def test_page_lists_every_metric_with_kind_and_unit() -> None:
     listed = dict(re.findall(r"^\| `([\w.]+)` \| (\w+ \| `[^`]+`) \|", PAGE, re.MULTILINE))
     kinds = {"sum": "sum", "level": "level", "duration": "histogram"}
     assert listed == {i.name: f"{kinds[i.kind]} | `{i.unit}`" for i in INSTRUMENTS}
+
+
+def test_page_lists_every_beam_metric_with_its_kind() -> None:
+    listed = set(re.findall(r"^\| `(\w+)` \| (counter|distribution|string set) \|", PAGE, re.MULTILINE))
+    kinds = {
+        Metrics.DelegatingCounter: "counter",
+        Metrics.DelegatingDistribution: "distribution",
+        Metrics.DelegatingStringSet: "string set",
+    }
+    metrics = vars(SinkMetrics("namespace")).values()
+    assert listed == {(metric.metric_name.name, kinds[type(metric)]) for metric in metrics if type(metric) in kinds}
+    assert len(listed) == 14
 
 
 def test_page_lists_every_column_of_the_files() -> None:

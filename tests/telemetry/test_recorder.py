@@ -51,25 +51,32 @@ def test_what_arrives_is_what_was_sent(protocol: str, receive: Callable[..., Rec
     recorder.throttled(0.25)
     recorder.replayed(100, 1)
     recorder.debug_file_bytes(1234)
+    recorder.debug_files_failed()
     recorder.flush()
 
     seen = receiver.seen
-    assert seen.total("messaging.client.sent.messages", messaging__destination__name=TABLE) == 5000
-    assert seen.total("beam_zerobus.rows") == 5000
-    assert seen.total("beam_zerobus.arrow_bytes") == 40_000
-    assert seen.total("beam_zerobus.wire_bytes") == 25_000
-    assert seen.total("beam_zerobus.payloads") == 50
+    totals = {
+        "messaging.client.sent.messages": 5000,
+        "beam_zerobus.rows": 5000,
+        "beam_zerobus.arrow_bytes": 40_000,
+        "beam_zerobus.wire_bytes": 25_000,
+        "beam_zerobus.payloads": 50,
+        "beam_zerobus.batches": 50,
+        "beam_zerobus.retries": 1,
+        "beam_zerobus.throttled_time": 0.25,
+        "beam_zerobus.replayed_rows": 100,
+        "beam_zerobus.replayed_payloads": 1,
+        "beam_zerobus.streams_opened": 1,
+        "beam_zerobus.streams_open": 1,
+        "beam_zerobus.token_refreshes": 1,
+        "beam_zerobus.debug_file_bytes": 1234,
+        "beam_zerobus.debug_file_failures": 1,
+        "beam_zerobus.in_flight_rows": 0,
+        "beam_zerobus.in_flight_bytes": 0,
+    }
+    assert {name: seen.total(name, messaging__destination__name=TABLE) for name in totals} == totals
     assert seen.total("beam_zerobus.batches", beam_zerobus__outcome="acknowledged") == 50
     assert seen.total("beam_zerobus.retries", beam_zerobus__cause="UNAVAILABLE") == 1
-    assert seen.total("beam_zerobus.throttled_time") == 0.25
-    assert seen.total("beam_zerobus.replayed_rows") == 100
-    assert seen.total("beam_zerobus.replayed_payloads") == 1
-    assert seen.total("beam_zerobus.streams_opened") == 1
-    assert seen.total("beam_zerobus.streams_open") == 1
-    assert seen.total("beam_zerobus.token_refreshes") == 1
-    assert seen.total("beam_zerobus.debug_file_bytes") == 1234
-    assert seen.total("beam_zerobus.in_flight_rows") == 0
-    assert seen.total("beam_zerobus.in_flight_bytes") == 0
     for duration in ("messaging.client.operation.duration", "beam_zerobus.encode_duration", "beam_zerobus.ack_latency"):
         assert seen.count(duration) == 50
         assert seen.units[duration] == "s"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -176,7 +178,7 @@ def test_giving_up(emulator: Emulator, watched: Callable[..., Any]) -> None:
     assert seen.total("beam_zerobus.in_flight_rows") == 0
 
 
-def test_debug_files_are_counted(watched: Callable[..., Any], tmp_path: Any) -> None:
+def test_debug_files_are_counted(watched: Callable[..., Any], tmp_path: Path) -> None:
     writer, receiver = watched(debug_files=DebugFiles(output_dir=tmp_path))
     for n in range(5):
         writer.send_batch(rows(n * 10))
@@ -185,6 +187,17 @@ def test_debug_files_are_counted(watched: Callable[..., Any], tmp_path: Any) -> 
     writer.close()
     written = sum(path.stat().st_size for path in tmp_path.glob("zerobus/*/*") if path.suffix in (".arrow", ".proto"))
     assert 0 < counted <= written <= counted + 8  # the mark at the end of an Arrow stream
+
+
+def test_debug_files_that_fail_are_counted_once(watched: Callable[..., Any], tmp_path: Path) -> None:
+    writer, receiver = watched(debug_files=DebugFiles(output_dir=tmp_path / "debug"))
+    writer.send_batch(rows(0))
+    shutil.rmtree(tmp_path / "debug")
+    for n in range(1, 5):
+        assert writer.send_batch(rows(n * 10)).success
+    writer.flush_telemetry()
+    assert receiver.seen.total("beam_zerobus.debug_file_failures") == 1
+    assert writer.counters.total()["debug_file_failures"] == 1
 
 
 def test_no_secret_and_no_row_leaves(emulator: Emulator, watched: Callable[..., Any]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import json
 import os
 import time
 from collections import Counter
@@ -55,7 +56,7 @@ def tick(pipeline: beam.Pipeline, *, rows: int, rows_per_tick: int, interval: fl
     ticks = rows // rows_per_tick
 
     def rows_of(now: Timestamp) -> Iterator[dict[str, Any]]:
-        number = round(float(now - start) / interval)
+        number = round((float(now) - float(start)) / interval)
         yield from rows_between(number * rows_per_tick, (number + 1) * rows_per_tick)
 
     return (
@@ -63,6 +64,16 @@ def tick(pipeline: beam.Pipeline, *, rows: int, rows_per_tick: int, interval: fl
         | PeriodicImpulse(start_timestamp=start, stop_timestamp=start + ticks * interval, fire_interval=interval)
         | "Rows" >> beam.FlatMap(rows_of)
     )
+
+
+def without_every_hundredth_id(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the row as the table takes it, or refuses it: its id is NOT NULL."""
+    return {**row, "id": None if row["id"] % 100 == 0 else row["id"]}
+
+
+def as_line(failed: Any) -> str:
+    """Return a failed row as a line of JSON."""
+    return json.dumps({"element": failed.element, "error_type": failed.error_type, "message": failed.message})
 
 
 def copies(table: pa.Table, rows: int) -> Counter[int]:
@@ -105,13 +116,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=0.0, help="time that each range takes at least")
     parser.add_argument("--rows-per-tick", type=int, help="run as a stream with so many rows at a time")
     parser.add_argument("--interval", type=float, default=0.1, help="seconds between ticks")
+    parser.add_argument("--refused", help="make every hundredth row a bad one; write those to files of this prefix")
     job, runner_options = parser.parse_known_args(arguments)
     with beam.Pipeline(options=PipelineOptions(runner_options)) as pipeline:
         if job.rows_per_tick:
             rows = tick(pipeline, rows=job.rows, rows_per_tick=job.rows_per_tick, interval=job.interval)
         else:
             rows = generate(pipeline, rows=job.rows, ranges=job.ranges, seconds=job.seconds)
-        rows | WriteToZerobus(TABLE, schema=COLUMNS)
+        if job.refused:
+            spoiled = rows | "Spoil" >> beam.Map(without_every_hundredth_id)
+            written = spoiled | WriteToZerobus(TABLE, schema=COLUMNS, on_bad_rows="dead_letter")
+            written.failed_rows | beam.Map(as_line) | beam.io.WriteToText(job.refused)
+        else:
+            rows | WriteToZerobus(TABLE, schema=COLUMNS)
 
 
 if __name__ == "__main__":

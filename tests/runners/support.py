@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import apache_beam
 import pytest
 
 from beam_zerobus.emulator import Emulator
@@ -21,7 +22,6 @@ from tests.runners import job
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ROOT / ".cache" / "bin"
-BEAM_VERSION = "2.77.0"
 ROWS = int(os.environ.get("RUNNER_ROWS", "1000000"))
 """Rows of the large job on each runner."""
 
@@ -38,16 +38,20 @@ def zerobus_environment(emulator: Emulator) -> dict[str, str]:
     }
 
 
+def go_module(package: str) -> str:
+    """Return what ``go install`` builds a package of Beam's Go module from, in the version of the installed Beam."""
+    return f"github.com/apache/beam/sdks/v2/{package}@v{apache_beam.__version__}"
+
+
 def go_program(package: str, name: str) -> Path:
     """Return a program of Beam's Go module, built once into the cache; skips the test where Go is missing."""
-    program = PROGRAMS / name
+    program = PROGRAMS / f"{name}-{apache_beam.__version__}"
     if not program.exists():
         if shutil.which("go") is None:
             pytest.skip(f"{name} is built from Go, and go is not on the PATH")
-        with tempfile.TemporaryDirectory(dir=ROOT / ".cache") as directory:
-            module = f"github.com/apache/beam/sdks/v2/{package}@v{BEAM_VERSION}"
-            subprocess.run(["go", "install", module], check=True, env={**os.environ, "GOBIN": directory})
-            PROGRAMS.mkdir(exist_ok=True)
+        PROGRAMS.mkdir(exist_ok=True, parents=True)
+        with tempfile.TemporaryDirectory(dir=PROGRAMS) as directory:
+            subprocess.run(["go", "install", go_module(package)], check=True, env={**os.environ, "GOBIN": directory})
             (Path(directory) / package.rpartition("/")[2]).rename(program)
     return program
 

@@ -1,126 +1,84 @@
-"""The sink on a Flink session cluster: Python workers in each environment, killed workers, checkpoints, savepoints."""
+"""The sink on a Flink session cluster, by the commands of docs/runners/flink.md."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import sys
-import time
-from collections import Counter
+import subprocess
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from beam_zerobus.emulator import Emulator
 from tests.runners import job
 from tests.runners.flink import cluster as flink
-from tests.runners.support import ROWS, go_program, run_job, started, wait_until, worker_pool
+from tests.runners.flink.cluster import SessionCluster
+from tests.runners.pages import commands
+from tests.runners.support import (
+    ROOT,
+    ROWS,
+    workers_that_wrote_the_same_table,
+    zerobus_environment,
+)
 
-pytestmark = [pytest.mark.flink, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.flink, pytest.mark.slow, pytest.mark.timeout(300)]
+
+CREDENTIALS = {"client_id": "runners", "client_secret": "known to tests only"}
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[flink.SessionCluster]:
-    if (lack := flink.missing()) is not None:
-        pytest.skip(f"a Flink cluster cannot be had: {lack}")
-    with flink.SessionCluster(task_managers=2, slots=2) as running:
-        yield running
+def environment() -> dict[str, str]:
+    """The environment of all processes, with the addresses that each test's Zerobus has."""
+    with Emulator(**CREDENTIALS) as emulator:
+        return zerobus_environment(emulator)
 
 
 @pytest.fixture
-def pool(environment: dict[str, str], tmp_path: Path) -> Iterator[list[str]]:
-    with worker_pool(environment, tmp_path / "pool.log") as address:
-        yield ["--environment_type=EXTERNAL", f"--environment_config={address}"]
+def zerobus(environment: dict[str, str]) -> Iterator[Emulator]:
+    port, http_port = (urlsplit(environment[name]).port for name in ("ZEROBUS_ENDPOINT", "DATABRICKS_HOST"))
+    with Emulator(**CREDENTIALS, port=port, http_port=http_port) as emulator:
+        emulator.create_table(job.TABLE, job.COLUMNS)
+        yield emulator
 
 
-def on(cluster: flink.SessionCluster, *options: str) -> list[str]:
-    return ["--runner=PortableRunner", f"--job_endpoint={cluster.job_endpoint}", "--parallelism=4", *options]
+@pytest.fixture(scope="module")
+def cluster(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[SessionCluster]:
+    if (lack := flink.missing()) is not None:
+        pytest.skip(f"a Flink cluster cannot be had: {lack}")
+    with SessionCluster(environment, tmp_path_factory.mktemp("flink")) as running:
+        yield running
 
 
-def process_environment(environment: dict[str, str]) -> list[str]:
-    boot = go_program("python/container", "boot")
-    passed_on = ("PATH", "ZEROBUS_ENDPOINT", "DATABRICKS_HOST", "DATABRICKS_CLIENT_ID", "DATABRICKS_CLIENT_SECRET")
-    variables = {name: environment[name] for name in passed_on} | {"RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT": "1"}
-    configuration = json.dumps({"command": str(boot), "env": variables})
-    return ["--environment_type=PROCESS", f"--environment_config={configuration}"]
+def job_command(heading: str) -> list[str]:
+    """Return the job's command below a heading, which is the last there."""
+    command = commands(flink.PAGE, heading)[-1].replace(flink.POOL, flink.POOL_OF_EACH)
+    return ["bash", "-c", f"exec {command}"]
 
 
-def workers(zerobus: Emulator) -> Counter[int]:
-    return Counter(zerobus.table(job.TABLE).to_arrow()["worker"].to_pylist())
+def run(heading: str, environment: dict[str, str]) -> None:
+    ended = subprocess.run(
+        job_command(heading), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=250, check=False
+    )
+    assert ended.returncode == 0, ended.stderr[-4000:]
 
 
-def busy_worker(zerobus: Emulator) -> int | None:
-    """Return a worker that has written since a moment ago; one that wrote earlier may be gone."""
-    earlier = workers(zerobus)
-    time.sleep(0.5)
-    return next(iter(workers(zerobus) - earlier), None)
-
-
-def test_external_workers_write_every_row_once_over_one_stream_each(
-    cluster: flink.SessionCluster, zerobus: Emulator, environment: dict[str, str], pool: list[str], tmp_path: Path
+def test_pools_beside_the_task_managers(
+    cluster: SessionCluster, zerobus: Emulator, environment: dict[str, str]
 ) -> None:
-    run_job(f"--rows={ROWS}", *on(cluster, *pool), environment=environment, log=tmp_path / "job.log")
-    assert job.copies(zerobus.table(job.TABLE).to_arrow(), ROWS) == {1: ROWS}
-    assert len(workers(zerobus)) == 2, "one worker process a task manager"
-    assert zerobus.stats.tables[job.TABLE].streams_opened == 2
+    run("Workers of a pool beside each task manager", environment)
+    assert len(workers_that_wrote_the_same_table(zerobus, ROWS)) == 2, "one worker process a task manager"
 
 
-@pytest.mark.parametrize("kind", ["LOOPBACK", "PROCESS"])
-def test_other_environments_write_the_same_table(
-    kind: str, cluster: flink.SessionCluster, zerobus: Emulator, environment: dict[str, str], tmp_path: Path
+def test_processes_of_the_task_managers(
+    cluster: SessionCluster, zerobus: Emulator, environment: dict[str, str]
 ) -> None:
-    rows = min(ROWS, 20_000)
-    workers_in = process_environment(environment) if kind == "PROCESS" else ["--environment_type=LOOPBACK"]
-    run_job(f"--rows={rows}", *on(cluster, *workers_in), environment=environment, log=tmp_path / "job.log")
-    assert job.copies(zerobus.table(job.TABLE).to_arrow(), rows) == {1: rows}
-    assert zerobus.stats.tables[job.TABLE].streams_opened == len(workers(zerobus))
+    build = commands(flink.PAGE, "Workers that task managers start")[0]
+    subprocess.run(["bash", "-c", build], cwd=ROOT, env=environment, check=True)
+    run("Workers that task managers start", environment)
+    assert len(workers_that_wrote_the_same_table(zerobus, ROWS)) == 2, "one worker process a task manager"
 
 
-def test_a_batch_job_completes_though_workers_are_killed(
-    cluster: flink.SessionCluster, zerobus: Emulator, environment: dict[str, str], pool: list[str], tmp_path: Path
+def test_the_process_that_submits_the_job(
+    cluster: SessionCluster, zerobus: Emulator, environment: dict[str, str]
 ) -> None:
-    table = zerobus.table(job.TABLE)
-    arguments = [f"--rows={ROWS}", "--ranges=80", "--seconds=0.3", *on(cluster, *pool)]
-    command = [sys.executable, "-m", "tests.runners.job", *arguments]
-    written = []
-    with started(command, environment=environment, log=tmp_path / "job.log") as process:
-        for part in (4, 2):
-            wait_until(lambda part=part: table.count_rows() > ROWS // part, f"1/{part} of the rows are there")
-            victim = table.to_arrow()["worker"].to_pylist()[-1]
-            os.kill(victim, signal.SIGKILL)
-            written.append(table.count_rows())
-        assert process.wait(timeout=600) == 0, (tmp_path / "job.log").read_text()[-4000:]
-    copies = job.copies(table.to_arrow(), ROWS)
-    assert max(copies) <= 1 + len(written)
-    duplicates = table.count_rows() - ROWS
-    assert duplicates <= sum(written), "only rows of bundles that were open when a worker died are written again"
-
-
-def jobs(cluster: flink.SessionCluster) -> dict[str, Any]:
-    return {found["jid"]: found for found in cluster.get("jobs/overview")["jobs"]}
-
-
-def test_a_stream_shows_rows_at_once_and_goes_on_from_its_checkpoint(
-    cluster: flink.SessionCluster, zerobus: Emulator, environment: dict[str, str], pool: list[str], tmp_path: Path
-) -> None:
-    table = zerobus.table(job.TABLE)
-    rows, before = 20_000, jobs(cluster)
-    arguments = [f"--rows={rows}", "--rows-per-tick=50", "--interval=0.1"]  # 40 seconds
-    streaming = ["--streaming", "--checkpointing_interval=2000", "--shutdown_sources_after_idle_ms=2000"]
-    command = [sys.executable, "-m", "tests.runners.job", *arguments, *on(cluster, *pool, *streaming)]
-    with started(command, environment=environment, log=tmp_path / "job.log") as process:
-        job_id = wait_until(lambda: next(iter(jobs(cluster).keys() - before.keys()), None), "the job is there")
-        wait_until(table.count_rows, "rows are there, with the source still running")
-        wait_until(lambda: checkpoints(cluster, job_id)["completed"] >= 2, "two checkpoints are complete")
-        os.kill(wait_until(lambda: busy_worker(zerobus), "a worker writes"), signal.SIGKILL)
-        wait_until(lambda: checkpoints(cluster, job_id)["restored"] >= 1, "the job goes on from a checkpoint")
-        wait_until(lambda: len(set(table.to_arrow()["id"].to_pylist())) == rows, "the last row is there")
-        assert process.wait(timeout=200) == 0, (tmp_path / "job.log").read_text()[-4000:]
-    job.copies(table.to_arrow(), rows)
-
-
-def checkpoints(cluster: flink.SessionCluster, job_id: str) -> dict[str, int]:
-    return cluster.get(f"jobs/{job_id}/checkpoints")["counts"]
+    run("Workers in the process that submits the job", environment)
+    assert len(workers_that_wrote_the_same_table(zerobus, ROWS)) == 1

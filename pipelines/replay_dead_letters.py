@@ -53,7 +53,7 @@ class KeepDeadLetters(beam.PTransform[PCollection[Any], PCollection[Any]]):
     def expand(self, failed_rows: PCollection[Any]) -> PCollection[Any]:
         """Write them."""
         lines = failed_rows | "ToJson" >> beam.Map(to_json).with_output_types(str)
-        return lines | "Write" >> WriteToText(f"{self._directory}/rows", file_name_suffix=".jsonl")
+        return lines | "Write" >> WriteToText(f"{self._directory}/rows", file_name_suffix=".jsonl", skip_if_empty=True)
 
 
 def to_json(failed_row: Row) -> str:

@@ -27,6 +27,7 @@ from beam_zerobus.sink.failed_rows import FAILED_ROW_TYPE, FAILED_ROWS
 from beam_zerobus.sink.result import ACKNOWLEDGED, ACKNOWLEDGED_TYPE, WriteResult
 from beam_zerobus.sink.row_types import UntoldTypeError, schema_source
 from beam_zerobus.sink.settings import SinkSettings
+from beam_zerobus.writer import ZerobusWriter
 
 __all__ = ["WriteToZerobus"]
 
@@ -154,6 +155,17 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         if self._error_handler is not None:
             self._error_handler.add_error_pcollection(result.failed_rows)
         return result
+
+    def learn_schema(self) -> TableSchema:
+        """Return the table's schema, asked from Unity Catalog now, and here, where none was given.
+
+        Raises:
+            ConfigurationError: There is no such table; or no schema was given, so that elements are to tell it.
+            ZerobusError: Unity Catalog could not be asked.
+        """
+        config = replace(self._config, debug_files=None, telemetry=None, key="")
+        with ZerobusWriter.from_config(config) as writer:
+            return writer.learn_schema()
 
     def display_data(self) -> dict[str, Any]:
         """Return the settings that a runner may show; never credentials."""

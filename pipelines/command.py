@@ -1,0 +1,91 @@
+"""What the programs in this directory have in common: their arguments, and how they end."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import re
+import sys
+from collections.abc import Sequence
+
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
+from beam_zerobus.pipeline_options import ZerobusOptions
+
+__all__ = ["InputError", "arguments_of", "check_unused", "last_line", "quieten"]
+
+
+class InputError(Exception):
+    """What is wrong with the arguments or the input, in one sentence with the remedy."""
+
+
+def arguments_of(
+    parser: argparse.ArgumentParser, arguments: Sequence[str] | None
+) -> tuple[argparse.Namespace, PipelineOptions]:
+    """Split arguments into those of the program and those of the sink and the runner.
+
+    Args:
+        parser: The program's own options; made with ``add_help=False``, as ``--help`` shows the sink's flags too.
+        arguments: The arguments; None takes those of the process.
+
+    Returns:
+        The program's own, and all others as Beam's options; without ``--runner`` the pipeline runs in this process.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    if {"-h", "--help"} & set(given):
+        _with_flags_of_the_sink(parser).parse_args(["--help"])
+    own, others = _split(given, parser)
+    options = PipelineOptions(others)
+    standard = options.view_as(StandardOptions)
+    standard.runner = standard.runner or "FnApiRunner"
+    return parser.parse_args(own), options
+
+
+def _split(arguments: Sequence[str], parser: argparse.ArgumentParser) -> tuple[list[str], list[str]]:
+    """Split arguments at their flags: argparse would take a value with a space for one more of the flag before."""
+    flags = set(re.findall(r"--\w+", parser.format_usage()))
+    own: list[str] = []
+    others: list[str] = []
+    taker = own
+    for argument in arguments:
+        if argument.startswith("--"):
+            taker = own if argument.partition("=")[0] in flags else others
+        taker.append(argument)
+    return own, others
+
+
+def _with_flags_of_the_sink(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    whole = argparse.ArgumentParser(
+        prog=parser.prog,
+        usage=f"{parser.format_usage().removeprefix('usage: ').strip()} --zerobus_table TABLE ...",
+        description=parser.description,
+        epilog=f"{parser.epilog} All other options are Beam's own, such as --runner=FlinkRunner.",
+        parents=[parser],
+    )
+    ZerobusOptions._add_argparse_args(whole)
+    return whole
+
+
+def check_unused(directory: str) -> None:
+    """Check that a directory for dead letters is new, so that none of an earlier run is written over.
+
+    Raises:
+        InputError: There are files in it.
+    """
+    pattern = FileSystems.join(directory, "*")
+    if FileSystems.match([pattern], limits=[1])[0].metadata_list:
+        raise InputError(f"{directory} holds the dead letters of an earlier run: name another directory")
+
+
+def quieten() -> None:
+    """Let the log tell what the sink has to say; why a pipeline failed is printed once, at its end."""
+    logging.getLogger().setLevel(logging.ERROR)
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    logging.getLogger("beam_zerobus").setLevel(logging.WARNING)
+
+
+def last_line(error: BaseException) -> str:
+    """Return the reason at the end of a message; Beam puts a whole traceback before it."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__

@@ -1,0 +1,163 @@
+"""Send the rows of Parquet, CSV, JSON lines and Avro files to a Delta table through Zerobus.
+
+    python -m pipelines.files_to_zerobus --input 'data/*.parquet' --zerobus_table main.iot.air_quality
+
+Endpoint, workspace and credentials come from the environment, as for any sink; docs/pipelines.md tells the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.pvalue import PCollection
+from rich.console import Console
+
+from beam_zerobus import WriteToZerobus, ZerobusError
+from beam_zerobus.pipeline_options import ZerobusOptions
+from pipelines.command import InputError, arguments_of, check_unused, last_line, quieten
+from pipelines.progress import CountFailed, CountWritten, run_with_progress, summary
+from pipelines.read_csv import CsvMeaning, check_header
+from pipelines.read_files import FORMATS, FileFormat, find_files, patterns_by_format, read_csv, read_rows
+from pipelines.replay_dead_letters import KeepDeadLetters
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Send the files; return 0, 1 where rows or the pipeline failed, 2 where an argument or a file is wrong."""
+    files, options = arguments_of(_parser(), arguments)
+    console = Console()
+    quieten()
+    try:
+        pipeline, count = _pipeline(files, options)
+    except (InputError, ZerobusError) as error:
+        print(f"files_to_zerobus: {error}", file=sys.stderr)
+        return 2
+    zerobus = options.view_as(ZerobusOptions)
+    verb = "Checking (nothing is sent)" if zerobus.zerobus_dry_run else "Sending"
+    console.print(f"{verb} {count:,} file{'s' * (count != 1)} to {zerobus.zerobus_table}", highlight=False)
+    started = time.monotonic()
+    try:
+        totals = run_with_progress(pipeline, console)
+    except KeyboardInterrupt:
+        console.print("[red]Interrupted[/]; rows that were written stay in the table")
+        return 130
+    except Exception as error:  # noqa: BLE001 - whatever it is, say it and fail
+        console.print("Failed:", style="red", end=" ")
+        console.print(last_line(error), soft_wrap=True, highlight=False, markup=False)
+        return 1
+    failed = totals.failed.total()
+    kept = {"kept in": files.dead_letters or "nowhere: --dead_letters DIR keeps them"} if failed else {}
+    print(summary(totals, time.monotonic() - started, **kept))
+    return 1 if failed and not files.dead_letters else 0
+
+
+def _pipeline(files: argparse.Namespace, options: PipelineOptions) -> tuple[beam.Pipeline, int]:
+    """Check what can be checked before anything runs, and make the pipeline.
+
+    Returns:
+        The pipeline, and the number of files that it reads.
+
+    Raises:
+        InputError: A file or an argument is wrong.
+        ZerobusError: A setting of the sink is wrong, or the header of a CSV file does not fit the table.
+    """
+    zerobus = options.view_as(ZerobusOptions)
+    inputs = patterns_by_format(files.input, files.format)
+    found = {file_format: find_files(patterns) for file_format, patterns in inputs.items()}
+    _check(files, zerobus, inputs)
+    with_failed_rows = bool(files.dead_letters) or zerobus.zerobus_on_bad_rows == "dead_letter"
+    sink = partial(
+        zerobus.sink,
+        on_bad_rows="dead_letter" if with_failed_rows else "raise",
+        schema=None if zerobus.zerobus_dry_run else "unity_catalog",
+    )
+    pipeline = beam.Pipeline(options=options)
+    failed: list[PCollection[Any]] = []
+    for file_format, patterns in inputs.items():
+        if file_format == "csv":
+            meaning = _csv_meaning(files, zerobus, sink())
+            check_header(found[file_format][0].path, meaning)
+            rows, refused = read_csv(pipeline, patterns, meaning, dead_letters=with_failed_rows)
+            failed.append(refused)
+        else:
+            rows = read_rows(pipeline, file_format, patterns)
+        # One sink for each format: their rows differ in kind, and all sinks of a process share one stream.
+        result = rows | f"Write {file_format}" >> sink()
+        result.acknowledged | f"Count {file_format}" >> CountWritten()
+        failed.append(result.failed_rows)
+    all_failed = failed | beam.Flatten() | CountFailed()
+    if files.dead_letters:
+        all_failed | KeepDeadLetters(files.dead_letters)
+    return pipeline, sum(map(len, found.values()))
+
+
+def _check(files: argparse.Namespace, zerobus: ZerobusOptions, formats: Iterable[FileFormat]) -> None:
+    if files.dead_letters:
+        if zerobus.zerobus_on_bad_rows == "raise":
+            raise InputError("--dead_letters keeps bad rows and --zerobus_on_bad_rows=raise fails on them: give one")
+        check_unused(files.dead_letters)
+    untyped = [file_format for file_format in formats if file_format != "parquet"]
+    if untyped and zerobus.zerobus_dry_run and not zerobus.zerobus_schema:
+        raise InputError(
+            f"A dry run asks nobody for the table's columns, and {', '.join(untyped)} does not tell them: "
+            "give --zerobus_schema"
+        )
+
+
+def _csv_meaning(files: argparse.Namespace, zerobus: ZerobusOptions, sink: WriteToZerobus) -> CsvMeaning:
+    return CsvMeaning(
+        table=zerobus.zerobus_table,
+        schema=sink.learn_schema(),
+        ignore_unknown_fields=bool(zerobus.zerobus_ignore_unknown_fields),
+        delimiter=files.delimiter,
+        null_values=tuple(files.null_value),
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.files_to_zerobus",
+        description="Send the rows of Parquet, CSV, JSON lines and Avro files to a Delta table through Zerobus.",
+        epilog="Addresses and credentials come from ZEROBUS_ENDPOINT, DATABRICKS_HOST, DATABRICKS_CLIENT_ID and "
+        "DATABRICKS_CLIENT_SECRET.",
+        add_help=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--input",
+        required=True,
+        nargs="+",
+        action="extend",
+        metavar="PATTERN",
+        help="files, or patterns in quotes, local or of a Beam filesystem such as gs://bucket/*.parquet",
+    )
+    parser.add_argument("--format", choices=FORMATS, help="format of all files (what their names end in)")
+    parser.add_argument("--dead_letters", metavar="DIR", help="keep rows here that are refused, and go on")
+    parser.add_argument("--delimiter", default=",", type=_delimiter, metavar="CHAR", help="between CSV values (,)")
+    parser.add_argument(
+        "--null_value",
+        nargs="+",
+        default=[""],
+        metavar="TEXT",
+        help="unquoted text that means null in CSV (nothing between two delimiters)",
+    )
+    return parser
+
+
+def _delimiter(text: str) -> str:
+    character = {"\\t": "\t", "tab": "\t"}.get(text, text)
+    if len(character) != 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not one character")
+    return character
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,327 @@
+"""Files of every format through the pipeline into a Delta table, which is compared with what the files hold."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import gzip
+import json
+import tempfile
+from pathlib import Path
+
+import fastavro
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from apache_beam.io.filesystem import FileMetadata
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow import csv
+
+from beam_zerobus.schema import TableSchema
+from pipelines import files_to_zerobus, replay_dead_letters
+from pipelines.read_csv import CsvMeaning, ReadCsv
+
+TABLE = "main.files.readings"
+DDL = """
+    id BIGINT NOT NULL, name STRING, co2 INT, temperature DOUBLE, is_open BOOLEAN, day DATE, at TIMESTAMP,
+    local TIMESTAMP_NTZ, price DECIMAL(10,2)
+"""
+ROWS = [
+    {
+        "id": number,
+        "name": [None, "", 'two\nlines, "quoted"', "Zoë", "plain"][number % 5],
+        "co2": number - 500 if number % 7 else None,
+        "temperature": number / 8 if number % 3 else None,
+        "is_open": number % 2 == 0,
+        "day": dt.date(2024, 2, 29) - dt.timedelta(days=number),
+        "at": dt.datetime(2026, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=number * 1_234_567),
+        "local": dt.datetime(1969, 12, 31, 23, 59, 59, number),
+        "price": decimal.Decimal(number) / 100,
+    }
+    for number in range(1_000)
+]
+ARROW = pa.schema(
+    {
+        "id": pa.int64(),
+        "name": pa.string(),
+        "co2": pa.int32(),
+        "temperature": pa.float64(),
+        "is_open": pa.bool_(),
+        "day": pa.date32(),
+        "at": pa.timestamp("us", "UTC"),
+        "local": pa.timestamp("us"),
+        "price": pa.decimal128(10, 2),
+    }
+)
+AVRO = {
+    "type": "record",
+    "name": "Reading",
+    "fields": [
+        {"name": "id", "type": "long"},
+        {"name": "name", "type": ["null", "string"]},
+        {"name": "co2", "type": ["null", "int"]},
+        {"name": "temperature", "type": ["null", "double"]},
+        {"name": "is_open", "type": "boolean"},
+        {"name": "day", "type": {"type": "int", "logicalType": "date"}},
+        {"name": "at", "type": {"type": "long", "logicalType": "timestamp-micros"}},
+        {"name": "local", "type": {"type": "long", "logicalType": "local-timestamp-micros"}},
+        {"name": "price", "type": {"type": "bytes", "logicalType": "decimal", "precision": 10, "scale": 2}},
+    ],
+}
+
+
+def write_parquet(path: Path, rows: list[dict]) -> None:
+    pq.write_table(pa.Table.from_pylist(rows, ARROW), path, row_group_size=200)
+
+
+def write_csv(path: Path, rows: list[dict]) -> None:
+    buffer = pa.BufferOutputStream()
+    csv.write_csv(pa.Table.from_pylist(rows, ARROW), buffer)
+    text = buffer.getvalue().to_pybytes()
+    path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+
+
+def write_jsonl(path: Path, rows: list[dict]) -> None:
+    text = "".join(json.dumps(row, default=_plain, ensure_ascii=False) + "\n" for row in rows) + "\n"
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+
+
+def write_avro(path: Path, rows: list[dict]) -> None:
+    with path.open("wb") as file:
+        fastavro.writer(file, AVRO, rows)
+
+
+def _plain(value: object) -> str:
+    return str(value) if isinstance(value, decimal.Decimal) else value.isoformat()
+
+
+def arrived(zerobus) -> list[dict]:
+    return sorted(zerobus.table(TABLE).to_arrow().to_pylist(), key=lambda row: row["id"])
+
+
+def send(*arguments: str) -> int:
+    return files_to_zerobus.main(["--zerobus_table", TABLE, *arguments])
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("rows.parquet", write_parquet),
+        ("rows.csv", write_csv),
+        ("rows.csv.gz", write_csv),
+        ("rows.jsonl", write_jsonl),
+        ("rows.ndjson.gz", write_jsonl),
+        ("rows.avro", write_avro),
+    ],
+)
+def test_every_row_of_a_format_arrives_as_it_was(zerobus, tmp_path, capsys, name, write):
+    zerobus.create_table(TABLE, DDL)
+    for part in range(2):
+        write(tmp_path / f"{part}-{name}", ROWS[part::2])
+    assert send("--input", str(tmp_path / f"*-{name}")) == 0
+    assert arrived(zerobus) == ROWS
+    output = capsys.readouterr().out
+    assert f"Sending 2 files to {TABLE}" in output
+    assert "1,000 rows written, 0 failed" in output
+    assert "rows/s" in output
+
+
+def test_formats_mix_in_one_run_over_one_stream(zerobus, tmp_path, capsys):
+    zerobus.create_table(TABLE, DDL)
+    for index, (name, write) in enumerate(
+        {"a.parquet": write_parquet, "b.csv": write_csv, "c.json": write_jsonl, "d.avro": write_avro}.items()
+    ):
+        write(tmp_path / name, ROWS[index::4])
+    assert (
+        send(
+            "--input",
+            str(tmp_path / "*.parquet"),
+            str(tmp_path / "*.csv"),
+            "--input",
+            str(tmp_path / "*.json"),
+            str(tmp_path / "d.avro"),
+        )
+        == 0
+    )
+    assert arrived(zerobus) == ROWS
+    assert zerobus.stats.tables[TABLE].streams_opened == 1
+
+
+MIXED_CSV = b"""\
+"id";co2;name;day;at;value
+1;417; spaces stay ;2024-02-29;2026-01-01T00:00:00+01:00;1.5
+2;n/a;"";;;
+3;4 1 7;x;;;
+;1;no id;;;
+5;99999999999;too large;;;
+6;1;latin \xe9;;;
+7;1;no day;2023-02-29;;
+8;1;no zone;;2026-01-01T00:00:00;
+9;1;infinite;;;1e400
+10;1
+11;1;"n/a";;;inf
+12; 12 ;n/a;;2026-01-01T00:00:00Z; -0.5
+"""
+
+
+def test_csv_rows_that_do_not_fit_are_kept_each_with_its_reason(zerobus, tmp_path, capsys):
+    table = zerobus.create_table(
+        TABLE, "id INT NOT NULL, co2 INT, name STRING, day DATE, at TIMESTAMP, value DOUBLE, extra STRING"
+    )
+    (tmp_path / "in.csv").write_bytes(MIXED_CSV)
+    dead = tmp_path / "dead"
+    options = ["--delimiter", ";", "--null_value", "", "n/a", "--dead_letters", str(dead)]
+    assert send("--input", str(tmp_path / "in.csv"), *options) == 0
+    rows = {row.pop("id"): tuple(row.values())[:-1] for row in table.to_arrow().to_pylist()}
+    new_year = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    assert rows == {
+        1: (417, " spaces stay ", dt.date(2024, 2, 29), new_year - dt.timedelta(hours=1), 1.5),
+        2: (None, "", None, None, None),
+        11: (1, "n/a", None, None, float("inf")),
+        12: (12, None, None, new_year, -0.5),
+    }
+    letters = {
+        letter["element"] if isinstance(letter["element"], str) else letter["element"]["name"]: letter
+        for letter in dead_letters(dead)
+    }
+    assert {name: letter["error_type"] for name, letter in letters.items()} == {
+        "x": "invalid_text",
+        "no id": "null_in_not_null_column",
+        "too large": "invalid_text",
+        "latin \\xe9": "invalid_utf8",
+        "no day": "invalid_text",
+        "no zone": "invalid_text",
+        "infinite": "invalid_text",
+        "10;1": "invalid_text",
+    }
+    assert letters["x"]["element"] == {"id": 3, "co2": "4 1 7", "name": "x", "day": None, "at": None, "value": None}
+    assert "column 'co2' is INT: a value is not a whole number in its range" in letters["x"]["message"]
+    assert "in.csv, row 11: it has 2 values, the header 6" in letters["10;1"]["message"]
+    output = capsys.readouterr().out
+    assert "4 rows written, 8 failed" in output
+    assert "6 invalid_text" in output
+    assert f"kept in       {dead}\n" in output
+
+
+def dead_letters(directory: Path) -> list[dict]:
+    return [json.loads(line) for file in directory.glob("*.jsonl") for line in file.read_text().splitlines()]
+
+
+def test_kept_rows_of_csv_can_be_corrected_and_sent_again(zerobus, tmp_path):
+    table = zerobus.create_table(TABLE, "id INT NOT NULL, at TIMESTAMP, co2 INT")
+    (tmp_path / "in.csv").write_text("id,at,co2\n1,2026-01-01T00:00:00Z,4l7\n")
+    assert send("--input", str(tmp_path / "in.csv"), "--dead_letters", str(tmp_path / "dead")) == 0
+    (letters,) = (tmp_path / "dead").glob("*.jsonl")
+    letters.write_text(letters.read_text().replace('"4l7"', "417"))
+    again = [str(tmp_path / "dead"), "--table", TABLE, "--still-failing", str(tmp_path / "again")]
+    assert replay_dead_letters.main([*again, "--runner=FnApiRunner"]) == 0
+    assert table.to_arrow().to_pylist() == [{"id": 1, "at": dt.datetime(2026, 1, 1, tzinfo=dt.UTC), "co2": 417}]
+    assert not list((tmp_path / "again").glob("*"))
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(-(2**31), 2**31 - 1),
+            st.none() | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20),
+            st.none() | st.floats(width=64, allow_nan=False),
+        ),
+        min_size=1,
+        max_size=30,
+    ),
+    st.sampled_from([",", ";", "\t", "|"]),
+)
+def test_csv_comes_back_as_arrow_wrote_it(rows, delimiter):
+    schema = pa.schema({"id": pa.int32(), "name": pa.string(), "value": pa.float64()})
+    written = pa.Table.from_pylist([dict(zip(schema.names, row, strict=True)) for row in rows], schema)
+    meaning = CsvMeaning(table=TABLE, schema=TableSchema.from_arrow(schema), delimiter=delimiter)
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "in.csv")
+        csv.write_csv(written, path, csv.WriteOptions(delimiter=delimiter))
+        blocks = list(ReadCsv(meaning, dead_letters=False).process(FileMetadata(str(path), 0)))
+    assert pa.Table.from_batches(blocks).cast(schema).equals(written)
+
+
+def test_without_a_place_for_them_bad_rows_fail_the_run(zerobus, tmp_path, capsys):
+    table = zerobus.create_table(TABLE, "id INT NOT NULL")
+    (tmp_path / "in.csv").write_text("id\n1\ntwo\n")
+    assert send("--input", str(tmp_path / "in.csv")) == 1
+    output = capsys.readouterr().out
+    assert "Failed: 1 of 2 rows refused" in output
+    assert "column 'id' is INT: a value is not a whole number in its range" in output
+    assert table.count_rows() == 0
+    assert send("--input", str(tmp_path / "in.csv"), "--zerobus_on_bad_rows=dead_letter") == 1
+    output = capsys.readouterr().out
+    assert "1 rows written, 1 failed" in output
+    assert "--dead_letters DIR keeps them" in output
+    assert table.count_rows() == 1
+
+
+def test_a_file_of_malformed_rows_alone_and_files_without_rows(zerobus, tmp_path):
+    table = zerobus.create_table(TABLE, "id INT, name STRING")
+    for name, text in {"a.csv": "id,name\n1\n2,3,4\n", "b.csv": "", "c.csv": "id,name\n", "d.csv": "name\nx"}.items():
+        (tmp_path / name).write_text(text)
+    assert send("--input", str(tmp_path / "*.csv"), "--dead_letters", str(tmp_path / "dead")) == 0
+    assert {letter["element"] for letter in dead_letters(tmp_path / "dead")} == {"1", "2,3,4"}
+    assert table.to_arrow().to_pylist() == [{"id": None, "name": "x"}]
+
+
+def test_a_dry_run_needs_no_workspace(tmp_path, capsys, monkeypatch):
+    for variable in ("ZEROBUS_ENDPOINT", "DATABRICKS_HOST", "DATABRICKS_CLIENT_ID", "DATABRICKS_CLIENT_SECRET"):
+        monkeypatch.delenv(variable, raising=False)
+    write_parquet(tmp_path / "in.parquet", ROWS)
+    assert send("--input", str(tmp_path / "in.parquet"), "--zerobus_dry_run") == 0
+    assert "Checking (nothing is sent) 1 file" in (output := capsys.readouterr().out)
+    assert "1,000 rows written, 0 failed" in output
+    write_csv(tmp_path / "in.csv", ROWS)
+    assert send("--input", str(tmp_path / "in.csv"), "--zerobus_dry_run") == 2
+    assert "csv does not tell them: give --zerobus_schema" in capsys.readouterr().err
+    assert send("--input", str(tmp_path / "in.csv"), "--zerobus_dry_run", "--zerobus_schema", DDL) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--input", "{}/none-*.csv"], "No file matches {}/none-*.csv"),
+        (["--input", "{}/in.txt"], "The end of {}/in.txt tells no format: give --format"),
+        (["--input", "{}/in.csv", "--zerobus_table=main.files"], "has 2 parts"),
+        (["--input", "{}/in.csv", "--zerobus_tabel=x"], "did you mean --zerobus_table?"),
+        (["--input", "{}/in.csv", "--zerobus_table=main.files.none"], "table main.files.none does not exist"),
+        (["--input", "{}/in.csv", "--delimiter=;"], "The header of {}/in.csv"),
+        (
+            ["--input", "{}/in.csv", "--delimiter=;", "--zerobus_ignore_unknown_fields"],
+            "names no column of the table",
+        ),
+        (["--input", "{}/in.csv", "--zerobus_schema=id INT, co3 INT"], "did you mean 'co3'?"),
+        (["--input", "{}/in.csv", "--zerobus_schema=id INT, co2 MAP<STRING, INT>"], "CSV has no form for"),
+        (["--input", "{}/in.csv", "--dead_letters", "{}"], "holds the dead letters of an earlier run"),
+        (
+            ["--input", "{}/in.csv", "--dead_letters", "{}/d", "--zerobus_on_bad_rows=raise"],
+            "--zerobus_on_bad_rows=raise fails on them",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_runs(zerobus, tmp_path, capsys, arguments, reason):
+    table = zerobus.create_table(TABLE, "id INT, co2 INT")
+    for name in ("in.csv", "in.txt"):
+        (tmp_path / name).write_text("id,co2\n1,2\n")
+    assert send(*(argument.format(tmp_path) for argument in arguments)) == 2
+    assert reason.format(tmp_path) in capsys.readouterr().err
+    assert table.count_rows() == 0
+
+
+def test_wrong_arguments_end_with_the_usage(capsys):
+    for arguments, reason in (([], "--input"), (["--input", "x.csv", "--delimiter", "ab"], "is not one character")):
+        with pytest.raises(SystemExit) as ended:
+            files_to_zerobus.main(arguments)
+        assert ended.value.code == 2
+        assert reason in capsys.readouterr().err
+
+
+def test_help_names_the_options_of_the_program_and_of_the_sink(capsys):
+    with pytest.raises(SystemExit) as ended:
+        files_to_zerobus.main(["--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(option in shown for option in ("--input", "--dead_letters", "--zerobus_table", "--runner"))

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import apache_beam as beam
 from apache_beam.metrics.metric import Metrics, MetricsFilter
@@ -21,7 +21,8 @@ __all__ = ["CountFailed", "CountWritten", "Totals", "run_with_progress", "summar
 _NAMESPACE = "pipelines"
 _WRITTEN = "rows_written"
 _FAILED = "rows_failed "
-_POLL_SECONDS = 2.0
+_REFRESH_SECONDS = 0.2
+_ASK_SECONDS = 2.0
 
 
 @dataclass(slots=True)
@@ -77,24 +78,19 @@ def run_with_progress(pipeline: beam.Pipeline, console: Console) -> Totals:
     """Run a pipeline to its end and show how many rows went which way.
 
     Raises:
-        Exception: Whatever made the pipeline fail.
+        RuntimeError: The pipeline was cancelled, or ended otherwise before its end.
+        Exception: Whatever made it fail.
     """
     _here.written = 0
     _here.failed.clear()
-    run = _Run(pipeline)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    started = time.monotonic()
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(_line(_here, 0.0), total=None)
-        run.start()
-        while run.is_alive():
-            run.join(0.2)
-            progress.update(task, description=_line(run.totals(), time.monotonic() - started))
-        if run.failure is not None:
-            raise run.failure
-        totals = run.totals(final=True)
-        progress.update(task, description=_line(totals, time.monotonic() - started), total=1, completed=1)
-    return totals
+    with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console) as progress:
+        with _Display(progress) as display:
+            # In the main thread, as some runners handle signals.
+            display.result = pipeline.run()
+            state = display.result.wait_until_finish() or display.result.state
+        if state != PipelineState.DONE:
+            raise RuntimeError(f"The pipeline ended as {state}")
+        return display.totals
 
 
 def summary(totals: Totals, seconds: float, **more: str) -> str:
@@ -109,41 +105,54 @@ def summary(totals: Totals, seconds: float, **more: str) -> str:
     return "\n".join(f"{name:<14}{value}" for name, value in facts.items())
 
 
-def _line(totals: Totals, seconds: float) -> str:
-    rate = totals.rows / seconds if seconds else 0.0
-    return f"{totals.written:,} rows written, {totals.failed.total():,} failed, {rate:,.0f} rows/s"
+class _Display(threading.Thread):
+    """Shows what is known by now, until the context ends; then `totals` are final.
 
-
-class _Run(threading.Thread):
-    """The pipeline's run, beside the thread that shows it.
-
-    `result` and `failure` are set once by this thread and only read by others.
+    `result` is set once by the thread that runs the pipeline, when the runner gives it; this thread reads it.
     """
 
-    def __init__(self, pipeline: beam.Pipeline) -> None:
-        super().__init__(name="pipeline", daemon=True)
-        self._pipeline = pipeline
-        self._polled = Totals()
-        self._poll_at = 0.0
+    def __init__(self, progress: Progress) -> None:
+        super().__init__(name="progress", daemon=True)
         self.result: PipelineResult | None = None
-        self.failure: Exception | None = None
+        self.totals = Totals()
+        self._progress = progress
+        self._since = time.monotonic()
+        self._task = progress.add_task(self._line(), total=None)
+        self._ended = threading.Event()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self.join()
 
     def run(self) -> None:
-        try:
-            self.result = self._pipeline.run()
-            state = self.result.wait_until_finish() or self.result.state
-            if state != PipelineState.DONE:
-                raise RuntimeError(f"The pipeline ended as {state}")
-        except Exception as failure:  # noqa: BLE001 - raised again in the thread that shows the progress
-            self.failure = failure
+        """Show until the end; ask a runner elsewhere now and then only."""
+        asked_at = 0.0
+        while not self._ended.wait(_REFRESH_SECONDS):
+            if time.monotonic() - asked_at > _ASK_SECONDS:
+                self._ask()
+                asked_at = time.monotonic()
+            self._show()
+        self._ask()
+        self._show()
+        self._progress.update(self._task, total=1, completed=1)
 
-    def totals(self, *, final: bool = False) -> Totals:
-        """Return what is known by now: counted in this process, or told by the runner."""
-        if self.result is not None and (final or time.monotonic() >= self._poll_at):
-            self._poll_at = time.monotonic() + _POLL_SECONDS
-            with contextlib.suppress(Exception):  # not every runner tells metrics, and they say so in different ways
-                self._polled = _told_by(self.result)
-        return max(self._polled, _here, key=lambda totals: totals.rows)
+    def _ask(self) -> None:
+        if self.result is not None:
+            with contextlib.suppress(Exception):  # not every runner tells metrics, and each says so in its own way
+                self.totals = _told_by(self.result)
+
+    def _show(self) -> None:
+        self.totals = max(self.totals, _here, key=lambda totals: totals.rows)
+        self._progress.update(self._task, description=self._line())
+
+    def _line(self) -> str:
+        totals = self.totals
+        rate = totals.rows / max(time.monotonic() - self._since, _REFRESH_SECONDS)
+        return f"{totals.written:,} rows written, {totals.failed.total():,} failed, {rate:,.0f} rows/s"
 
 
 def _told_by(result: PipelineResult) -> Totals:

@@ -56,13 +56,13 @@ class KeepDeadLetters(beam.PTransform[PCollection[Any], PCollection[Any]]):
         return lines | "Write" >> WriteToText(f"{self._directory}/rows", file_name_suffix=".jsonl", skip_if_empty=True)
 
 
-def to_json(failed_row: Row) -> str:
-    """Return an element of `failed_rows` as one line of JSON.
+def to_json(failed_row: Any) -> str:
+    """Return an element of `failed_rows`, a Row or the NamedTuple that some runners make of it, as one line of JSON.
 
     >>> to_json(Row(element={"id": 1, "raw": b"ab"}, error_type="wrong_type"))
     '{"element": {"id": 1, "raw": "YWI="}, "error_type": "wrong_type"}'
     """
-    return json.dumps({name: plain(value) for name, value in failed_row.as_dict().items()}, ensure_ascii=False)
+    return json.dumps(plain(failed_row), ensure_ascii=False)
 
 
 def plain(value: Any) -> Any:

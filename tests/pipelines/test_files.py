@@ -8,12 +8,15 @@ import gzip
 import json
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
+import apache_beam as beam
 import fastavro
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from apache_beam.io.filesystem import FileMetadata
+from apache_beam.utils.timestamp import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import csv
@@ -325,3 +328,14 @@ def test_help_names_the_options_of_the_program_and_of_the_sink(capsys):
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     assert all(option in shown for option in ("--input", "--dead_letters", "--zerobus_table", "--runner"))
+
+
+class FailedRow(NamedTuple):
+    element: dict
+    error_type: str
+    timestamp: Timestamp
+
+
+def test_a_dead_letter_is_the_same_where_a_runner_made_a_named_tuple_of_it():
+    failed = FailedRow({"id": 1, "raw": b"ab"}, "wrong_type", Timestamp(0))
+    assert replay_dead_letters.to_json(failed) == replay_dead_letters.to_json(beam.Row(**failed._asdict()))

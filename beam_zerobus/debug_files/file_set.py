@@ -11,7 +11,6 @@ from pathlib import Path
 import pyarrow as pa
 
 from beam_zerobus.debug_files.formats import ArrowFile, ProtoFile
-from beam_zerobus.debug_files.framing import frame
 from beam_zerobus.debug_files.layout import Layout
 from beam_zerobus.debug_files.local import create_private, write_all
 from beam_zerobus.debug_files.names import ARROW, DESCRIPTOR, PROTO, REJECTS, Rotation
@@ -63,13 +62,12 @@ class FileSet:
             self._put_aside()
         layout.retain(options.max_files_retained)
 
-    def append(self, batch: pa.RecordBatch, records: Sequence[bytes]) -> int:
-        """Add a batch to every format and return the bytes written.
+    def append(self, batch: pa.RecordBatch, framed: bytes) -> int:
+        """Add a batch, and its protobuf rows as `frame` has them, to every format; return the bytes written.
 
         Raises:
             OSError: A file cannot be written any more, or is gone.
         """
-        framed = frame(records) if self._layout.proto else b""
         for file in (self._arrow, self._proto):
             if file is not None:
                 file.check_in_place()

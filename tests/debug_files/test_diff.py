@@ -12,6 +12,7 @@ from beam_zerobus.debug_files import DebugFileWriter
 from beam_zerobus.debug_files.conditions import Condition
 from beam_zerobus.debug_files.diff import PairDiff, compare, pairs
 from beam_zerobus.debug_files.files import find_files
+from beam_zerobus.debug_files.framing import frame
 from beam_zerobus.debug_files.summary import summarize
 from beam_zerobus.encoding import ProtoEncoder
 from beam_zerobus.schema import Conformer, TableSchema
@@ -38,7 +39,7 @@ def test_both_sides_are_the_same_for_every_type_and_form(tmp_path: Path) -> None
         DebugFiles(output_dir=tmp_path), table=TABLE, descriptor=encoder.descriptor, schema=EVERY_TYPE
     )
     for batch in (plain, other, plain.slice(1)):
-        writer.write(batch, encode(conformer.conform(batch).batch, encoder))
+        writer.write(batch, frame(encode(conformer.conform(batch).batch, encoder)))
     writer.close()
     for one in diff(tmp_path):
         assert (one.is_same, one.differences) == (True, ())
@@ -51,8 +52,8 @@ def test_a_value_a_row_and_a_file_that_differ_are_found(tmp_path: Path) -> None:
     changed = batch.set_column(
         2, "temperature", pa.array([77.5 if i == 7 else t for i, t in enumerate(batch[2].to_pylist())])
     )
-    writer.write(batch, encode(changed))
-    writer.write(air(100, 50), encode(air(100, 49)))
+    writer.write(batch, frame(encode(changed)))
+    writer.write(air(100, 50), frame(encode(air(100, 49))))
     writer.close()
     first, second, third = diff(tmp_path)
     assert first.is_same
@@ -71,7 +72,7 @@ def test_rows_refused_before_they_were_encoded_are_left_out_those_refused_by_the
     writer = open_writer(tmp_path)
     batch = air(0, 10)
     records = encode(batch)
-    number = writer.write(batch, [record for i, record in enumerate(records) if i not in (3, 4)])
+    number = writer.write(batch, frame([record for i, record in enumerate(records) if i not in (3, 4)]))
     writer.reject(number, [RowError(3, "t", "why", "schema"), RowError(4, "t", "why", "encoding")])
     writer.reject(number, [RowError(9, "t", "why", "service")])
     writer.close()
@@ -84,7 +85,7 @@ def test_a_column_that_is_not_sent_is_told_and_an_absent_one_is_null(tmp_path: P
     writer = open_writer(tmp_path)
     batch = air(0).append_column("extra", pa.array([1, 2, 3])).drop_columns(["device"])
     records = encode(air(0).set_column(1, "device", pa.nulls(3, pa.string())))
-    writer.write(batch, records)
+    writer.write(batch, frame(records))
     writer.close()
     (one,) = diff(tmp_path)
     assert (one.is_same, one.columns_only_in_arrow) == (True, ("extra",))
@@ -101,8 +102,8 @@ def test_nan_is_nan_and_a_null_list_is_an_empty_one(tmp_path: Path) -> None:
     }
     batch = pa.record_batch(rows)
     writer = DebugFileWriter(DebugFiles(output_dir=tmp_path), table=TABLE, descriptor=encoder.descriptor, schema=schema)
-    writer.write(batch, encode(batch, encoder))
-    writer.write(batch, encode(batch.take(pa.array([1, 0])), encoder))
+    writer.write(batch, frame(encode(batch, encoder)))
+    writer.write(batch, frame(encode(batch.take(pa.array([1, 0])), encoder)))
     writer.close()
     (one,) = diff(tmp_path)
     assert {(found.batch, found.row, found.column) for found in one.differences} == {
@@ -112,7 +113,7 @@ def test_nan_is_nan_and_a_null_list_is_an_empty_one(tmp_path: Path) -> None:
 
 def test_the_first_differences_are_shown_all_are_counted(tmp_path: Path) -> None:
     writer = open_writer(tmp_path)
-    writer.write(air(0, 100), encode(air(1_000, 100)))
+    writer.write(air(0, 100), frame(encode(air(1_000, 100))))
     writer.close()
     (one,) = diff(tmp_path, limit=5)
     assert len(one.differences) == 5
@@ -181,7 +182,7 @@ def test_a_summary_counts_and_spans(tmp_path: Path) -> None:
 
 def test_nanoseconds_that_python_has_not_are_shown(tmp_path: Path) -> None:
     writer = open_writer(tmp_path, proto=False)
-    writer.write(pa.record_batch({"t": pa.array([1, 2], pa.timestamp("ns"))}), [])
+    writer.write(pa.record_batch({"t": pa.array([1, 2], pa.timestamp("ns"))}), b"")
     writer.close()
     (one,) = summarize(find_files(tmp_path, ".arrow"), head=1)
     assert "00:00:00.000000001" in str(one.head[0]["t"])

@@ -1,6 +1,7 @@
 """What the files hold against what the local Zerobus received."""
 
 import builtins
+import json
 import logging
 import os
 import shutil
@@ -123,6 +124,24 @@ def test_refused_rows_are_in_the_files_with_their_reason(
     (pair,) = pairs(find_files(tmp_path, ".arrow"))
     found = compare(*pair, limit=10)
     assert (found.is_same, found.refused_rows) == (True, 2)
+
+
+@FORMATS
+def test_write_every_takes_every_nth(
+    table: str, connect: Callable[..., ZerobusWriter], tmp_path: Path, wire_format: str
+) -> None:
+    files = DebugFiles(output_dir=tmp_path, write_every=3)
+    writer = connect(table, schema=AIR.to_ddl(), wire_format=wire_format, debug_files=files)
+    for start in range(0, 16, 2):
+        batch = air(start, 2).set_column(0, "id", pa.array([start, None], pa.int64()))
+        assert writer.send_batch(batch).failed_count == 1
+    writer.close()
+    assert ids(read_arrow(tmp_path)) == [0, None, 6, None, 12, None]
+    assert ids(read_proto(tmp_path)) == [0, 6, 12]
+    marks = [json.loads(line) for line in (tmp_path / f"zerobus/arrow/{TABLE}.rejects.jsonl").read_text().splitlines()]
+    batches = list(read_arrow(tmp_path))
+    assert len(marks) == 3
+    assert all(batches[mark["batch"]]["id"][mark["row"]].as_py() is None for mark in marks)
 
 
 @FORMATS

@@ -12,6 +12,7 @@ import pytest
 
 from beam_zerobus import RowError
 from beam_zerobus.debug_files import read_arrow, read_proto
+from beam_zerobus.debug_files.framing import frame
 
 from .samples import air, encode
 from .test_writer import ids, open_writer, write
@@ -40,7 +41,7 @@ def test_a_full_disk(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None
     writer = open_writer(small_disk, on_failure=reasons.append)
     batch = air(0, 200)
     records = encode(batch)
-    numbers = [writer.write(batch, records) for _ in range(200)]
+    numbers = [writer.write(batch, frame(records)) for _ in range(200)]
     writer.reject(0, [RowError(0, "null", "why")])
     writer.flush()
     writer.close()

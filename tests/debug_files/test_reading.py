@@ -8,6 +8,7 @@ import pytest
 
 from beam_zerobus import DebugFiles
 from beam_zerobus.debug_files import DebugFileWriter, read_arrow, read_proto
+from beam_zerobus.debug_files.framing import frame
 from beam_zerobus.encoding import ProtoEncoder
 
 from .samples import AIR_ENCODER, EVERY_TYPE, TABLE, air, encode, every_type
@@ -67,7 +68,7 @@ def test_the_tables_types_come_back(tmp_path: Path) -> None:
     writer = DebugFileWriter(
         DebugFiles(output_dir=tmp_path), table=TABLE, descriptor=encoder.descriptor, schema=EVERY_TYPE
     )
-    writer.write(batch, encode(batch, encoder))
+    writer.write(batch, frame(encode(batch, encoder)))
     writer.close()
     (read,) = read_proto(tmp_path)
     assert read.schema.types == batch.schema.types

@@ -40,7 +40,7 @@ def test_nothing_is_lost_or_cut_and_names_sort_in_time(
                 clock=lambda: next(ticks),
             )
             for kind in run:
-                writer.write(BATCHES[kind], RECORDS[kind])
+                writer.write(BATCHES[kind], frame(RECORDS[kind]))
             writer.close()
             assert not writer.failed
         written = [kind for run in runs for kind in run]

@@ -12,6 +12,7 @@ import pytest
 
 from beam_zerobus import ConfigurationError, DebugFiles, RowError
 from beam_zerobus.debug_files import DebugFileWriter, read_arrow, read_proto
+from beam_zerobus.debug_files.framing import frame
 
 from .samples import AIR, AIR_ENCODER, TABLE, air, encode, names
 
@@ -38,7 +39,7 @@ def open_writer(
 
 def write(writer: DebugFileWriter, start: int, rows: int = 3) -> int:
     batch = air(start, rows)
-    return writer.write(batch, encode(batch))
+    return writer.write(batch, frame(encode(batch)))
 
 
 def ids(batches: object) -> list[int]:
@@ -72,7 +73,7 @@ def test_arrow_batches_come_back_as_they_were(tmp_path: Path) -> None:
     ]
     writer = open_writer(tmp_path, proto=False)
     for batch in batches:
-        writer.write(batch, [])
+        writer.write(batch, b"")
     writer.close()
     read = list(read_arrow(tmp_path))
     assert read == batches
@@ -97,7 +98,7 @@ def test_each_format_alone(tmp_path: Path, arrow: bool, proto: bool) -> None:
 
 def test_a_table_without_protobuf_form_has_arrow_files_only(tmp_path: Path) -> None:
     writer = DebugFileWriter(DebugFiles(output_dir=tmp_path), table=TABLE)
-    writer.write(air(0), [])
+    writer.write(air(0), b"")
     writer.close()
     assert names(tmp_path / "zerobus") == ["arrow"]
     with pytest.raises(ConfigurationError, match="switch arrow on"):
@@ -199,18 +200,6 @@ def test_retention_keeps_the_youngest_of_this_writer_and_touches_no_other(tmp_pa
     assert set(others) <= set(left)
     assert len(left) == len(others) + 2 * (kept + 1)
     assert len(names(tmp_path / "zerobus" / "proto")) == 2 * (kept + 1)
-
-
-def test_write_every_takes_every_nth(tmp_path: Path) -> None:
-    writer = open_writer(tmp_path, write_every=3)
-    numbers = [write(writer, start, rows=1) for start in range(8)]
-    for number in numbers:
-        writer.reject(number, [RowError(0, "null", f"batch {number}")])
-    writer.close()
-    assert numbers == list(range(8))
-    assert ids(read_arrow(tmp_path)) == ids(read_proto(tmp_path)) == [0, 3, 6]
-    marks = [json.loads(line) for line in (tmp_path / f"zerobus/arrow/{TABLE}.rejects.jsonl").read_text().splitlines()]
-    assert [(mark["batch"], mark["reason"]) for mark in marks] == [(0, "batch 0"), (1, "batch 3"), (2, "batch 6")]
 
 
 def test_marks_of_refused_rows_find_their_row_also_after_a_rotation(tmp_path: Path) -> None:

@@ -21,16 +21,17 @@ class InputError(Exception):
 
 
 def arguments_of(
-    parser: argparse.ArgumentParser, arguments: Sequence[str] | None
+    parser: argparse.ArgumentParser, arguments: Sequence[str] | None, *, runner: str = "FnApiRunner"
 ) -> tuple[argparse.Namespace, PipelineOptions]:
     """Split arguments into those of the program and those of the sink and the runner.
 
     Args:
         parser: The program's own options; made with ``add_help=False``, as ``--help`` shows the sink's flags too.
         arguments: The arguments; None takes those of the process.
+        runner: What runs the pipeline unless ``--runner`` says otherwise.
 
     Returns:
-        The program's own, and all others as Beam's options; without ``--runner`` the pipeline runs in this process.
+        The program's own, and all others as Beam's options.
     """
     given = sys.argv[1:] if arguments is None else arguments
     if {"-h", "--help"} & set(given):
@@ -38,7 +39,7 @@ def arguments_of(
     own, others = _split(given, parser)
     options = PipelineOptions(others)
     standard = options.view_as(StandardOptions)
-    standard.runner = standard.runner or "FnApiRunner"
+    standard.runner = standard.runner or runner
     return parser.parse_args(own), options
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -21,8 +20,8 @@ from rich.console import Console
 
 from beam_zerobus import WriteToZerobus, ZerobusError
 from beam_zerobus.pipeline_options import ZerobusOptions
-from pipelines.command import InputError, arguments_of, check_unused, last_line, quieten
-from pipelines.progress import CountFailed, CountWritten, run_with_progress, summary
+from pipelines.command import InputError, arguments_of, check_unused, quieten
+from pipelines.progress import CountFailed, CountWritten, run_and_report
 from pipelines.read_csv import CsvMeaning, check_header
 from pipelines.read_files import FORMATS, FileFormat, find_files, patterns_by_format, read_csv, read_rows
 from pipelines.replay_dead_letters import KeepDeadLetters
@@ -43,20 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     zerobus = options.view_as(ZerobusOptions)
     verb = "Checking (nothing is sent)" if zerobus.zerobus_dry_run else "Sending"
     console.print(f"{verb} {count:,} file{'s' * (count != 1)} to {zerobus.zerobus_table}", highlight=False)
-    started = time.monotonic()
-    try:
-        totals = run_with_progress(pipeline, console)
-    except KeyboardInterrupt:
-        console.print("[red]Interrupted[/]; rows that were written stay in the table")
-        return 130
-    except Exception as error:  # noqa: BLE001 - whatever it is, say it and fail
-        console.print("Failed:", style="red", end=" ")
-        console.print(last_line(error), soft_wrap=True, highlight=False, markup=False)
-        return 1
-    failed = totals.failed.total()
-    kept = {"kept in": files.dead_letters or "nowhere: --dead_letters DIR keeps them"} if failed else {}
-    print(summary(totals, time.monotonic() - started, **kept))
-    return 1 if failed and not files.dead_letters else 0
+    return run_and_report(pipeline, console, dead_letters=files.dead_letters)
 
 
 def _pipeline(files: argparse.Namespace, options: PipelineOptions) -> tuple[beam.Pipeline, int]:

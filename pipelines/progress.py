@@ -16,7 +16,9 @@ from apache_beam.runners.runner import PipelineResult, PipelineState
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-__all__ = ["CountFailed", "CountWritten", "Totals", "run_with_progress", "summary"]
+from pipelines.command import last_line
+
+__all__ = ["CountFailed", "CountWritten", "Totals", "run_and_report"]
 
 _NAMESPACE = "pipelines"
 _WRITTEN = "rows_written"
@@ -74,7 +76,33 @@ def _note_failed(row: Any) -> Any:
     return row
 
 
-def run_with_progress(pipeline: beam.Pipeline, console: Console) -> Totals:
+def run_and_report(pipeline: beam.Pipeline, console: Console, *, dead_letters: str | None) -> int:
+    """Run a pipeline, show its progress and say how it ended.
+
+    Args:
+        pipeline: The pipeline, with `CountWritten` and `CountFailed` in it.
+        console: The terminal.
+        dead_letters: Where the pipeline keeps refused rows, None if nowhere.
+
+    Returns:
+        The exit code: 0; 1 where the pipeline failed, or rows did and are not kept; 130 where it was interrupted.
+    """
+    started = time.monotonic()
+    try:
+        totals = _run_with_progress(pipeline, console)
+    except KeyboardInterrupt:
+        console.print("[red]Interrupted[/]; rows that were written stay in the table")
+        return 130
+    except Exception as error:  # noqa: BLE001 - whatever it is, say it and fail
+        console.print("Failed:", style="red", end=" ")
+        console.print(last_line(error), soft_wrap=True, highlight=False, markup=False)
+        return 1
+    kept = {"kept in": dead_letters or "nowhere: --dead_letters DIR keeps them"} if totals.failed else {}
+    print(_summary(totals, time.monotonic() - started, **kept))
+    return 1 if totals.failed and not dead_letters else 0
+
+
+def _run_with_progress(pipeline: beam.Pipeline, console: Console) -> Totals:
     """Run a pipeline to its end and show how many rows went which way.
 
     Raises:
@@ -93,7 +121,7 @@ def run_with_progress(pipeline: beam.Pipeline, console: Console) -> Totals:
         return display.totals
 
 
-def summary(totals: Totals, seconds: float, **more: str) -> str:
+def _summary(totals: Totals, seconds: float, **more: str) -> str:
     """Return what happened, a line for each fact; `more` adds some."""
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in totals.failed.most_common())
     facts = {

@@ -24,12 +24,14 @@ import dataclasses
 import datetime as dt
 import json
 import sys
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.io import ReadFromText, WriteToText
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection, Row
 from apache_beam.utils.timestamp import Timestamp
@@ -40,7 +42,10 @@ __all__ = ["KeepDeadLetters", "correct", "main", "to_json"]
 
 
 class KeepDeadLetters(beam.PTransform[PCollection[Any], PCollection[Any]]):
-    """Writes failed rows to JSON lines under a directory; in an unbounded pipeline, window them first.
+    """Writes failed rows to JSON lines under a directory.
+
+    A bounded pipeline writes the files at its end, over those of an earlier run; an unbounded one adds a file for each
+    bundle with failed rows, so that none waits for a window or comes too late for it.
 
     Args:
         directory: Where the files go; a local path or any Beam filesystem.
@@ -53,7 +58,28 @@ class KeepDeadLetters(beam.PTransform[PCollection[Any], PCollection[Any]]):
     def expand(self, failed_rows: PCollection[Any]) -> PCollection[Any]:
         """Write them."""
         lines = failed_rows | "ToJson" >> beam.Map(to_json).with_output_types(str)
+        if not failed_rows.is_bounded:
+            return lines | "WriteEachBundle" >> beam.ParDo(_WriteEachBundle(self._directory))
         return lines | "Write" >> WriteToText(f"{self._directory}/rows", file_name_suffix=".jsonl", skip_if_empty=True)
+
+
+class _WriteEachBundle(beam.DoFn):
+    def __init__(self, directory: str) -> None:
+        super().__init__()
+        self._directory = directory
+        self._lines: list[str] = []
+
+    def start_bundle(self) -> None:
+        self._lines = []
+
+    def process(self, line: str) -> None:
+        self._lines.append(line)
+
+    def finish_bundle(self) -> None:
+        if self._lines:
+            name = f"rows-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex}.jsonl"
+            with FileSystems.create(FileSystems.join(self._directory, name)) as file:
+                file.write("".join(f"{line}\n" for line in self._lines).encode())
 
 
 def to_json(failed_row: Any) -> str:

@@ -1,0 +1,138 @@
+"""Send JSON messages of Kafka topics to a Delta table through Zerobus, for as long as it runs.
+
+    python -m pipelines.kafka_to_zerobus --bootstrap_servers broker:9092 --topic readings \
+        --zerobus_table main.iot.air_quality --dead_letters dead-letters
+
+Endpoint, workspace and credentials come from the environment, as for any sink; docs/pipelines.md tells the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.io.kafka import ReadFromKafka
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from rich.console import Console
+
+from beam_zerobus import ZerobusError
+from beam_zerobus.pipeline_options import ZerobusOptions
+from pipelines.command import InputError, arguments_of, quieten
+from pipelines.progress import CountFailed, CountWritten, run_and_report
+from pipelines.replay_dead_letters import KeepDeadLetters
+
+__all__ = ["main"]
+
+_MAX_DELAY = 1.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Send messages; return 0, 1 where rows or the pipeline failed, 2 for a wrong argument, 130 when interrupted."""
+    kafka, options = arguments_of(_parser(), arguments, runner="PrismRunner")
+    console = Console()
+    quieten()
+    try:
+        pipeline = _pipeline(kafka, options)
+    except (InputError, ZerobusError) as error:
+        print(f"kafka_to_zerobus: {error}", file=sys.stderr)
+        return 2
+    table = options.view_as(ZerobusOptions).zerobus_table
+    console.print(f"Sending messages of {', '.join(kafka.topic)} to {table}; Ctrl-C ends it", highlight=False)
+    return run_and_report(pipeline, console, dead_letters=kafka.dead_letters)
+
+
+def _pipeline(kafka: argparse.Namespace, options: PipelineOptions) -> beam.Pipeline:
+    """Make the pipeline.
+
+    Raises:
+        InputError: Beam's Kafka source cannot be had here.
+        ZerobusError: A setting of the sink is wrong.
+    """
+    sink = options.view_as(ZerobusOptions).sink(
+        on_bad_rows="dead_letter" if kafka.dead_letters else "raise",
+        schema="unity_catalog",
+        # A bundle may stay open for long; its rows are not to wait for its end.
+        batch_max_delay=_MAX_DELAY,
+    )
+    if kafka.expansion_service is None and shutil.which("java") is None:
+        raise InputError(
+            "Beam's Kafka source is written in Java: put java on the PATH, or name a running --expansion_service"
+        )
+    options.view_as(StandardOptions).streaming = True
+    pipeline = beam.Pipeline(options=options)
+    messages = pipeline | "Read Kafka" >> ReadFromKafka(
+        consumer_config={
+            "bootstrap.servers": kafka.bootstrap_servers,
+            "auto.offset.reset": kafka.start,
+            **dict(kafka.consumer_property),
+        },
+        topics=kafka.topic,
+        max_num_records=kafka.max_num_records,
+        expansion_service=kafka.expansion_service,
+    )
+    result = (
+        messages
+        | "Values" >> beam.Values()
+        | "Leave out tombstones" >> beam.Filter(_is_message).with_output_types(bytes)
+        | "Write" >> sink
+    )
+    result.acknowledged | CountWritten()
+    failed = result.failed_rows | CountFailed()
+    if kafka.dead_letters:
+        failed | KeepDeadLetters(kafka.dead_letters)
+    return pipeline
+
+
+def _is_message(value: Any) -> bool:
+    return value is not None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.kafka_to_zerobus",
+        description="Send JSON messages of Kafka topics to a Delta table through Zerobus, for as long as it runs.",
+        epilog="Addresses and credentials come from ZEROBUS_ENDPOINT, DATABRICKS_HOST, DATABRICKS_CLIENT_ID and "
+        "DATABRICKS_CLIENT_SECRET.",
+        add_help=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--bootstrap_servers", required=True, metavar="HOST:PORT,...", help="brokers to begin with")
+    parser.add_argument("--topic", required=True, nargs="+", action="extend", help="topics whose messages are rows")
+    parser.add_argument(
+        "--start",
+        default="earliest",
+        choices=("earliest", "latest"),
+        help="where a pipeline begins that is not restored from a checkpoint (%(default)s)",
+    )
+    parser.add_argument(
+        "--consumer_property",
+        nargs="+",
+        action="extend",
+        default=[],
+        type=_property,
+        metavar="NAME=VALUE",
+        help="further settings of Kafka's consumer; they stand in the job for everybody to see",
+    )
+    parser.add_argument("--dead_letters", metavar="DIR", help="keep rows here that are refused, and go on")
+    parser.add_argument("--max_num_records", type=int, metavar="N", help="end after so many messages (never)")
+    parser.add_argument(
+        "--expansion_service",
+        metavar="HOST:PORT",
+        help="what expands Beam's Kafka source (Beam fetches and starts its own, which needs Java)",
+    )
+    return parser
+
+
+def _property(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r}: write NAME=VALUE")
+    return name, value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -88,12 +88,15 @@ class DebugTap:
             for number, some in page.locate(errors):
                 self._files.reject(number, some)
 
-    def take(self, rows: pa.RecordBatch | pa.Table, records: Sequence[bytes] | None) -> int:
+    def take(
+        self, rows: pa.RecordBatch | pa.Table, records: Sequence[bytes] | None, on_written: Callable[[], None]
+    ) -> int:
         """Have some rows written, with the protobuf records sent for them.
 
         Args:
             rows: Consecutive rows of a batch.
             records: None where others than protobuf records were sent: then they are made for the file.
+            on_written: Called when the rows are in the files, or never will be.
 
         Returns:
             The number of this slice in the files.
@@ -102,19 +105,15 @@ class DebugTap:
         with self._ordering:
             number = self._slices
             self._slices += 1
-            self._background.do(partial(self._write, rows, framed))
+            self._background.do(partial(self._write, rows, framed, on_written))
             return number
-
-    def when_written(self, then: Callable[[], None]) -> None:
-        """Have something done when all that was taken before is in the files."""
-        self._background.do(then)
 
     def close(self) -> None:
         """Write what waits, and close the files."""
         self._background.close(_CLOSE_TIMEOUT)
         self._files.close()
 
-    def _write(self, rows: pa.RecordBatch | pa.Table, framed: bytes | None) -> None:
+    def _write(self, rows: pa.RecordBatch | pa.Table, framed: bytes | None, on_written: Callable[[], None]) -> None:
         try:
             before = self._files.bytes_written
             batch = pa.concat_batches(rows.to_batches()) if isinstance(rows, pa.Table) else rows
@@ -122,6 +121,7 @@ class DebugTap:
             self._counters.debug_file_bytes(self._files.bytes_written - before)
         except Exception as error:  # noqa: BLE001  nothing here may hurt the data
             self._files.fail(error)
+        on_written()
 
     def _frame_of(self, rows: pa.RecordBatch) -> bytes:
         if self._in_proto is None:
@@ -133,12 +133,19 @@ class DebugTap:
 
 
 class Page:
-    """The record of one batch: consecutive slices of it, each with the call that carried its rows."""
+    """The record of one batch: consecutive slices of it, each with the call that carried its rows.
+
+    Invariant, under the one lock: `_unwritten` counts the slices that are not in the files yet; with the last of them
+    `_then` is done, once it is set.
+    """
 
     def __init__(self, tap: DebugTap, batch: pa.RecordBatch | pa.Table) -> None:
         self._tap = tap
         self._batch = batch
         self._end = 0
+        self._lock = threading.Lock()
+        self._unwritten = 0
+        self._then: Callable[[], None] | None = None
         self._slices: list[tuple[int, int]] = []  # first row, number of the slice in the files
 
     def record(self, payload: Payload) -> None:
@@ -149,7 +156,11 @@ class Page:
         """Write what is left, rows refused behind the last payload, and do `then` when all is written."""
         if self._end < self._batch.num_rows:
             self._take(self._batch.num_rows, [])
-        self._tap.when_written(then)
+        with self._lock:
+            if self._unwritten:
+                self._then = then
+                return
+        then()
 
     def locate(self, errors: Sequence[RowError]) -> list[tuple[int, list[RowError]]]:
         """Group refused rows by the slice that holds them, their indices counted in the slice."""
@@ -164,8 +175,18 @@ class Page:
         return list(found.items())
 
     def _take(self, end: int, records: Sequence[bytes] | None) -> None:
-        self._slices.append((self._end, self._tap.take(self._batch.slice(self._end, end - self._end), records)))
+        with self._lock:
+            self._unwritten += 1
+        number = self._tap.take(self._batch.slice(self._end, end - self._end), records, self._written)
+        self._slices.append((self._end, number))
         self._end = end
+
+    def _written(self) -> None:
+        with self._lock:
+            self._unwritten -= 1
+            then = self._then if not self._unwritten else None
+        if then is not None:
+            then()
 
 
 def _in_proto(conversion: Conversion) -> Conversion | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -19,6 +20,7 @@ from beam_zerobus.options import DebugFiles
 
 __all__ = ["FileSet"]
 
+_CHECK_SECONDS = 0.1
 _REMEMBERED_FILES = 1_000  # so many files, the latest, still take marks of refused rows
 
 
@@ -54,6 +56,7 @@ class FileSet:
         self._on_rotated = on_rotated
         self._arrow: ArrowFile | None = None
         self._proto: ProtoFile | None = None
+        self._next_check = 0.0
         self._appended = 0
         self._files: list[tuple[int, Rotation | None]] = [(0, None)]
         known = (layout.last_rotation(), last_rotation)
@@ -68,18 +71,9 @@ class FileSet:
         Raises:
             OSError: A file cannot be written any more, or is gone.
         """
-        for file in (self._arrow, self._proto):
-            if file is not None:
-                file.check_in_place()
-        if self._is_full_for(batch, len(framed)):
+        self._check_in_place()
+        while (written := self._append_to_current(batch, framed)) is None:
             self._rotate()
-        written = 0
-        if self._layout.arrow:
-            self._arrow = self._arrow or ArrowFile(self._layout.path(ARROW), batch.schema)
-            written += self._arrow.append(batch)
-        if self._layout.proto:
-            self._proto = self._proto or self._open_proto()
-            written += self._proto.append(framed)
         self._appended += 1
         return written
 
@@ -127,19 +121,37 @@ class FileSet:
                     closing.callback(file.check_in_place)
             self._arrow = self._proto = None
 
+    def _append_to_current(self, batch: pa.RecordBatch, framed: bytes) -> int | None:
+        """Return the bytes written; None, and nothing is written, where the files are full. New ones take any batch."""
+        written = 0
+        if self._proto is not None and self._proto.size + len(framed) > self._max_file_bytes:
+            return None
+        if self._layout.arrow:
+            self._arrow = self._arrow or ArrowFile(self._layout.path(ARROW), batch.schema)
+            added = self._arrow.append(batch, self._max_file_bytes)
+            if added is None:
+                return None
+            written += added
+        if self._layout.proto:
+            self._proto = self._proto or self._open_proto()
+            written += self._proto.append(framed)
+        return written
+
+    def _check_in_place(self) -> None:
+        """Find out from time to time whether somebody removed the files."""
+        if time.monotonic() < self._next_check:
+            return
+        self._next_check = time.monotonic() + _CHECK_SECONDS
+        for file in (self._arrow, self._proto):
+            if file is not None:
+                file.check_in_place()
+
     def _open_proto(self) -> ProtoFile:
         descriptor_set = self._layout.path(DESCRIPTOR)
         descriptor_set.unlink(missing_ok=True)
         with create_private(descriptor_set) as file:
             write_all(file, self._descriptor_set)
         return ProtoFile(self._layout.path(PROTO))
-
-    def _is_full_for(self, batch: pa.RecordBatch, framed_bytes: int) -> bool:
-        if self._arrow is not None and (
-            not self._arrow.schema.equals(batch.schema) or self._arrow.size_with(batch) > self._max_file_bytes
-        ):
-            return True
-        return self._proto is not None and self._proto.size + framed_bytes > self._max_file_bytes
 
     def _rotate(self) -> None:
         self.close()

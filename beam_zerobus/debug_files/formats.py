@@ -14,7 +14,6 @@ from beam_zerobus.debug_files.local import create_private, write_all
 
 __all__ = ["ArrowFile", "ProtoFile"]
 
-_WRITE_BUFFER = 1 << 20  # joins the many small buffers of a wide batch
 _END_OF_STREAM = 8
 
 
@@ -34,30 +33,47 @@ class _GrowingFile:
 
 
 class ArrowFile(_GrowingFile):
-    """An Arrow IPC stream."""
+    """An Arrow IPC stream.
+
+    Every call of Arrow's gives up the interpreter's lock, which the sender then takes: there are as few as can be.
+    """
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         super().__init__(path)
-        self.schema = schema
-        self._sink = pa.BufferedOutputStream(pa.OSFile(str(path), "wb"), _WRITE_BUFFER)
+        self._schema = schema
+        self._batches = 0
+        self._has_dictionaries = any(_holds_dictionary(field.type) for field in schema)
+        self._sink = pa.OSFile(str(path), "wb")
         self._stream = pa.ipc.new_stream(self._sink, schema)
-        self._flush()
+        self.size = self._sink.tell()
 
-    def size_with(self, batch: pa.RecordBatch) -> int:
-        """Return what the file would measure, closed, with one more batch; at most some dictionaries too much."""
-        if _has_dictionaries(self.schema):
-            dry_run = pa.MockOutputStream()
-            with pa.ipc.new_stream(dry_run, batch.schema) as stream:
-                stream.write_batch(batch)
-            return self.size + dry_run.size()
-        return self.size + pa.ipc.get_record_batch_size(batch) + _END_OF_STREAM
+    def append(self, batch: pa.RecordBatch, most: int) -> int | None:
+        """Add a batch and return the bytes that took.
 
-    def append(self, batch: pa.RecordBatch) -> int:
-        """Add a batch and return the bytes that took."""
+        Args:
+            batch: A batch of any schema.
+            most: What the file may measure, closed; the first batch may pass it.
+
+        Returns:
+            None, and nothing is written, where the batch has no room or another schema.
+        """
+        size = self._measure(batch)
+        if self._batches and (self.size + size + _END_OF_STREAM > most or not batch.schema.equals(self._schema)):
+            return None
         before = self.size
         self._stream.write_batch(batch)
-        self._flush()
+        self._batches += 1
+        self.size = self._sink.tell() if self._has_dictionaries else before + size
         return self.size - before
+
+    def _measure(self, batch: pa.RecordBatch) -> int:
+        """Return the bytes of a batch; with dictionaries at most some of these too many."""
+        if not self._has_dictionaries:
+            return int(pa.ipc.get_record_batch_size(batch))
+        dry_run = pa.MockOutputStream()
+        with pa.ipc.new_stream(dry_run, batch.schema) as stream:
+            stream.write_batch(batch)
+        return int(dry_run.size())
 
     def close(self) -> None:
         """End the stream."""
@@ -65,10 +81,6 @@ class ArrowFile(_GrowingFile):
             self._stream.close()
         finally:
             self._sink.close()
-
-    def _flush(self) -> None:
-        self._sink.flush()
-        self.size = self._sink.tell()
 
 
 class ProtoFile(_GrowingFile):
@@ -87,10 +99,6 @@ class ProtoFile(_GrowingFile):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-
-def _has_dictionaries(schema: pa.Schema) -> bool:
-    return any(_holds_dictionary(field.type) for field in schema)
 
 
 def _holds_dictionary(data_type: pa.DataType) -> bool:

@@ -132,6 +132,8 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
     def expand(self, rows: Any) -> dict[str, Any]:
         """Write the rows; return the outputs by name."""
         result = rows | "Write" >> self._write
+        # Java decodes the coder of every PCollection in here; it fails at a row that holds Any, not at Any alone.
+        result.failed_rows.element_type = Any
         outputs = {"acknowledged": result.acknowledged}
         if self._errors_output is not None:
             outputs[self._errors_output] = result.failed_rows | "Errors" >> beam.Map(_as_yaml_error).with_output_types(

@@ -10,6 +10,7 @@ import pytest
 from beam_zerobus import DebugFiles, RowError
 from beam_zerobus.cli import main
 from beam_zerobus.debug_files import DebugFileWriter
+from beam_zerobus.debug_files.framing import frame
 from beam_zerobus.encoding import ProtoEncoder
 from beam_zerobus.schema import TableSchema
 
@@ -29,7 +30,7 @@ def debug(tmp_path: Path) -> Path:
         columns = {"id": range(start, start + 3), "name": names, "ts": pa.array([1, 2, 3], pa.timestamp("us", "UTC"))}
         batch = pa.record_batch(columns)
         records = encoder.encode(batch.set_column(1, "name", pa.array([names[0], sent, names[2]])))
-        number = writer.write(batch, [record for payload in records for record in payload.records])
+        number = writer.write(batch, frame([record for payload in records for record in payload.records]))
     writer.reject(number, [RowError(0, "t", "why", "service")])
     writer.close()
     return tmp_path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -20,7 +19,6 @@ from beam_zerobus.options import DebugFiles
 
 __all__ = ["FileSet"]
 
-_CHECK_SECONDS = 0.1
 _REMEMBERED_FILES = 1_000  # so many files, the latest, still take marks of refused rows
 
 
@@ -56,7 +54,6 @@ class FileSet:
         self._on_rotated = on_rotated
         self._arrow: ArrowFile | None = None
         self._proto: ProtoFile | None = None
-        self._next_check = 0.0
         self._appended = 0
         self._files: list[tuple[int, Rotation | None]] = [(0, None)]
         known = (layout.last_rotation(), last_rotation)
@@ -71,7 +68,9 @@ class FileSet:
         Raises:
             OSError: A file cannot be written any more, or is gone.
         """
-        self._check_in_place()
+        for file in (self._arrow, self._proto):
+            if file is not None:
+                file.check_in_place()
         while (written := self._append_to_current(batch, framed)) is None:
             self._rotate()
         self._appended += 1
@@ -136,15 +135,6 @@ class FileSet:
             self._proto = self._proto or self._open_proto()
             written += self._proto.append(framed)
         return written
-
-    def _check_in_place(self) -> None:
-        """Find out from time to time whether somebody removed the files."""
-        if time.monotonic() < self._next_check:
-            return
-        self._next_check = time.monotonic() + _CHECK_SECONDS
-        for file in (self._arrow, self._proto):
-            if file is not None:
-                file.check_in_place()
 
     def _open_proto(self) -> ProtoFile:
         descriptor_set = self._layout.path(DESCRIPTOR)

@@ -44,8 +44,7 @@ class ArrowFile(_GrowingFile):
         self._batches = 0
         self._has_dictionaries = any(_holds_dictionary(field.type) for field in schema)
         self._sink = pa.OSFile(str(path), "wb")
-        self._stream = pa.ipc.new_stream(self._sink, schema)
-        self.size = self._sink.tell()
+        self._stream = pa.ipc.new_stream(self._sink, schema)  # writes the schema with the first batch
 
     def append(self, batch: pa.RecordBatch, most: int) -> int | None:
         """Add a batch and return the bytes that took.
@@ -63,7 +62,7 @@ class ArrowFile(_GrowingFile):
         before = self.size
         self._stream.write_batch(batch)
         self._batches += 1
-        self.size = self._sink.tell() if self._has_dictionaries else before + size
+        self.size = self._sink.tell()
         return self.size - before
 
     def _measure(self, batch: pa.RecordBatch) -> int:

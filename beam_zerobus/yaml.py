@@ -129,7 +129,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
         )
         self._dead_letters = self._errors_output is not None or on_bad_rows == "dead_letter"
 
-    def expand(self, rows: Any) -> dict[str, Any]:
+    def expand(self, rows: Any) -> Any:  # a dict of PCollections, of which Beam warns that it cannot check it
         """Write the rows; return the outputs by name."""
         result = rows | "Write" >> self._write
         # Java decodes the coder of every PCollection in here; it fails at a row that holds Any, not at Any alone.
@@ -150,6 +150,8 @@ def _errors_output(error_handling: Optional[Mapping[str, str]]) -> Optional[str]
     """Return the name in ``{output: name}``; Beam's YAML loader adds keys that begin with underscores."""
     if error_handling is None:
         return None
+    if not isinstance(error_handling, Mapping):
+        raise ConfigurationError('error_handling is for Beam YAML: elsewhere set on_bad_rows="dead_letter"')
     named = {key: value for key, value in error_handling.items() if not key.startswith("__")}
     output = named.get("output")
     if set(named) != {"output"} or not isinstance(output, str) or not output or output == "acknowledged":

@@ -30,8 +30,8 @@ def raw(values, arrow_type):
     if kind.is_temporal(arrow_type):
         width = pa.int32() if kind.is_date32(arrow_type) else pa.int64()
         return pa.array(values, width).view(arrow_type)
-    if kind.is_string_view(arrow_type) or kind.is_binary_view(arrow_type):
-        return pa.array(values, arrow_type)
+    if kind.is_float16(arrow_type):  # pyarrow before 21 takes numpy's alone
+        values = [value if value is None else np.float16(value) for value in values]
     return pa.array(values, arrow_type)
 
 
@@ -244,12 +244,12 @@ def test_a_batch_that_fits_goes_through_untouched():
             "id": pa.array([1, 2]),
             "name": pa.array(["a", "é"]),
             "at": pa.array([1, 2], pa.timestamp("us", "UTC")),
-            "p": pa.array([{"x": 1.0, "tags": ["a"]}] * 2),
+            "p": pa.array([{"tags": ["a"], "x": 1.0}] * 2),
             "m": pa.array([[("a", 1)]] * 2, pa.map_(pa.string(), pa.int64())),
         }
     )
     ddl = (
-        "id BIGINT NOT NULL, name STRING, at TIMESTAMP, p STRUCT<x: DOUBLE NOT NULL, tags ARRAY<STRING>>, "
+        "id BIGINT NOT NULL, name STRING, at TIMESTAMP, p STRUCT<tags: ARRAY<STRING>, x: DOUBLE NOT NULL>, "
         "m MAP<STRING, BIGINT>"
     )
     conformed = conform(ddl, batch)

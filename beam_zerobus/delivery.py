@@ -21,10 +21,11 @@ from beam_zerobus.encoding import Payload
 from beam_zerobus.errors import (
     AuthenticationError,
     ClosedError,
+    ConversionError,
     TransientError,
     ZerobusError,
 )
-from beam_zerobus.isolation import PROBES, isolate
+from beam_zerobus.isolation import ROW_PROBES, SCHEMA_PROBES, isolate
 from beam_zerobus.ledger import Entry
 from beam_zerobus.options import Retry
 from beam_zerobus.retry import Backoff, Breaker
@@ -39,7 +40,6 @@ _log = get_logger(__name__)
 MAX_IN_FLIGHT_BYTES = 64 << 20
 IDLE_CLOSE_SECONDS = 60.0
 _BLOCKED_SECONDS = 60.0
-_PROBES_AFTER_WHOLE = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +107,6 @@ class Delivery:
         # The keeper's own.
         self._free_reopen = True  # a rotation is free once between two acknowledgements
         self._token_renewed = False
-        self._probes = PROBES
 
     @property
     def in_flight_bytes(self) -> int:
@@ -228,9 +227,7 @@ class Delivery:
         try:
             while self._await_work():
                 try:
-                    self._work()
-                except StreamFailure as failure:
-                    self._recover(failure)
+                    self._work_or_recover()
                 except TransientError as error:
                     self._retry(error.cause, str(error))
                 except ZerobusError as error:
@@ -251,6 +248,12 @@ class Delivery:
                 if self._lock.wait_for(lambda: self._stopped or self._sent or self._queued, self._idle_close):
                     return not self._stopped
             self._close_idle_stream()
+
+    def _work_or_recover(self) -> None:
+        try:
+            self._work()
+        except StreamFailure as failure:
+            self._recover(failure)
 
     def _work(self) -> None:
         with self._lock:
@@ -307,13 +310,13 @@ class Delivery:
             self._free_reopen = False
         elif failure.kind is FailureKind.UNAUTHENTICATED:
             self._renew_token(failure)
+        elif failure.schema_changed and self._refresh_conversion(in_flight):
+            _log.warning("The schema of %s changed; rows are converted again", self._name)
         elif len(in_flight) > 1 and failure.kind is FailureKind.REFUSED:
             for entry in in_flight:  # nobody says which call was refused: each is sent alone
                 entry.suspect = True
-        elif failure.schema_changed and self._refresh_conversion(in_flight):
-            _log.warning("The schema of %s changed; rows are converted again", self._name)
         elif failure.kind is FailureKind.REFUSED and in_flight:
-            self._search(in_flight[0], str(failure))
+            self._search(in_flight[0], failure)
         elif failure.is_final:
             self._give_up(failure.as_error(self._name))
         else:
@@ -404,10 +407,12 @@ class Delivery:
 
     # Refused calls: the keeper's thread.
 
-    def _search(self, entry: Entry, reason: str) -> None:
+    def _search(self, entry: Entry, failure: StreamFailure) -> None:
         """Begin or go on to search the refused rows of a call that was refused alone."""
+        reason = str(failure)
         if entry.search is None:
-            entry.search = isolate(len(entry.payload.rows), reason, probes=self._probes)
+            probes = SCHEMA_PROBES if failure.schema_changed else ROW_PROBES
+            entry.search = isolate(len(entry.payload.rows), reason, probes=probes)
         if self._advance_search(entry, reason):
             return
         with self._lock:
@@ -423,37 +428,44 @@ class Delivery:
             return False
         if entry.piece is not None and reason is None:
             entry.accepted.append(entry.piece)
-            self._probes = PROBES
         try:
             entry.piece = next(search) if entry.piece is None else search.send(reason)
         except StopIteration as end:
-            entry.refused = end.value
-            if not entry.accepted:
-                self._probes = _PROBES_AFTER_WHOLE  # the next call is likely refused as a whole too
+            entry.found = end.value
             return False
         return True
 
     # Changed schemas: the keeper's thread.
 
     def _refresh_conversion(self, in_flight: list[Entry]) -> bool:
-        """Fetch the table's schema again, once for each refused payload; return whether it has changed."""
-        if in_flight and in_flight[0].search is not None:
+        """Fetch the table's schema again, once for all that is in the ledger; return whether it has changed."""
+        if in_flight and all(entry.schema_confirmed for entry in in_flight):
             return False
         conversion = self._hooks.refresh(self._conversion)
-        if conversion is None:
-            return False
         with self._sending, self._lock:
+            if conversion is None:
+                for entry in self._queued:
+                    entry.schema_confirmed = True
+                return False
             self._conversion = conversion
         return True
 
     def _convert_again(self) -> None:
-        """Convert what is queued for a former schema of the table with the present one."""
+        """Convert what is queued for a former schema of the table with the present one; what no longer fits fails."""
+        unfit: list[tuple[Submission, ConversionError]] = []
         with self._sending, self._lock:
             converted: deque[Entry] = deque()
             for entry in self._queued:
-                converted.extend(self._converted(entry))
+                try:
+                    converted.extend(self._converted(entry))
+                except ConversionError as error:
+                    converted.append(entry)
+                    unfit.append((entry.submission, error))
             self._queued = converted
             self._lock.notify_all()
+        for submission, why in unfit:
+            self.cancel(submission)
+            submission.fail(why)
 
     def _converted(self, entry: Entry) -> list[Entry]:
         if entry.conversion is self._conversion:

@@ -3,33 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeAlias
 
-__all__ = ["Refused", "Search", "isolate"]
+__all__ = ["ROW_PROBES", "SCHEMA_PROBES", "Found", "Search", "isolate"]
 
-Search: TypeAlias = "Generator[range, str | None, Refused]"
+SCHEMA_PROBES = 12
+"""Single rows tried before a call is given up whose refusal is about the schema, which its rows have in common."""
+
+ROW_PROBES = 100
+"""The same where nothing says that: enough to meet a good row where one in twenty is good (99.4%)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The outcome of a search.
+
+    Attributes:
+        refused: The refused rows in order, each with its reason.
+        given_up: Why the rows were not tried that are neither among those nor accepted; None where there are none.
+    """
+
+    refused: dict[int, str]
+    given_up: str | None = None
+
+
+Search: TypeAlias = "Generator[range, str | None, Found]"
 """Yields rows to send as one call; is sent None when they were accepted, else the reason of the refusal."""
 
-Refused: TypeAlias = "dict[int, str]"
-"""The refused rows, each with its reason."""
 
-PROBES = 12
-_SEARCH_BELOW = 256
-
-
-def isolate(count: int, reason: str, *, probes: int = PROBES) -> Search:
+def isolate(count: int, reason: str, *, probes: int = ROW_PROBES) -> Search:
     """Search the refused rows among the `count` rows of a call that was refused for `reason`.
 
     The rows are halved, and a half whose other half was accepted is known to hold a refused row without being sent, so
-    a single refused row among n costs at most 2·log2(n) calls. A call of more than 256 rows is probed first: where each
-    of `probes` single rows, spread evenly, is refused and none accepted, all its rows are taken as refused (as a
-    changed schema does it) instead of being tried one by one.
+    a single refused row among n costs at most 2·log2(n) calls. A call of more than 2·`probes` rows is probed first:
+    where each of `probes` single rows, spread evenly, is refused for the very same reason, the other rows are given up
+    instead of being tried one by one. Nobody has refused those, and the outcome does not say so.
 
     Args:
         count: Rows of the refused call, at least 1.
         reason: What the service said of the call.
-        probes: Single rows tried before the whole call is given up.
+        probes: Single rows tried before the call is given up.
 
     Example:
         >>> search, answer = isolate(4, "bad"), None
@@ -38,41 +53,42 @@ def isolate(count: int, reason: str, *, probes: int = PROBES) -> Search:
         ...         rows = search.send(answer)
         ...         answer = "row 2 is bad" if 2 in rows else None
         ... except StopIteration as end:
-        ...     print(end.value)
+        ...     print(end.value.refused)
         {2: 'row 2 is bad'}
     """
-    refused: Refused = {}
+    refused: dict[int, str] = {}
     gaps = [range(count)]
-    if count > _SEARCH_BELOW:
-        gaps = yield from _probe(count, probes, refused)
-        if not gaps:
+    if count > 2 * probes:
+        gaps, accepted = yield from _probe(count, probes, refused)
+        if not accepted and len(set(refused.values())) == 1:
             said = next(iter(refused.values()))
-            whole = f"{said} (refused as a whole: each of {len(refused)} rows tried alone was refused)"
-            return {row: refused.get(row, whole) for row in range(count)}
+            return Found(refused, f"{probes} rows spread over the call were tried, and each was refused: {said}")
     # Without a refused probe, the refusal of the call still has to be explained by one of the gaps.
     unexplained = not refused
     for position, gap in enumerate(gaps):
         known = reason if unexplained and position == len(gaps) - 1 else None
         found = yield from _search(gap, known, refused)
         unexplained = unexplained and not found
-    return dict(sorted(refused.items()))
+    return Found(dict(sorted(refused.items())))
 
 
-def _probe(count: int, probes: int, refused: Refused) -> Generator[range, str | None, list[range]]:
-    """Send single rows until one is accepted; return the rows left between them, nothing if none was accepted."""
+def _probe(count: int, probes: int, refused: dict[int, str]) -> Generator[range, str | None, tuple[list[range], bool]]:
+    """Send single rows until one is accepted; return the rows between them, and whether one was."""
     tried: list[int] = []
-    for number in range(probes):
-        row = int(_spread(number) * count)
+    accepted = False
+    while len(tried) < probes and not accepted:
+        row = int(_spread(len(tried)) * count)
         tried.append(row)
         reason = yield range(row, row + 1)
         if reason is None:
-            edges = [-1, *sorted(tried), count]
-            return [range(a + 1, b) for a, b in pairwise(edges) if a + 1 < b]
-        refused[row] = reason
-    return []
+            accepted = True
+        else:
+            refused[row] = reason
+    edges = [-1, *sorted(tried), count]
+    return [range(a + 1, b) for a, b in pairwise(edges) if a + 1 < b], accepted
 
 
-def _search(rows: range, reason: str | None, refused: Refused) -> Generator[range, str | None, bool]:
+def _search(rows: range, reason: str | None, refused: dict[int, str]) -> Generator[range, str | None, bool]:
     """Search `rows`, known to hold a refused one if there is a `reason`; return whether one was found."""
     if reason is None:
         reason = yield rows

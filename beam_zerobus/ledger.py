@@ -9,12 +9,13 @@ import numpy as np
 from beam_zerobus.conversion import Conversion
 from beam_zerobus.encoding import Payload
 from beam_zerobus.errors import RowError
-from beam_zerobus.isolation import Search
+from beam_zerobus.isolation import Found, Search
 from beam_zerobus.submission import Submission
 
-__all__ = ["REFUSED_BY_SERVICE", "Entry"]
+__all__ = ["REFUSED_BY_SERVICE", "REFUSED_UNTRIED", "Entry"]
 
 REFUSED_BY_SERVICE = "refused_by_service"
+REFUSED_UNTRIED = "refused_untried"
 
 
 @dataclass(slots=True, eq=False)
@@ -25,10 +26,11 @@ class Entry:
         offset: Its offset on the current stream; meaningless while it is queued.
         attempts: How often it was handed to a stream.
         suspect: It was in flight when a call was refused, so it is sent alone to see whether it was the one.
+        schema_confirmed: The table's schema was fetched again since it came, and had not changed.
         search: The search for its refused rows, once it was.
         piece: The rows of it, counted in the payload, that the search wants to be sent now.
         accepted: The pieces that were acknowledged.
-        refused: The refused rows, counted in the payload, with reasons; set when the search is over.
+        found: The outcome of the search, rows counted in the payload.
     """
 
     payload: Payload
@@ -37,10 +39,11 @@ class Entry:
     offset: int = -1
     attempts: int = 0
     suspect: bool = False
+    schema_confirmed: bool = False
     search: Search | None = None
     piece: range | None = None
     accepted: list[range] = field(default_factory=list)
-    refused: dict[int, str] = field(default_factory=dict)
+    found: Found | None = None
 
     @property
     def goes_alone(self) -> bool:
@@ -59,7 +62,19 @@ class Entry:
 
     def row_errors(self) -> list[RowError]:
         """Return the refused rows of a settled entry, counted in the batch."""
-        return [
-            RowError(int(self.payload.rows[row]), REFUSED_BY_SERVICE, f"Zerobus refused the row: {reason}", "service")
-            for row, reason in self.refused.items()
+        if self.found is None:
+            return []
+        errors = [
+            self._row_error(row, REFUSED_BY_SERVICE, f"Zerobus refused the row: {reason}; correct the row")
+            for row, reason in self.found.refused.items()
         ]
+        if self.found.given_up is not None:
+            why = (
+                f"Zerobus refused the row's call, and the row was not tried alone: {self.found.given_up}; send it again"
+            )
+            untried = set(range(len(self.payload.rows))) - self.found.refused.keys()
+            errors += [self._row_error(row, REFUSED_UNTRIED, why) for row in sorted(untried)]
+        return errors
+
+    def _row_error(self, row: int, error_type: str, message: str) -> RowError:
+        return RowError(int(self.payload.rows[row]), error_type, message, "service")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from beam_zerobus import AuthenticationError, ClosedError, Retry, TransientError
+from beam_zerobus import AuthenticationError, ClosedError, ConversionError, Retry, TransientError, writer_core
 from beam_zerobus.emulator import Emulator, Faults, RejectRows, ScriptedFault
 
 DDL = "id BIGINT NOT NULL, name STRING"
@@ -315,13 +315,40 @@ class TestRefusedRows:
             assert emulator.stats.tables["main.iot.air"].calls - 2 * without <= 300
             assert emulator.table("main.iot.air").count_rows() == 199_990
 
-    def test_a_hundred_thousand_rows_that_are_all_refused_cost_a_few_calls(self, emulator, connect):
-        emulator.faults = Faults(reject_rows=(RejectRows(column="name", value=None),))
-        batch = pa.record_batch({"id": range(100_000)})
-        result = connect(schema=DDL).send_batch(batch)
+    @pytest.mark.parametrize("wire_format", ["proto", "arrow"])
+    def test_a_hundred_thousand_rows_of_a_wrong_schema_end_before_the_first_call(self, emulator, connect, wire_format):
+        batch = pa.record_batch({"id": range(100_000), "weight": [1.5] * 100_000, "height": [0.5] * 100_000})
+        writer = connect(schema=DDL + ", weight DOUBLE, height DOUBLE", wire_format=wire_format)
+        with pytest.raises(ConversionError, match=r"main\.iot\.air: .*column '(weight|height)'"):
+            writer.send_batch(batch)
+        assert emulator.stats.tables["main.iot.air"].calls == 0
+
+    def test_a_hundred_thousand_rows_of_a_wrong_schema_cost_a_few_calls_in_json_which_tells_none(
+        self, emulator, connect
+    ):
+        batch = pa.record_batch({"id": range(100_000), "weight": [1.5] * 100_000})
+        result = connect(schema=DDL + ", weight DOUBLE", wire_format="json").send_batch(batch)
         assert (result.failed_count, result.successful_count) == (100_000, 0)
-        assert "column 'name'" in result.failed_rows[77].message
         assert emulator.stats.tables["main.iot.air"].calls <= 20
+        assert all("column 'weight' is not in the table" in error.message for error in result.failed_rows)
+        assert result.errors_by_type()["refused_by_service"] <= 20
+
+    def test_a_hundred_thousand_rows_that_are_all_refused_cost_a_hundred_calls(self, emulator, connect):
+        emulator.faults = Faults(reject_rows=(RejectRows(column="name", value=None),))
+        result = connect(schema=DDL).send_batch(pa.record_batch({"id": range(100_000)}))
+        assert result.errors_by_type() == {"refused_by_service": 100, "refused_untried": 99_900}
+        assert [error.index for error in result.failed_rows] == list(range(100_000))
+        assert all("column 'name'" in error.message for error in result.failed_rows)
+        assert emulator.stats.tables["main.iot.air"].calls == 101
+
+    def test_where_nineteen_rows_in_twenty_are_refused_the_good_ones_are_written(self, emulator, connect):
+        emulator.faults = Faults(reject_rows=(RejectRows(column="name", value="bad"),))
+        good = {(n * 277) % 600 for n in range(30)}
+        names = ["good" if n in good else "bad" for n in range(600)]
+        result = connect(schema=DDL).send_batch(pa.record_batch({"id": range(600), "name": names}))
+        assert result.errors_by_type() == {"refused_by_service": 570}
+        assert {error.index for error in result.failed_rows} == set(range(600)) - good
+        assert ids(emulator) == sorted(good)
 
     def test_a_failure_during_the_search_is_survived(self, emulator, connect):
         emulator.faults = Faults(
@@ -349,13 +376,86 @@ class TestRefusedRows:
 
 
 class TestChangedSchema:
-    def test_a_column_that_became_wider_is_fetched_again(self, emulator, connect):
+    """ALTER TABLE while the writer runs."""
+
+    @pytest.fixture(autouse=True)
+    def table(self, emulator):
+        return emulator.create_table("main.iot.air", "id BIGINT NOT NULL, size INT")
+
+    @pytest.fixture
+    def fetches(self, monkeypatch):
+        """What was fetched from Unity Catalog, as DDL."""
+        fetched = []
+
+        def fetch(*arguments, **options):
+            schema = real(*arguments, **options)
+            fetched.append(schema.to_ddl())
+            return schema
+
+        real = writer_core.fetch_table_schema
+        monkeypatch.setattr(writer_core, "fetch_table_schema", fetch)
+        return fetched
+
+    def widen(self, table):
+        table.drop_column("size")
+        table.add_column("size BIGINT")
+
+    def sized(self, start, count=10):
+        return pa.record_batch({"id": pa.array(range(start, start + count), pa.int64()), "size": range(count)})
+
+    @pytest.mark.parametrize("wire_format", ["proto", "arrow"])
+    def test_it_is_fetched_once_and_everything_in_flight_converted_again(
+        self, emulator, table, connect, fetches, wire_format
+    ):
+        emulator.faults = Faults(ack_delay=0.1)
+        writer = connect(schema="unity_catalog", wire_format=wire_format)
+        assert writer.send_batch(self.sized(0)).success
+        self.widen(table)
+        submissions = [writer.submit(self.sized(10 + n * 10)) for n in range(20)]
+        assert all(submission.result(30).success for submission in submissions)
+        written = table.to_arrow().to_pylist()
+        assert sorted(row["id"] for row in written) == list(range(210))
+        assert {row["size"] for row in written if row["id"] >= 10} == set(range(10))
+        assert fetches == ["id BIGINT NOT NULL, size INT", "id BIGINT NOT NULL, size BIGINT"]
+
+    def test_where_nothing_has_changed_it_is_fetched_once_for_all_that_is_in_flight(self, emulator, connect, fetches):
+        writer = connect(schema="unity_catalog", retry=Retry(max_retries=99, initial_backoff=0.05, max_backoff=0.1))
+        writer.learn_schema()
+        emulator.kill()
+        submissions = [writer.submit(self.sized(n, 1)) for n in range(8)]
+        said = "Error 8001: schema validation failed"
+        faults = (ScriptedFault("status", at_call=1, times=99, code="INVALID_ARGUMENT", message=said),)
+        emulator.faults = Faults(script=faults)
+        emulator.start()
+        refused = [error for submission in submissions for error in submission.result(30).failed_rows]
+        assert [said in error.message for error in refused] == [True] * 8
+        assert len(fetches) == 2
+
+    def test_a_batch_that_no_longer_fits_fails_and_the_others_are_written(self, emulator, table, connect):
+        emulator.faults = Faults(ack_delay=0.1)
         writer = connect(schema="unity_catalog")
-        assert writer.send_batch(rows(0)).success
-        emulator.table("main.iot.air").drop_column("name")
-        emulator.table("main.iot.air").add_column("name STRING")  # another field number
-        assert writer.send_batch(rows(10)).success
+        assert writer.send_batch(self.sized(0)).success
+        table.drop_column("size")
+        sized = writer.submit(self.sized(10))
+        plain = writer.submit(pa.record_batch({"id": pa.array([20, 21], pa.int64())}))
+        with pytest.raises(ConversionError, match="column 'size' is not in the table"):
+            sized.result(30)
+        assert plain.result(30).success
+        assert ids(emulator) == [*range(10), 20, 21]
+        assert writer.in_flight_bytes == 0
+
+    def test_unity_catalog_may_be_away_just_then(self, emulator, table, connect, monkeypatch):
+        writer = connect(schema="unity_catalog", retry=QUICK)
+        assert writer.send_batch(self.sized(0)).success
+        self.widen(table)
+        real, tries = writer_core.fetch_table_schema, iter(range(100))
+
+        def fetch(*arguments, **options):
+            if next(tries) < 8:  # more often than one fetch is tried
+                raise TransientError("Unity Catalog is away", cause="UNITY_CATALOG_503")
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(writer_core, "fetch_table_schema", fetch)
+        assert writer.send_batch(self.sized(10)).success
         assert ids(emulator) == list(range(20))
-        assert [row["name"] for row in emulator.table("main.iot.air").to_arrow().to_pylist() if row["id"] >= 10] == [
-            f"n{n}" for n in range(10)
-        ]
+        assert next(tries) == 9

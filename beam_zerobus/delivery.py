@@ -27,11 +27,11 @@ from beam_zerobus.errors import (
 )
 from beam_zerobus.isolation import ROW_PROBES, SCHEMA_PROBES, isolate
 from beam_zerobus.ledger import Entry
+from beam_zerobus.logs import get_logger, outline
 from beam_zerobus.options import Retry
 from beam_zerobus.retry import Backoff, Breaker
 from beam_zerobus.stream import FailureKind, Stream, StreamFailure, StreamSpec
 from beam_zerobus.submission import Submission
-from beam_zerobus.telemetry import get_logger
 
 __all__ = ["Delivery", "DeliveryHooks"]
 
@@ -233,10 +233,12 @@ class Delivery:
                 except ZerobusError as error:
                     self._give_up(error)
         except BaseException as error:  # nobody may be left waiting for a thread that is gone
-            _log.exception("The keeper of %s failed", self._name)
+            _log.error("The keeper of %s failed: %s", self._name, outline(error))
             with self._lock:
                 self._stopped = True
-            self._fail_all(ZerobusError(f"Delivery to {self._name} failed unexpectedly: {error!r}"))
+            self._fail_all(
+                ZerobusError(f"Delivery to {self._name} failed unexpectedly: {error!r}").quoting(repr(error))
+            )
             raise
         finally:
             self._exchange_stream(None)
@@ -305,7 +307,7 @@ class Delivery:
         in_flight = self._exchange_stream(None, failure.cause)
         for submission in dict.fromkeys(entry.submission for entry in in_flight):
             submission.span.event("stream_lost", cause=failure.cause)
-        _log.debug("Stream of %s ended: %s: %s", self._name, failure.cause, failure)
+        _log.debug("Stream of %s ended: %s", self._name, failure.cause)
         if failure.kind is FailureKind.ROTATION and self._free_reopen:
             self._free_reopen = False
         elif failure.kind is FailureKind.UNAUTHENTICATED:
@@ -354,7 +356,7 @@ class Delivery:
                 AuthenticationError(
                     f"Zerobus refused a new token for {self._name} too: check that the service principal has "
                     f"USE CATALOG, USE SCHEMA, SELECT and MODIFY, granted by name ({failure})"
-                )
+                ).quoting(str(failure))
             )
         else:
             self._token_renewed = True
@@ -373,7 +375,7 @@ class Delivery:
                     "endpoint is reachable, or allow more with Retry(max_retries=..., max_backoff=...)",
                     attempts=attempts,
                     cause=f"{cause}: {message}",
-                )
+                ).quoting(message)
             )
             return
         wait = max(wait, pause, _BLOCKED_SECONDS + wait if blocked else 0.0)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -62,11 +62,22 @@ class ZerobusError(Exception):
 
     What an error carries beside its message is its second argument, because Beam raises a copy that it makes from an
     exception's arguments, with the step's name added to the first.
+
+    Attributes:
+        quoted: The part of the message that is in the service's words. It may repeat what was sent, so telemetry and
+            logs leave it out.
     """
+
+    quoted: str = ""
 
     def __init__(self, message: str, details: Mapping[str, Any] | None = None) -> None:
         super().__init__(*((message, details) if details else (message,)))
         self.__dict__.update(details or {})
+
+    def quoting(self, words: str) -> Self:
+        """Note which part of the message is in the service's words; return this error."""
+        self.quoted = words
+        return self
 
     def __str__(self) -> str:
         return str(self.args[0])

@@ -1,12 +1,13 @@
-"""Trace and span ids in log records, so that a log line leads to its trace."""
+"""Log records that lead to their trace, by its ids, and hold no value of a row."""
 
 from __future__ import annotations
 
 import logging
+import traceback
 
 from opentelemetry import trace
 
-__all__ = ["TraceContextFilter", "get_logger"]
+__all__ = ["TraceContextFilter", "get_logger", "outline"]
 
 
 class TraceContextFilter(logging.Filter):
@@ -41,3 +42,13 @@ def get_logger(name: str) -> logging.Logger:
     logger = logging.getLogger(name)
     logger.addFilter(_FILTER)  # adding it twice does nothing
     return logger
+
+
+def outline(error: BaseException) -> str:
+    """Return an error's type and where it was raised, without its message: that may repeat what was at hand.
+
+    Example:
+        >>> outline(ValueError("could not convert 'Alice'"))
+        'ValueError'
+    """
+    return "\n".join([type(error).__name__, *traceback.format_tb(error.__traceback__)]).rstrip()

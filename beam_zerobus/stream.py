@@ -126,6 +126,9 @@ class StreamFailure(Exception):  # noqa: N818 - an event of a stream's life, not
 
     def as_error(self, table: str) -> ZerobusError:
         """Return the error that tells users of a final failure, and the remedy."""
+        return self._as_error(table).quoting(str(self))
+
+    def _as_error(self, table: str) -> ZerobusError:
         if self.kind is FailureKind.NOT_FOUND:
             return ConfigurationError(
                 f"Table {table} was not found by Zerobus: create it first, and check its three-part name ({self})"

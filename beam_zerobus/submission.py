@@ -155,7 +155,7 @@ class Submission:
             acknowledged_rows=acknowledged,
             unacknowledged_rows=len(missing),
             unacknowledged=_batches(take_rows(self.batch, missing)),
-        )
+        ).quoting(error.quoted)
 
 
 def _batches(rows: pa.RecordBatch | pa.Table) -> list[pa.RecordBatch]:

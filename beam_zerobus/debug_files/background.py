@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import Context, copy_context
 
-from beam_zerobus.logs import get_logger
+from beam_zerobus.logs import get_logger, outline
 
 __all__ = ["Background"]
 
@@ -64,6 +64,6 @@ class Background:
                 self._changed.notify_all()
             try:
                 context.run(task)
-            except Exception:  # noqa: BLE001  the thread lives on: others wait for what comes after
-                _log.exception("A task of %s failed", self._thread.name)
+            except Exception as error:  # noqa: BLE001  the thread lives on: others wait for what comes after
+                _log.error("A task of %s failed: %s", self._thread.name, outline(error))
             del context, task  # a batch is memory that is needed no more

@@ -86,6 +86,7 @@ class FailureLog:
                 return
             rows, state.rows, state.last = state.rows, 0, now
         kinds = Counter(error.error_type for error in errors)
-        first = {error.error_type: error.message for error in reversed(errors)}
-        reasons = "; ".join(f"{kind} ({count}): {first[kind]}" for kind, count in kinds.most_common(3))
+        # The service's words may repeat a value of the row: they are in failed_rows only.
+        first = {error.error_type: f": {error.message}" for error in reversed(errors) if error.stage != "service"}
+        reasons = "; ".join(f"{kind} ({count}){first.get(kind, '')}" for kind, count in kinds.most_common(3))
         _log.warning("%d rows refused for table %s went to failed_rows, of late: %s", rows, table, reasons)

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
 
-from beam_zerobus.logs import get_logger
+from beam_zerobus.logs import get_logger, outline
 
 __all__ = ["harmless", "note_failure"]
 
@@ -32,7 +32,7 @@ def harmless(method: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[
 def note_failure(error: Exception) -> None:
     """Warn of the first failure in this process; the others are at DEBUG."""
     _warn_once()
-    _log.debug("Recording telemetry failed", exc_info=error)
+    _log.debug("Recording telemetry failed: %s", outline(error))
 
 
 @functools.cache

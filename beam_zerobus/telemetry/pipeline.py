@@ -66,6 +66,17 @@ class Pipeline:
             pump.close(max(0.0, deadline - time.monotonic()))
 
 
+class _Resource(Resource):
+    """A resource that knows its hash: exporters ask for it at every span, and the SDK's writes JSON each time."""
+
+    def __init__(self, resource: Resource) -> None:
+        super().__init__(dict(resource.attributes), resource.schema_url)
+        self._hash = super().__hash__()
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
 def _make_resource(options: Telemetry) -> Resource:
     """Describe this process; options come before the environment, which comes before what we know ourselves."""
     host, pid = socket.gethostname(), os.getpid()
@@ -81,7 +92,7 @@ def _make_resource(options: Telemetry) -> Resource:
     if options.service_name is not None:
         given["service.name"] = options.service_name
     # Resource.create would set service.name to unknown_service, so the environment is merged by itself.
-    return Resource.create().merge(ours).merge(OTELResourceDetector().detect()).merge(Resource(given))
+    return _Resource(Resource.create().merge(ours).merge(OTELResourceDetector().detect()).merge(Resource(given)))
 
 
 def _export_interval(options: Telemetry) -> float:

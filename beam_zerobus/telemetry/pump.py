@@ -13,7 +13,7 @@ from typing import Any
 from opentelemetry import context as otel_context
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader, MetricsData
 
-from beam_zerobus.logs import get_logger
+from beam_zerobus.logs import get_logger, outline
 from beam_zerobus.telemetry.destinations import Destination
 from beam_zerobus.telemetry.durations import Durations
 from beam_zerobus.telemetry.quiet import THREAD_PREFIX, quieten
@@ -107,7 +107,7 @@ class Pump:
             try:
                 exporter.shutdown()
             except Exception as error:  # noqa: BLE001  the process ends, and the other exporter has its turn
-                _log.debug("An exporter failed to shut down", exc_info=error)
+                _log.debug("An exporter failed to shut down: %s", outline(error))
 
     def _exporters(self) -> list[Any]:
         return [exporter for exporter in (self._destination.spans, self._destination.metrics) if exporter is not None]
@@ -155,7 +155,7 @@ class Pump:
         try:
             self.reader.collect()
         except Exception as error:  # noqa: BLE001  somebody's callback, or the SDK's own time limit
-            _log.debug("Collecting metrics failed", exc_info=error)
+            _log.debug("Collecting metrics failed: %s", outline(error))
 
     def _export(self, call: Callable[[], Any]) -> bool:
         """Run an export; note whether the destination answers, and warn the first time that it does not."""
@@ -163,7 +163,7 @@ class Pump:
             good = call().name == "SUCCESS"
         except Exception as error:  # noqa: BLE001  exporters promise not to raise
             good = False
-            _log.debug("An exporter failed", exc_info=error)
+            _log.debug("An exporter failed: %s", outline(error))
         if not good and not self._warned and not self._stopping:
             self._warned = True
             _log.warning(

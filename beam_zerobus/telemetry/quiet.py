@@ -7,6 +7,7 @@ import threading
 from typing import Final
 
 from beam_zerobus.logs import get_logger
+from beam_zerobus.telemetry.wording import label
 
 __all__ = ["THREAD_PREFIX", "quieten"]
 
@@ -22,8 +23,17 @@ class _OursToDebug(logging.Filter):
         if not threading.current_thread().name.startswith(THREAD_PREFIX):
             return True
         if _log.isEnabledFor(logging.DEBUG):
-            _log.debug("%s: %s", record.name, record.getMessage())
+            _log.debug("%s: %s", record.name, _in_short_words(record))
         return False
+
+
+def _in_short_words(record: logging.LogRecord) -> str:
+    """Return a message without what a receiver may have repeated: headers, say, that hold a key."""
+    values = record.args if isinstance(record.args, tuple) else ()
+    try:
+        return record.msg % tuple(value if isinstance(value, int | float) else label(str(value)) for value in values)
+    except (TypeError, ValueError):
+        return label(record.msg)
 
 
 _FILTER = _OursToDebug()

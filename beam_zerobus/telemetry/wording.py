@@ -37,8 +37,8 @@ def attributes_of(values: Mapping[str, Any]) -> dict[str, AttributeValue]:
 def describe_error(error: BaseException) -> str:
     """Say what happened, in words that are fit for others to read.
 
-    The messages of this package's errors are; but what concerns rows is counted instead, since a service may repeat
-    values in its reasons, and foreign errors (pyarrow's, say) do repeat values.
+    The messages of this package's errors are, without what they quote: a service may repeat values and tokens. Hence
+    what concerns rows is counted instead; and of foreign errors only the type is told (pyarrow's do repeat values).
 
     >>> describe_error(ValueError("could not convert 'Alice'"))
     'ValueError'
@@ -48,4 +48,5 @@ def describe_error(error: BaseException) -> str:
     row_errors: Iterable[RowError] = getattr(error, "row_errors", ())
     if types := Counter(label(row_error.error_type) for row_error in row_errors):
         return f"{types.total()} rows refused: " + ", ".join(f"{name} ({n})" for name, n in types.most_common(5))
-    return str(error)[:_MAX_MESSAGE]
+    message = str(error)
+    return (message.replace(error.quoted, "...") if error.quoted else message)[:_MAX_MESSAGE]

@@ -1,30 +1,51 @@
-"""What telemetry costs a writer, as ratios of throughput in one run: ``python -m tests.benchmarks.telemetry``.
+"""What telemetry costs a writer, as ratios in one run.
 
-Each round sends the same batches through every kind of writer and, right before or right after, through one whose
-recorder does nothing at all; the ratio of a kind is the median of these neighbours' ratios.
+    python -m tests.benchmarks.telemetry [--seconds 150] [--only NAME ...] [--check] [--json]
+
+One writer after the other sends the same rows to the local Zerobus, in bundles that end with a flush of telemetry, as
+Beam's do. Between any two stands a writer whose recorder does nothing at all, so that each is compared with its two
+neighbours, of a moment before and a moment after. A ratio is the median over all rounds, with the interval that
+holds the true median in 19 of 20 runs; the first line compares nothing with nothing, and shows what the machine
+itself adds.
+
+- throughput: how fast rows are acknowledged, flushes included;
+- CPU: the same ratio of the processor time that the whole sending process takes, exporting threads included, also
+  what they do after the last row.
+
+`--check` exits with 1 where the median of throughput misses its target.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
+import logging
+import math
+import os
+import platform
 import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
 
 import beam_zerobus.writer_core
 from beam_zerobus import OAuthClientCredentials, Telemetry, ZerobusWriter
 
 TABLE = "main.iot.air"
 DDL = "id BIGINT NOT NULL, device STRING, temp DOUBLE, co2 INT, at TIMESTAMP"
+CONTROL = "nothing again"
+UNSET, SET, FAULTY = 0.98, 0.95, 0.95  # the targets
 
 EMULATOR = """
 import sys
@@ -39,16 +60,31 @@ with Emulator(discard=True) as emulator:
 # Receivers that look at nothing: what a collector does with its own time is not what is measured.
 RECEIVERS = """
 import sys
+from contextlib import ExitStack
 from tests.telemetry.receiver import Receiver
 
 class Blind(Receiver):
     def take(self, request, headers):
         pass
 
-with Blind("grpc") as grpc, Blind("http/protobuf") as http, Receiver("grpc", "hang") as hanging:
-    print(grpc.endpoint, http.endpoint, hanging.endpoint, flush=True)
+with ExitStack() as open_:
+    for kind in sys.argv[1:]:
+        print(open_.enter_context(Blind(*kind.split(","))).endpoint, end=" ")
+    print(flush=True)
     sys.stdin.read()
 """
+
+
+@dataclass(slots=True)
+class Kind:
+    """A kind of writer, its target for throughput, and what was measured: ratios, and rows a second."""
+
+    name: str
+    target: float | None
+    writer: ZerobusWriter
+    throughput: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    speed: list[float] = field(default_factory=list)
 
 
 class NoRecorder:
@@ -72,17 +108,86 @@ class NoRecorder:
 _NOTHING = contextlib.nullcontext()
 
 
-def sample(rows: int) -> pa.RecordBatch:
-    chance = random.Random(1)
-    return pa.record_batch(
-        {
-            "id": pa.array(range(rows), pa.int64()),
-            "device": pa.array([f"device-{chance.randrange(1000)}" for _ in range(rows)]),
-            "temp": pa.array([chance.gauss(20, 5) for _ in range(rows)]),
-            "co2": pa.array([chance.randrange(400, 2000) for _ in range(rows)], pa.int32()),
-            "at": pa.array([1_700_000_000_000_000 + n for n in range(rows)], pa.timestamp("us", "UTC")),
-        }
+def main() -> int:
+    """Run the benchmark."""
+    options = _arguments()
+    logging.getLogger("beam_zerobus").setLevel(logging.ERROR)  # receivers that fail are meant to
+    batch = sample(options.rows)
+    with ExitStack() as open_:
+        base, kinds = _open_writers(open_, options.only)
+
+        def measure(writer: ZerobusWriter) -> tuple[float, float]:
+            return run(writer, batch, options.batches, options.bundles)
+
+        for writer in (base, *(kind.writer for kind in kinds)):
+            measure(writer)
+        deadline = time.monotonic() + options.seconds
+        while time.monotonic() < deadline:
+            _round(kinds, base, measure)
+        rows = options.rows * options.batches * options.bundles
+        results = [_result(kind, rows) for kind in kinds]
+    missed = [result["name"] for result in results if result["missed"]]
+    if options.json:
+        machine = {"cpus": os.cpu_count(), "python": platform.python_version(), "pyarrow": pa.__version__}
+        print(json.dumps({"machine": machine, "results": results, "missed": missed}, indent=2))
+    else:
+        Console().print(_table(results, options))
+    return 1 if options.check and missed else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=10_000, help="rows of a batch")
+    parser.add_argument("--batches", type=int, default=50, help="batches of a bundle")
+    parser.add_argument("--bundles", type=int, default=2, help="bundles of a measurement")
+    parser.add_argument("--seconds", type=float, default=150, help="how long to measure, all kinds together")
+    parser.add_argument("--only", nargs="*", default=[], help="kinds with this in their name")
+    parser.add_argument("--check", action="store_true", help="exit with 1 where a target is missed")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser.parse_args()
+
+
+def _open_writers(open_: ExitStack, only: list[str]) -> tuple[ZerobusWriter, list[Kind]]:
+    """Start the servers and return the writer that all are compared with, and the kinds."""
+    endpoint, workspace_url, client_id, client_secret = open_.enter_context(server(EMULATOR, TABLE, DDL))
+    receivers = (
+        "grpc",
+        "http/protobuf",
+        "grpc,hang",
+        "grpc,unavailable",
+        "http/protobuf,unauthenticated",
+        "grpc,close",
     )
+    grpc, http, hangs, unavailable, unauthenticated, closes = open_.enter_context(server(RECEIVERS, *receivers))
+
+    def make(telemetry: Telemetry | None = None) -> ZerobusWriter:
+        return open_.enter_context(
+            ZerobusWriter(
+                TABLE,
+                endpoint=endpoint,
+                workspace_url=workspace_url,
+                credentials=OAuthClientCredentials(client_id=client_id, client_secret=client_secret),
+                schema=DDL,
+                telemetry=telemetry,
+            )
+        )
+
+    settings = {
+        "unset": (UNSET, None),
+        "files": (SET, Telemetry(output_dir=open_.enter_context(tempfile.TemporaryDirectory()))),
+        "OTLP/gRPC": (SET, Telemetry(endpoint=grpc)),
+        "OTLP/HTTP": (SET, Telemetry(endpoint=http, protocol="http/protobuf")),
+        "absent": (FAULTY, Telemetry(endpoint="http://127.0.0.1:9")),
+        "hangs": (FAULTY, Telemetry(endpoint=hangs)),
+        "refuses (UNAVAILABLE)": (FAULTY, Telemetry(endpoint=unavailable)),
+        "refuses (401)": (FAULTY, Telemetry(endpoint=unauthenticated, protocol="http/protobuf")),
+        "closes mid-way": (FAULTY, Telemetry(endpoint=closes)),
+    }
+    kinds = [Kind(CONTROL, None, without_recorder(make))]
+    for name, (target, telemetry) in settings.items():
+        if not only or any(word in name for word in only):
+            kinds.append(Kind(name, target, make(telemetry)))
+    return without_recorder(make), kinds
 
 
 @contextlib.contextmanager
@@ -104,7 +209,7 @@ def server(script: str, *arguments: str) -> Iterator[list[str]]:
             process.wait()
 
 
-def without_recorder(make: Any) -> Any:
+def without_recorder(make: Callable[[], ZerobusWriter]) -> ZerobusWriter:
     """Make a writer whose recorder does nothing."""
     real = beam_zerobus.writer_core.open_recorder
     beam_zerobus.writer_core.open_recorder = lambda *_, **__: NoRecorder()  # type: ignore[assignment,return-value]
@@ -114,67 +219,97 @@ def without_recorder(make: Any) -> Any:
         beam_zerobus.writer_core.open_recorder = real
 
 
-def run(writer: ZerobusWriter, batch: pa.RecordBatch, count: int) -> float:
-    """Send and return rows a second."""
-    started = time.perf_counter()
-    submissions = [writer.submit(batch) for _ in range(count)]
-    for submission in submissions:
-        submission.result(60)
-    return batch.num_rows * count / (time.perf_counter() - started)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=10_000, help="rows of a batch")
-    parser.add_argument("--batches", type=int, default=20, help="batches of a measurement")
-    parser.add_argument("--only", help="kinds with this in their name")
-    parser.add_argument("--rounds", type=int, default=40)
-    arguments = parser.parse_args()
-    batch = sample(arguments.rows)
-    with ExitStack() as open_:
-        endpoint, workspace_url, client_id, client_secret = open_.enter_context(server(EMULATOR, TABLE, DDL))
-        grpc, http, hanging = open_.enter_context(server(RECEIVERS))
-
-        def make(telemetry: Telemetry | None) -> ZerobusWriter:
-            return open_.enter_context(
-                ZerobusWriter(
-                    TABLE,
-                    endpoint=endpoint,
-                    workspace_url=workspace_url,
-                    credentials=OAuthClientCredentials(client_id=client_id, client_secret=client_secret),
-                    schema=DDL,
-                    telemetry=telemetry,
-                )
-            )
-
-        writers = {
-            "nothing, too": without_recorder(lambda: make(None)),
-            "unset": make(None),
-            "files": make(Telemetry(output_dir=open_.enter_context(tempfile.TemporaryDirectory()))),
-            "OTLP/gRPC": make(Telemetry(endpoint=grpc)),
-            "OTLP/HTTP": make(Telemetry(endpoint=http, protocol="http/protobuf")),
-            "receiver hangs": make(Telemetry(endpoint=hanging)),
-            "receiver absent": make(Telemetry(endpoint="http://127.0.0.1:9")),
+def sample(rows: int) -> pa.RecordBatch:
+    """Make a batch, the same at each call."""
+    chance = random.Random(1)
+    return pa.record_batch(
+        {
+            "id": pa.array(range(rows), pa.int64()),
+            "device": pa.array([f"device-{chance.randrange(1000)}" for _ in range(rows)]),
+            "temp": pa.array([chance.gauss(20, 5) for _ in range(rows)]),
+            "co2": pa.array([chance.randrange(400, 2000) for _ in range(rows)], pa.int32()),
+            "at": pa.array([1_700_000_000_000_000 + n for n in range(rows)], pa.timestamp("us", "UTC")),
         }
-        writers = {kind: writer for kind, writer in writers.items() if (arguments.only or "") in kind}
-        base = without_recorder(lambda: make(None))
-        for writer in (base, *writers.values()):
-            run(writer, batch, arguments.batches)
-        speeds: dict[str, list[float]] = {kind: [] for kind in writers}
-        ratios: dict[str, list[float]] = {kind: [] for kind in writers}
-        for number in range(arguments.rounds):
-            for kind in random.sample(list(writers), len(writers)):
-                pair = (base, writers[kind]) if number % 2 else (writers[kind], base)
-                speed = {writer: run(writer, batch, arguments.batches) for writer in pair}
-                speeds[kind].append(speed[writers[kind]])
-                ratios[kind].append(speed[writers[kind]] / speed[base])
-        for kind in writers:
-            quartiles = statistics.quantiles(ratios[kind], n=4)
-            print(
-                f"{kind:16} {statistics.median(speeds[kind]) / 1e6:6.2f} M rows/s   ratio {quartiles[1]:.3f}"
-                f"   (quartiles {quartiles[0]:.3f} to {quartiles[2]:.3f})"
-            )
+    )
+
+
+def run(writer: ZerobusWriter, batch: pa.RecordBatch, batches: int, bundles: int) -> tuple[float, float]:
+    """Send; return the seconds it took, and the seconds of CPU, also of what goes on afterwards."""
+    cpu, started = time.process_time(), time.perf_counter()
+    for _ in range(bundles):
+        for submission in [writer.submit(batch) for _ in range(batches)]:
+            submission.result(60)
+        writer.flush_telemetry()
+    took = time.perf_counter() - started
+    _await_rest()
+    return took, time.process_time() - cpu
+
+
+def _await_rest() -> None:
+    """Wait until other threads have done their work, so that it does not trouble the next writer."""
+    deadline = time.monotonic() + 0.5
+    while time.monotonic() < deadline:
+        before = time.process_time()
+        time.sleep(0.005)
+        if time.process_time() - before < 0.0005:
+            return
+
+
+def _round(kinds: list[Kind], base: ZerobusWriter, measure: Callable[[ZerobusWriter], tuple[float, float]]) -> None:
+    """Measure every kind once, in random order, each between two measurements of `base`."""
+    before = measure(base)
+    for kind in random.sample(kinds, len(kinds)):
+        own, after = measure(kind.writer), measure(base)
+        kind.throughput.append((before[0] + after[0]) / 2 / own[0])
+        kind.cpu.append((before[1] + after[1]) / 2 / own[1])
+        kind.speed.append(1 / own[0])
+        before = after
+
+
+def median_interval(values: list[float]) -> tuple[float, float]:
+    """Return the bounds between which the true median lies with a probability of 95%, whatever the distribution."""
+    ordered, count = sorted(values), len(values)
+    outside, tail = 0, 0.5**count
+    while tail <= 0.025 and outside < count // 2:
+        outside += 1
+        tail += math.comb(count, outside) * 0.5**count
+    first = max(outside - 1, 0)
+    return ordered[first], ordered[-1 - first]
+
+
+def _result(kind: Kind, rows: int) -> dict[str, Any]:
+    throughput = statistics.median(kind.throughput)
+    return {
+        "name": kind.name,
+        "rounds": len(kind.throughput),
+        "rows_per_second": round(statistics.median(kind.speed) * rows),
+        "throughput": round(throughput, 3),
+        "throughput_interval": [round(bound, 3) for bound in median_interval(kind.throughput)],
+        "cpu": round(statistics.median(kind.cpu), 3),
+        "cpu_interval": [round(bound, 3) for bound in median_interval(kind.cpu)],
+        "target": kind.target,
+        "missed": kind.target is not None and throughput < kind.target,
+    }
+
+
+def _table(results: list[dict[str, Any]], options: argparse.Namespace) -> Table:
+    table = Table(title=f"With telemetry over without, batches of {options.rows:,} rows, {results[0]['rounds']} rounds")
+    table.add_column("telemetry")
+    for heading in ("M rows/s", "target", "throughput", "CPU"):
+        table.add_column(heading, justify="right")
+    for result in results:
+        table.add_row(
+            result["name"],
+            f"{result['rows_per_second'] / 1e6:.2f}",
+            "" if result["target"] is None else f"{result['target']:.2f}",
+            *(
+                "{:.3f} ({:.3f}-{:.3f})".format(result[figure], *result[f"{figure}_interval"])
+                for figure in ("throughput", "cpu")
+            ),
+            style="red" if result["missed"] else "",
+        )
+    return table
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

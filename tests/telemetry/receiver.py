@@ -8,6 +8,7 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,6 +16,13 @@ import grpc
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+
+_REFUSALS = {
+    "unavailable": (grpc.StatusCode.UNAVAILABLE, 503),
+    "reject": (grpc.StatusCode.INVALID_ARGUMENT, 400),
+    "unauthenticated": (grpc.StatusCode.UNAUTHENTICATED, 401),
+}
+_PART_OF_A_REQUEST = 500  # bytes: more than opens the connection, less than an export
 
 
 @dataclass
@@ -83,17 +91,21 @@ class Receiver:
 
     Args:
         protocol: ``"grpc"`` or ``"http/protobuf"``.
-        mode: ``"ok"``; ``"hang"`` never answers; ``"unavailable"``; ``"reject"`` calls requests invalid; ``"close"``
-            drops the connection instead of answering.
+        mode: ``"ok"``; ``"hang"`` never answers; ``"unavailable"``; ``"reject"`` calls requests invalid;
+            ``"unauthenticated"``; ``"close"`` drops the connection in the middle of a request (gRPC) or answer (HTTP).
+        reason: What it says when it refuses.
     """
 
-    def __init__(self, protocol: str = "grpc", mode: str = "ok", port: int = 0) -> None:
+    def __init__(self, protocol: str = "grpc", mode: str = "ok", port: int = 0, reason: str = "no") -> None:
         self.mode = mode
+        self._reason = reason
         self.protocol = protocol
         self.seen = Seen()
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        if protocol == "grpc":
+        if protocol == "grpc" and mode == "close":
+            self._serve_breaking(port)
+        elif protocol == "grpc":
             self._serve_grpc(port)
         else:
             self._serve_http(port)
@@ -112,13 +124,13 @@ class Receiver:
 
     def close(self) -> None:
         self._closing.set()
-        if self.protocol == "grpc":
+        if hasattr(self, "_grpc"):
             self._grpc.stop(None).wait()
             self._pool.shutdown()
         else:
-            self._http.shutdown()
-            self._http.server_close()
-            self._http_thread.join()
+            self._server.shutdown()
+            self._server.server_close()
+            self._server_thread.join()
 
     def _serve_grpc(self, port: int) -> None:
         receiver = self
@@ -147,10 +159,23 @@ class Receiver:
             self.seen.requests += 1
         if self.mode == "hang":
             self._closing.wait()
-        if self.mode in ("unavailable", "close"):
-            context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
-        if self.mode == "reject":
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "never")
+        if self.mode in _REFUSALS:
+            context.abort(_REFUSALS[self.mode][0], self._reason)
+
+    def _serve_breaking(self, port: int) -> None:
+        """Serve as much of HTTP/2 as lets a client begin its request, and then be gone."""
+        receiver = self
+
+        class Handler(BaseRequestHandler):
+            def handle(self) -> None:
+                self.request.sendall(b"\0\0\0\4\0\0\0\0\0")  # an empty SETTINGS frame
+                received = 0
+                while received < _PART_OF_A_REQUEST and (chunk := self.request.recv(1024)):
+                    received += len(chunk)
+                with receiver._lock:
+                    receiver.seen.requests += 1
+
+        self._serve(ThreadingTCPServer(("127.0.0.1", port), Handler))
 
     def _serve_http(self, port: int) -> None:
         receiver = self
@@ -168,7 +193,7 @@ class Receiver:
                     self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
                     self.close_connection = True
                     return
-                status = {"unavailable": 503, "reject": 400}.get(receiver.mode, 200)
+                status = _REFUSALS[receiver.mode][1] if receiver.mode in _REFUSALS else 200
                 if status == 200:
                     if self.headers.get("content-encoding") == "gzip":
                         body = gzip.decompress(body)
@@ -177,18 +202,21 @@ class Receiver:
                         "/v1/metrics": metrics_service_pb2.ExportMetricsServiceRequest,
                     }[self.path]
                     receiver.take(kind.FromString(body), {k.lower(): v for k, v in self.headers.items()})
-                self.send_response(status)
+                self.send_response(status, receiver._reason if status != 200 else None)
                 self.send_header("content-length", "0")
                 self.end_headers()
 
             def log_message(self, *args: Any) -> None:
                 pass
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self._http.daemon_threads = True
-        self.port = self._http.server_address[1]
-        self._http_thread = threading.Thread(target=self._http.serve_forever, args=(0.05,))
-        self._http_thread.start()
+        self._serve(ThreadingHTTPServer(("127.0.0.1", port), Handler))
+
+    def _serve(self, server: ThreadingTCPServer) -> None:
+        server.daemon_threads = True
+        self.port = server.server_address[1]
+        self._server = server
+        self._server_thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        self._server_thread.start()
 
     def take(self, request: Any, headers: dict[str, str]) -> None:
         with self._lock:

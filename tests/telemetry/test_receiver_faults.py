@@ -30,7 +30,7 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [f"{r.name}: {r.getMessage()}" for r in caplog.records if r.levelno >= logging.WARNING]
 
 
-@pytest.mark.parametrize("mode", ["absent", "hang", "unavailable", "reject", "close"])
+@pytest.mark.parametrize("mode", ["absent", "hang", "unavailable", "unauthenticated", "reject", "close"])
 def test_sender_does_not_notice(
     mode: str,
     protocol: str,

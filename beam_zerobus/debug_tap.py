@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from itertools import chain
 from weakref import WeakKeyDictionary
 
@@ -14,7 +13,6 @@ import pyarrow as pa
 from beam_zerobus.conversion import Conversion
 from beam_zerobus.counters import Counters
 from beam_zerobus.debug_files import DebugFileWriter
-from beam_zerobus.debug_files.background import Background
 from beam_zerobus.debug_files.framing import frame
 from beam_zerobus.encoding import Payload
 from beam_zerobus.errors import ConversionError, RowError
@@ -22,9 +20,6 @@ from beam_zerobus.options import DebugFiles
 from beam_zerobus.submission import Submission
 
 __all__ = ["DebugTap", "Page", "open_debug_tap"]
-
-_MOST_WAITING = 8  # payloads, of at most 10 MB each, that are sent and not written yet
-_CLOSE_TIMEOUT = 60.0
 
 
 def open_debug_tap(options: DebugFiles, conversion: Conversion, *, shard: str | None, counters: Counters) -> DebugTap:
@@ -40,32 +35,25 @@ def open_debug_tap(options: DebugFiles, conversion: Conversion, *, shard: str | 
         shard=shard,
         descriptor=in_proto.spec.descriptor if in_proto is not None else None,
         schema=conversion.schema,
+        on_written=counters.debug_file_bytes,
         on_failure=lambda _reason: counters.debug_files_failed(),
     )
-    return DebugTap(files, in_proto, counters, write_every=options.write_every)
+    return DebugTap(files, in_proto, write_every=options.write_every)
 
 
 class DebugTap:
     """Hands each payload to the debug files in the order of sending, and later the reasons of refused rows.
 
-    A thread of its own writes, while the payload is on its way to the service. The records are framed before, by the
-    thread that made them: another one would fetch each from that one's cache, which takes three times as long.
+    Whoever sends also writes, while the payload is on its way to the service: a thread for it was measured to gain
+    nothing, since a result waits for the files anyway.
 
-    Invariants:
-    - Under `_lock`, `_batches` counts the batches, and `_pages` holds the pages of those still on their way.
-    - Under `_ordering`, `_slices` counts what was given to `_background` to be written.
+    Invariant, under the one lock: `_batches` counts the batches, and `_pages` holds the pages of those on their way.
     """
 
-    def __init__(
-        self, files: DebugFileWriter, in_proto: Conversion | None, counters: Counters, *, write_every: int
-    ) -> None:
+    def __init__(self, files: DebugFileWriter, in_proto: Conversion | None, *, write_every: int) -> None:
         self._files = files
         self._in_proto = in_proto
-        self._counters = counters
         self._write_every = write_every
-        self._background = Background("zerobus-debug-tap", most_waiting=_MOST_WAITING)
-        self._ordering = threading.Lock()
-        self._slices = 0
         self._lock = threading.Lock()
         self._batches = 0
         self._pages: WeakKeyDictionary[Submission, Page] = WeakKeyDictionary()
@@ -88,40 +76,27 @@ class DebugTap:
             for number, some in page.locate(errors):
                 self._files.reject(number, some)
 
-    def take(
-        self, rows: pa.RecordBatch | pa.Table, records: Sequence[bytes] | None, on_written: Callable[[], None]
-    ) -> int:
-        """Have some rows written, with the protobuf records sent for them.
+    def write(self, rows: pa.RecordBatch | pa.Table, records: Sequence[bytes] | None) -> int:
+        """Write consecutive rows of a batch.
 
         Args:
-            rows: Consecutive rows of a batch.
-            records: None where others than protobuf records were sent: then they are made for the file.
-            on_written: Called when the rows are in the files, or never will be.
+            rows: The rows as they came in.
+            records: The protobuf records sent for them; None where others were sent: then they are made for the file.
 
         Returns:
-            The number of this slice in the files.
+            The number of these rows in the files, for `reject`.
         """
-        framed = frame(records) if records is not None and self._in_proto is not None else None
-        with self._ordering:
-            number = self._slices
-            self._slices += 1
-            self._background.do(partial(self._write, rows, framed, on_written))
-            return number
-
-    def close(self) -> None:
-        """Write what waits, and close the files."""
-        self._background.close(_CLOSE_TIMEOUT)
-        self._files.close()
-
-    def _write(self, rows: pa.RecordBatch | pa.Table, framed: bytes | None, on_written: Callable[[], None]) -> None:
         try:
-            before = self._files.bytes_written
             batch = pa.concat_batches(rows.to_batches()) if isinstance(rows, pa.Table) else rows
-            self._files.write(batch, self._frame_of(batch) if framed is None else framed)
-            self._counters.debug_file_bytes(self._files.bytes_written - before)
+            framed = frame(records) if records is not None else self._frame_of(batch)
         except Exception as error:  # noqa: BLE001  nothing here may hurt the data
             self._files.fail(error)
-        on_written()
+            return 0  # no row will be marked in files that have stopped
+        return self._files.write(batch, framed)
+
+    def close(self) -> None:
+        """Close the files."""
+        self._files.close()
 
     def _frame_of(self, rows: pa.RecordBatch) -> bytes:
         if self._in_proto is None:
@@ -133,34 +108,22 @@ class DebugTap:
 
 
 class Page:
-    """The record of one batch: consecutive slices of it, each with the call that carried its rows.
-
-    Invariant, under the one lock: `_unwritten` counts the slices that are not in the files yet; with the last of them
-    `_then` is done, once it is set.
-    """
+    """The record of one batch: consecutive slices of it, each with the call that carried its rows."""
 
     def __init__(self, tap: DebugTap, batch: pa.RecordBatch | pa.Table) -> None:
         self._tap = tap
         self._batch = batch
         self._end = 0
-        self._lock = threading.Lock()
-        self._unwritten = 0
-        self._then: Callable[[], None] | None = None
         self._slices: list[tuple[int, int]] = []  # first row, number of the slice in the files
 
     def record(self, payload: Payload) -> None:
         """Write a payload, with the rows up to its last, so that refused rows stand in their place."""
-        self._take(int(payload.rows[-1]) + 1, payload.proto_rows() or None)
+        self._write(int(payload.rows[-1]) + 1, payload.proto_rows() or None)
 
-    def end(self, then: Callable[[], None]) -> None:
-        """Write what is left, rows refused behind the last payload, and do `then` when all is written."""
+    def end(self) -> None:
+        """Write what is left: rows refused behind the last payload."""
         if self._end < self._batch.num_rows:
-            self._take(self._batch.num_rows, [])
-        with self._lock:
-            if self._unwritten:
-                self._then = then
-                return
-        then()
+            self._write(self._batch.num_rows, [])
 
     def locate(self, errors: Sequence[RowError]) -> list[tuple[int, list[RowError]]]:
         """Group refused rows by the slice that holds them, their indices counted in the slice."""
@@ -174,19 +137,10 @@ class Page:
             found.setdefault(number, []).append(error.at(error.index - start))
         return list(found.items())
 
-    def _take(self, end: int, records: Sequence[bytes] | None) -> None:
-        with self._lock:
-            self._unwritten += 1
-        number = self._tap.take(self._batch.slice(self._end, end - self._end), records, self._written)
+    def _write(self, end: int, records: Sequence[bytes] | None) -> None:
+        number = self._tap.write(self._batch.slice(self._end, end - self._end), records)
         self._slices.append((self._end, number))
         self._end = end
-
-    def _written(self) -> None:
-        with self._lock:
-            self._unwritten -= 1
-            then = self._then if not self._unwritten else None
-        if then is not None:
-            then()
 
 
 def _in_proto(conversion: Conversion) -> Conversion | None:

@@ -109,11 +109,10 @@ class WriterCore:
             with submission.span.sending():
                 delivery.hand_over(payload, submission, conversion, page.record if page is not None else None)
             submission.span.sent(1, payload.size_bytes)
-        submission.span.waiting_started()
         if page is not None:
-            page.end(submission.seal)  # no result before the batch is in the files
-        else:
-            submission.seal()
+            page.end()
+        submission.span.waiting_started()
+        submission.seal()
 
     def cancel(self, submission: Submission, error: ZerobusError | None = None) -> None:
         """End a submission with an error, and let nothing more of it be sent."""

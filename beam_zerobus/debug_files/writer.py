@@ -43,6 +43,7 @@ class DebugFileWriter:
         shard: What tells writers of one table apart, such as ``"{host}-{pid}-{id}"``; None for a writer alone.
         descriptor: The row message. None where the table has no protobuf form: then only Arrow files are written.
         schema: The table's columns; kept in the descriptor set, so that reading back restores their types.
+        on_written: Called with the bytes of each write.
         on_failure: Called once, with the reason, when the files stop.
         clock: Seconds since the epoch, for the names of rotated files.
 
@@ -70,6 +71,7 @@ class DebugFileWriter:
         shard: str | None = None,
         descriptor: DescriptorProto | None = None,
         schema: TableSchema | None = None,
+        on_written: Callable[[int], None] | None = None,
         on_failure: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -79,11 +81,11 @@ class DebugFileWriter:
             )
         self._options = options
         self._table = table
+        self._on_written = on_written
         self._on_failure = on_failure
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._written = 0
-        self._bytes_written = 0
         self._failed = False
         self._closing = False
         self._thread: threading.Thread | None = None
@@ -107,11 +109,6 @@ class DebugFileWriter:
             self._thread.start()
 
     @property
-    def bytes_written(self) -> int:
-        """Bytes in all files so far."""
-        return self._bytes_written
-
-    @property
     def failed(self) -> bool:
         """Whether a failure has stopped the files."""
         return self._failed
@@ -131,7 +128,7 @@ class DebugFileWriter:
             self._written += 1
             if self._destination is not None:
                 try:
-                    self._bytes_written += self._destination.files.append(batch, framed)
+                    self._count(self._destination.files.append(batch, framed))
                 except Exception as error:  # noqa: BLE001  nothing here may hurt the data
                     self._fail(error)
             return number
@@ -141,7 +138,7 @@ class DebugFileWriter:
         with self._lock:
             if self._destination is not None and errors:
                 try:
-                    self._bytes_written += self._destination.files.reject(batch_number, errors)
+                    self._count(self._destination.files.reject(batch_number, errors))
                 except Exception as error:  # noqa: BLE001  nothing here may hurt the data
                     self._fail(error)
 
@@ -197,6 +194,10 @@ class DebugFileWriter:
         except Exception as error:  # noqa: BLE001  nothing here may hurt the data
             with self._lock:
                 self._fail(error)
+
+    def _count(self, size: int) -> None:
+        if self._on_written is not None:
+            self._on_written(size)
 
     def _fail(self, error: Exception) -> None:
         destination, self._destination = self._destination, None

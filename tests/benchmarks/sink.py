@@ -97,7 +97,6 @@ def main() -> int:
     """Run the benchmark."""
     options = _arguments()
     logging.getLogger().setLevel(logging.ERROR)
-    console = Console(stderr=options.json)
     batches, rounds = (120, 3) if options.quick else (options.batches, options.rounds)
     with local_zerobus() as service:
         figures = [
@@ -109,16 +108,7 @@ def main() -> int:
         if options.memory:
             figures.append(memory(service, options.memory))
         close_all()
-    machine = (
-        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, "
-        f"Beam {beam.__version__}, pyarrow {pa.__version__}"
-    )
-    console.print(_table(figures))
-    console.print(machine)
-    if options.json:
-        results = [{"name": f.name, "value": f.value, "target": f.target, "unit": f.unit} for f in figures]
-        json.dump({"machine": machine, "figures": results}, sys.stdout, indent=1)
-    return 1 if options.check and not all(figure.reached for figure in figures) else 0
+    return report(figures, as_json=options.json, check=options.check)
 
 
 @contextmanager
@@ -341,6 +331,21 @@ def memory(service: Service, millions: int) -> Figure:
         at_least=False,
         note=f"{before >> 10} MB, then {after >> 10} MB",
     )
+
+
+def report(figures: list[Figure], *, as_json: bool, check: bool) -> int:
+    """Print figures, and the machine they are from; return the status to exit with."""
+    console = Console(stderr=as_json)
+    machine = (
+        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, "
+        f"Beam {beam.__version__}, pyarrow {pa.__version__}"
+    )
+    console.print(_table(figures))
+    console.print(machine)
+    if as_json:
+        results = [{"name": f.name, "value": f.value, "target": f.target, "unit": f.unit} for f in figures]
+        json.dump({"machine": machine, "figures": results}, sys.stdout, indent=1)
+    return 1 if check and not all(figure.reached for figure in figures) else 0
 
 
 def _arguments() -> argparse.Namespace:

@@ -1,0 +1,73 @@
+"""What debug files cost the sink, as a ratio of one run.
+
+    python -m tests.benchmarks.debug_files [--batches 600] [--rounds 15] [--dir DIR] [--check] [--json]
+
+RecordBatch elements of 50,000 rows go through `WriteToZerobus`, as in ``tests.benchmarks.sink``: with debug files off,
+on (both formats), and off once more, which shows how far apart two equal things are here. `--check` exits with 1 where
+a target is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import tempfile
+from collections.abc import Callable
+
+import apache_beam as beam
+import pyarrow as pa
+
+from beam_zerobus import DebugFiles, WriteToZerobus
+from beam_zerobus.registry import close_all
+from tests.benchmarks import sink_cases as cases
+from tests.benchmarks.sink import Figure, Service, local_zerobus, medians, report, run_pipeline
+
+
+def main() -> int:
+    """Run the benchmark."""
+    options = _arguments()
+    logging.getLogger().setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory(dir=options.dir) as directory, local_zerobus() as service:
+        seconds = medians(
+            {
+                "off": sink(service, options.batches, None),
+                "on": sink(service, options.batches, DebugFiles(output_dir=directory)),
+                "off again": sink(service, options.batches, None),
+            },
+            options.rounds,
+        )
+        close_all()
+    rows = options.batches * cases.BATCH_ROWS
+    figures = [
+        Figure(
+            name=f"debug files {name} / off",
+            value=seconds["off"] / seconds[name],
+            target=target,
+            at_least=True,
+            note=f"{rows / seconds[name] / 1e6:.1f} and {rows / seconds['off'] / 1e6:.1f} M rows/s",
+        )
+        for name, target in (("on", 0.85), ("off again", 0.95))
+    ]
+    return report(figures, as_json=options.json, check=options.check)
+
+
+def sink(service: Service, batches: int, debug_files: DebugFiles | None) -> Callable[[], None]:
+    """Return a run of the pipeline."""
+    write = WriteToZerobus(cases.TABLE, schema=cases.DDL, debug_files=debug_files, **service.settings)
+    make = beam.ParDo(cases.MakeBatches()).with_output_types(pa.RecordBatch)
+    return lambda: run_pipeline(make, batches, write)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Benchmark debug files.")
+    parser.add_argument("--batches", type=int, default=600, help="batches of 10,000 rows in a pipeline")
+    parser.add_argument("--rounds", type=int, default=15, help="rounds that count")
+    parser.add_argument("--dir", help="where the files go, instead of the system's temporary directory")
+    parser.add_argument("--json", action="store_true", help="figures as JSON on standard output")
+    parser.add_argument("--check", action="store_true", help="exit with 1 where a target is missed")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -14,6 +14,7 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
 
 from beam_zerobus.encoding import MAX_CALL_BYTES, Payload, ProtoEncoder, make_encoder
+from beam_zerobus.encoding.proto import chunks
 from beam_zerobus.encoding.proto import encoder as encoder_module
 from beam_zerobus.errors import ConfigurationError, ConversionError
 from beam_zerobus.schema import TableSchema
@@ -69,6 +70,31 @@ def test_integers_around_every_power_of_two(bits: int) -> None:
             pa.array([number] * 50, f"int{bits}"),
             pa.array([number, None] * 25, f"int{bits}"),
         )
+
+
+@pytest.mark.parametrize("kind", ["int8", "int16", "int32", "int64"])
+def test_integers_of_a_small_range_that_drifts_from_chunk_to_chunk(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks, "_CHUNK_ROWS", 100)
+    low, high = int(np.iinfo(kind).min), int(np.iinfo(kind).max)
+    starts = [start for start in (low, -130, -5, 0, 120, 16_380, high - 7, -5) if low <= start <= high - 7]
+    numbers = [start + i % 8 for start in starts for i in range(100)]
+    array = pa.array(numbers, kind)
+    nulls = pa.array([None if i % 7 == 0 else number for i, number in enumerate(numbers)], kind)
+    ddl = {"int8": "TINYINT", "int16": "SMALLINT", "int32": "INT", "int64": "BIGINT"}[kind]
+    check(f"a {ddl}, b {ddl}, c {ddl} NOT NULL", array, nulls, array)
+
+
+def test_rows_of_nothing_but_doubles_over_many_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks, "_CHUNK_ROWS", 100)
+    rng = np.random.default_rng(2)
+    check(", ".join(f"c{i} DOUBLE" for i in range(30)), *[pa.array(rng.random(450)) for _ in range(30)])
+
+
+@pytest.mark.parametrize("columns", [1, 7, 8, 60])
+def test_nullable_doubles(columns: int) -> None:
+    rng = np.random.default_rng(columns)
+    arrays = [pa.array(rng.random(50), mask=rng.random(50) < 0.3) for _ in range(columns)]
+    check(", ".join(f"c{i} DOUBLE" for i in range(columns)), *arrays)
 
 
 @pytest.mark.parametrize("longest", [0, 1, 126, 127, 128, 511, 512, 513, 16_383, 16_384, 70_000])

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from beam_zerobus.encoding.proto import assembly, chunks
 from beam_zerobus.encoding.proto import encoder as encoder_module
 from beam_zerobus.encoding.proto.encoder import ProtoEncoder
 from beam_zerobus.schema.table import TableSchema
@@ -20,11 +21,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 from strategies import random_batch, tables
 
 EXAMPLES = int(os.environ.get("ENCODER_EXAMPLES", "150"))
-
-
-@pytest.fixture(autouse=True)
-def _no_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoder_module, "FEW_ROWS", 1)
 
 
 def encode(schema: TableSchema, batch: pa.RecordBatch) -> list[bytes]:
@@ -38,7 +34,24 @@ def by_classes(schema: TableSchema, batch: pa.RecordBatch) -> list[bytes]:
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(tables(), st.sampled_from([0, 1, 2, 7, 33, 100]), st.integers(0, 1 << 32))
-def test_every_row_is_what_protobuf_writes(schema: TableSchema, rows: int, seed: int) -> None:
+@given(
+    schema=tables(),
+    rows=st.sampled_from([0, 1, 2, 7, 33, 100]),
+    seed=st.integers(0, 1 << 32),
+    chunk_rows=st.sampled_from([13, 16_384]),
+    fixed_stride_bytes=st.sampled_from([0, 1 << 20]),
+)
+def test_every_row_is_what_protobuf_writes(
+    *,
+    schema: TableSchema,
+    rows: int,
+    seed: int,
+    chunk_rows: int,
+    fixed_stride_bytes: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(encoder_module, "FEW_ROWS", 1)
+    monkeypatch.setattr(chunks, "_CHUNK_ROWS", chunk_rows)
+    monkeypatch.setattr(assembly, "_FIXED_STRIDE_BYTES", fixed_stride_bytes)
     batch = random_batch(schema, rows, seed)
     assert encode(schema, batch) == by_classes(schema, batch)

@@ -24,12 +24,22 @@ class Scratch:
 
     def __init__(self) -> None:
         self._buffer = np.empty(0, np.uint8)
+        self._stamped = b"", 0
 
     def take(self, size: int) -> np.ndarray:
         """Return a buffer of at least `size` bytes; its content is rubbish."""
         if self._buffer.size < size:
             # From 4 MiB numpy asks for huge pages, which scattered writes like.
-            self._buffer = np.empty(max(size + size // 4, _HUGE_PAGES_FROM if size > 1 << 20 else 0), np.uint8)
+            self._buffer = np.empty(max(size + size // 8, _HUGE_PAGES_FROM if size > 1 << 20 else 0), np.uint8)
+        self._stamped = b"", 0
+        return self._buffer
+
+    def take_stamped(self, piece: Fixed, count: int) -> np.ndarray:
+        """Return a buffer with a piece's layout in so many rows; the chunk before may have left it there."""
+        layout, rows = self._stamped
+        if layout != piece.layout or rows < count:
+            piece.stamp(self.take(piece.lengths * count), piece.places(count))
+            self._stamped = piece.layout, count
         return self._buffer
 
 
@@ -56,6 +66,8 @@ def assemble(pieces: Sequence[Piece], count: int, scratch: Scratch) -> Rows:
         count: The number of rows, at least 1.
         scratch: Gives the buffer.
     """
+    if len(pieces) == 1 and isinstance(pieces[0], Fixed):
+        return _same_layout(pieces[0], count, scratch)
     starts, size = _places(pieces, count)
     buffer = scratch.take(size)
     at = starts
@@ -63,6 +75,14 @@ def assemble(pieces: Sequence[Piece], count: int, scratch: Scratch) -> Rows:
         piece.write(buffer, at)
         at = _moved(at, piece.lengths, in_place=at is not starts)
     return Rows(buffer, starts, _distance(starts, at))
+
+
+def _same_layout(piece: Fixed, count: int, scratch: Scratch) -> Rows:
+    """Rows of nothing but a layout: the tags are written once, the values for each chunk."""
+    buffer = scratch.take_stamped(piece, count)
+    places = piece.places(count)
+    piece.fill(buffer, places)
+    return Rows(buffer, places, piece.lengths)
 
 
 def _places(pieces: Sequence[Piece], count: int) -> tuple[Places, int]:

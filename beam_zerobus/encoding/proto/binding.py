@@ -19,7 +19,7 @@ from beam_zerobus.schema.types import Array, Decimal, DeltaType, Field, Map, Pri
 __all__ = ["bind_fields"]
 
 _VARINT, _FIXED64, _DELIMITED, _FIXED32 = 0, 1, 2, 5
-_SPARSE_COLUMNS, _MOST_SPARSE = 3, 48
+_SPARSE_COLUMNS, _MOST_SPARSE = 8, 48
 _INTEGERS: dict[Primitive, type[np.signedinteger]] = {
     Primitive.TINYINT: np.int8,
     Primitive.SMALLINT: np.int16,

@@ -5,6 +5,7 @@ Bound once a batch, a column holds views of Arrow's buffers and copies nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ import pyarrow as pa
 
 from beam_zerobus.encoding.decimals import plain_text
 from beam_zerobus.encoding.proto.fixed import Fixed
+from beam_zerobus.encoding.proto.lookup import Lookup
 from beam_zerobus.encoding.proto.pieces import Mask, Piece, Word
 from beam_zerobus.encoding.proto.strings import strings
 from beam_zerobus.encoding.proto.validity import Validity, unpacked_bits
@@ -22,16 +24,17 @@ __all__ = ["COPIES", "WORD_MEMORY", "Booleans", "Column", "Decimals", "Integers"
 WORD_MEMORY = 16
 """Bytes of memory for a word of a row: its bits and its length."""
 
-COPIES = 3
-"""How often a row's bytes are there while it is encoded: as gathered, side by side, and as the result."""
+COPIES = 2
+"""How often a row's bytes are there while it is encoded: as gathered, and side by side."""
 
+_STRING_COPIES = COPIES + 1  # short strings take as much room as the longest
 _U64 = np.uint64
 
 
 class Column(Protocol):
     """A column of the batch, a field of a struct, or the elements of a list."""
 
-    def pieces(self, start: int, stop: int, above: Mask) -> list[Piece]:
+    def pieces(self, start: int, stop: int, above: Mask) -> Sequence[Piece]:
         """Return what rows start to stop add to their messages, in order.
 
         Args:
@@ -66,17 +69,23 @@ class Integers(OneSize):
         self._values = buffer_view(array, 1, dtype)[array.offset : array.offset + len(array)]
         self._validity = Validity(array)
         self._tag = tag
+        self._lookup: Lookup | None = None
 
-    def pieces(self, start: int, stop: int, above: Mask) -> list[Piece]:
+    def pieces(self, start: int, stop: int, above: Mask) -> Sequence[Piece]:
         """See `Column`."""
         mask = self._validity.mask(start, stop, above)
         values = self._values[start:stop]
-        return signed_varint(values.astype(np.int64, copy=False), self._tag, mask)
+        lowest, highest = int(values.min()), int(values.max())
+        if self._lookup is None or not self._lookup.covers(lowest, highest):
+            if not Lookup.pays(lowest, highest, len(values)):
+                return signed_varint(values.astype(np.int64, copy=False), lowest, highest, self._tag, mask)
+            self._lookup = Lookup(lowest, highest, self._tag)
+        return self._lookup.pieces(values, mask)
 
     @property
     def row_bytes(self) -> int:
         """See `Column`."""
-        return WORD_MEMORY + COPIES * (self._tag.longest + 5)
+        return WORD_MEMORY + self._tag.longest + 5
 
 
 class Booleans(OneSize):
@@ -88,7 +97,7 @@ class Booleans(OneSize):
         self._validity = Validity(array)
         self._tag = tag
 
-    def pieces(self, start: int, stop: int, above: Mask) -> list[Piece]:
+    def pieces(self, start: int, stop: int, above: Mask) -> Sequence[Piece]:
         """See `Column`."""
         mask = self._validity.mask(start, stop, above)
         values = unpacked_bits(self._bits, self._offset + start, self._offset + stop)
@@ -99,7 +108,7 @@ class Booleans(OneSize):
     @property
     def row_bytes(self) -> int:
         """See `Column`."""
-        return WORD_MEMORY + COPIES * (self._tag.longest + 1)
+        return WORD_MEMORY + self._tag.longest + 1
 
 
 class Strings:
@@ -113,7 +122,7 @@ class Strings:
         self._validity = Validity(array)
         self._tag = tag
 
-    def pieces(self, start: int, stop: int, above: Mask) -> list[Piece]:
+    def pieces(self, start: int, stop: int, above: Mask) -> Sequence[Piece]:
         """See `Column`."""
         offsets = self._offsets[start : stop + 1].astype(np.int64, copy=False)
         return strings(self._source, offsets, self._tag, self._validity.mask(start, stop, above))
@@ -125,7 +134,7 @@ class Strings:
 
     def varying_bytes(self, start: int, stop: int) -> int:
         """See `Column`."""
-        return COPIES * (int(self._offsets[stop]) - int(self._offsets[start]))
+        return _STRING_COPIES * (int(self._offsets[stop]) - int(self._offsets[start]))
 
 
 class Decimals(OneSize):
@@ -135,7 +144,7 @@ class Decimals(OneSize):
         self._array = array
         self._tag = tag
 
-    def pieces(self, start: int, stop: int, above: Mask) -> list[Piece]:
+    def pieces(self, start: int, stop: int, above: Mask) -> Sequence[Piece]:
         """See `Column`."""
         text = plain_text(self._array.slice(start, stop - start))
         return Strings(text, self._tag).pieces(0, stop - start, above)

@@ -48,13 +48,29 @@ class Fixed:
     def write(self, out: np.ndarray, at: Places) -> None:
         """Stamp the layout onto all rows, then fill in column by column."""
         if not isinstance(at, range):
-            rows = np.empty(len(at), f"V{len(self.layout)}")
-            self.write(rows.view(np.uint8), range(0, rows.nbytes, len(self.layout)))
-            store(out, at, rows)
+            store(out, at, self.as_items(len(at)))
             return
+        self.stamp(out, at)
+        self.fill(out, at)
+
+    def places(self, count: int) -> range:
+        """Return the places of so many rows without gaps."""
+        return range(0, self.lengths * count, self.lengths)
+
+    def stamp(self, out: np.ndarray, at: range) -> None:
+        """Write the layout, without values."""
         store(out, at, np.frombuffer(self.layout, f"V{len(self.layout)}"))
+
+    def fill(self, out: np.ndarray, at: range) -> None:
+        """Write the values into the layout."""
         for offset, values in self.values:
             np.ndarray((len(at),), values.dtype, out, at.start + offset, (at.step,))[:] = values
+
+    def as_items(self, count: int) -> np.ndarray:
+        """Return the rows, so many, as one item each."""
+        items = np.empty(count, f"V{self.lengths}")
+        self.write(items.view(np.uint8), self.places(count))
+        return items
 
     @classmethod
     def joined(cls, layouts: Sequence[Fixed]) -> Fixed:

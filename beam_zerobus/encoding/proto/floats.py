@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from beam_zerobus.encoding.proto.columns import COPIES, WORD_MEMORY, OneSize, buffer_view
 from beam_zerobus.encoding.proto.fixed import Fixed
-from beam_zerobus.encoding.proto.pieces import Mask, Piece, Word
+from beam_zerobus.encoding.proto.pieces import Items, Mask, Piece, Word
 from beam_zerobus.encoding.proto.strings import Bytes
 from beam_zerobus.encoding.proto.validity import Validity
 from beam_zerobus.encoding.proto.varint import tagged
@@ -29,12 +29,15 @@ class Floats(OneSize):
         self.tag = tag
         self.width = self.values.itemsize
 
-    def pieces(self, start: int, stop: int, above: Mask) -> list[Piece]:
+    def pieces(self, start: int, stop: int, above: Mask) -> Sequence[Piece]:
         """See `Column`."""
         mask = self.validity.mask(start, stop, above)
         values = self.values[start:stop]
         if mask is None:
             return [Fixed.of(self.tag, values)]
+        if self.width == 8:
+            layout = Fixed.of(self.tag, values)
+            return [Items(layout.as_items(len(values)), mask & layout.lengths, layout.lengths)]
         return tagged(self.tag, [Word(values & mask.view(_U64), mask & self.width, self.width)], mask)
 
     @property
@@ -55,7 +58,7 @@ class FloatRun(OneSize):
         layouts = [Fixed.of(column.tag, column.values) for column in columns]
         self._whole = Fixed.joined(layouts)
 
-    def pieces(self, start: int, stop: int, above: Mask) -> list[Piece]:
+    def pieces(self, start: int, stop: int, above: Mask) -> Sequence[Piece]:
         """See `Column`."""
         if above is not None:
             return [piece for column in self._columns for piece in column.pieces(start, stop, above)]
@@ -64,7 +67,7 @@ class FloatRun(OneSize):
     @property
     def row_bytes(self) -> int:
         """See `Column`."""
-        return COPIES * self._whole.lengths
+        return self._whole.lengths
 
 
 class SparseRun(OneSize):
@@ -82,7 +85,7 @@ class SparseRun(OneSize):
         self._whole = Fixed.joined([Fixed.of(column.tag, column.values) for column in columns])
         self._width = columns[0].tag.longest + columns[0].width
 
-    def pieces(self, start: int, stop: int, above: Mask) -> list[Piece]:
+    def pieces(self, start: int, stop: int, above: Mask) -> Sequence[Piece]:
         """See `Column`."""
         rows = stop - start
         valid = np.empty((rows, len(self._columns)), np.bool_)
@@ -102,4 +105,4 @@ class SparseRun(OneSize):
     @property
     def row_bytes(self) -> int:
         """See `Column`."""
-        return 2 * self._whole.lengths
+        return 3 * self._whole.lengths

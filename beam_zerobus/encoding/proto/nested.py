@@ -31,7 +31,7 @@ class Messages:
         self._fields = fields
         self._validity = validity
 
-    def pieces(self, start: int, stop: int, above: Mask) -> list[Piece]:
+    def pieces(self, start: int, stop: int, above: Mask) -> Sequence[Piece]:
         """See `Column`."""
         mask = above if self._validity is None else self._validity.mask(start, stop, above)
         inner = [piece for field in self._fields for piece in field.pieces(start, stop, mask)]
@@ -66,7 +66,7 @@ class Lists:
         self._elements = elements
         self._validity = Validity(array)
 
-    def pieces(self, start: int, stop: int, above: Mask) -> list[Piece]:
+    def pieces(self, start: int, stop: int, above: Mask) -> Sequence[Piece]:
         """See `Column`."""
         offsets = self._offsets[start : stop + 1].astype(np.int64, copy=False)
         first, last = int(offsets[0]), int(offsets[-1])

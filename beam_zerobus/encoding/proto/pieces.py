@@ -19,7 +19,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-__all__ = ["Lengths", "Mask", "Piece", "Places", "Word", "Words16", "as_array", "store", "total"]
+__all__ = ["Items", "Lengths", "Mask", "Piece", "Places", "Word", "Words16", "as_array", "store", "total"]
 
 Mask: TypeAlias = np.ndarray | None
 """Which rows have a value: int64, -1 (all bits set) where there is one, else 0; None when all have."""
@@ -116,6 +116,12 @@ class Word:
         """Write whole words."""
         store(out, at, self.bits if isinstance(self.bits, np.ndarray) else np.array([self.bits]))
 
+    def take(self, rows: np.ndarray) -> Word:
+        """Return the words of some rows, in any order, any number of times."""
+        bits = self.bits if isinstance(self.bits, np.uint64) else self.bits.take(rows)
+        lengths = self.lengths if isinstance(self.lengths, int) else self.lengths.take(rows)
+        return Word(bits, lengths, self.longest)
+
     def followed_by(self, other: Word) -> Word:
         """Put another word behind this one; together they have room in one."""
         return Word(
@@ -155,6 +161,30 @@ class Words16:
         # numpy defines a shift by 64 as 0: the first word is empty and nothing spills over.
         np.right_shift(self.second.bits, np.uint64(64) - shift, out=items[:, 1])
         store(out, at, items.view("V16")[:, 0])
+
+
+@dataclass(slots=True, eq=False)
+class Items:
+    """Values of up to some hundred bytes with what stands before them, as items of one width.
+
+    Attributes:
+        items: One item a row.
+        lengths: How much of it is the row's.
+        longest: The greatest length.
+    """
+
+    items: np.ndarray
+    lengths: Lengths
+    longest: int
+
+    @property
+    def rubbish(self) -> int:
+        """What is left of an item, up to all of it."""
+        return self.longest
+
+    def write(self, out: np.ndarray, at: Places) -> None:
+        """Write whole items."""
+        store(out, at, self.items)
 
 
 def _in_bits(lengths: Lengths) -> np.ndarray | np.uint64:

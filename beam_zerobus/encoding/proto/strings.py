@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from beam_zerobus.encoding.proto.pieces import Lengths, Mask, Piece, Places, Word, as_array, store
+from beam_zerobus.encoding.proto.pieces import Items, Lengths, Mask, Piece, Places, Word, as_array, store
 from beam_zerobus.encoding.proto.varint import unsigned_varint
 
-__all__ = ["ONE_WIDTH", "Bytes", "Headed", "strings"]
+__all__ = ["ONE_WIDTH", "Bytes", "strings"]
 
 ONE_WIDTH = 512
 """Up to here copying the longest length for all rows is quicker than sorting them by size."""
@@ -106,24 +106,6 @@ def _less(starts: Places, by: int) -> Places:
     return range(starts.start - by, starts.stop - by, starts.step) if isinstance(starts, range) else starts - by
 
 
-@dataclass(slots=True, eq=False)
-class Headed:
-    """Short strings with their tag and length in front, one item of the same width for each row."""
-
-    items: np.ndarray
-    lengths: Lengths
-    longest: int
-
-    @property
-    def rubbish(self) -> int:
-        """What is copied of others behind the shortest."""
-        return self.longest
-
-    def write(self, out: np.ndarray, at: Places) -> None:
-        """Write whole items."""
-        store(out, at, self.items)
-
-
 def strings(source: np.ndarray, offsets: np.ndarray, tag: Word, mask: Mask) -> list[Piece]:
     """Return the pieces of strings, each behind tag and length.
 
@@ -148,7 +130,7 @@ def strings(source: np.ndarray, offsets: np.ndarray, tag: Word, mask: Mask) -> l
     return [*header, Bytes(source, offsets[:-1], lengths, longest)]
 
 
-def _headed(items: np.ndarray, lengths: np.ndarray, tag: Word, mask: Mask) -> Headed:
+def _headed(items: np.ndarray, lengths: np.ndarray, tag: Word, mask: Mask) -> Items:
     """Write tag and length over the few bytes that were taken from before each string."""
     matrix = np.ndarray((len(items), items.itemsize), np.uint8, items)
     for offset, byte in enumerate(int(tag.bits).to_bytes(tag.longest, "little")):
@@ -157,4 +139,4 @@ def _headed(items: np.ndarray, lengths: np.ndarray, tag: Word, mask: Mask) -> He
     lengths = lengths + (tag.longest + 1)
     if mask is not None:
         lengths &= mask
-    return Headed(items, lengths, items.itemsize)
+    return Items(items, lengths, items.itemsize)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from beam_zerobus.encoding.proto.pieces import Lengths, Mask, Piece, Word
+from beam_zerobus.encoding.proto.pieces import Lengths, Mask, Word
 
 __all__ = ["constant", "signed_varint", "tag_word", "tagged", "unsigned_varint", "varint_bytes"]
 
@@ -46,14 +46,14 @@ def constant(text: bytes) -> Word:
     return Word(_U64(int.from_bytes(text, "little")), len(text), len(text))
 
 
-def tagged(tag: Word, words: list[Piece], mask: Mask) -> list[Piece]:
-    """Put a tag before pieces; none where the mask hides the value."""
+def tagged(tag: Word, words: list[Word], mask: Mask) -> list[Word]:
+    """Put a tag before words; none where the mask hides the value."""
     if mask is None:
         return [tag, *words]
     return [Word(mask.view(_U64) & tag.bits, mask & tag.longest, tag.longest), *words]
 
 
-def unsigned_varint(numbers: np.ndarray, tag: Word, mask: Mask) -> list[Piece]:
+def unsigned_varint(numbers: np.ndarray, tag: Word, mask: Mask) -> list[Word]:
     """Write numbers from 0 to 2**56 - 1, each behind the tag.
 
     Args:
@@ -64,7 +64,7 @@ def unsigned_varint(numbers: np.ndarray, tag: Word, mask: Mask) -> list[Piece]:
     return _short_varint(numbers, int(numbers.min()), int(numbers.max()), tag, mask)
 
 
-def _short_varint(numbers: np.ndarray, lowest: int, highest: int, tag: Word, mask: Mask) -> list[Piece]:
+def _short_varint(numbers: np.ndarray, lowest: int, highest: int, tag: Word, mask: Mask) -> list[Word]:
     shortest, longest = _size(lowest), _size(highest)
     bits = _spread(numbers.view(_U64), longest)
     if shortest < longest:
@@ -124,27 +124,35 @@ def _spread(numbers: np.ndarray, longest: int) -> np.ndarray:
     return spread
 
 
-def signed_varint(numbers: np.ndarray, tag: Word, mask: Mask) -> list[Piece]:
+def signed_varint(numbers: np.ndarray, lowest: int, highest: int, tag: Word, mask: Mask) -> list[Word]:
     """Write any int64, each behind the tag; a negative number takes ten bytes.
 
     Args:
         numbers: int64, at least one; anything where the mask hides them.
+        lowest: The least of the numbers.
+        highest: The greatest.
         tag: What stands before each number.
         mask: Which rows have a number; see `Mask`.
     """
-    lowest, highest = int(numbers.min()), int(numbers.max())
     if lowest >= 0 and highest < 1 << 56:
         return _short_varint(numbers, lowest, highest, tag, mask)
+    return _long_varint(numbers, tag, mask)
+
+
+def _long_varint(numbers: np.ndarray, tag: Word, mask: Mask) -> list[Word]:
+    """Write numbers of up to ten bytes: tag and the first bytes fill one word, the rest stands in another."""
     unsigned = numbers.view(_U64)
-    negative = numbers >> 63  # -1 or 0
-    lengths = _count_bytes(numbers, 1, min(_WORD_BYTES, _size(max(highest, 0))))
-    lengths += negative & 7
-    tail_lengths = negative & 2
-    if highest >= 1 << 56:
-        tail_lengths += numbers >= 1 << 56
+    lengths = _count_bytes(numbers, 1, 9)
+    lengths += (numbers >> 63) & 9  # ten bytes if negative
     bits = _spread(unsigned & _LOW_56_BITS, _WORD_BYTES)
-    bits |= _MORE_FOLLOW.take(lengths + tail_lengths)
+    bits |= _MORE_FOLLOW.take(lengths)
     tail = unsigned >> _U64(56)  # eight bits: the eighth is both the mark that a tenth byte follows and its value
     tail += (tail >> _U64(7)) << _U64(8)
-    words = [_masked(Word(bits, lengths, _WORD_BYTES), mask), _masked(Word(tail, tail_lengths, 2), mask)]
-    return tagged(tag, [*words], mask)
+    shift = _U64(8 * tag.longest)
+    first, rest = bits << shift | tag.bits, bits >> _U64(64) - shift | tail << shift
+    lengths += tag.longest
+    first_lengths = np.minimum(lengths, _WORD_BYTES)
+    return [
+        _masked(Word(first, first_lengths, _WORD_BYTES), mask),
+        _masked(Word(rest, lengths - first_lengths, tag.longest + 2), mask),
+    ]

@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help quickstart test lint types chaos bench docs clean test-flink test-prism test-java test-kafka
+.PHONY: help quickstart test lint types chaos bench docs clean test-flink test-prism test-java test-kafka test-dataflow
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
@@ -43,6 +43,9 @@ test-java: $(VENV)/.test ## A Java pipeline through the expansion service (needs
 
 test-kafka: $(VENV)/.test ## A real Kafka broker into Delta tables (needs Java 17)
 	$(PYTEST) tests/pipelines -m kafka
+
+test-dataflow: $(VENV)/.test ## The steps of Dataflow's image, and the job that it would submit
+	$(PYTEST) tests/runners -m dataflow
 
 bench: $(VENV)/.bench ## The benchmarks that the README quotes
 	$(BIN)/python -m tests.benchmarks.encode

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 
 from beam_zerobus.auth import Credentials, OAuthClientCredentials
-from beam_zerobus.errors import ConfigurationError
+from beam_zerobus.errors import ConfigurationError, about_table
 from beam_zerobus.options import ArrowCompression, DebugFiles, Retry, Telemetry, WireFormat
 from beam_zerobus.schema import TableSchema
 
@@ -106,7 +106,8 @@ def make_config(
             f"credentials is a {type(credentials).__name__}: "
             "use OAuthClientCredentials, FederatedToken or StaticHeaders of beam_zerobus"
         )
-    resolved_schema = resolve_schema(schema)
+    with about_table(table):
+        resolved_schema = resolve_schema(schema)
     if dry_run:
         if resolved_schema == UNITY_CATALOG:
             raise ConfigurationError(

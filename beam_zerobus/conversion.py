@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from beam_zerobus.encoding import Payload, make_encoder
 from beam_zerobus.encoding.proto import ProtoEncoder
+from beam_zerobus.errors import about_table
 from beam_zerobus.options import ArrowCompression, WireFormat
 from beam_zerobus.result import take_rows
 from beam_zerobus.schema import Conformer, TableSchema
@@ -36,7 +37,8 @@ class Conversion:
     ) -> None:
         self.schema = schema
         self._conformer = Conformer(schema, ignore_unknown_fields=ignore_unknown_fields)
-        self._encoder = make_encoder(wire_format, schema)
+        with about_table(table):
+            self._encoder = make_encoder(wire_format, schema)
         self.spec = StreamSpec(
             table=table,
             wire_format=wire_format,
@@ -61,7 +63,8 @@ class Conversion:
             start += part.num_rows
 
     def _payloads_of_batch(self, batch: pa.RecordBatch) -> Iterator[Payload]:
-        conformed = self._conformer.conform(batch)
+        with about_table(self.spec.table):
+            conformed = self._conformer.conform(batch)
         if conformed.rejected:
             yield Payload(records=[], rows=range(0), size_bytes=0, rejected=conformed.rejected)
         kept = conformed.rows

@@ -15,7 +15,8 @@ exceptions from worker to runner.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -164,6 +165,21 @@ class TransientError(ZerobusError):
                 "unacknowledged": tuple(unacknowledged),
             },
         )
+
+
+@contextmanager
+def about_table(table: str) -> Iterator[None]:
+    """Let errors about a schema, which do not know whose it is, say so.
+
+    >>> with about_table("main.iot.air"):
+    ...     raise ConversionError("column 'id' does not fit")
+    Traceback (most recent call last):
+    beam_zerobus.errors.ConversionError: table main.iot.air: column 'id' does not fit
+    """
+    try:
+        yield
+    except (ConfigurationError, ConversionError) as error:
+        raise type(error)(f"table {table}: {error}") from error
 
 
 def summarize(row_errors: Sequence[RowError], *, table: str, total_rows: int) -> str:

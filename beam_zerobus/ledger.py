@@ -10,12 +10,10 @@ from beam_zerobus.conversion import Conversion
 from beam_zerobus.encoding import Payload
 from beam_zerobus.errors import RowError
 from beam_zerobus.isolation import Found, Search
+from beam_zerobus.schema import RowErrorType
 from beam_zerobus.submission import Submission
 
-__all__ = ["REFUSED_BY_SERVICE", "REFUSED_UNTRIED", "Entry"]
-
-REFUSED_BY_SERVICE = "refused_by_service"
-REFUSED_UNTRIED = "refused_untried"
+__all__ = ["Entry"]
 
 
 @dataclass(slots=True, eq=False)
@@ -65,7 +63,7 @@ class Entry:
         if self.found is None:
             return []
         errors = [
-            self._row_error(row, REFUSED_BY_SERVICE, f"Zerobus refused the row: {reason}; correct the row")
+            self._row_error(row, RowErrorType.REFUSED_BY_SERVICE, f"Zerobus refused the row: {reason}; correct the row")
             for row, reason in self.found.refused.items()
         ]
         if self.found.given_up is not None:
@@ -73,8 +71,8 @@ class Entry:
                 f"Zerobus refused the row's call, and the row was not tried alone: {self.found.given_up}; send it again"
             )
             untried = set(range(len(self.payload.rows))) - self.found.refused.keys()
-            errors += [self._row_error(row, REFUSED_UNTRIED, why) for row in sorted(untried)]
+            errors += [self._row_error(row, RowErrorType.REFUSED_UNTRIED, why) for row in sorted(untried)]
         return errors
 
-    def _row_error(self, row: int, error_type: str, message: str) -> RowError:
-        return RowError(int(self.payload.rows[row]), error_type, message, "service")
+    def _row_error(self, row: int, error_type: RowErrorType, message: str) -> RowError:
+        return RowError(int(self.payload.rows[row]), error_type.value, message, "service")

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import requests
 
-from beam_zerobus.errors import AuthenticationError, ConfigurationError, ConversionError, RejectedError, TransientError
+from beam_zerobus.errors import AuthenticationError, ConfigurationError, RejectedError, TransientError, about_table
 from beam_zerobus.schema import TableSchema
 
 __all__ = ["fetch_table_schema"]
@@ -47,12 +47,8 @@ def fetch_table_schema(
     """
     answer = _get_table(workspace_url, table, headers, timeout)
     _check_kind(answer, table)
-    try:
+    with about_table(table):
         return TableSchema.from_unity_catalog(answer)
-    except ConversionError as error:
-        raise ConversionError(f"table {table}: {error}") from error
-    except ConfigurationError as error:
-        raise ConfigurationError(f"table {table}: {error}") from error
 
 
 def _get_table(workspace_url: str, table: str, headers: Mapping[str, str], timeout: float) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from beam_zerobus.conversion import Conversion
 from beam_zerobus.counters import Counters
 from beam_zerobus.debug_tap import DebugTap, open_debug_tap
 from beam_zerobus.delivery import Delivery, DeliveryHooks
-from beam_zerobus.errors import ClosedError, ConfigurationError, ZerobusError
+from beam_zerobus.errors import ClosedError, ConfigurationError, ZerobusError, about_table
 from beam_zerobus.result import TransmissionResult
 from beam_zerobus.retry import Breaker, retry_transient
 from beam_zerobus.schema import TableSchema
@@ -203,7 +203,8 @@ class WriterCore:
                 f"The schema of {self._config.table} is not known before its first batch: "
                 'give schema=..., or schema="unity_catalog" to fetch it'
             )
-        return TableSchema.from_arrow(batch.schema)
+        with about_table(self._config.table):
+            return TableSchema.from_arrow(batch.schema)
 
     def _fetch_schema(self) -> TableSchema:
         return retry_transient(

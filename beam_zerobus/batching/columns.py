@@ -182,7 +182,9 @@ def _map_builder(delta_type: Map, path: str, options: Options) -> ColumnBuilder:
     of_key = _builder(delta_type.key, f"{path}.key", options)
     of_value = _builder(delta_type.value, f"{path}.value", options)
     null_key = Reason(
-        RowErrorType.NULL_IN_NOT_NULL_COLUMN, f"column {path + '.key'!r}: keys of a map are never null; drop the entry"
+        RowErrorType.NULL_IN_NOT_NULL_COLUMN,
+        f"column {path + '.key'!r} is {delta_type.key}: a value of Python type NoneType does not fit, as keys of a map "
+        "are never null; drop the entry",
     )
 
     def build(values: list[Any], place: Place) -> pa.Array:

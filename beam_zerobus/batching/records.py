@@ -60,9 +60,10 @@ def _from_tuples(
 ) -> list[list[Any] | None]:
     fields = _tuple_fields(kind) or ()
     wanted = {name.lower() for name in names}
-    unknown = [field for field in fields if field.lower() not in wanted]
+    unknown = [number for number, field in enumerate(fields) if field.lower() not in wanted]
     if unknown and not ignore_unknown_fields:
-        place.refuse_at(np.arange(len(records)), _unknown(unknown, parent))
+        for position, record in enumerate(records):
+            place.refuse_at(np.array([position]), _unknown({fields[n]: record[n] for n in unknown}, parent))
     columns = dict(zip((field.lower() for field in fields), zip(*records, strict=True), strict=True))
     return [list(columns[name.lower()]) if name.lower() in columns else None for name in names]
 
@@ -112,8 +113,8 @@ def _from_dicts(
         records, unknown = _renamed(records, unknown, names, parent, place)
         if not ignore_unknown_fields:
             for position, record in enumerate(records):
-                if not unknown.isdisjoint(record):
-                    place.refuse_at(np.array([position]), _unknown(unknown.intersection(record), parent))
+                if extra := {key: record[key] for key in unknown.intersection(record)}:
+                    place.refuse_at(np.array([position]), _unknown(extra, parent))
     elif complete:
         return [*columns]
     return [[record.get(name) for record in records] for name in names]
@@ -142,11 +143,12 @@ def _renamed(
     return renamed, unknown.difference(known)
 
 
-def _unknown(keys: Iterable[Any], parent: str) -> Reason:
+def _unknown(fields: Mapping[Any, Any], parent: str) -> Reason:
+    kinds = ", ".join(sorted({type(value).__name__ for value in fields.values()}))
     return Reason(
         RowErrorType.UNKNOWN_FIELD,
-        f"{_listed(keys, parent)} not in the table; leave out what is not, set ignore_unknown_fields=True, "
-        "or add it to the table",
+        f"{_listed(fields, parent)} of Python type {kinds} not in the table; leave out what is not, "
+        "set ignore_unknown_fields=True, or add it to the table",
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from beam_zerobus.encoding.base import Payload
 from beam_zerobus.errors import RowError
+from beam_zerobus.schema.reasons import RowErrorType
 
 __all__ = ["Encoded", "fill_payloads", "framed_size", "framed_sizes", "row_too_large", "without_large"]
 
@@ -60,8 +61,8 @@ def framed_size(length: int) -> int:
 
 def row_too_large(row: int, size: int, limit: int) -> RowError:
     """Say that a row is above the limit of a call."""
-    message = f"the row takes {size:,} bytes, a call at most {limit:,}; make its strings, arrays or maps smaller"
-    return RowError(row, "row_too_large", message, "encoding")
+    message = f"the row takes {size:,} bytes, a call at most {limit:,}; make its text, binaries, arrays or maps smaller"
+    return RowError(row, RowErrorType.ROW_TOO_LARGE.value, message, "encoding")
 
 
 def without_large(records: list[bytes] | list[str], lengths: np.ndarray, rows: range, limit: int) -> Encoded:

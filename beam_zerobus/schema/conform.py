@@ -80,10 +80,7 @@ class Conformer:
         """
         plan = self._plan(batch.schema)
         faults = Faults()
-        try:
-            fitted = _run(plan, batch, Place(faults))
-        except pa.ArrowNotImplementedError as error:
-            raise _not_implemented(error) from error
+        fitted = _run(plan, batch, Place(faults))
         if not faults:
             return Conformed(fitted, None, ())
         kept = faults.kept(batch.num_rows)
@@ -103,10 +100,7 @@ class Conformer:
         steps = planner.steps(list(incoming), self.schema.columns, "")
         if planner.problems:
             raise ConversionError(_listed(planner.problems))
-        try:
-            types = [empty_result(step, None if step.source is None else incoming[step.source].type) for step in steps]
-        except pa.ArrowNotImplementedError as error:
-            raise _not_implemented(error) from error
+        types = [_result_type(step, None if step.source is None else incoming[step.source].type) for step in steps]
         outgoing = pa.schema(
             pa.field(step.field.name, arrow_type, nullable=step.field.nullable)
             for step, arrow_type in zip(steps, types, strict=True)
@@ -119,7 +113,10 @@ def _run(plan: _Plan, batch: pa.RecordBatch, place: Place) -> pa.RecordBatch:
     for index, step in enumerate(plan.steps):
         if step.cast is not None and step.source is not None:
             column = batch.column(step.source)
-            converted = step.cast(column, place)
+            try:
+                converted = step.cast(column, place)
+            except pa.ArrowNotImplementedError as error:
+                raise _not_implemented(step, column.type, error) from error
             if converted is not column:
                 columns[index] = converted
     if plan.in_order and not columns:
@@ -133,13 +130,20 @@ def _run(plan: _Plan, batch: pa.RecordBatch, place: Place) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=plan.outgoing)
 
 
+def _result_type(step: Step, incoming: pa.DataType | None) -> pa.DataType:
+    try:
+        return empty_result(step, incoming)
+    except pa.ArrowNotImplementedError as error:
+        raise _not_implemented(step, incoming, error) from error
+
+
 def _listed(problems: list[str]) -> str:
     more = f"; and {len(problems) - _SHOWN_PROBLEMS} more" if len(problems) > _SHOWN_PROBLEMS else ""
-    return "the batch does not fit the table: " + "; ".join(problems[:_SHOWN_PROBLEMS]) + more
+    return "the batch does not fit: " + "; ".join(problems[:_SHOWN_PROBLEMS]) + more
 
 
-def _not_implemented(error: pa.ArrowNotImplementedError) -> ConversionError:
+def _not_implemented(step: Step, arrow_type: pa.DataType | None, error: pa.ArrowNotImplementedError) -> ConversionError:
     return ConversionError(
-        f"the batch has a column in an encoding that pyarrow {pa.__version__} cannot convert ({error}); "
-        "cast the column to a plain type first"
+        f"column {step.field.name!r} comes as Arrow type {arrow_type}, which pyarrow {pa.__version__} cannot convert "
+        f"({error}); cast the column to a plain type first"
     )

@@ -75,7 +75,9 @@ class Planner:
             else:
                 steps.append(Step(delta_field, None, None))
                 if not delta_field.nullable:
-                    self.problems.append(f"column {path!r} is NOT NULL in the table and does not come; add it")
+                    self.problems.append(
+                        f"column {path!r} ({delta_field.type}) is NOT NULL in the table and does not come; add it"
+                    )
         return tuple(steps)
 
     def _sources(self, incoming: Sequence[pa.Field], wanted: tuple[Field, ...], prefix: str) -> dict[str, int]:
@@ -86,7 +88,7 @@ class Planner:
             path = prefix + arrow_field.name
             if name is None:
                 if not self.ignore_unknown_fields:
-                    self.problems.append(_unknown(path, arrow_field.name, by_lower_name))
+                    self.problems.append(_unknown(path, arrow_field, by_lower_name))
             elif name in sources:
                 self.problems.append(
                     f"columns {prefix + incoming[sources[name]].name!r} and {path!r} both mean the table's {name!r}, "
@@ -230,12 +232,12 @@ def _through(cast: Cast | None, array: pa.Array, place: Place) -> pa.Array:
     return array if cast is None else cast(array, place)
 
 
-def _unknown(path: str, name: str, known: dict[str, str]) -> str:
-    close = difflib.get_close_matches(name.lower(), known, n=1)
+def _unknown(path: str, arrow_field: pa.Field, known: dict[str, str]) -> str:
+    close = difflib.get_close_matches(arrow_field.name.lower(), known, n=1)
     hint = f" (did you mean {known[close[0]]!r}?)" if close else ""
     return (
-        f"column {path!r} is not in the table{hint}; leave it out, set ignore_unknown_fields=True, "
-        "or add it to the table"
+        f"column {path!r} is not in the table{hint}, and comes as Arrow type {arrow_field.type}; leave it out, "
+        "set ignore_unknown_fields=True, or add it to the table"
     )
 
 

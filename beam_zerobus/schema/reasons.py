@@ -17,7 +17,7 @@ Locate: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 
 class RowErrorType(StrEnum):
-    """The `error_type` of rows that are refused before anything is encoded; `docs/errors.md` explains each."""
+    """Every `error_type` that a refused row can have; `docs/errors.md` explains each."""
 
     NULL_IN_NOT_NULL_COLUMN = "null_in_not_null_column"
     OUT_OF_RANGE = "out_of_range"
@@ -27,6 +27,11 @@ class RowErrorType(StrEnum):
     WRONG_TYPE = "wrong_type"
     UNKNOWN_FIELD = "unknown_field"
     INVALID_JSON = "invalid_json"
+    NULL_LIST_ELEMENT = "null_list_element"
+    NULL_MAP_VALUE = "null_map_value"
+    ROW_TOO_LARGE = "row_too_large"
+    REFUSED_BY_SERVICE = "refused_by_service"
+    REFUSED_UNTRIED = "refused_untried"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from beam_zerobus.batching import ElementConverter, element_converter
 from beam_zerobus.config import WriterConfig, resolve_schema
-from beam_zerobus.errors import ConfigurationError, RowError
+from beam_zerobus.errors import ConfigurationError, RowError, about_table
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.sink.elements import Elements, Origin, holds_rows
 from beam_zerobus.sink.row_types import UntoldTypeError, schema_source
@@ -133,7 +133,8 @@ def with_schema_of(config: WriterConfig, element: object) -> WriterConfig:
         return config
     can_ask = not config.dry_run and config.workspace_url is not None
     try:
-        source = schema_source(type(element)) or "unity_catalog"
+        with about_table(config.table):
+            source = schema_source(type(element)) or "unity_catalog"
     except UntoldTypeError:
         if not can_ask:
             raise

@@ -18,7 +18,7 @@ from apache_beam.typehints.batch import BatchConverter
 
 from beam_zerobus.auth import Credentials
 from beam_zerobus.config import SchemaSource, WriterConfig, make_config
-from beam_zerobus.errors import ConfigurationError
+from beam_zerobus.errors import ConfigurationError, about_table
 from beam_zerobus.options import ArrowCompression, Batching, DebugFiles, OnBadRows, Retry, Telemetry, WireFormat
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.sink.across_bundles import CollectAcrossBundles
@@ -191,7 +191,8 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         if self._config.schema is not None:
             return self._config
         try:
-            source = schema_source(element_type)
+            with about_table(self._config.table):
+                source = schema_source(element_type)
         except UntoldTypeError as untold:
             try:
                 return make_config(self._config.table, schema="unity_catalog", **self._writer_options)

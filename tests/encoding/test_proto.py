@@ -198,7 +198,7 @@ def test_rows_that_protobuf_cannot_hold_are_refused_with_their_index(rows: int) 
         (3, "null_map_value", "encoding"),
         (4, "null_in_not_null_column", "encoding"),
     ]
-    assert "'s.deep.x'" in rejected[3].message
+    assert "'s.deep.element.x'" in rejected[3].message
     assert np.concatenate([payload.rows for payload in payloads]).tolist() == [0, *range(5, rows + 5)]
     assert records(payloads) == expected(schema, batch.take([0, *range(5, rows + 5)]))
 

@@ -301,7 +301,7 @@ def test_nested_fields_are_matched_like_columns():
     ]
     with pytest.raises(ConversionError, match=r"'p\.Y' is not in the table"):
         conform("p STRUCT<x: INT>", batch)
-    with pytest.raises(ConversionError, match=r"'p\.z' is NOT NULL"):
+    with pytest.raises(ConversionError, match=r"'p\.z' \(STRING\) is NOT NULL"):
         conform("p STRUCT<x: INT, y: INT, z: STRING NOT NULL>", batch)
     assert conform("p STRUCT<x: INT>", batch, ignore_unknown_fields=True).batch.to_pylist() == [{"p": {"x": 2}}]
 
@@ -345,7 +345,7 @@ def test_all_problems_are_named_at_once():
     batch = pa.RecordBatch.from_pydict({"a": ["x"], "b": [1], "nmae": ["x"]})
     with pytest.raises(ConversionError) as caught:
         conform("a INT, b STRING, name STRING, needed INT NOT NULL", batch)
-    for part in ("'a' is INT", "'b' is STRING", "did you mean 'name'", "'needed' is NOT NULL"):
+    for part in ("'a' is INT", "'b' is STRING", "did you mean 'name'", "'needed' (INT) is NOT NULL"):
         assert part in str(caught.value)
 
 

@@ -14,23 +14,25 @@ import numpy as np
 import pyarrow as pa
 
 from beam_zerobus.errors import RowError
+from beam_zerobus.schema.reasons import RowErrorType
 from beam_zerobus.schema.table import TableSchema
 from beam_zerobus.schema.types import Array, DeltaType, Map, Struct
 
 __all__ = ["Refusals"]
 
-_NOT_NULL = (
-    "null_in_not_null_column",
-    "column '{}' is NOT NULL and the row has no value there; fill it in, or make the column nullable",
+_Fault: TypeAlias = tuple[RowErrorType, str]
+
+_NOT_NULL: _Fault = (
+    RowErrorType.NULL_IN_NOT_NULL_COLUMN,
+    "is NOT NULL and the row has null there; give it a value, or drop NOT NULL from the table's column",
 )
-_ELEMENT = (
-    "null_list_element",
-    "column '{}' holds an array with a null inside, which protobuf cannot carry; drop it, or use wire_format='arrow'",
+_ELEMENT: _Fault = (
+    RowErrorType.NULL_LIST_ELEMENT,
+    "is null in an array of the row, which protobuf cannot carry; drop it, or use wire_format='arrow'",
 )
-_KEY = ("null_map_key", "column '{}' holds a map with a null key; drop such entries")
-_VALUE = (
-    "null_map_value",
-    "column '{}' holds a map with a null value, which protobuf cannot carry; drop it, or use wire_format='arrow'",
+_VALUE: _Fault = (
+    RowErrorType.NULL_MAP_VALUE,
+    "is null in a map of the row, which protobuf cannot carry; drop the entry, or use wire_format='arrow'",
 )
 
 
@@ -40,7 +42,7 @@ class _Place:
 
     path: str
     type: DeltaType
-    fault: tuple[str, str] | None
+    fault: _Fault | None
     children: tuple[_Place | None, ...] = ()
 
 
@@ -64,7 +66,7 @@ class Refusals:
         return tuple(errors[row] for row in sorted(errors))
 
 
-def _place(path: str, delta_type: DeltaType, fault: tuple[str, str] | None) -> _Place | None:
+def _place(path: str, delta_type: DeltaType, fault: _Fault | None) -> _Place | None:
     children: tuple[_Place | None, ...] = ()
     if isinstance(delta_type, Struct):
         children = tuple(
@@ -72,9 +74,9 @@ def _place(path: str, delta_type: DeltaType, fault: tuple[str, str] | None) -> _
             for field in delta_type.fields
         )
     elif isinstance(delta_type, Array):
-        children = (_place(path, delta_type.element, _ELEMENT),)
+        children = (_place(f"{path}.element", delta_type.element, _ELEMENT),)
     elif isinstance(delta_type, Map):
-        children = (_place(path, delta_type.key, _KEY), _place(path, delta_type.value, _VALUE))
+        children = (None, _place(f"{path}.value", delta_type.value, _VALUE))
     if fault is None and not any(children):
         return None
     return _Place(path=path, type=delta_type, fault=fault, children=children)
@@ -113,7 +115,8 @@ def _faults(array: pa.Array, place: _Place, owners: np.ndarray) -> _Faults:
         null = array.is_null().to_numpy(zero_copy_only=False)
         if place.fault is not None:
             rows = owners[null]
-            yield rows[rows >= 0], place.fault[0], place.fault[1].format(place.path)
+            error_type, what = place.fault
+            yield rows[rows >= 0], error_type.value, f"column {place.path!r} ({place.type}) {what}"
         owners = np.where(null, -1, owners)
     if isinstance(place.type, Struct):
         for inner, child in zip(_inner_arrays(array, place), place.children, strict=True):

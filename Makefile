@@ -36,12 +36,12 @@ test-flink: $(VENV)/.test ## A real Flink cluster: batch, killed workers, checkp
 	$(PYTEST) tests/runners/flink -m flink
 
 test-prism: $(VENV)/.test ## Prism, built from Go (needs Go)
-	$(PYTEST) tests/runners -m prism
+	$(PYTEST) tests/runners tests/pipelines -m prism
 
 test-java: $(VENV)/.test ## A Java pipeline through the expansion service (needs Java 17 and Maven)
 	$(PYTEST) tests/runners/java -m java
 
-test-kafka: $(VENV)/.test ## A real Kafka broker into Delta tables (needs Java 17)
+test-kafka: $(VENV)/.test ## A real Kafka broker into Delta tables (needs Java 17, Maven and Go)
 	$(PYTEST) tests/pipelines -m kafka
 
 test-dataflow: $(VENV)/.test ## The steps of Dataflow's image, and the job that it would submit

@@ -7,17 +7,38 @@ import logging
 import re
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
+from beam_zerobus import WriteToZerobus
 from beam_zerobus.pipeline_options import ZerobusOptions
 
-__all__ = ["InputError", "arguments_of", "check_unused", "last_line", "quieten"]
+__all__ = ["InputError", "arguments_of", "check_unused", "last_line", "parser_of", "quieten", "sink_of"]
 
 
 class InputError(Exception):
     """What is wrong with the arguments or the input, in one sentence with the remedy."""
+
+
+def parser_of(name: str, description: str) -> argparse.ArgumentParser:
+    """Return a parser with what all programs take; each adds its own options.
+
+    Args:
+        name: The program's module in this directory.
+        description: What it does, in one sentence.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m pipelines.{name}",
+        description=description,
+        epilog="Addresses and credentials come from ZEROBUS_ENDPOINT, DATABRICKS_HOST, DATABRICKS_CLIENT_ID and "
+        "DATABRICKS_CLIENT_SECRET.",
+        add_help=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--dead_letters", metavar="DIR", help="keep rows here that are refused, and go on")
+    return parser
 
 
 def arguments_of(
@@ -26,7 +47,7 @@ def arguments_of(
     """Split arguments into those of the program and those of the sink and the runner.
 
     Args:
-        parser: The program's own options; made with ``add_help=False``, as ``--help`` shows the sink's flags too.
+        parser: Of `parser_of`, with the program's own options; ``--help`` shows the sink's flags too.
         arguments: The arguments; None takes those of the process.
         runner: What runs the pipeline unless ``--runner`` says otherwise.
 
@@ -68,6 +89,28 @@ def _with_flags_of_the_sink(parser: argparse.ArgumentParser) -> argparse.Argumen
     return whole
 
 
+def sink_of(options: PipelineOptions, *, dead_letters: str | None, **defaults: Any) -> WriteToZerobus:
+    """Make the sink that the flags describe; unless they give a schema, it asks Unity Catalog for the table's.
+
+    Args:
+        options: All options that are not the program's own.
+        dead_letters: Where refused rows are kept; None if they fail the run, unless a flag says otherwise.
+        defaults: Settings for which no flag is given.
+
+    Raises:
+        InputError: Bad rows cannot both be kept and fail the run.
+        ConfigurationError: A flag of the sink is wrong.
+    """
+    zerobus = options.view_as(ZerobusOptions)
+    if dead_letters and zerobus.zerobus_on_bad_rows == "raise":
+        raise InputError("--dead_letters keeps bad rows and --zerobus_on_bad_rows=raise fails on them: give one")
+    return zerobus.sink(
+        on_bad_rows="dead_letter" if dead_letters else "raise",
+        schema=None if zerobus.zerobus_dry_run else "unity_catalog",  # a dry run asks nobody
+        **defaults,
+    )
+
+
 def check_unused(directory: str) -> None:
     """Check that a directory for dead letters is new, so that none of an earlier run is written over.
 
@@ -83,6 +126,7 @@ def quieten() -> None:
     """Let the log tell what the sink has to say; why a pipeline failed is printed once, at its end."""
     logging.getLogger().setLevel(logging.ERROR)
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    logging.getLogger("PrismRunner").disabled = True  # Beam sets its level when it starts
     logging.getLogger("beam_zerobus").setLevel(logging.WARNING)
 
 

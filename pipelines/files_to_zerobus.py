@@ -20,7 +20,7 @@ from rich.console import Console
 
 from beam_zerobus import WriteToZerobus, ZerobusError
 from beam_zerobus.pipeline_options import ZerobusOptions
-from pipelines.command import InputError, arguments_of, check_unused, quieten
+from pipelines.command import InputError, arguments_of, check_unused, parser_of, quieten, sink_of
 from pipelines.progress import CountFailed, CountWritten, run_and_report
 from pipelines.read_csv import CsvMeaning, check_header
 from pipelines.read_files import FORMATS, FileFormat, find_files, patterns_by_format, read_csv, read_rows
@@ -60,11 +60,7 @@ def _pipeline(files: argparse.Namespace, options: PipelineOptions) -> tuple[beam
     found = {file_format: find_files(patterns) for file_format, patterns in inputs.items()}
     _check(files, zerobus, inputs)
     with_failed_rows = bool(files.dead_letters) or zerobus.zerobus_on_bad_rows == "dead_letter"
-    sink = partial(
-        zerobus.sink,
-        on_bad_rows="dead_letter" if with_failed_rows else "raise",
-        schema=None if zerobus.zerobus_dry_run else "unity_catalog",
-    )
+    sink = partial(sink_of, options, dead_letters=files.dead_letters)
     pipeline = beam.Pipeline(options=options)
     failed: list[PCollection[Any]] = []
     for file_format, patterns in inputs.items():
@@ -87,8 +83,6 @@ def _pipeline(files: argparse.Namespace, options: PipelineOptions) -> tuple[beam
 
 def _check(files: argparse.Namespace, zerobus: ZerobusOptions, formats: Iterable[FileFormat]) -> None:
     if files.dead_letters:
-        if zerobus.zerobus_on_bad_rows == "raise":
-            raise InputError("--dead_letters keeps bad rows and --zerobus_on_bad_rows=raise fails on them: give one")
         check_unused(files.dead_letters)
     untyped = [file_format for file_format in formats if file_format != "parquet"]
     if untyped and zerobus.zerobus_dry_run and not zerobus.zerobus_schema:
@@ -109,13 +103,8 @@ def _csv_meaning(files: argparse.Namespace, zerobus: ZerobusOptions, sink: Write
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.files_to_zerobus",
-        description="Send the rows of Parquet, CSV, JSON lines and Avro files to a Delta table through Zerobus.",
-        epilog="Addresses and credentials come from ZEROBUS_ENDPOINT, DATABRICKS_HOST, DATABRICKS_CLIENT_ID and "
-        "DATABRICKS_CLIENT_SECRET.",
-        add_help=False,
-        allow_abbrev=False,
+    parser = parser_of(
+        "files_to_zerobus", "Send the rows of Parquet, CSV, JSON lines and Avro files to a Delta table through Zerobus."
     )
     parser.add_argument(
         "--input",
@@ -126,7 +115,6 @@ def _parser() -> argparse.ArgumentParser:
         help="files, or patterns in quotes, local or of a Beam filesystem such as gs://bucket/*.parquet",
     )
     parser.add_argument("--format", choices=FORMATS, help="format of all files (what their names end in)")
-    parser.add_argument("--dead_letters", metavar="DIR", help="keep rows here that are refused, and go on")
     parser.add_argument("--delimiter", default=",", type=_delimiter, metavar="CHAR", help="between CSV values (,)")
     parser.add_argument(
         "--null_value",

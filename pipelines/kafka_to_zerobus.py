@@ -15,19 +15,22 @@ from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
+import grpc
 from apache_beam.io.kafka import ReadFromKafka
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.pvalue import PCollection
 from rich.console import Console
 
 from beam_zerobus import ZerobusError
 from beam_zerobus.pipeline_options import ZerobusOptions
-from pipelines.command import InputError, arguments_of, quieten
+from pipelines.command import InputError, arguments_of, last_line, parser_of, quieten, sink_of
 from pipelines.progress import CountFailed, CountWritten, run_and_report
 from pipelines.replay_dead_letters import KeepDeadLetters
 
 __all__ = ["main"]
 
 _MAX_DELAY = 1.0
+_POLL_SECONDS = 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,33 +52,15 @@ def _pipeline(kafka: argparse.Namespace, options: PipelineOptions) -> beam.Pipel
     """Make the pipeline.
 
     Raises:
-        InputError: Beam's Kafka source cannot be had here.
+        InputError: Beam's Kafka source cannot be had, or arguments contradict each other.
         ZerobusError: A setting of the sink is wrong.
     """
-    sink = options.view_as(ZerobusOptions).sink(
-        on_bad_rows="dead_letter" if kafka.dead_letters else "raise",
-        schema="unity_catalog",
-        # A bundle may stay open for long; its rows are not to wait for its end.
-        batch_max_delay=_MAX_DELAY,
-    )
-    if kafka.expansion_service is None and shutil.which("java") is None:
-        raise InputError(
-            "Beam's Kafka source is written in Java: put java on the PATH, or name a running --expansion_service"
-        )
+    # A bundle may stay open for long; its rows are not to wait for its end.
+    sink = sink_of(options, dead_letters=kafka.dead_letters, batch_max_delay=_MAX_DELAY)
     options.view_as(StandardOptions).streaming = True
     pipeline = beam.Pipeline(options=options)
-    messages = pipeline | "Read Kafka" >> ReadFromKafka(
-        consumer_config={
-            "bootstrap.servers": kafka.bootstrap_servers,
-            "auto.offset.reset": kafka.start,
-            **dict(kafka.consumer_property),
-        },
-        topics=kafka.topic,
-        max_num_records=kafka.max_num_records,
-        expansion_service=kafka.expansion_service,
-    )
     result = (
-        messages
+        _read(pipeline, kafka)
         | "Values" >> beam.Values()
         | "Leave out tombstones" >> beam.Filter(_is_message).with_output_types(bytes)
         | "Write" >> sink
@@ -87,18 +72,40 @@ def _pipeline(kafka: argparse.Namespace, options: PipelineOptions) -> beam.Pipel
     return pipeline
 
 
+def _read(pipeline: beam.Pipeline, kafka: argparse.Namespace) -> PCollection[tuple[bytes, bytes]]:
+    if kafka.expansion_service is None and shutil.which("java") is None:
+        raise InputError(
+            "Beam's Kafka source is written in Java: put java on the PATH, or name a running --expansion_service"
+        )
+    source = ReadFromKafka(
+        consumer_config={
+            "bootstrap.servers": kafka.bootstrap_servers,
+            "auto.offset.reset": kafka.start,
+            **dict(kafka.consumer_property),
+        },
+        topics=kafka.topic,
+        max_num_records=kafka.max_num_records,
+        consumer_polling_timeout=_POLL_SECONDS,
+        expansion_service=kafka.expansion_service,
+    )
+    try:
+        return pipeline | "Read Kafka" >> source
+    except (grpc.RpcError, RuntimeError) as error:
+        reason = f"{kafka.expansion_service} does not answer" if isinstance(error, grpc.RpcError) else last_line(error)
+        raise InputError(
+            f"Beam's Kafka source cannot be had: {reason}. Start an expansion service as docs/pipelines.md says, "
+            "and name it with --expansion_service"
+        ) from error
+
+
 def _is_message(value: Any) -> bool:
     return value is not None
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.kafka_to_zerobus",
-        description="Send JSON messages of Kafka topics to a Delta table through Zerobus, for as long as it runs.",
-        epilog="Addresses and credentials come from ZEROBUS_ENDPOINT, DATABRICKS_HOST, DATABRICKS_CLIENT_ID and "
-        "DATABRICKS_CLIENT_SECRET.",
-        add_help=False,
-        allow_abbrev=False,
+    parser = parser_of(
+        "kafka_to_zerobus",
+        "Send JSON messages of Kafka topics to a Delta table through Zerobus, for as long as it runs.",
     )
     parser.add_argument("--bootstrap_servers", required=True, metavar="HOST:PORT,...", help="brokers to begin with")
     parser.add_argument("--topic", required=True, nargs="+", action="extend", help="topics whose messages are rows")
@@ -117,7 +124,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="further settings of Kafka's consumer; they stand in the job for everybody to see",
     )
-    parser.add_argument("--dead_letters", metavar="DIR", help="keep rows here that are refused, and go on")
     parser.add_argument("--max_num_records", type=int, metavar="N", help="end after so many messages (never)")
     parser.add_argument(
         "--expansion_service",

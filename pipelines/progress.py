@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import signal
 import threading
 import time
 from collections import Counter
@@ -91,7 +93,7 @@ def run_and_report(pipeline: beam.Pipeline, console: Console, *, dead_letters: s
     try:
         totals = _run_with_progress(pipeline, console)
     except KeyboardInterrupt:
-        console.print("[red]Interrupted[/]; rows that were written stay in the table")
+        console.print("[red]Interrupted[/]; the job is cancelled, rows that were written stay in the table")
         return 130
     except Exception as error:  # noqa: BLE001 - whatever it is, say it and fail
         console.print("Failed:", style="red", end=" ")
@@ -115,7 +117,15 @@ def _run_with_progress(pipeline: beam.Pipeline, console: Console) -> Totals:
         with _Display(progress) as display:
             # In the main thread, as some runners handle signals.
             display.result = pipeline.run()
-            state = display.result.wait_until_finish() or display.result.state
+            # Beam's own handler would end the runner before the job.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            try:
+                state = display.result.wait_until_finish() or display.result.state
+            except KeyboardInterrupt:
+                # Threads of workers in this process lose their runner, and each would say so at length.
+                threading.excepthook = lambda _: None
+                display.result.cancel()
+                raise
         if state != PipelineState.DONE:
             raise RuntimeError(f"The pipeline ended as {state}")
         return display.totals
@@ -185,7 +195,8 @@ class _Display(threading.Thread):
 
 def _told_by(result: PipelineResult) -> Totals:
     totals = Totals()
-    for counter in result.metrics().query(MetricsFilter().with_namespace(_NAMESPACE))["counters"]:
+    # A portable runner's result keeps its first answer for good: a copy of one that was never asked asks the runner.
+    for counter in copy.copy(result).metrics().query(MetricsFilter().with_namespace(_NAMESPACE))["counters"]:
         name, count = counter.key.metric.name, counter.result or 0
         if name == _WRITTEN:
             totals.written += count

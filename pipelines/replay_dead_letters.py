@@ -9,10 +9,10 @@ Each becomes a line of JSON: `element` (the row as it was), `error_type`, `messa
 `timestamp`. Look at them, correct `element` in the files or in `correct` below, and send them again; what is refused
 once more lands in a directory of its own, so nothing is lost and nothing is sent for ever:
 
-    python -m pipelines.replay_dead_letters dead-letters/2026-01-31 --table main.iot.air_quality \
-        --still-failing dead-letters/again
+    python -m pipelines.replay_dead_letters --input dead-letters/2026-01-31 --zerobus_table main.iot.air_quality \
+        --dead_letters dead-letters/again
 
-Endpoint, workspace and credentials come from the environment, as for any sink.
+Endpoint, workspace and credentials come from the environment, as for any sink; docs/pipelines.md tells the rest.
 """
 
 from __future__ import annotations
@@ -35,8 +35,13 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection, Row
 from apache_beam.utils.timestamp import Timestamp
+from rich.console import Console
 
-from beam_zerobus import WriteToZerobus
+from beam_zerobus import ZerobusError
+from beam_zerobus.pipeline_options import ZerobusOptions
+from pipelines.command import InputError, arguments_of, check_unused, parser_of, quieten, sink_of
+from pipelines.progress import CountFailed, CountWritten, run_and_report
+from pipelines.read_files import find_files
 
 __all__ = ["KeepDeadLetters", "correct", "main", "to_json"]
 
@@ -88,7 +93,10 @@ def to_json(failed_row: Any) -> str:
     >>> to_json(Row(element={"id": 1, "raw": b"ab"}, error_type="wrong_type"))
     '{"element": {"id": 1, "raw": "YWI="}, "error_type": "wrong_type"}'
     """
-    return json.dumps(plain(failed_row), ensure_ascii=False)
+    row = failed_row.as_dict() if isinstance(failed_row, Row) else failed_row._asdict()
+    if isinstance(row["element"], bytes):  # JSON, or what should have been
+        row["element"] = row["element"].decode(errors="backslashreplace")
+    return json.dumps(plain(row), ensure_ascii=False)
 
 
 def plain(value: Any) -> Any:
@@ -134,25 +142,46 @@ def to_element(line: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Send kept rows again; return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.replay_dead_letters", description="Send rows again that a table refused."
-    )
-    parser.add_argument("directory", help="what KeepDeadLetters wrote")
-    parser.add_argument("--table", required=True, help="catalog.schema.table to send them to")
-    parser.add_argument("--still-failing", required=True, metavar="DIR", help="where rows go that are refused again")
-    options, beam_arguments = parser.parse_known_args(arguments)
-    if options.still_failing.rstrip("/") == options.directory.rstrip("/"):
-        parser.error("--still-failing must be another directory than the one that is read")
-    with beam.Pipeline(options=PipelineOptions(beam_arguments)) as pipeline:
-        result = (
-            pipeline
-            | "Read" >> ReadFromText(f"{options.directory.rstrip('/')}/*.jsonl")
-            | "Correct" >> beam.Map(to_element).with_output_types(str)
-            | "Send" >> WriteToZerobus(options.table, schema="unity_catalog", on_bad_rows="dead_letter")
-        )
-        result.failed_rows | "Keep" >> KeepDeadLetters(options.still_failing)
-    return 0
+    """Send kept rows again; return 0, 1 where the pipeline failed, 2 for a wrong argument, 130 when interrupted."""
+    letters, options = arguments_of(_parser(), arguments)
+    console = Console()
+    quieten()
+    try:
+        pipeline = _pipeline(letters, options)
+    except (InputError, ZerobusError) as error:
+        print(f"replay_dead_letters: {error}", file=sys.stderr)
+        return 2
+    table = options.view_as(ZerobusOptions).zerobus_table
+    console.print(f"Sending the rows of {letters.input} again to {table}", highlight=False)
+    return run_and_report(pipeline, console, dead_letters=letters.dead_letters)
+
+
+def _pipeline(letters: argparse.Namespace, options: PipelineOptions) -> beam.Pipeline:
+    """Make the pipeline.
+
+    Raises:
+        InputError: There is nothing to read, or rows that are refused again would be written over.
+        ZerobusError: A setting of the sink is wrong.
+    """
+    kept = FileSystems.join(letters.input, "*.jsonl")
+    find_files([kept])
+    if letters.dead_letters:
+        check_unused(letters.dead_letters)
+    sink = sink_of(options, dead_letters=letters.dead_letters)
+    pipeline = beam.Pipeline(options=options)
+    lines = pipeline | "Read" >> ReadFromText(kept)
+    result = lines | "Correct" >> beam.Map(to_element).with_output_types(str) | "Send" >> sink
+    result.acknowledged | CountWritten()
+    failed = result.failed_rows | CountFailed()
+    if letters.dead_letters:
+        failed | KeepDeadLetters(letters.dead_letters)
+    return pipeline
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = parser_of("replay_dead_letters", "Send rows again that a table refused.")
+    parser.add_argument("--input", required=True, metavar="DIR", help="what --dead_letters or KeepDeadLetters kept")
+    return parser
 
 
 if __name__ == "__main__":

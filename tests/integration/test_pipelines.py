@@ -70,8 +70,8 @@ def test_dead_letters_are_kept_corrected_and_sent_again(emulator, sink, run, tmp
     }.items():
         monkeypatch.setenv(variable, value)
     monkeypatch.setattr(replay_dead_letters, "correct", lambda row: row | {"id": row["id"] or 2})
-    again = ["--table", "main.iot.air", "--still-failing", str(tmp_path / "again"), "--runner=FnApiRunner"]
-    assert replay_dead_letters.main([str(tmp_path / "kept"), *again]) == 0
+    again = ["--zerobus_table", "main.iot.air", "--dead_letters", str(tmp_path / "again")]
+    assert replay_dead_letters.main(["--input", str(tmp_path / "kept"), *again]) == 0
     assert sorted((row["id"], row["name"], row["raw"]) for row in table.to_arrow().to_pylist()) == [
         (1, "good", b"\x00"),
         (2, "no id", b"\xff"),

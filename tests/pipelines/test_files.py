@@ -6,6 +6,7 @@ import datetime as dt
 import decimal
 import gzip
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -211,16 +212,37 @@ def dead_letters(directory: Path) -> list[dict]:
     return [json.loads(line) for file in directory.glob("*.jsonl") for line in file.read_text().splitlines()]
 
 
-def test_kept_rows_of_csv_can_be_corrected_and_sent_again(zerobus, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("in.csv", "id,at,co2\n1,2026-01-01T00:00:00Z,4l7\n"),
+        ("in.jsonl", '{"id": 1, "at": "2026-01-01T00:00:00Z", "co2": "4l7"}\n'),
+    ],
+)
+def test_kept_rows_can_be_corrected_and_sent_again(zerobus, tmp_path, capsys, name, text):
     table = zerobus.create_table(TABLE, "id INT NOT NULL, at TIMESTAMP, co2 INT")
-    (tmp_path / "in.csv").write_text("id,at,co2\n1,2026-01-01T00:00:00Z,4l7\n")
-    assert send("--input", str(tmp_path / "in.csv"), "--dead_letters", str(tmp_path / "dead")) == 0
+    (tmp_path / name).write_text(text)
+    assert send("--input", str(tmp_path / name), "--dead_letters", str(tmp_path / "dead")) == 0
     (letters,) = (tmp_path / "dead").glob("*.jsonl")
-    letters.write_text(letters.read_text().replace('"4l7"', "417"))
-    again = [str(tmp_path / "dead"), "--table", TABLE, "--still-failing", str(tmp_path / "again")]
-    assert replay_dead_letters.main([*again, "--runner=FnApiRunner"]) == 0
+    letters.write_text(re.sub(r'\\?"4l7\\?"', "417", letters.read_text()))
+    assert again(tmp_path / "dead", tmp_path / "again") == 0
     assert table.to_arrow().to_pylist() == [{"id": 1, "at": dt.datetime(2026, 1, 1, tzinfo=dt.UTC), "co2": 417}]
     assert not list((tmp_path / "again").glob("*"))
+    assert "1 rows written, 0 failed" in capsys.readouterr().out
+
+
+def again(letters: Path, dead: Path) -> int:
+    arguments = ["--input", str(letters), "--dead_letters", str(dead), "--zerobus_table", TABLE]
+    return replay_dead_letters.main(arguments)
+
+
+def test_rows_are_not_sent_again_from_nowhere_nor_kept_over_others(tmp_path, zerobus, capsys):
+    zerobus.create_table(TABLE, "id INT NOT NULL")
+    assert again(tmp_path / "none", tmp_path / "dead") == 2
+    assert "No file matches" in capsys.readouterr().err
+    (tmp_path / "rows.jsonl").write_text('{"element": {"id": 1}}')
+    assert again(tmp_path, tmp_path) == 2
+    assert "name another directory" in capsys.readouterr().err
 
 
 @given(
@@ -322,9 +344,10 @@ def test_wrong_arguments_end_with_the_usage(capsys):
         assert reason in capsys.readouterr().err
 
 
-def test_help_names_the_options_of_the_program_and_of_the_sink(capsys):
+@pytest.mark.parametrize("program", [files_to_zerobus, replay_dead_letters])
+def test_help_names_the_options_of_the_program_and_of_the_sink(program, capsys):
     with pytest.raises(SystemExit) as ended:
-        files_to_zerobus.main(["--help"])
+        program.main(["--help"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     assert all(option in shown for option in ("--input", "--dead_letters", "--zerobus_table", "--runner"))

@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help quickstart test lint types chaos bench docs clean test-flink test-prism test-java test-kafka test-dataflow
+.PHONY: help quickstart test lint types chaos bench docs clean test-flink test-prism test-java test-go test-kafka test-dataflow
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
@@ -40,6 +40,9 @@ test-prism: $(VENV)/.test ## Prism, built from Go (needs Go)
 
 test-java: $(VENV)/.test ## A Java pipeline through the expansion service (needs Java 17 and Maven)
 	$(PYTEST) tests/runners/java -m java
+
+test-go: $(VENV)/.test ## A Go pipeline through the expansion service (needs Go)
+	$(PYTEST) tests/runners/go -m go
 
 test-kafka: $(VENV)/.test ## A real Kafka broker into Delta tables (needs Java 17, Maven and Go)
 	$(PYTEST) tests/pipelines -m kafka

@@ -1,0 +1,73 @@
+"""Beam's expansion service, which gives the sink to other languages, by the command of docs/runners/java.md."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from beam_zerobus.emulator import Emulator
+from tests.runners.pages import commands
+from tests.runners.support import ROOT, started, wait_until
+
+TABLE = "main.iot.air_quality"
+COLUMNS = "device STRING NOT NULL, co2 INT"
+MADE_TABLE, SERVICE = commands("runners/java.md", "The expansion service")
+SERVICE_PORT = "8097"
+"""The page's port of the service."""
+
+
+def skip_without(*programs: str) -> None:
+    """Skip the test where one of the programs is missing."""
+    for program in programs:
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not on the PATH")
+
+
+def free_port() -> str:
+    """Return a port that is free now."""
+    with socket.create_server(("localhost", 0)) as server:
+        return str(server.getsockname()[1])
+
+
+def without_addresses_and_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment in which only a worker elsewhere can write to Zerobus."""
+    return {name: value for name, value in environment.items() if not re.match("ZEROBUS|DATABRICKS", name)}
+
+
+@contextmanager
+def program(command: str, says: str, environment: Mapping[str, str], log: Path) -> Iterator[None]:
+    """Run a command of a page for as long as the context lasts, which begins when its log says so."""
+    with started(["bash", "-c", f"exec {command}"], environment=environment, log=log):
+        wait_until(lambda: says in log.read_text(), f"{log.name} says {says!r}")
+        yield
+
+
+@contextmanager
+def expansion_service(environment: Mapping[str, str], log: Path) -> Iterator[str]:
+    """Run the service, which is the Python worker too; give its port."""
+    port = free_port()
+    with program(SERVICE.replace(SERVICE_PORT, port), "Listening for expansion requests", environment, log):
+        yield port
+
+
+def run(command: str, environment: Mapping[str, str]) -> None:
+    """Run a command of a page to its end; what it printed is in the failure's message."""
+    ended = subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400, check=False
+    )
+    assert ended.returncode == 0, (ended.stdout + ended.stderr)[-4000:]
+
+
+def check_rows(zerobus: Emulator) -> None:
+    """Check that the table has the rows that each language's pipeline makes, and not the one without a device."""
+    assert sorted(zerobus.table(TABLE).to_arrow().to_pylist(), key=str) == [
+        {"device": "attic", "co2": 417},
+        {"device": "cellar", "co2": None},
+    ]

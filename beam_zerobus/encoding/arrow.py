@@ -40,7 +40,8 @@ class ArrowEncoder:
 
     def encode(self, batch: pa.RecordBatch) -> Iterator[Payload]:
         """Yield the batch in slices; see `beam_zerobus.encoding.Encoder`. An empty batch gives no payload."""
-        as_it_is = batch.schema.equals(self.schema)
+        # The SDK compares the names of map and list children too, which Arrow itself does only with the metadata.
+        as_it_is = batch.schema.equals(self.schema, check_metadata=True)
         for start, length in self._slices(batch, 0):
             if as_it_is:
                 records = batch.slice(start, length)

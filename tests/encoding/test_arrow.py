@@ -44,9 +44,19 @@ def plain(value: object) -> object:
 def test_every_value_arrives_in_the_type_of_the_stream(schema: TableSchema, rows: int, seed: int) -> None:
     batch = random_batch(schema, rows, seed)
     sent = encode(schema, batch)
-    assert all(part.schema.equals(schema.to_arrow()) for part in sent)
+    assert all(part.schema.equals(schema.to_arrow(), check_metadata=True) for part in sent)
     arrived = [row for part in sent for column_rows in [part.to_pylist()] for row in column_rows]
     assert plain(arrived) == plain(batch.to_pylist())
+
+
+def test_names_that_arrow_does_not_compare_are_those_of_the_stream() -> None:
+    schema = TableSchema.from_ddl("m MAP<STRING, TINYINT>, a ARRAY<INT>")
+    for named in (pa.map_(pa.large_string(), pa.int8()), schema.to_arrow().field("m").type):
+        columns = [pa.array([[("x", 1)]], named), pa.array([[1]], pa.list_(pa.field("element", pa.int32())))]
+        batch = pa.RecordBatch.from_arrays(columns, ["m", "a"]).replace_schema_metadata({"pandas": "{}"})
+        (sent,) = encode(schema, batch)
+        assert sent.schema.equals(schema.to_arrow(), check_metadata=True)
+        assert [sent.schema.field("m").type.key_field.name, sent.schema.metadata] == ["keys", None]
 
 
 def test_columns_that_fit_are_not_copied() -> None:

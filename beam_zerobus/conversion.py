@@ -34,11 +34,12 @@ class Conversion:
         table: str,
         ignore_unknown_fields: bool = False,
         arrow_compression: ArrowCompression = "none",
+        framed: bool = False,
     ) -> None:
         self.schema = schema
         self._conformer = Conformer(schema, ignore_unknown_fields=ignore_unknown_fields)
         with about_table(table):
-            self._encoder = make_encoder(wire_format, schema)
+            self._encoder = make_encoder(wire_format, schema, framed=framed)
         self.spec = StreamSpec(
             table=table,
             wire_format=wire_format,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from itertools import chain
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -76,19 +75,20 @@ class DebugTap:
             for number, some in page.locate(errors):
                 self._files.reject(number, some)
 
-    def write(self, rows: pa.RecordBatch | pa.Table, records: Sequence[bytes] | None) -> int:
+    def write(self, rows: pa.RecordBatch | pa.Table, framed: bytes | None) -> int:
         """Write consecutive rows of a batch.
 
         Args:
             rows: The rows as they came in.
-            records: The protobuf records sent for them; None where others were sent: then they are made for the file.
+            framed: The protobuf rows sent for them; None where others were sent: then they are made for the file.
 
         Returns:
             The number of these rows in the files, for `reject`.
         """
         try:
             batch = pa.concat_batches(rows.to_batches()) if isinstance(rows, pa.Table) else rows
-            framed = frame(records) if records is not None else self._frame_of(batch)
+            if framed is None:
+                framed = self._in_protobuf(batch)
         except Exception as error:  # noqa: BLE001  nothing here may hurt the data
             self._files.fail(error)
             return 0  # no row will be marked in files that have stopped
@@ -98,11 +98,11 @@ class DebugTap:
         """Close the files."""
         self._files.close()
 
-    def _frame_of(self, rows: pa.RecordBatch) -> bytes:
+    def _in_protobuf(self, rows: pa.RecordBatch) -> bytes:
         if self._in_proto is None:
             return b""
         try:
-            return frame(list(chain.from_iterable(payload.proto_rows() for payload in self._in_proto.payloads(rows))))
+            return b"".join(_framed(payload) or b"" for payload in self._in_proto.payloads(rows))
         except ConversionError:
             return b""  # such rows were sent in another format, which can carry them
 
@@ -118,12 +118,12 @@ class Page:
 
     def record(self, payload: Payload) -> None:
         """Write a payload, with the rows up to its last, so that refused rows stand in their place."""
-        self._write(int(payload.rows[-1]) + 1, payload.proto_rows() or None)
+        self._write(int(payload.rows[-1]) + 1, _framed(payload))
 
     def end(self) -> None:
         """Write what is left: rows refused behind the last payload."""
         if self._end < self._batch.num_rows:
-            self._write(self._batch.num_rows, [])
+            self._write(self._batch.num_rows, b"")
 
     def locate(self, errors: Sequence[RowError]) -> list[tuple[int, list[RowError]]]:
         """Group refused rows by the slice that holds them, their indices counted in the slice."""
@@ -137,10 +137,16 @@ class Page:
             found.setdefault(number, []).append(error.at(error.index - start))
         return list(found.items())
 
-    def _write(self, end: int, records: Sequence[bytes] | None) -> None:
-        number = self._tap.write(self._batch.slice(self._end, end - self._end), records)
+    def _write(self, end: int, framed: bytes | None) -> None:
+        number = self._tap.write(self._batch.slice(self._end, end - self._end), framed)
         self._slices.append((self._end, number))
         self._end = end
+
+
+def _framed(payload: Payload) -> bytes | None:
+    """Return a payload's protobuf rows as they stand in a file, None where it holds others."""
+    records = payload.proto_rows()
+    return payload.framed or (frame(records) if records else None)
 
 
 def _in_proto(conversion: Conversion) -> Conversion | None:
@@ -148,6 +154,8 @@ def _in_proto(conversion: Conversion) -> Conversion | None:
     if conversion.spec.descriptor is not None:
         return conversion
     try:
-        return Conversion(conversion.schema, "proto", table=conversion.spec.table, ignore_unknown_fields=True)
+        return Conversion(
+            conversion.schema, "proto", table=conversion.spec.table, ignore_unknown_fields=True, framed=True
+        )
     except ConversionError:
         return None

@@ -191,6 +191,7 @@ class WriterCore:
             table=self._config.table,
             ignore_unknown_fields=self._config.ignore_unknown_fields,
             arrow_compression=self._config.arrow_compression,
+            framed=self._config.debug_files is not None and self._config.debug_files.proto,
         )
 
     def _find_schema(self, batch: pa.RecordBatch | pa.Table | None) -> TableSchema:

@@ -29,12 +29,14 @@ class Payload:
         rows: For each record the index of its row in the batch that was encoded, ascending (int64).
         size_bytes: Bytes of the records together, at most the encoder's `max_payload_bytes`.
         rejected: Rows met on the way that this format cannot carry; they are in no payload.
+        framed: Protobuf rows once more, as a request has them: each behind field tag and length; None unless asked for.
     """
 
     records: Records
     rows: np.ndarray | range
     size_bytes: int
     rejected: tuple[RowError, ...] = ()
+    framed: bytes | None = None
 
     def proto_rows(self) -> list[bytes]:
         """Return the records where they are protobuf rows, else nothing."""

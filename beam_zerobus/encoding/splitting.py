@@ -23,12 +23,14 @@ class Encoded:
         sizes: Bytes of each record, framing included; none is above the limit.
         rows: Index of each record's row.
         rejected: Rows that were met on the way and are not among the records.
+        framed: The records once more, each behind tag and length; None unless asked for.
     """
 
     records: list[bytes] | list[str]
     sizes: np.ndarray
     rows: np.ndarray | range
     rejected: tuple[RowError, ...] = ()
+    framed: memoryview | None = None
 
     @classmethod
     def refused(cls, *errors: RowError) -> Encoded:
@@ -95,13 +97,14 @@ def fill_payloads(parts: Iterable[Encoded], limit: int) -> Iterator[Payload]:
         filling.rejected += part.rejected
         size = int(part.sizes.sum())
         if filling.size + size <= limit:
-            filling.add(part, 0, len(part.records), size)
+            filling.add(part, range(len(part.records)), 0, size)
             continue
         start, ends = 0, np.cumsum(part.sizes)
         while start < len(part.records):
             done = int(ends[start - 1]) if start else 0
             stop = int(np.searchsorted(ends, limit - filling.size + done, side="right"))
-            filling.add(part, start, stop, int(ends[stop - 1]) - done if stop > start else 0)
+            if stop > start:
+                filling.add(part, range(start, stop), done, int(ends[stop - 1]))
             if stop < len(part.records):
                 yield filling.payload()
                 filling = _Filling()
@@ -118,20 +121,30 @@ class _Filling:
         self.rows: list[np.ndarray | range] = []
         self.size = 0
         self.rejected: tuple[RowError, ...] = ()
+        self.framed: list[memoryview] = []
 
-    def add(self, part: Encoded, start: int, stop: int, size: int) -> None:
-        if stop == start:
+    def add(self, part: Encoded, some: range, begin: int, end: int) -> None:
+        """Add some of a part's records, which are its bytes `begin` to `end`, framing included."""
+        if not some:
             return
-        records = part.records if stop - start == len(part.records) else part.records[start:stop]
+        records = part.records if len(some) == len(part.records) else part.records[some.start : some.stop]
         if self.records:
             self.records.extend(records)  # type: ignore[arg-type]
         else:
             self.records = records
-        self.rows.append(part.rows[start:stop])
-        self.size += size
+        self.rows.append(part.rows[some.start : some.stop])
+        self.size += end - begin
+        if part.framed is not None:
+            self.framed.append(part.framed[begin:end])
 
     def payload(self) -> Payload:
-        return Payload(records=self.records, rows=_consecutive(self.rows), size_bytes=self.size, rejected=self.rejected)
+        return Payload(
+            records=self.records,
+            rows=_consecutive(self.rows),
+            size_bytes=self.size,
+            rejected=self.rejected,
+            framed=b"".join(self.framed) if self.framed else None,
+        )
 
 
 def _consecutive(parts: list[np.ndarray | range]) -> np.ndarray | range:

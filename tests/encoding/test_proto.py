@@ -13,6 +13,7 @@ import pytest
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
 
+from beam_zerobus.debug_files.framing import frame
 from beam_zerobus.encoding import MAX_CALL_BYTES, Payload, ProtoEncoder, make_encoder
 from beam_zerobus.encoding.proto import chunks
 from beam_zerobus.encoding.proto import encoder as encoder_module
@@ -43,6 +44,16 @@ def check(ddl: str, *columns: pa.Array) -> None:
     assert batch.num_rows >= FEW_ROWS
     for part in (batch, batch.slice(3), batch.slice(0, batch.num_rows - 1)):
         assert records(list(ProtoEncoder(schema).encode(part))) == expected(schema, part)
+        check_frames(schema, part)
+
+
+def check_frames(schema: TableSchema, batch: pa.RecordBatch, limit: int = MAX_CALL_BYTES) -> None:
+    """See that the rows are the same with frames, and that these are what a request has."""
+    without = list(ProtoEncoder(schema, limit).encode(batch))
+    payloads = list(ProtoEncoder(schema, limit, framed=True).encode(batch))
+    assert [payload.records for payload in payloads] == [payload.records for payload in without]
+    assert [payload.size_bytes for payload in payloads] == [payload.size_bytes for payload in without]
+    assert all(payload.framed == frame(payload.records) for payload in payloads if payload.records)
 
 
 def framed(payload: Payload) -> int:
@@ -229,6 +240,8 @@ def test_a_row_above_the_limit_is_refused_and_the_others_are_sent(rows: int) -> 
     assert sent == [*range(1, rows + 2), rows + 4]
     assert len(records(payloads)) == len(sent)
     assert all(payload.size_bytes == framed(payload) <= 1000 for payload in payloads)
+    if rows >= FEW_ROWS:
+        check_frames(TableSchema.from_ddl("s STRING"), batch, 1000)
 
 
 def test_payloads_are_filled_to_the_limit_and_never_above() -> None:
@@ -243,6 +256,7 @@ def test_payloads_are_filled_to_the_limit_and_never_above() -> None:
     for payload, following in pairwise(payloads):
         assert payload.rows.stop == following.rows.start
         assert payload.size_bytes + len(following.records[0]) + 3 > 100_000
+    check_frames(schema, batch, 100_000)
 
 
 def test_rows_near_the_limit_of_a_call() -> None:

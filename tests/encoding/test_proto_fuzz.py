@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from beam_zerobus.debug_files.framing import frame
 from beam_zerobus.encoding.proto import assembly, chunks
 from beam_zerobus.encoding.proto import encoder as encoder_module
 from beam_zerobus.encoding.proto.encoder import ProtoEncoder
@@ -26,7 +27,11 @@ EXAMPLES = int(os.environ.get("ENCODER_EXAMPLES", "150"))
 def encode(schema: TableSchema, batch: pa.RecordBatch) -> list[bytes]:
     payloads = list(ProtoEncoder(schema).encode(batch))
     assert not any(payload.rejected for payload in payloads)
-    return [record for payload in payloads for record in payload.records]
+    records = [record for payload in payloads for record in payload.records]
+    framed = list(ProtoEncoder(schema, framed=True).encode(batch))
+    assert [record for payload in framed for record in payload.records] == records
+    assert b"".join(payload.framed or b"" for payload in framed) == frame(records)
+    return records
 
 
 def by_classes(schema: TableSchema, batch: pa.RecordBatch) -> list[bytes]:

@@ -57,6 +57,12 @@ class Rows:
     starts: Places
     lengths: Lengths
 
+    def without(self, first: Lengths) -> Rows:
+        """Leave out so many of each message's first bytes."""
+        if isinstance(first, int) and first == 0:
+            return self
+        return Rows(self.buffer, _moved(self.starts, first, in_place=False), self.lengths - first)
+
 
 def assemble(pieces: Sequence[Piece], count: int, scratch: Scratch) -> Rows:
     """Write pieces side by side.

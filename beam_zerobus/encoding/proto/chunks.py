@@ -10,8 +10,10 @@ import pyarrow as pa
 from beam_zerobus.encoding.proto.assembly import Scratch, assemble, united
 from beam_zerobus.encoding.proto.binding import bind_fields
 from beam_zerobus.encoding.proto.columns import Column
+from beam_zerobus.encoding.proto.nested import heading
 from beam_zerobus.encoding.proto.pieces import Piece, total
-from beam_zerobus.encoding.proto.rows import to_bytes
+from beam_zerobus.encoding.proto.rows import joined, to_bytes
+from beam_zerobus.encoding.proto.varint import tag_word
 from beam_zerobus.encoding.splitting import Encoded, framed_sizes, row_too_large
 from beam_zerobus.schema.types import Field
 
@@ -23,15 +25,17 @@ _FEWEST_ROWS = 256
 """Tables of very many columns take more memory, because each column costs some microseconds a chunk."""
 
 _MOST_FRAMING = 6
+_ROW_TAG = tag_word(1, 2)  # in `repeated Row rows = 1`
 
 
-def encode_chunks(batch: pa.RecordBatch, fields: Sequence[Field], limit: int) -> Iterator[Encoded]:
+def encode_chunks(batch: pa.RecordBatch, fields: Sequence[Field], limit: int, *, framed: bool) -> Iterator[Encoded]:
     """Yield the rows of the batch, encoded; those above the limit as refused.
 
     Args:
         batch: Rows that protobuf can carry.
         fields: Their columns.
         limit: Bytes of a record with its framing at most.
+        framed: Give the rows framed, too.
     """
     columns = bind_fields(batch.columns, fields)
     scratch = Scratch()
@@ -39,7 +43,7 @@ def encode_chunks(batch: pa.RecordBatch, fields: Sequence[Field], limit: int) ->
     row_bytes = sum(column.row_bytes for column in columns)
     while start < count:
         stop = start + _chunk_rows(columns, row_bytes, start, min(start + _CHUNK_ROWS, count))
-        yield from _encode(columns, start, stop, limit, scratch)
+        yield from _encode(columns, start, stop, limit, scratch, framed=framed)
         start = stop
 
 
@@ -55,31 +59,36 @@ def _chunk_rows(columns: Sequence[Column], row_bytes: int, start: int, stop: int
     return rows
 
 
-def _encode(columns: Sequence[Column], start: int, stop: int, limit: int, scratch: Scratch) -> Iterator[Encoded]:
+def _encode(
+    columns: Sequence[Column], start: int, stop: int, limit: int, scratch: Scratch, *, framed: bool
+) -> Iterator[Encoded]:
     count = stop - start
     pieces: list[Piece] = [piece for column in columns for piece in column.pieces(start, stop, None)]
     if sum(piece.longest for piece in pieces) + _MOST_FRAMING > limit:
         lengths = total([piece.lengths for piece in pieces])
         sizes = framed_sizes(np.broadcast_to(lengths, count))
         if int(sizes.max()) > limit:
-            yield from _without_large_rows(columns, start, sizes, limit, scratch)
+            yield from _without_large_rows(columns, start, sizes, limit, scratch, framed=framed)
             return
-    units = united(pieces)
+    frames = heading(_ROW_TAG, pieces, None) if framed else []
+    units = united([*frames, *pieces])
     del pieces  # those that were joined are memory that is needed no more
     rows = assemble(units, count, scratch)
+    whole = joined(rows) if framed else None
+    rows = rows.without(total([piece.lengths for piece in frames]))
     sizes = framed_sizes(np.full(count, rows.lengths) if isinstance(rows.lengths, int) else rows.lengths)
-    yield Encoded(records=to_bytes(rows), sizes=sizes, rows=range(start, stop))
+    yield Encoded(records=to_bytes(rows), sizes=sizes, rows=range(start, stop), framed=whole)
 
 
 def _without_large_rows(
-    columns: Sequence[Column], start: int, sizes: np.ndarray, limit: int, scratch: Scratch
+    columns: Sequence[Column], start: int, sizes: np.ndarray, limit: int, scratch: Scratch, *, framed: bool
 ) -> Iterator[Encoded]:
     """Refuse what is too large before any of it is copied, and encode the stretches between."""
     begin = start
     for position in [*np.flatnonzero(sizes > limit).tolist(), len(sizes)]:
         row = start + position
         if begin < row:
-            yield from _encode(columns, begin, row, limit, scratch)
+            yield from _encode(columns, begin, row, limit, scratch, framed=framed)
         if position < len(sizes):
             yield Encoded.refused(row_too_large(row, int(sizes[position]), limit))
         begin = row + 1

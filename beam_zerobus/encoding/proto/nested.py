@@ -14,7 +14,7 @@ from beam_zerobus.encoding.proto.pieces import Lengths, Mask, Piece, Places, Wor
 from beam_zerobus.encoding.proto.validity import Validity
 from beam_zerobus.encoding.proto.varint import constant, tagged, unsigned_varint, varint_bytes
 
-__all__ = ["Elements", "Lists", "Messages"]
+__all__ = ["Elements", "Lists", "Messages", "heading"]
 
 
 class Messages:
@@ -35,10 +35,7 @@ class Messages:
         """See `Column`."""
         mask = above if self._validity is None else self._validity.mask(start, stop, above)
         inner = [piece for field in self._fields for piece in field.pieces(start, stop, mask)]
-        length = total([piece.lengths for piece in inner])
-        if isinstance(length, int):
-            return [*tagged(self._tag, tagged(constant(varint_bytes(length)), [], mask), mask), *inner]
-        return [*unsigned_varint(length, self._tag, mask), *inner]
+        return [*heading(self._tag, inner, mask), *inner]
 
     @property
     def row_bytes(self) -> int:
@@ -48,6 +45,14 @@ class Messages:
     def varying_bytes(self, start: int, stop: int) -> int:
         """See `Column`."""
         return sum(field.varying_bytes(start, stop) for field in self._fields)
+
+
+def heading(tag: Word, inner: Sequence[Piece], mask: Mask) -> list[Word]:
+    """Return what stands before messages: the tag, and how long each is."""
+    length = total([piece.lengths for piece in inner])
+    if isinstance(length, int):
+        return tagged(tag, tagged(constant(varint_bytes(length)), [], mask), mask)
+    return unsigned_varint(length, tag, mask)
 
 
 class Lists:

@@ -1,4 +1,4 @@
-"""Rows of a buffer to a list of `bytes`."""
+"""Rows of a buffer to a list of `bytes`, or to one piece of memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pyarrow as pa
 from beam_zerobus.encoding.proto.assembly import Rows
 from beam_zerobus.encoding.proto.pieces import as_array
 
-__all__ = ["to_bytes"]
+__all__ = ["joined", "to_bytes"]
 
 _EVERY_OTHER = bytes([0b01010101]) * 8192
 
@@ -22,15 +22,27 @@ def to_bytes(rows: Rows) -> list[bytes]:
     count = len(rows.starts)
     if isinstance(rows.lengths, int):
         return _equally_long(rows, rows.lengths, count)
+    records: list[bytes] = _rows_and_gaps(rows, rows.lengths, count).to_numpy(zero_copy_only=False)[::2].tolist()
+    return records
+
+
+def joined(rows: Rows) -> memoryview:
+    """Return the rows one behind the other, copied."""
+    count = len(rows.starts)
+    if count == 1 or isinstance(rows.lengths, int):
+        return memoryview(b"".join(to_bytes(rows)))
+    kept = _rows_and_gaps(rows, rows.lengths, count).drop_null()
+    return memoryview(kept.buffers()[2])[: int(rows.lengths.sum())]
+
+
+def _rows_and_gaps(rows: Rows, lengths: np.ndarray, count: int) -> pa.Array:
     starts = as_array(rows.starts)
     offsets = np.empty(2 * count, np.int32)
     offsets[::2] = starts
-    np.add(starts, rows.lengths, out=offsets[1::2], casting="same_kind")
+    np.add(starts, lengths, out=offsets[1::2], casting="same_kind")
     values = 2 * count - 1
     buffers = [_every_other(values), pa.py_buffer(offsets), pa.py_buffer(rows.buffer)]
-    array = pa.Array.from_buffers(pa.binary(), values, buffers, null_count=count - 1)
-    records: list[bytes] = array.to_numpy(zero_copy_only=False)[::2].tolist()
-    return records
+    return pa.Array.from_buffers(pa.binary(), values, buffers, null_count=count - 1)
 
 
 def _every_other(values: int) -> pa.Buffer:

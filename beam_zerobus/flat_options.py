@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from beam_zerobus.auth import OAuthClientCredentials, SecretValue
+from apache_beam.transforms.util import GcpSecret
+
+from beam_zerobus.auth import EnvironmentVariable, OAuthClientCredentials, SecretValue
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.options import Batching, DebugFiles, Retry, Telemetry
 from beam_zerobus.sink import WriteToZerobus
 
 __all__ = ["flat_sink"]
 
+_SECRET_VERSION = re.compile(r"projects/[^/]+/secrets/[^/]+/versions/[^/]+")
+
 
 def flat_sink(
     table: str,
     *,
-    client_id: SecretValue = None,
-    client_secret: SecretValue = None,
+    client_id_env: str | None = None,
+    client_id_gcp_secret: str | None = None,
+    client_secret_env: str | None = None,
+    client_secret_gcp_secret: str | None = None,
     batch_max_rows: int | None = None,
     batch_max_bytes: int | None = None,
     batch_max_delay: float | None = None,
@@ -37,8 +44,10 @@ def flat_sink(
 
     Args:
         table: ``catalog.schema.table``.
-        client_id: The OAuth client id, or where the worker finds it.
-        client_secret: The client secret likewise.
+        client_id_env: Environment variable of the worker that holds the OAuth client id.
+        client_id_gcp_secret: Or its version in Secret Manager, ``projects/P/secrets/S/versions/V``.
+        client_secret_env: The client secret's variable likewise.
+        client_secret_gcp_secret: Or its version.
         batch_max_rows: `Batching.max_rows`, and so on for the others of this prefix.
         batch_max_bytes: See `Batching`.
         batch_max_delay: See `Batching`.
@@ -76,7 +85,10 @@ def flat_sink(
         raise ConfigurationError("debug_write_every has no effect without debug_dir: name the directory")
     return WriteToZerobus(
         table,
-        credentials=OAuthClientCredentials(client_id=client_id, client_secret=client_secret),
+        credentials=OAuthClientCredentials(
+            client_id=_secret("client_id", client_id_env, client_id_gcp_secret),
+            client_secret=_secret("client_secret", client_secret_env, client_secret_gcp_secret),
+        ),
         batching=Batching(**_given(batching)),
         retry=Retry(**_given(retry)),
         debug_files=DebugFiles(output_dir=debug_dir, **_given({"write_every": debug_write_every}))
@@ -85,6 +97,22 @@ def flat_sink(
         telemetry=Telemetry(**telemetry) if telemetry else None,
         **_given(settings),
     )
+
+
+def _secret(name: str, variable: str | None, version: str | None) -> SecretValue:
+    """Return where the worker finds a secret; a version that is no name may be the secret, and is not repeated."""
+    if variable and version:
+        raise ConfigurationError(f"{name}_env and {name}_gcp_secret are both set: give one of them")
+    if variable:
+        return EnvironmentVariable(variable)
+    if version is None:
+        return None
+    if not _SECRET_VERSION.fullmatch(version):
+        raise ConfigurationError(
+            f"{name}_gcp_secret names a version of a secret, never the secret itself: "
+            "write it as projects/P/secrets/S/versions/latest"
+        )
+    return GcpSecret(version)
 
 
 def _given(settings: Mapping[str, Any]) -> dict[str, Any]:

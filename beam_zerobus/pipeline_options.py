@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import re
 import sys
 from typing import Any, get_args
 
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.transforms.util import GcpSecret
 
-from beam_zerobus.auth import EnvironmentVariable, SecretValue
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.flat_options import flat_sink
 from beam_zerobus.options import ArrowCompression, Batching, OnBadRows, Retry, WireFormat
@@ -24,7 +21,6 @@ from beam_zerobus.sink import WriteToZerobus
 __all__ = ["ZerobusOptions"]
 
 _PREFIX = "zerobus_"
-_SECRET_VERSION = re.compile(r"projects/[^/]+/secrets/[^/]+/versions/[^/]+")
 
 
 def _truth(text: str) -> bool:
@@ -110,13 +106,10 @@ class ZerobusOptions(PipelineOptions):
         self._refuse_unknown_flags()
         given = {name: value for name in _FLAGS if (value := getattr(self, f"{_PREFIX}{name}")) is not None}
         settings = {**defaults, **given}
-        client_id = _secret(settings, "client_id")
-        client_secret = _secret(settings, "client_secret")
-        table = settings.pop("table", None)
-        if table is None:
+        if settings.get("table") is None:
             raise ConfigurationError("--zerobus_table is not set: name the table as catalog.schema.table")
         try:
-            return flat_sink(table, client_id=client_id, client_secret=client_secret, **settings)
+            return flat_sink(**settings)
         except ConfigurationError as error:
             raise ConfigurationError(f"In the --{_PREFIX}* flags: {error}") from error
 
@@ -129,22 +122,3 @@ class ZerobusOptions(PipelineOptions):
                 close = difflib.get_close_matches(flag, known, n=1)
                 remedy = f"did you mean {close[0]}?" if close else "see --help for the flags"
                 raise ConfigurationError(f"There is no flag {flag}: {remedy}")
-
-
-def _secret(settings: dict[str, Any], name: str) -> SecretValue:
-    """Take the two ways out of `settings` in which a secret is named; a value that is no name is not repeated."""
-    variable, version = settings.pop(f"{name}_env", None), settings.pop(f"{name}_gcp_secret", None)
-    if variable and version:
-        raise ConfigurationError(
-            f"--{_PREFIX}{name}_env and --{_PREFIX}{name}_gcp_secret are both set: give one of them"
-        )
-    if variable:
-        return EnvironmentVariable(variable)
-    if version is None:
-        return None
-    if not _SECRET_VERSION.fullmatch(version):
-        raise ConfigurationError(
-            f"--{_PREFIX}{name}_gcp_secret names a version of a secret, never the secret itself: "
-            "write it as projects/P/secrets/S/versions/latest"
-        )
-    return GcpSecret(version)

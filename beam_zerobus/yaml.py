@@ -20,7 +20,6 @@ import apache_beam as beam
 from apache_beam.pvalue import PCollection, Row
 from apache_beam.typehints.row_type import RowTypeConstraint
 
-from beam_zerobus.auth import EnvironmentVariable
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.flat_options import flat_sink
 
@@ -43,9 +42,12 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
         client_id_env: Environment variable of the worker that holds the OAuth client id; ``DATABRICKS_CLIENT_ID``
             unless given.
         client_secret_env: The client secret's likewise; ``DATABRICKS_CLIENT_SECRET`` unless given.
+        client_id_gcp_secret: The client id in Google's Secret Manager instead: ``projects/P/secrets/S/versions/V``.
+        client_secret_gcp_secret: The client secret there likewise.
         schema: The table's schema as DDL, such as ``id BIGINT NOT NULL, name STRING``, or ``unity_catalog`` to fetch
             it; else the rows' own schema.
         wire_format: ``proto``, ``arrow`` or ``json``.
+        arrow_compression: ``none``, ``lz4`` or ``zstd``, for the wire format ``arrow``.
         error_handling: ``{output: name}`` sends refused rows to the output of this name, in Beam YAML's form: it has
             ``msg`` and ``stack`` in place of ``message``. Without it one refused row fails the bundle.
         on_bad_rows: ``raise``, or ``dead_letter`` to send refused rows to the output ``failed_rows``.
@@ -78,8 +80,11 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
         workspace_url: Optional[str] = None,
         client_id_env: Optional[str] = None,
         client_secret_env: Optional[str] = None,
+        client_id_gcp_secret: Optional[str] = None,
+        client_secret_gcp_secret: Optional[str] = None,
         schema: Optional[str] = None,
         wire_format: Optional[str] = None,
+        arrow_compression: Optional[str] = None,
         error_handling: Optional[Mapping[str, str]] = None,
         on_bad_rows: Optional[str] = None,
         ignore_unknown_fields: Optional[bool] = None,
@@ -105,10 +110,13 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
             table,
             endpoint=endpoint,
             workspace_url=workspace_url,
-            client_id=EnvironmentVariable(client_id_env) if client_id_env else None,
-            client_secret=EnvironmentVariable(client_secret_env) if client_secret_env else None,
+            client_id_env=client_id_env,
+            client_secret_env=client_secret_env,
+            client_id_gcp_secret=client_id_gcp_secret,
+            client_secret_gcp_secret=client_secret_gcp_secret,
             schema=schema,
             wire_format=wire_format,
+            arrow_compression=arrow_compression,
             on_bad_rows="dead_letter" if self._errors_output else on_bad_rows,
             ignore_unknown_fields=ignore_unknown_fields,
             streams_per_worker=streams_per_worker,

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import pyarrow as pa
 from opentelemetry import trace
@@ -41,6 +41,8 @@ __all__ = ["METRIC_SCHEMA", "SPAN_SCHEMA", "MetricFiles", "SpanFiles", "check_di
 _ROOT = "otlp"
 _UPLOAD_INTERVAL = 5.0
 _EXIT_TIMEOUT = 1.0
+
+_Pairs: TypeAlias = "list[tuple[str, str]]"
 
 _TIME = pa.timestamp("ns", "UTC")
 _ATTRIBUTES = pa.map_(pa.string(), pa.string())
@@ -171,7 +173,8 @@ class SpanFiles(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Append the spans to the current file."""
-        written = self._files.append([_span_row(span) for span in spans], SPAN_SCHEMA)
+        resource = _as_pairs(spans[0].resource.attributes) if spans else []  # the same for all: a pipeline has one
+        written = self._files.append([_span_row(span, resource) for span in spans], SPAN_SCHEMA)
         return SpanExportResult.SUCCESS if written else SpanExportResult.FAILURE
 
     def shutdown(self) -> None:
@@ -209,7 +212,7 @@ class MetricFiles(MetricExporter):
         return True
 
 
-def _span_row(span: ReadableSpan) -> dict[str, Any]:
+def _span_row(span: ReadableSpan, resource: _Pairs) -> dict[str, Any]:
     context = span.context
     assert context is not None  # noqa: S101  only a span that was never started has none
     return {
@@ -228,7 +231,7 @@ def _span_row(span: ReadableSpan) -> dict[str, Any]:
             for event in span.events
         ],
         "scope_name": span.instrumentation_scope.name if span.instrumentation_scope is not None else None,
-        "resource": _as_pairs(span.resource.attributes),
+        "resource": resource,
     }
 
 
@@ -244,9 +247,10 @@ def _metric_rows(metrics_data: MetricsData) -> list[dict[str, Any]]:
             "attributes": _as_pairs(point.attributes),
             **_values(point),
             "scope_name": of_scope.scope.name,
-            "resource": _as_pairs(of_resource.resource.attributes),
+            "resource": resource,
         }
         for of_resource in metrics_data.resource_metrics
+        for resource in (_as_pairs(of_resource.resource.attributes),)
         for of_scope in of_resource.scope_metrics
         for metric in of_scope.metrics
         for point in metric.data.data_points
@@ -273,8 +277,9 @@ def _values(point: NumberDataPoint | HistogramDataPoint) -> dict[str, Any]:
     }
 
 
-def _as_pairs(attributes: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    return [
-        (name, value if isinstance(value, str) else json.dumps(value, default=list))
-        for name, value in (attributes or {}).items()
-    ]
+def _as_pairs(attributes: Mapping[str, Any] | None) -> _Pairs:
+    return [(name, value if isinstance(value, str) else _as_json(value)) for name, value in (attributes or {}).items()]
+
+
+def _as_json(value: object) -> str:
+    return str(value) if type(value) is int else json.dumps(value, default=list)  # most are, and JSON is slow

@@ -24,7 +24,7 @@ __all__ = ["Pump"]
 _log = get_logger(__name__)
 
 _MAX_QUEUED = 2_048  # batches, some 3 kB each
-_BATCHES_AN_EXPORT = 128  # commonly four spans each, so as many spans as the SDK exports at once
+_BATCHES_AN_EXPORT = 32  # four spans each; more at once would leave more to the end of a bundle, which waits for it
 _SPAN_DELAY = 2.0
 _LAST_MOMENT = 0.1
 

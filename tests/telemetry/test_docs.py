@@ -53,5 +53,11 @@ def test_dashboard_shows_every_metric_and_no_other() -> None:
     expressions = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
     shown = {name for text in expressions for name in re.findall(r"\b(?:beam_zerobus|messaging)_\w+(?=\{)", text)}
     assert shown == {prometheus_name(instrument) for instrument in INSTRUMENTS}
+    attributes = {name.replace(".", "_") for name in re.findall(r"`([a-z_]+(?:\.[a-z_]+)+)`", PAGE)}
+    labels = {name for text in expressions for name in re.findall(r"(\w+)(?:=~?|!=)\"", text)}
+    labels |= {
+        name for text in expressions for names in re.findall(r"by \(([^)]*)\)", text) for name in names.split(", ")
+    }
+    assert labels - {"le", "instance"} <= attributes  # those two are of Prometheus itself
     ids = [panel["id"] for panel in dashboard["panels"]]
     assert len(ids) == len(set(ids))

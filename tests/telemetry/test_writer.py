@@ -200,19 +200,25 @@ def test_debug_files_that_fail_are_counted_once(watched: Callable[..., Any], tmp
     assert writer.counters.total()["debug_file_failures"] == 1
 
 
-def test_no_secret_and_no_row_leaves(emulator: Emulator, watched: Callable[..., Any]) -> None:
-    emulator.faults = Faults(
-        reject_rows=(RejectRows(column="name", value="name-7"),), script=(ScriptedFault("status", at_call=2),)
-    )
-    writer, receiver = watched()
-    for n in range(4):
+def test_page_tells_of_all_that_arrives(emulator: Emulator, watched: Callable[..., Any]) -> None:
+    rejected = (RejectRows(column="name", value="name-7"),)
+    emulator.faults = Faults(script=(ScriptedFault("status", at_call=3),), reject_rows=rejected)
+    writer, receiver = watched(retry=Retry(max_retries=1, initial_backoff=0.01))
+    for n in reversed(range(4)):
         writer.send_batch(rows(n * 10))
+    emulator.faults = Faults(script=(ScriptedFault("status", at_call=1), ScriptedFault("refuse", at_stream=1, times=9)))
+    with pytest.raises(TransientError):
+        writer.send_batch(rows(0))
     writer.flush_telemetry()
-    assert receiver.seen.raw
-    for raw in receiver.seen.raw:
-        assert emulator.client_secret.encode() not in raw
-        assert b"Bearer" not in raw
-        assert b"name-" not in raw
+    seen = receiver.seen
+    told = {SEND.replace(TABLE, "{table}"), *(span.name for span in seen.spans if span.name != SEND)}
+    told |= {name for span in seen.spans for name in (*span.attributes, *span.resource)}
+    told |= {name for span in seen.spans for event, attributes in span.events for name in (event, *attributes)}
+    told |= {name for series in seen.points.values() for point in series.values() for name in point.attributes}
+    told = {name for name in told if not name.startswith("telemetry.sdk.")}
+    page = (Path(__file__).parents[2] / "docs" / "telemetry.md").read_text()
+    assert {name for name in told if f"`{name}`" not in page} == set()
+    assert {"stream_lost", "retry", "replayed", "recovered", "rows_rejected", "exception"} <= told
 
 
 @pytest.mark.parametrize("mode", ["hang", "unavailable"])

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import pkgutil
+import subprocess
+import sys
 from collections.abc import Callable
 
+import pyarrow as pa
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
 import beam_zerobus
+from beam_zerobus import ZerobusWriter
+from beam_zerobus.emulator import Emulator
+from beam_zerobus.logs import outline
 from beam_zerobus.telemetry import TraceContextFilter, get_logger
 from tests.telemetry.receiver import Receiver
 from tests.telemetry.test_recorder import TABLE, recorder_to
@@ -70,3 +77,55 @@ def test_filter_on_a_handler_serves_every_logger() -> None:
     logger.warning("hello")
     logger.removeHandler(handler)
     assert lines == ["[] hello"]
+
+
+def test_batches_leave_no_line_at_info(
+    emulator: Emulator, connect: Callable[..., ZerobusWriter], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    emulator.create_table(TABLE, "id BIGINT")
+    with connect(TABLE, schema="id BIGINT") as writer:
+        for _ in range(10):
+            writer.send_batch(pa.record_batch({"id": [1, 2]}))
+    ours = [record for record in caplog.records if record.name.startswith("beam_zerobus")]
+    assert [record for record in ours if not record.name.startswith("beam_zerobus.emulator")] == []
+
+
+UNREACHABLE = """
+import pyarrow as pa
+from beam_zerobus import Retry, StaticHeaders, TransientError, ZerobusWriter
+with ZerobusWriter(
+    "a.b.c", endpoint="http://127.0.0.1:9", schema="id BIGINT", retry=Retry(max_retries=0),
+    credentials=StaticHeaders(headers={"authorization": "Bearer none"}),
+) as writer:
+    try:
+        writer.send_batch(pa.record_batch({"id": [1]}))
+    except TransientError:
+        print("unreachable")
+"""
+
+
+@pytest.mark.parametrize("level", [None, "debug"])
+def test_sdk_is_silent_unless_asked(level: str | None) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "RUST_LOG"}
+    done = subprocess.run(
+        [sys.executable, "-c", UNREACHABLE],
+        env=environment | ({"RUST_LOG": level} if level else {}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "unreachable" in done.stdout, done.stderr
+    assert bool(level) == ("zerobus" in done.stderr + done.stdout.replace("unreachable", ""))
+
+
+def test_outline_has_frames_and_no_message() -> None:
+    value = "".join(["Al", "ice"])  # a frame shows the line of the source
+    try:
+        raise ValueError(value)
+    except ValueError as error:
+        text = outline(error)
+    assert text.startswith("ValueError\n")
+    assert "test_logs.py" in text
+    assert value not in text

@@ -21,8 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.transforms.periodicsequence import PeriodicImpulse
-from apache_beam.utils.timestamp import Timestamp
+from apache_beam.transforms.periodicsequence import PeriodicImpulse, RebaseMode
 
 from beam_zerobus import WriteToZerobus
 
@@ -51,17 +50,16 @@ def generate(pipeline: beam.Pipeline, *, rows: int, ranges: int = 40, seconds: f
 
 
 def tick(pipeline: beam.Pipeline, *, rows: int, rows_per_tick: int, interval: float) -> Any:
-    """Make the same rows as an unbounded source would: some at each tick of a clock."""
-    start = Timestamp.now()
-    ticks = rows // rows_per_tick
+    """Make the same rows as an unbounded source would: some at each tick of a clock, spread over the workers."""
 
-    def rows_of(now: Timestamp) -> Iterator[dict[str, Any]]:
-        number = round((float(now) - float(start)) / interval)
+    def rows_of(number: int) -> Iterator[dict[str, Any]]:
         yield from rows_between(number * rows_per_tick, (number + 1) * rows_per_tick)
 
+    numbers = range(rows // rows_per_tick)
     return (
         pipeline
-        | PeriodicImpulse(start_timestamp=start, stop_timestamp=start + ticks * interval, fire_interval=interval)
+        | PeriodicImpulse(data=numbers, fire_interval=interval, rebase=RebaseMode.REBASE_ALL)
+        | beam.Reshuffle()
         | "Rows" >> beam.FlatMap(rows_of)
     )
 

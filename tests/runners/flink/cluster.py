@@ -67,7 +67,7 @@ class SessionCluster:
     def __enter__(self) -> Self:
         fetch_jars()
         with self._running:
-            self._start("job-manager", JOB_MANAGER)
+            self._start("job-manager", self._with_checkpoints(JOB_MANAGER))
             for number in range(1, TASK_MANAGERS + 1):
                 self._start_worker_pool(number)
                 self.start_task_manager(number)
@@ -88,13 +88,27 @@ class SessionCluster:
         hosts.write_text(
             f"127.0.0.1 localhost {socket.gethostname()}\n{_address(number)} {POOL_OF_EACH.partition(':')[0]}\n"
         )
-        self._start(f"task-manager-{number}", TASK_MANAGER, JDK_JAVA_OPTIONS=f"-Djdk.net.hosts.file={hosts}")
+        self._start(f"task-manager-{number}", self._with_checkpoints(TASK_MANAGER), f"-Djdk.net.hosts.file={hosts}")
 
     def kill_task_manager(self, number: int) -> None:
         """Kill a task manager without notice."""
         process = self._processes.pop(f"task-manager-{number}")
         process.kill()
         process.wait()
+
+    def running_job(self) -> str | None:
+        """Return the id of the job that runs, if one does."""
+        return next((job["jid"] for job in self.get("jobs/overview")["jobs"] if job["state"] == "RUNNING"), None)
+
+    def last_checkpoint(self, job: str) -> float:
+        """Return when a job's last complete checkpoint began, as the clock's seconds; 0 where there is none."""
+        completed = self.get(f"jobs/{job}/checkpoints")["latest"]["completed"]
+        return completed["trigger_timestamp"] / 1000 if completed else 0.0
+
+    def cancel(self, job: str) -> None:
+        """Cancel a job, as one does with a stream."""
+        request = urllib.request.Request(f"{REST}/jobs/{job}?mode=cancel", method="PATCH")
+        urllib.request.urlopen(request, timeout=10).close()
 
     def wait_for_slots(self) -> None:
         """Wait until every task manager is there."""
@@ -109,17 +123,21 @@ class SessionCluster:
         """Return what a process wrote so far."""
         return (self._directory / f"{name}.log").read_text(errors="replace")
 
+    def _with_checkpoints(self, command: str) -> str:
+        return f"{command} -Dstate.checkpoints.dir={(self._directory / 'checkpoints').as_uri()}"
+
     def _slots(self) -> int:
         try:
             return int(self.get("overview")["slots-total"])
         except OSError:
             return 0  # the job manager is not up yet
 
-    def _start(self, name: str, command: str, **variables: str) -> None:
+    def _start(self, name: str, command: str, *java_options: str) -> None:
+        options = " ".join([f"-Djava.io.tmpdir={self._directory}", *java_options])
         self._processes[name] = self._running.enter_context(
             started(
                 ["bash", "-c", f"exec {command}"],
-                environment={**self._environment, **variables},
+                environment={**self._environment, "JDK_JAVA_OPTIONS": options},
                 log=self._directory / f"{name}.log",
             )
         )

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import time
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from beam_zerobus.emulator import Emulator
@@ -16,20 +23,26 @@ from tests.runners.pages import commands
 from tests.runners.support import (
     ROOT,
     ROWS,
+    go_module,
+    go_program,
+    started,
+    wait_until,
     workers_that_wrote_the_same_table,
     zerobus_environment,
 )
 
-pytestmark = [pytest.mark.flink, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.flink, pytest.mark.slow, pytest.mark.timeout(400)]
 
 CREDENTIALS = {"client_id": "runners", "client_secret": "known to tests only"}
+STREAM_ROWS = 20_000
+"""As many as the guide's stream has."""
 
 
 @pytest.fixture(scope="module")
-def environment() -> dict[str, str]:
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of all processes, with the addresses that each test's Zerobus has."""
     with Emulator(**CREDENTIALS) as emulator:
-        return zerobus_environment(emulator)
+        return {**zerobus_environment(emulator), "TMPDIR": str(tmp_path_factory.mktemp("beam"))}
 
 
 @pytest.fixture
@@ -54,31 +67,102 @@ def job_command(heading: str) -> list[str]:
     return ["bash", "-c", f"exec {command}"]
 
 
-def run(heading: str, environment: dict[str, str]) -> None:
-    ended = subprocess.run(
-        job_command(heading), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=250, check=False
-    )
+def run(command: list[str], environment: dict[str, str]) -> None:
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=350, check=False)
     assert ended.returncode == 0, ended.stderr[-4000:]
+
+
+@pytest.mark.parametrize(("there", "lack"), [([], "java"), (["java"], "mvn"), (["java", "mvn"], None)])
+def test_says_what_is_missing(
+    there: list[str], lack: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in there:
+        (tmp_path / name).touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert flink.missing() == (lack and f"{lack} is not on the PATH")
 
 
 def test_pools_beside_the_task_managers(
     cluster: SessionCluster, zerobus: Emulator, environment: dict[str, str]
 ) -> None:
-    run("Workers of a pool beside each task manager", environment)
+    run(job_command("Workers of a pool beside each task manager"), environment)
     assert len(workers_that_wrote_the_same_table(zerobus, ROWS)) == 2, "one worker process a task manager"
 
 
 def test_processes_of_the_task_managers(
     cluster: SessionCluster, zerobus: Emulator, environment: dict[str, str]
 ) -> None:
-    build = commands(flink.PAGE, "Workers that task managers start")[0]
-    subprocess.run(["bash", "-c", build], cwd=ROOT, env=environment, check=True)
-    run("Workers that task managers start", environment)
+    heading = "Workers that task managers start"
+    build = commands(flink.PAGE, heading)[0].replace("go install", "echo")
+    assert subprocess.check_output(["bash", "-c", build], env=environment, text=True).strip() == go_module(
+        "python/container"
+    )
+    program = str(go_program("python/container", "container").relative_to(ROOT))
+    try:
+        run([word.replace(".cache/bin/container", program) for word in job_command(heading)], environment)
+    finally:
+        (ROOT / "pipeline_options.json").unlink(missing_ok=True)
     assert len(workers_that_wrote_the_same_table(zerobus, ROWS)) == 2, "one worker process a task manager"
 
 
 def test_the_process_that_submits_the_job(
     cluster: SessionCluster, zerobus: Emulator, environment: dict[str, str]
 ) -> None:
-    run("Workers in the process that submits the job", environment)
+    run(job_command("Workers in the process that submits the job"), environment)
     assert len(workers_that_wrote_the_same_table(zerobus, ROWS)) == 1
+
+
+def rows_of_others(rows: pa.Table, workers: set[int]) -> pa.Table:
+    """Return the rows that none of these workers wrote."""
+    return rows.filter(pc.invert(pc.is_in(rows["worker"], pa.array(workers, rows["worker"].type))))
+
+
+def test_killed_workers_cost_no_row_and_only_their_own_rows_come_again(
+    cluster: SessionCluster, zerobus: Emulator, environment: dict[str, str], tmp_path: Path
+) -> None:
+    table = zerobus.table(job.TABLE)
+    dead: set[int] = set()
+    with started(job_command("When a worker dies"), environment=environment, log=tmp_path / "job.log") as running:
+        for share in (8, 3):
+            wait_until(lambda share=share: table.count_rows() > ROWS // share, f"1/{share} of the rows are there")
+            [(busiest, _)] = Counter(rows_of_others(table.to_arrow(), dead)["worker"].to_pylist()).most_common(1)
+            os.kill(busiest, signal.SIGKILL)
+            dead.add(busiest)
+        assert running.wait(timeout=250) == 0, (tmp_path / "job.log").read_text()[-4000:]
+    rows = table.to_arrow()
+    job.copies(rows, ROWS)
+    of_the_living = rows_of_others(rows, dead)
+    assert pc.count_distinct(of_the_living["id"]).as_py() == len(of_the_living)
+    of_each_once = rows.select(["id", "worker"]).group_by(["id", "worker"]).aggregate([])
+    assert len(of_each_once) == len(rows)
+
+
+def test_a_stream_goes_on_from_its_last_checkpoint(
+    cluster: SessionCluster, zerobus: Emulator, environment: dict[str, str], tmp_path: Path
+) -> None:
+    table = zerobus.table(job.TABLE)
+
+    def workers() -> set[int]:
+        return set(table.to_arrow()["worker"].to_pylist())
+
+    def ids_of_a_checkpoint(stream: str, *, earlier: set[int]) -> set[int]:
+        """Return rows that were there, not by earlier workers, before a checkpoint began that is complete now."""
+        wait_until(lambda: workers() - earlier, "new workers write")
+        rows, now = rows_of_others(table.to_arrow(), earlier), time.time()
+        wait_until(lambda: cluster.last_checkpoint(stream) > now, "a checkpoint is complete")
+        assert len(rows) < STREAM_ROWS
+        return set(rows["id"].to_pylist())
+
+    with started(job_command("A stream with checkpoints"), environment=environment, log=tmp_path / "job.log"):
+        stream = wait_until(cluster.running_job, "the stream runs")
+        first, first_workers = ids_of_a_checkpoint(stream, earlier=set()), workers()
+        os.kill(max(first_workers), signal.SIGKILL)
+        second, second_workers = ids_of_a_checkpoint(stream, earlier=first_workers), workers()
+        cluster.kill_task_manager(1)
+        cluster.start_task_manager(1)
+        wait_until(lambda: pc.count_distinct(table.to_arrow()["id"]).as_py() == STREAM_ROWS, "every row is there")
+        cluster.cancel(stream)
+    rows = table.to_arrow()
+    assert max(job.copies(rows, STREAM_ROWS)) <= 3, "a row came again more than once for each death"
+    assert not first & set(rows_of_others(rows, first_workers)["id"].to_pylist())
+    assert not second & set(rows_of_others(rows, second_workers)["id"].to_pylist())

@@ -34,7 +34,7 @@ def records(payloads: list[Payload]) -> list[bytes]:
 
 
 def expected(schema: TableSchema, batch: pa.RecordBatch) -> list[bytes]:
-    return ProtoEncoder(schema)._classes.serialize(batch)
+    return ProtoEncoder(schema)._classes.serialize(batch.columns)
 
 
 def check(ddl: str, *columns: pa.Array) -> None:

@@ -35,7 +35,7 @@ def encode(schema: TableSchema, batch: pa.RecordBatch) -> list[bytes]:
 
 
 def by_classes(schema: TableSchema, batch: pa.RecordBatch) -> list[bytes]:
-    return ProtoEncoder(schema)._classes.serialize(batch)
+    return ProtoEncoder(schema)._classes.serialize(batch.columns)
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

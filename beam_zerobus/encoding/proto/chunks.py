@@ -19,7 +19,7 @@ from beam_zerobus.schema.types import Field
 
 __all__ = ["encode_chunks"]
 
-_CHUNK_ROWS = 16_384
+_CHUNK_ROWS = 25_000
 _CHUNK_BYTES = 6 << 20
 _FEWEST_ROWS = 256
 """Tables of very many columns take more memory, because each column costs some microseconds a chunk."""
@@ -28,18 +28,20 @@ _MOST_FRAMING = 6
 _ROW_TAG = tag_word(1, 2)  # in `repeated Row rows = 1`
 
 
-def encode_chunks(batch: pa.RecordBatch, fields: Sequence[Field], limit: int, *, framed: bool) -> Iterator[Encoded]:
-    """Yield the rows of the batch, encoded; those above the limit as refused.
+def encode_chunks(
+    arrays: Sequence[pa.Array], fields: Sequence[Field], limit: int, *, framed: bool
+) -> Iterator[Encoded]:
+    """Yield the rows of a batch, encoded; those above the limit as refused.
 
     Args:
-        batch: Rows that protobuf can carry.
-        fields: Their columns.
+        arrays: The batch's columns, at least one, whose rows protobuf can carry.
+        fields: What each of them is.
         limit: Bytes of a record with its framing at most.
         framed: Give the rows framed, too.
     """
-    columns = bind_fields(batch.columns, fields)
+    columns = bind_fields(arrays, fields)
     scratch = Scratch()
-    start, count = 0, batch.num_rows
+    start, count = 0, len(arrays[0])
     row_bytes = sum(column.row_bytes for column in columns)
     while start < count:
         stop = start + _chunk_rows(columns, row_bytes, start, min(start + _CHUNK_ROWS, count))

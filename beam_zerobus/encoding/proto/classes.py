@@ -7,7 +7,7 @@ named `f0`, `f1`, ... (any column name works as a keyword).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -22,7 +22,7 @@ __all__ = ["RowClass"]
 
 _Reader: TypeAlias = Callable[[pa.Array], list[Any]]
 
-_BYTES = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
+_BYTES = {pa.string().id: pa.binary(), pa.large_string().id: pa.large_binary()}
 
 _INTEGERS = {Primitive.DATE: pa.int32(), Primitive.TIMESTAMP: pa.int64(), Primitive.TIMESTAMP_NTZ: pa.int64()}
 
@@ -43,9 +43,9 @@ class RowClass:
         pool.Add(file)
         self._message = message_factory.GetMessageClass(pool.FindMessageTypeByName(descriptor.name))
 
-    def serialize(self, batch: pa.RecordBatch) -> list[bytes]:
-        """Return each row of the batch as its message's bytes."""
-        columns = [read(array) for read, array in zip(self._readers, batch.columns, strict=True)]
+    def serialize(self, arrays: Sequence[pa.Array]) -> list[bytes]:
+        """Return each row of the columns as its message's bytes."""
+        columns = [read(array) for read, array in zip(self._readers, arrays, strict=True)]
         message, names = self._message, self._names
         return [
             message(**dict(zip(names, values, strict=True))).SerializeToString(deterministic=True)
@@ -90,7 +90,7 @@ def _scalar_reader(delta_type: Primitive) -> _Reader:
         integer = _INTEGERS[delta_type]
         return lambda array: array.view(integer).to_pylist()
     if delta_type in (Primitive.STRING, Primitive.VARIANT):
-        return lambda array: array.view(_BYTES[array.type]).to_pylist()
+        return lambda array: array.view(_BYTES[array.type.id]).to_pylist()
     return lambda array: array.to_pylist()
 
 

@@ -55,17 +55,18 @@ class ProtoEncoder:
 
     def encode(self, batch: pa.RecordBatch) -> Iterator[Payload]:
         """Yield the batch's rows in order; see `beam_zerobus.encoding.Encoder`."""
-        refused = self._refusals.find(batch)
+        columns = batch.columns  # pyarrow makes these anew whenever it is asked
+        refused = self._refusals.find(columns)
         if refused:
             yield from self._without(batch, refused)
         elif batch.num_rows < FEW_ROWS:
-            yield from self._few(batch)
+            yield from self._few(columns)
         else:
-            chunks = encode_chunks(batch, self._fields, self._limit, framed=self._framed)
+            chunks = encode_chunks(columns, self._fields, self._limit, framed=self._framed)
             yield from fill_payloads(chunks, self._limit)
 
-    def _few(self, batch: pa.RecordBatch) -> Iterator[Payload]:
-        records = self._classes.serialize(batch)
+    def _few(self, columns: list[pa.Array]) -> Iterator[Payload]:
+        records = self._classes.serialize(columns)
         size = sum([framed_size(len(record)) for record in records])
         rows = range(len(records))
         if size > self._limit:

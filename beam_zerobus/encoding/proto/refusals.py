@@ -6,7 +6,7 @@ without nulls costs no more than asking Arrow for its null count.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -53,14 +53,14 @@ class Refusals:
         places = (_place(field.name, field.type, None if field.nullable else _NOT_NULL) for field in schema.columns)
         self._places = tuple((position, place) for position, place in enumerate(places) if place is not None)
 
-    def find(self, batch: pa.RecordBatch) -> tuple[RowError, ...]:
+    def find(self, columns: Sequence[pa.Array]) -> tuple[RowError, ...]:
         """Return the first reason of each row that cannot be encoded, by ascending row."""
         errors: dict[int, RowError] = {}
         for position, place in self._places:
-            column = batch.column(position)
+            column = columns[position]
             if not _may_be_at_fault(column, place):
                 continue
-            for rows, error_type, message in _faults(column, place, np.arange(batch.num_rows)):
+            for rows, error_type, message in _faults(column, place, np.arange(len(column))):
                 for row in rows.tolist():
                     errors.setdefault(row, RowError(row, error_type, message, "encoding"))
         return tuple(errors[row] for row in sorted(errors))
@@ -86,6 +86,8 @@ def _may_be_at_fault(array: pa.Array, place: _Place) -> bool:
     """Look for nulls wherever they could be at fault, not minding whether something hides them."""
     if place.fault is not None and array.null_count:
         return True
+    if not place.children:
+        return False
     return any(
         child is not None and _may_be_at_fault(inner, child)
         for inner, child in zip(_inner_arrays(array, place), place.children, strict=True)

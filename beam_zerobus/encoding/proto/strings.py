@@ -20,8 +20,8 @@ __all__ = ["ONE_WIDTH", "Bytes", "strings"]
 ONE_WIDTH = 512
 """Up to here copying the longest length for all rows is quicker than sorting them by size."""
 
-_BLOCK_BYTES = 256 << 10
-"""Bytes gathered at a time, so that they are still in the cache when they are written."""
+_BLOCK_BYTES = 1 << 20
+"""Bytes gathered at a time, to bound the memory; smaller blocks gain nothing."""
 
 _SLICES = 16 << 10
 """From here a call of numpy for each string costs less than the copy itself."""

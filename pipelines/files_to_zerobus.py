@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -60,19 +59,19 @@ def _pipeline(files: argparse.Namespace, options: PipelineOptions) -> tuple[beam
     found = {file_format: find_files(patterns) for file_format, patterns in inputs.items()}
     _check(files, zerobus, inputs)
     with_failed_rows = bool(files.dead_letters) or zerobus.zerobus_on_bad_rows == "dead_letter"
-    sink = partial(sink_of, options, dead_letters=files.dead_letters)
+    sink = sink_of(options, dead_letters=files.dead_letters)
     pipeline = beam.Pipeline(options=options)
     failed: list[PCollection[Any]] = []
     for file_format, patterns in inputs.items():
         if file_format == "csv":
-            meaning = _csv_meaning(files, zerobus, sink())
+            meaning = _csv_meaning(files, zerobus, sink)
             check_header(found[file_format][0].path, meaning)
             rows, refused = read_csv(pipeline, patterns, meaning, dead_letters=with_failed_rows)
             failed.append(refused)
         else:
             rows = read_rows(pipeline, file_format, patterns)
-        # One sink for each format: their rows differ in kind, and all sinks of a process share one stream.
-        result = rows | f"Write {file_format}" >> sink()
+        # Formats apart, as their rows differ in kind; it is one sink all the same, and so one stream.
+        result = rows | f"Write {file_format}" >> sink
         result.acknowledged | f"Count {file_format}" >> CountWritten()
         failed.append(result.failed_rows)
     all_failed = failed | beam.Flatten() | CountFailed()

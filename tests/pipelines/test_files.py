@@ -145,6 +145,7 @@ def test_formats_mix_in_one_run_over_one_stream(zerobus, tmp_path, capsys):
             "--input",
             str(tmp_path / "*.json"),
             str(tmp_path / "d.avro"),
+            "--zerobus_client_secret_env=DATABRICKS_CLIENT_SECRET",
         )
         == 0
     )

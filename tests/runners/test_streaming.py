@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,7 +23,8 @@ from apache_beam.utils.timestamp import Timestamp
 from beam_zerobus import Batching, Retry, WriteToZerobus
 from beam_zerobus.emulator import Emulator
 from beam_zerobus.emulator.table import Table
-from tests.runners.support import go_program, wait_until
+from tests.runners.pages import commands
+from tests.runners.support import ROOT, go_program, wait_until
 
 TABLE = "main.runners.readings"
 COLUMNS = "id BIGINT NOT NULL, made DOUBLE NOT NULL"
@@ -186,3 +190,11 @@ def test_rows_are_collected_for_the_delay_and_no_longer_on_prism(prism, zerobus,
     assert sorted(table.to_arrow()["id"].to_pylist()) == list(range(60))
     assert zerobus.stats.tables[TABLE].calls <= 12
     assert max(delays.values()) < 3.0
+
+
+def test_the_page_measures_what_collecting_costs():
+    [command] = commands("runners/streaming.md", "What `across_bundles` costs")
+    shown = subprocess.check_output(
+        [sys.executable, *command.split()[1:], "--rows=2000", "--rounds=1"], cwd=ROOT, text=True
+    )
+    assert re.search(r"^ratio +[\d.]+$", shown, re.MULTILINE)

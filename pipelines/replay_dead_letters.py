@@ -6,8 +6,9 @@ Give the `failed_rows` of a sink to `KeepDeadLetters`, in your own pipeline:
     result.failed_rows | KeepDeadLetters("dead-letters/2026-01-31")
 
 Each becomes a line of JSON: `element` (the row as it was), `error_type`, `message`, `stage`, `table`, `attempts`,
-`timestamp`. Look at them, correct `element` in the files or in `correct` below, and send them again; what is refused
-once more lands in a directory of its own, so nothing is lost and nothing is sent for ever:
+`timestamp`; or a row of Parquet, with `element` as JSON text. Look at them, correct `element` in the files or in
+`correct` below, and send them again; what is refused once more lands in a directory of its own, so nothing is lost and
+nothing is sent for ever:
 
     python -m pipelines.replay_dead_letters --input dead-letters/2026-01-31 --zerobus_table main.iot.air_quality \
         --dead_letters dead-letters/again
@@ -26,11 +27,12 @@ import json
 import sys
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.io import ReadFromText, WriteToText
+import pyarrow.parquet as pq
+from apache_beam.io import ReadFromParquet, ReadFromText, WriteToParquet, WriteToText
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection, Row
@@ -41,50 +43,76 @@ from beam_zerobus import ZerobusError
 from beam_zerobus.pipeline_options import ZerobusOptions
 from pipelines.command import InputError, arguments_of, check_unused, parser_of, quieten, sink_of
 from pipelines.progress import CountFailed, CountWritten, run_and_report
-from pipelines.read_files import find_files
 
-__all__ = ["KeepDeadLetters", "correct", "main", "to_json"]
+__all__ = ["KeepDeadLetters", "correct", "main", "to_json", "to_record"]
+
+LetterFormat: TypeAlias = Literal["jsonl", "parquet"]
+
+_PARQUET = pa.schema(
+    [
+        ("element", pa.string()),
+        ("error_type", pa.string()),
+        ("message", pa.string()),
+        ("stage", pa.string()),
+        ("table", pa.string()),
+        ("attempts", pa.int64()),
+        ("timestamp", pa.timestamp("us", "UTC")),
+    ]
+)
 
 
 class KeepDeadLetters(beam.PTransform[PCollection[Any], PCollection[Any]]):
-    """Writes failed rows to JSON lines under a directory.
+    """Writes failed rows to JSON lines or Parquet under a directory.
 
     A bounded pipeline writes the files at its end, over those of an earlier run; an unbounded one adds a file for each
     bundle with failed rows, so that none waits for a window or comes too late for it.
 
     Args:
         directory: Where the files go; a local path or any Beam filesystem.
+        file_format: ``"jsonl"``, to be corrected in an editor, or ``"parquet"``, to be looked at with SQL.
     """
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, file_format: LetterFormat = "jsonl") -> None:
         super().__init__()
         self._directory = directory.rstrip("/")
+        self._format = file_format
 
     def expand(self, failed_rows: PCollection[Any]) -> PCollection[Any]:
         """Write them."""
-        lines = failed_rows | "ToJson" >> beam.Map(to_json).with_output_types(str)
+        prefix, suffix = f"{self._directory}/rows", f".{self._format}"
+        write: beam.PTransform[Any, Any]
+        if self._format == "parquet":
+            letters = failed_rows | "ToRecord" >> beam.Map(to_record).with_output_types(dict[str, Any])
+            write = WriteToParquet(prefix, _PARQUET, file_name_suffix=suffix)
+        else:
+            letters = failed_rows | "ToJson" >> beam.Map(to_json).with_output_types(str)
+            write = WriteToText(prefix, file_name_suffix=suffix, skip_if_empty=True)
         if not failed_rows.is_bounded:
-            return lines | "WriteEachBundle" >> beam.ParDo(_WriteEachBundle(self._directory))
-        return lines | "Write" >> WriteToText(f"{self._directory}/rows", file_name_suffix=".jsonl", skip_if_empty=True)
+            write = beam.ParDo(_WriteEachBundle(self._directory, self._format))
+        return letters | "Write" >> write
 
 
 class _WriteEachBundle(beam.DoFn):
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, file_format: LetterFormat) -> None:
         super().__init__()
         self._directory = directory
-        self._lines: list[str] = []
+        self._format = file_format
+        self._letters: list[Any] = []
 
     def start_bundle(self) -> None:
-        self._lines = []
+        self._letters = []
 
-    def process(self, line: str) -> None:
-        self._lines.append(line)
+    def process(self, letter: Any) -> None:
+        self._letters.append(letter)
 
     def finish_bundle(self) -> None:
-        if self._lines:
-            name = f"rows-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex}.jsonl"
+        if self._letters:
+            name = f"rows-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex}.{self._format}"
             with FileSystems.create(FileSystems.join(self._directory, name)) as file:
-                file.write("".join(f"{line}\n" for line in self._lines).encode())
+                if self._format == "parquet":
+                    pq.write_table(pa.Table.from_pylist(self._letters, _PARQUET), file)
+                else:
+                    file.write("".join(f"{line}\n" for line in self._letters).encode())
 
 
 def to_json(failed_row: Any) -> str:
@@ -93,10 +121,26 @@ def to_json(failed_row: Any) -> str:
     >>> to_json(Row(element={"id": 1, "raw": b"ab"}, error_type="wrong_type"))
     '{"element": {"id": 1, "raw": "YWI="}, "error_type": "wrong_type"}'
     """
-    row = failed_row.as_dict() if isinstance(failed_row, Row) else failed_row._asdict()
-    if isinstance(row["element"], bytes):  # JSON, or what should have been
-        row["element"] = row["element"].decode(errors="backslashreplace")
-    return json.dumps(plain(row), ensure_ascii=False)
+    return json.dumps(plain(_letter(failed_row)), ensure_ascii=False)
+
+
+def to_record(failed_row: Any) -> dict[str, Any]:
+    """Return an element of `failed_rows` as a row of Parquet: `element` is JSON text, `timestamp` a timestamp.
+
+    >>> to_record(Row(element={"id": 1}, timestamp=Timestamp(0)))["element"]
+    '{"id": 1}'
+    """
+    letter = _letter(failed_row)
+    element = plain(letter["element"])
+    text = element if isinstance(element, str) else json.dumps(element, ensure_ascii=False)
+    return letter | {"element": text, "timestamp": letter["timestamp"].to_utc_datetime(has_tz=True)}
+
+
+def _letter(failed_row: Any) -> dict[str, Any]:
+    letter: dict[str, Any] = failed_row.as_dict() if isinstance(failed_row, Row) else failed_row._asdict()
+    if isinstance(letter["element"], bytes):  # JSON, or what should have been
+        letter["element"] = letter["element"].decode(errors="backslashreplace")
+    return letter
 
 
 def plain(value: Any) -> Any:
@@ -131,9 +175,9 @@ def correct(element: Any) -> Any:
     return element
 
 
-def to_element(line: str) -> str:
-    """Return the corrected row of a line, as the JSON text that is sent."""
-    element = json.loads(line)["element"]
+def to_element(kept: Mapping[str, Any]) -> str:
+    """Return the corrected row of a dead letter, as the JSON text that is sent."""
+    element = kept["element"]
     if isinstance(element, str):  # it came as JSON, or as what should have been
         with contextlib.suppress(ValueError):
             element = json.loads(element)
@@ -163,19 +207,42 @@ def _pipeline(letters: argparse.Namespace, options: PipelineOptions) -> beam.Pip
         InputError: There is nothing to read, or rows that are refused again would be written over.
         ZerobusError: A setting of the sink is wrong.
     """
-    kept = FileSystems.join(letters.input, "*.jsonl")
-    find_files([kept])
+    kept = _kept(letters.input)
     if letters.dead_letters:
         check_unused(letters.dead_letters)
     sink = sink_of(options, dead_letters=letters.dead_letters)
     pipeline = beam.Pipeline(options=options)
-    lines = pipeline | "Read" >> ReadFromText(kept)
-    result = lines | "Correct" >> beam.Map(to_element).with_output_types(str) | "Send" >> sink
+    result = (
+        tuple(pipeline | f"Read {suffix}" >> _read(suffix, pattern) for suffix, pattern in kept.items())
+        | beam.Flatten()
+        | "Correct" >> beam.Map(to_element).with_output_types(str)
+        | "Send" >> sink
+    )
     result.acknowledged | CountWritten()
     failed = result.failed_rows | CountFailed()
     if letters.dead_letters:
         failed | KeepDeadLetters(letters.dead_letters)
     return pipeline
+
+
+def _kept(directory: str) -> dict[LetterFormat, str]:
+    """Return a pattern for each format that there are files of.
+
+    Raises:
+        InputError: There are none.
+    """
+    patterns = {suffix: FileSystems.join(directory, f"*.{suffix}") for suffix in get_args(LetterFormat)}
+    matches = zip(patterns, FileSystems.match(list(patterns.values()), limits=[1] * len(patterns)), strict=True)
+    kept = {suffix: patterns[suffix] for suffix, match in matches if match.metadata_list}
+    if not kept:
+        raise InputError(f"No file matches {' or '.join(patterns.values())}: check the path")
+    return kept
+
+
+def _read(suffix: LetterFormat, pattern: str) -> beam.PTransform[Any, Any]:
+    if suffix == "parquet":
+        return ReadFromParquet(pattern, columns=["element"])
+    return ReadFromText(pattern) | beam.Map(json.loads)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import apache_beam as beam
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from deltalake import DeltaTable
 
 from pipelines import quickstart, replay_dead_letters
@@ -47,21 +49,23 @@ def test_the_quickstart_fails_with_the_reason(tmp_path, capsys):
     assert "main.nyc" in capsys.readouterr().out
 
 
-def test_dead_letters_are_kept_corrected_and_sent_again(emulator, sink, run, tmp_path, monkeypatch):
+@pytest.mark.parametrize("file_format", ["jsonl", "parquet"])
+def test_dead_letters_are_kept_corrected_and_sent_again(emulator, sink, tmp_path, monkeypatch, file_format):
     table = emulator.create_table("main.iot.air", "id BIGINT NOT NULL, name STRING, raw BINARY, at TIMESTAMP")
     rows = [
         {"id": 1, "name": "good", "raw": b"\x00", "at": None},
         {"id": None, "name": "no id", "raw": b"\xff", "at": "2024-01-01T00:00:00Z"},
         {"id": 3, "name": 3, "raw": None, "at": None},
     ]
-
-    def write(pipeline):
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         result = pipeline | beam.Create(rows) | sink(on_bad_rows="dead_letter")
-        result.failed_rows | replay_dead_letters.KeepDeadLetters(str(tmp_path / "kept"))
-
-    run(write)
-    lines = [json.loads(line) for file in (tmp_path / "kept").glob("*.jsonl") for line in file.read_text().splitlines()]
-    assert {line["error_type"] for line in lines} == {"null_in_not_null_column", "wrong_type"}
+        result.failed_rows | replay_dead_letters.KeepDeadLetters(str(tmp_path / "kept"), file_format)
+    letters = kept_in(tmp_path / "kept", file_format)
+    assert {letter["error_type"] for letter in letters} == {"null_in_not_null_column", "wrong_type"}
+    assert {(letter["stage"], letter["table"], letter["attempts"]) for letter in letters} == {
+        ("schema", "main.iot.air", 0),
+        ("batching", "main.iot.air", 0),
+    }
     for variable, value in {
         "ZEROBUS_ENDPOINT": emulator.endpoint,
         "DATABRICKS_HOST": emulator.workspace_url,
@@ -76,5 +80,11 @@ def test_dead_letters_are_kept_corrected_and_sent_again(emulator, sink, run, tmp
         (1, "good", b"\x00"),
         (2, "no id", b"\xff"),
     ]
-    (still,) = [line for file in (tmp_path / "again").glob("*.jsonl") for line in file.read_text().splitlines()]
-    assert json.loads(still)["element"] == '{"id": 3, "name": 3, "raw": null, "at": null}'
+    (still,) = kept_in(tmp_path / "again", "jsonl")
+    assert still["element"] == '{"id": 3, "name": 3, "raw": null, "at": null}'
+
+
+def kept_in(directory, file_format):
+    if file_format == "parquet":
+        return pq.read_table(directory).to_pylist()
+    return [json.loads(line) for file in directory.glob("*.jsonl") for line in file.read_text().splitlines()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import socket
 from typing import Any
 
 import apache_beam as beam
@@ -17,10 +18,12 @@ from beam_zerobus import (
     AuthenticationError,
     Batching,
     ConfigurationError,
+    DebugFiles,
     OAuthClientCredentials,
     StaticHeaders,
     WriteToZerobus,
 )
+from beam_zerobus.registry import close_all
 
 URLS = {"endpoint": "https://123.zerobus.eu.cloud.databricks.com", "workspace_url": "https://w.cloud.databricks.com"}
 SECRET = "dose-not-leak"
@@ -134,12 +137,33 @@ def test_the_callables_of_equal_sinks_share_one_stream(emulator, sink, run):
     assert emulator.stats.streams_opened == 1
 
 
-def test_a_dry_run_touches_no_network_and_needs_no_credentials(run):
-    sink = WriteToZerobus("main.iot.air", schema="id BIGINT NOT NULL", dry_run=True, on_bad_rows="dead_letter")
+@pytest.mark.parametrize("wire_format", ["proto", "arrow", "json"])
+def test_a_dry_run_touches_no_network_and_needs_no_credentials(run, tmp_path, monkeypatch, wire_format):
+    for name in ("ZEROBUS_ENDPOINT", "DATABRICKS_HOST", "DATABRICKS_CLIENT_ID", "DATABRICKS_CLIENT_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+    touched = []
+    monkeypatch.setattr(socket.socket, "connect", lambda *address: touched.append(address))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *address, **_: touched.append(address))
+    monkeypatch.setattr("beam_zerobus.stream.ZerobusSdk", lambda *service, **_: touched.append(service))
+    write = WriteToZerobus(
+        "main.iot.air",
+        schema="id BIGINT NOT NULL",
+        wire_format=wire_format,
+        dry_run=True,
+        on_bad_rows="dead_letter",
+        debug_files=DebugFiles(output_dir=str(tmp_path)),
+    )
 
     def build(pipeline):
-        result = pipeline | beam.Create([{"id": 1}, {"id": None}, {"id": "x"}]) | sink
+        result = pipeline | beam.Create([{"id": 1}, {"id": None}, {"id": "x"}], reshuffle=False) | write
         kinds = result.failed_rows | beam.Map(lambda row: row.error_type)
         assert_that(kinds, equal_to(["null_in_not_null_column", "wrong_type"]))
 
     run(build)
+    close_all()
+    assert touched == []
+    (written,) = (tmp_path / "zerobus" / "arrow").glob("*.arrow")
+    with pa.ipc.open_stream(written) as stream:
+        assert stream.read_all()["id"].to_pylist() == [1, None]  # what was read, the refused row marked beside it
+    (rejects,) = (tmp_path / "zerobus" / "arrow").glob("*.rejects.jsonl")
+    assert "null_in_not_null_column" in rejects.read_text()

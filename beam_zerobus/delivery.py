@@ -69,7 +69,8 @@ class Delivery:
       handed to the current stream and is in the order of offsets; `_queued` was not (or must be sent again).
     - `_bytes` is the sum of the ledger's sizes; `hand_over` waits while it is at its limit.
     - While a suspect or a searched payload is in `_sent`, it is there alone.
-    - `_stream` is None or the stream of `_sent`; only the keeper replaces it. `_broken` says that it took no more.
+    - `_stream` is None or the stream of `_sent`; only the keeper replaces it. `_broken` is what it
+      said when it took no more.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class Delivery:
         self._queued: deque[Entry] = deque()
         self._bytes = 0
         self._stream: Stream | None = None
-        self._broken = False
+        self._broken: StreamFailure | None = None
         self._stopped = False
         self._keeper: threading.Thread | None = None
 
@@ -183,9 +184,9 @@ class Delivery:
                 entry, stream = claimed
                 try:
                     offset = stream.send(entry.to_send().records)
-                except StreamFailure:
+                except StreamFailure as failure:
                     with self._lock:
-                        self._broken = True
+                        self._broken = failure
                         self._lock.notify_all()
                     return
                 self._mark_sent(entry, offset)
@@ -193,7 +194,7 @@ class Delivery:
     def _claim(self) -> tuple[Entry, Stream] | None:
         """Return the next payload to send and the stream for it, None if there is none or it has to wait."""
         with self._lock:
-            if self._stream is None or self._broken or self._stopped or not self._queued:
+            if self._stream is None or self._broken is not None or self._stopped or not self._queued:
                 return None
             entry = self._queued[0]
             if self._sent and (entry.goes_alone or self._sent[0].goes_alone):
@@ -269,8 +270,8 @@ class Delivery:
             if stream.wait(head.offset):
                 self._acknowledged(head.offset)
                 self._send_queued()  # what waited behind a payload that had to go alone
-        elif broken:
-            raise stream.find_cause()
+        elif broken is not None:
+            raise stream.find_cause(broken)
         else:
             self._send_queued()
             with self._lock:
@@ -327,7 +328,7 @@ class Delivery:
     def _exchange_stream(self, stream: Stream | None, cause: str = "CLOSED") -> list[Entry]:
         """Put a new stream, or none, in place; what the old one had not acknowledged is queued again and returned."""
         with self._sending, self._lock:
-            old, self._stream, self._broken = self._stream, stream, False
+            old, self._stream, self._broken = self._stream, stream, None
             in_flight = list(self._sent)
             self._sent.clear()
             self._queued.extendleft(reversed(in_flight))

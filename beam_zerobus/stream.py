@@ -195,13 +195,17 @@ class Stream:
             raise _translate(error) from None
         return True
 
-    def find_cause(self) -> StreamFailure:
-        """Return why this ended stream ended, where the SDK still knows it."""
+    def find_cause(self, said: StreamFailure) -> StreamFailure:
+        """Return why this stream took no more, where the SDK still knows it; `said` is how it refused the call."""
         try:
             self._inner.flush()
         except ZerobusException as error:
             return _translate(error)
-        return StreamFailure(FailureKind.ROTATION, "CLOSED_WHILE_IDLE", "The stream was closed while nothing was sent")
+        if said.kind is FailureKind.REFUSED:
+            return said  # the SDK itself did not take what the call holds; the stream would live on
+        return StreamFailure(
+            FailureKind.ROTATION, "CLOSED_WHILE_IDLE", f"The stream was closed while nothing was sent ({said})"
+        )
 
     def close(self) -> None:
         """Close a stream that has acknowledged everything; waits a second at most."""

@@ -3,6 +3,7 @@
 import pickle
 import threading
 import time
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from beam_zerobus import AuthenticationError, ClosedError, ConversionError, Retry, TransientError, writer_core
 from beam_zerobus.emulator import Emulator, Faults, RejectRows, ScriptedFault
+from beam_zerobus.encoding import ArrowEncoder
 
 DDL = "id BIGINT NOT NULL, name STRING"
 FORMATS = pytest.mark.parametrize("wire_format", ["proto", "arrow", "json"])
@@ -373,6 +375,17 @@ class TestRefusedRows:
         assert found == {row for row in bad if row < start}
         written = emulator.table(target).to_arrow()["id"].to_pylist()
         assert set(written) == set(range(start)) - found
+
+
+def test_what_the_sdk_itself_refuses_is_an_error_at_once(connect, monkeypatch):
+    def renamed(encoder, batch):
+        for payload in real(encoder, batch):
+            yield replace(payload, records=payload.records.rename_columns(["id", "nom"]))
+
+    real = ArrowEncoder.encode
+    monkeypatch.setattr(ArrowEncoder, "encode", renamed)
+    with pytest.raises(ConversionError, match=r"main\.iot\.air: RecordBatch schema does not match stream schema"):
+        connect(schema=DDL, wire_format="arrow").send_batch(rows(0))
 
 
 class TestChangedSchema:

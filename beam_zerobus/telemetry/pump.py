@@ -24,7 +24,7 @@ __all__ = ["Pump"]
 _log = get_logger(__name__)
 
 _MAX_QUEUED = 2_048  # batches, some 3 kB each
-_BATCHES_AN_EXPORT = 32  # four spans each; more at once would leave more to the end of a bundle, which waits for it
+_BATCHES_AN_EXPORT = 64  # commonly four spans each; of more, more would be left to the end of a bundle, which waits
 _SPAN_DELAY = 2.0
 _LAST_MOMENT = 0.1
 

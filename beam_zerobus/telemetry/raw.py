@@ -11,6 +11,7 @@ from collections.abc import Callable
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.sampling import DEFAULT_ON
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
@@ -20,6 +21,7 @@ from beam_zerobus.telemetry.signals import SCOPE, Attributes
 __all__ = ["RawSignals", "RawSpans"]
 
 _FINE = Status()
+_SAMPLED, _NOT_SAMPLED = TraceFlags(TraceFlags.SAMPLED), TraceFlags(TraceFlags.DEFAULT)
 _SCOPE = InstrumentationScope(*SCOPE)
 
 
@@ -46,8 +48,8 @@ class RawSpans:
     """The span of a batch and its children; see `BatchSpans`."""
 
     __slots__ = (
-        "_attributes", "_children", "_end", "_events", "_failure", "_name", "_parent", "_sampled", "_self", "_signals",
-        "_start", "context",
+        "_attributes", "_children", "_end", "_events", "_failure", "_name", "_outcome", "_parent", "_sampled", "_self",
+        "_signals", "_start", "context",
     )  # fmt: skip
 
     def __init__(self, signals: RawSignals, name: str, attributes: Attributes, start: int) -> None:
@@ -59,17 +61,21 @@ class RawSpans:
         self._parent = parent if parent.is_valid else None
         numbers = signals.tracers.id_generator
         trace_id = parent.trace_id if parent.is_valid else numbers.generate_trace_id()
-        sampling = signals.tracers.sampler.should_sample(current, trace_id, name, SpanKind.CLIENT, attributes)
-        self._sampled = sampling.decision.is_sampled()
+        self._attributes: Attributes = attributes
+        self._sampled, trace_state = True, None
+        if self._parent is not None or signals.tracers.sampler is not DEFAULT_ON:  # else the answer is known
+            sampling = signals.tracers.sampler.should_sample(current, trace_id, name, SpanKind.CLIENT, attributes)
+            self._sampled, trace_state = sampling.decision.is_sampled(), sampling.trace_state
+            self._attributes = {**attributes, **dict(sampling.attributes or {})}
         self._self = SpanContext(
             trace_id,
             numbers.generate_span_id(),
             is_remote=False,
-            trace_flags=TraceFlags(TraceFlags.SAMPLED if self._sampled else TraceFlags.DEFAULT),
-            trace_state=sampling.trace_state,
+            trace_flags=_SAMPLED if self._sampled else _NOT_SAMPLED,
+            trace_state=trace_state,
         )
         self.context = trace.set_span_in_context(NonRecordingSpan(self._self), current)
-        self._attributes = {**attributes, **(sampling.attributes or {})}
+        self._outcome: Attributes = {}
         self._children: list[tuple[str, int, int, str | None, str | None]] = []
         self._events: list[tuple[str, Attributes, int]] = []
         self._failure: str | None = None
@@ -86,7 +92,7 @@ class RawSpans:
     def end(self, attributes: Attributes, failure: str | None, end: int) -> None:
         """Hand everything over."""
         if self._sampled:
-            self._attributes.update(attributes)
+            self._outcome = attributes
             self._failure = failure
             self._end = end
             self._signals.take(self)
@@ -100,7 +106,7 @@ class RawSpans:
                 self._self,
                 self._parent,
                 self._signals.tracers.resource,
-                self._attributes,
+                {**self._attributes, **self._outcome},
                 [Event(name, attributes, at) for name, attributes, at in self._events],
                 kind=SpanKind.CLIENT,
                 status=_status(self._failure),

@@ -92,16 +92,21 @@ def run_and_report(pipeline: beam.Pipeline, console: Console, *, dead_letters: s
     started = time.monotonic()
     try:
         totals = _run_with_progress(pipeline, console)
-    except KeyboardInterrupt:
-        console.print("[red]Interrupted[/]; the job is cancelled, rows that were written stay in the table")
-        return 130
-    except Exception as error:  # noqa: BLE001 - whatever it is, say it and fail
+    except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - whatever it is, say it and fail
+        if _interrupted(error):
+            console.print("[red]Interrupted[/]; rows that were written stay in the table")
+            return 130
         console.print("Failed:", style="red", end=" ")
         console.print(last_line(error), soft_wrap=True, highlight=False, markup=False)
         return 1
     kept = {"kept in": dead_letters or "nowhere: --dead_letters DIR keeps them"} if totals.failed else {}
     print(_summary(totals, time.monotonic() - started, **kept))
     return 1 if totals.failed and not dead_letters else 0
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Say whether Ctrl-C is behind an error; runners in this process raise others from it."""
+    return error is not None and (isinstance(error, KeyboardInterrupt) or _interrupted(error.__context__))
 
 
 def _run_with_progress(pipeline: beam.Pipeline, console: Console) -> Totals:
@@ -122,13 +127,20 @@ def _run_with_progress(pipeline: beam.Pipeline, console: Console) -> Totals:
             try:
                 state = display.result.wait_until_finish() or display.result.state
             except KeyboardInterrupt:
-                # Threads of workers in this process lose their runner, and each would say so at length.
-                threading.excepthook = lambda _: None
-                display.result.cancel()
+                _cancel(display.result, console)
                 raise
         if state != PipelineState.DONE:
             raise RuntimeError(f"The pipeline ended as {state}")
         return display.totals
+
+
+def _cancel(result: PipelineResult, console: Console) -> None:
+    # Threads of workers in this process lose their runner, and each would say so at length.
+    threading.excepthook = lambda _: None
+    try:
+        result.cancel()
+    except Exception as error:  # noqa: BLE001 - each runner has its own
+        console.print(f"The job may still run: {last_line(error)}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _summary(totals: Totals, seconds: float, **more: str) -> str:

@@ -7,6 +7,8 @@ import decimal
 import gzip
 import json
 import re
+import signal
+import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +27,7 @@ from pyarrow import csv
 from beam_zerobus.schema import TableSchema
 from pipelines import files_to_zerobus, replay_dead_letters
 from pipelines.read_csv import CsvMeaning, ReadCsv
+from tests.runners.support import started, wait_until, zerobus_environment
 
 TABLE = "main.files.readings"
 DDL = """
@@ -363,3 +366,19 @@ class FailedRow(NamedTuple):
 def test_a_dead_letter_is_the_same_where_a_runner_made_a_named_tuple_of_it():
     failed = FailedRow({"id": 1, "raw": b"ab"}, "wrong_type", Timestamp(0))
     assert replay_dead_letters.to_json(failed) == replay_dead_letters.to_json(beam.Row(**failed._asdict()))
+
+
+def test_ctrl_c_ends_a_run_in_a_sentence(zerobus, tmp_path):
+    table = zerobus.create_table(TABLE, "id BIGINT NOT NULL")
+    pq.write_table(pa.table({"id": range(10_000_000)}), tmp_path / "in.parquet", row_group_size=10_000)
+    command = [sys.executable, "-m", "pipelines.files_to_zerobus", "--input", str(tmp_path / "in.parquet")]
+    with started(
+        [*command, f"--zerobus_table={TABLE}"], environment=zerobus_environment(zerobus), log=tmp_path / "log"
+    ) as sending:
+        wait_until(table.count_rows, "rows arrive")
+        sending.send_signal(signal.SIGINT)
+        sending.wait(60)
+    output = (tmp_path / "log").read_text()
+    assert sending.returncode == 130, output
+    assert "Interrupted" in output
+    assert "Traceback" not in output

@@ -97,6 +97,6 @@ class Fixed:
             if size + width <= 8:
                 words.append(Word(bits << np.uint64(8 * size) | np.uint64(tag), size + width, size + width))
             else:
-                words += [Word(np.uint64(tag), size, size), Word(bits, width, width)]
+                words += [Word(np.array(tag, np.uint64), size, size), Word(bits, width, width)]
             start = offset + width
         return words

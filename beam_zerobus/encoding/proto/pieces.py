@@ -19,7 +19,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-__all__ = ["Items", "Lengths", "Mask", "Piece", "Places", "Word", "Words16", "as_array", "store", "total"]
+__all__ = ["BITS", "Items", "Lengths", "Mask", "Piece", "Places", "Word", "Words16", "as_array", "store", "total"]
 
 Mask: TypeAlias = np.ndarray | None
 """Which rows have a value: int64, -1 (all bits set) where there is one, else 0; None when all have."""
@@ -29,6 +29,13 @@ Lengths: TypeAlias = np.ndarray | int
 
 Places: TypeAlias = range | np.ndarray
 """Where in the buffer a piece goes, row by row."""
+
+
+BITS = [np.array(8 * size, np.uint64) for size in range(9)]
+"""Bits of so many bytes. Numbers that stand in a formula are arrays without dimension all over, because numpy takes as
+long for one of Python's as for a thousand rows."""
+
+_THREE = np.array(3, np.uint64)
 
 
 class Piece(Protocol):
@@ -98,12 +105,12 @@ class Word:
     """Up to eight bytes, the first lowest in a uint64; bits above a row's length are 0.
 
     Attributes:
-        bits: One uint64 a row, or a scalar that holds for all rows.
+        bits: One uint64 a row, or one without dimension that holds for all rows.
         lengths: Bytes of each row.
         longest: The greatest length.
     """
 
-    bits: np.ndarray | np.uint64
+    bits: np.ndarray
     lengths: Lengths
     longest: int
 
@@ -114,11 +121,11 @@ class Word:
 
     def write(self, out: np.ndarray, at: Places) -> None:
         """Write whole words."""
-        store(out, at, self.bits if isinstance(self.bits, np.ndarray) else np.array([self.bits]))
+        store(out, at, self.bits if self.bits.ndim else self.bits.reshape(1))
 
     def take(self, rows: np.ndarray) -> Word:
         """Return the words of some rows, in any order, any number of times."""
-        bits = self.bits if isinstance(self.bits, np.uint64) else self.bits.take(rows)
+        bits = self.bits.take(rows) if self.bits.ndim else self.bits
         lengths = self.lengths if isinstance(self.lengths, int) else self.lengths.take(rows)
         return Word(bits, lengths, self.longest)
 
@@ -159,7 +166,7 @@ class Words16:
         shift = _in_bits(self.first.lengths)
         np.bitwise_or(self.first.bits, self.second.bits << shift, out=items[:, 0])
         # numpy defines a shift by 64 as 0: the first word is empty and nothing spills over.
-        np.right_shift(self.second.bits, np.uint64(64) - shift, out=items[:, 1])
+        np.right_shift(self.second.bits, BITS[8] - shift, out=items[:, 1])
         store(out, at, items.view("V16")[:, 0])
 
 
@@ -187,7 +194,5 @@ class Items:
         store(out, at, self.items)
 
 
-def _in_bits(lengths: Lengths) -> np.ndarray | np.uint64:
-    if isinstance(lengths, int):
-        return np.uint64(8 * lengths)
-    return lengths.view(np.uint64) << np.uint64(3)
+def _in_bits(lengths: Lengths) -> np.ndarray:
+    return BITS[lengths] if isinstance(lengths, int) else lengths.view(np.uint64) << _THREE

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from beam_zerobus.encoding.proto.pieces import Lengths, Mask, Word
+from beam_zerobus.encoding.proto.pieces import BITS, Lengths, Mask, Word
 
 __all__ = ["constant", "signed_varint", "tag_word", "tagged", "unsigned_varint", "varint_bytes"]
 
 _U64 = np.uint64
 _WORD_BYTES = 8
-_LOW_56_BITS = _U64((1 << 56) - 1)
+_LOW_56_BITS = np.array((1 << 56) - 1, _U64)
+_UPPER_28_BITS, _FIFTEEN = np.array(0xFFFFFFF0000000, _U64), np.array(15, _U64)
+_UPPER_14_BITS, _THREE = np.array(0x0FFFC0000FFFC000, _U64), np.array(3, _U64)
+_UPPER_7_BITS = np.array(0x3F803F803F803F80, _U64)
+_SEVEN = np.array(7, _U64)
+_REACHED = [np.array(1 << 7 * size) for size in range(9)]
 _MORE_FOLLOW = np.array(
     [0] + [0x8080808080808080 & ((1 << 8 * (size - 1)) - 1) for size in range(1, 9)] + [0x8080808080808080] * 2, _U64
 )
@@ -43,7 +48,7 @@ def tag_word(number: int, wire_type: int) -> Word:
 
 def constant(text: bytes) -> Word:
     """Return up to eight bytes that are the same in all rows."""
-    return Word(_U64(int.from_bytes(text, "little")), len(text), len(text))
+    return Word(np.array(int.from_bytes(text, "little"), _U64), len(text), len(text))
 
 
 def tagged(tag: Word, words: list[Word], mask: Mask) -> list[Word]:
@@ -76,7 +81,7 @@ def _short_varint(numbers: np.ndarray, lowest: int, highest: int, tag: Word, mas
             bits |= _MORE_FOLLOW[longest]
     room = tag.longest + longest <= _WORD_BYTES
     if room:
-        bits <<= _U64(8 * tag.longest)
+        bits <<= BITS[tag.longest]
         bits |= tag.bits
         lengths, longest = lengths + tag.longest, longest + tag.longest
     word = _masked(Word(bits, lengths, longest), mask)
@@ -93,9 +98,9 @@ def _count_bytes(numbers: np.ndarray, shortest: int, longest: int) -> np.ndarray
     """A varint has a byte more for each power of 2**7 that the number reaches."""
     if shortest == longest:
         return np.full(len(numbers), longest)
-    extra = (numbers >= 1 << 7 * shortest).view(np.uint8)
+    extra = (numbers >= _REACHED[shortest]).view(np.uint8)
     for groups in range(shortest + 1, longest):
-        extra += (numbers >= 1 << 7 * groups).view(np.uint8)
+        extra += (numbers >= _REACHED[groups]).view(np.uint8)
     return np.add(extra, shortest, dtype=np.int64)
 
 
@@ -110,17 +115,17 @@ def _spread(numbers: np.ndarray, longest: int) -> np.ndarray:
     then the upper 14 of each 28, then the upper 7 of each 14. A shorter number needs fewer of these steps.
     """
     if longest > 4:
-        spread = numbers & _U64(0xFFFFFFF0000000)
-        spread *= _U64(15)
+        spread = numbers & _UPPER_28_BITS
+        spread *= _FIFTEEN
         spread += numbers
     else:
         spread = numbers.copy()
     if longest > 2:
-        upper = spread & _U64(0x0FFFC0000FFFC000)
-        upper *= _U64(3)
+        upper = spread & _UPPER_14_BITS
+        upper *= _THREE
         spread += upper
     if longest > 1:
-        spread += spread & _U64(0x3F803F803F803F80)
+        spread += spread & _UPPER_7_BITS
     return spread
 
 
@@ -146,10 +151,10 @@ def _long_varint(numbers: np.ndarray, tag: Word, mask: Mask) -> list[Word]:
     lengths += (numbers >> 63) & 9  # ten bytes if negative
     bits = _spread(unsigned & _LOW_56_BITS, _WORD_BYTES)
     bits |= _MORE_FOLLOW.take(lengths)
-    tail = unsigned >> _U64(56)  # eight bits: the eighth is both the mark that a tenth byte follows and its value
-    tail += (tail >> _U64(7)) << _U64(8)
-    shift = _U64(8 * tag.longest)
-    first, rest = bits << shift | tag.bits, bits >> _U64(64) - shift | tail << shift
+    tail = unsigned >> BITS[7]  # eight bits: the eighth is both the mark that a tenth byte follows and its value
+    tail += (tail >> _SEVEN) << BITS[1]
+    shift = BITS[tag.longest]
+    first, rest = bits << shift | tag.bits, bits >> BITS[8] - shift | tail << shift
     lengths += tag.longest
     first_lengths = np.minimum(lengths, _WORD_BYTES)
     return [

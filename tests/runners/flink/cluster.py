@@ -96,28 +96,33 @@ class SessionCluster:
         process.kill()
         process.wait()
 
-    def running_job(self) -> str | None:
-        """Return the id of the job that runs, if one does."""
-        return next((job["jid"] for job in self.get("jobs/overview")["jobs"] if job["state"] == "RUNNING"), None)
-
-    def last_checkpoint(self, job: str) -> float:
-        """Return when a job's last complete checkpoint began, as the clock's seconds; 0 where there is none."""
-        completed = self.get(f"jobs/{job}/checkpoints")["latest"]["completed"]
-        return completed["trigger_timestamp"] / 1000 if completed else 0.0
-
-    def cancel(self, job: str) -> None:
-        """Cancel a job, as one does with a stream."""
-        request = urllib.request.Request(f"{REST}/jobs/{job}?mode=cancel", method="PATCH")
-        urllib.request.urlopen(request, timeout=10).close()
-
     def wait_for_slots(self) -> None:
         """Wait until every task manager is there."""
         self._wait_until(lambda: self._slots() == SLOTS, f"the cluster has {SLOTS} slots")
 
-    def get(self, path: str) -> Any:
-        """Return what Flink's REST interface answers."""
-        with urllib.request.urlopen(f"{REST}/{path}", timeout=10) as answer:
-            return json.load(answer)
+    def running_job(self) -> str | None:
+        """Return the id of the job that runs, if one does."""
+        jobs = _rest("GET", "jobs/overview")["jobs"]
+        return next((job["jid"] for job in jobs if job["state"] == "RUNNING"), None)
+
+    def last_checkpoint(self, job: str) -> float:
+        """Return when a job's last complete checkpoint began, as the clock's seconds; 0 where there is none."""
+        completed = _rest("GET", f"jobs/{job}/checkpoints")["latest"]["completed"]
+        return completed["trigger_timestamp"] / 1000 if completed else 0.0
+
+    def cancel(self, job: str) -> None:
+        """Cancel a job, as one does with a stream."""
+        _rest("PATCH", f"jobs/{job}?mode=cancel")
+
+    def stop(self, job: str) -> str:
+        """Stop a stream with a savepoint, and return where that is."""
+        target = {"targetDirectory": (self._directory / "savepoints").as_uri(), "drain": False}
+        request = _rest("POST", f"jobs/{job}/stop", target)["request-id"]
+
+        def operation() -> Any:
+            return _rest("GET", f"jobs/{job}/savepoints/{request}").get("operation")
+
+        return str(wait_until(operation, "the savepoint is complete")["location"])
 
     def log(self, name: str) -> str:
         """Return what a process wrote so far."""
@@ -128,7 +133,7 @@ class SessionCluster:
 
     def _slots(self) -> int:
         try:
-            return int(self.get("overview")["slots-total"])
+            return int(_rest("GET", "overview")["slots-total"])
         except OSError:
             return 0  # the job manager is not up yet
 
@@ -158,6 +163,18 @@ class SessionCluster:
             return probe()
 
         return wait_until(checked, what)
+
+
+def _rest(method: str, path: str, body: object = None) -> Any:
+    """Return what Flink's REST interface answers."""
+    request = urllib.request.Request(
+        f"{REST}/{path}",
+        method=method,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
 
 
 def _address(number: int) -> str:

@@ -160,9 +160,29 @@ def test_a_stream_goes_on_from_its_last_checkpoint(
         second, second_workers = ids_of_a_checkpoint(stream, earlier=first_workers), workers()
         cluster.kill_task_manager(1)
         cluster.start_task_manager(1)
-        wait_until(lambda: pc.count_distinct(table.to_arrow()["id"]).as_py() == STREAM_ROWS, "every row is there")
+        wait_until(
+            lambda: pc.count_distinct(table.to_arrow()["id"]).as_py() == STREAM_ROWS, "every row is there", timeout=200
+        )
         cluster.cancel(stream)
     rows = table.to_arrow()
     assert max(job.copies(rows, STREAM_ROWS)) <= 3, "a row came again more than once for each death"
     assert not first & set(rows_of_others(rows, first_workers)["id"].to_pylist())
     assert not second & set(rows_of_others(rows, second_workers)["id"].to_pylist())
+
+
+def test_a_stream_stopped_with_a_savepoint_goes_on_where_it_was(
+    cluster: SessionCluster, zerobus: Emulator, environment: dict[str, str], tmp_path: Path
+) -> None:
+    table = zerobus.table(job.TABLE)
+    [*shell, command] = job_command("A stream with checkpoints")
+    with started([*shell, command], environment=environment, log=tmp_path / "first.log") as first:
+        stream = wait_until(cluster.running_job, "the stream runs")
+        wait_until(table.count_rows, "rows are there")
+        savepoint = cluster.stop(stream)
+        assert first.wait(timeout=60) == 0
+    assert table.count_rows() < STREAM_ROWS
+    command += f" --savepoint_path={savepoint}"
+    with started([*shell, command], environment=environment, log=tmp_path / "second.log"):
+        wait_until(lambda: table.count_rows() >= STREAM_ROWS, "every row is there", timeout=200)
+        cluster.cancel(cluster.running_job())
+    workers_that_wrote_the_same_table(zerobus, STREAM_ROWS)

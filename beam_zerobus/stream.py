@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -45,6 +46,7 @@ _OPEN_TIMEOUT_MS = 15_000
 _ACK_TIMEOUT_MS = 60_000
 # Bounds `wait_for_offset` too (measured, SDK 1.10.0), whose own timeout has no effect.
 _WAIT_SLICE_MS = 1_000
+_SHOWN_DIFFERENCES = 20
 _STILL_WAITING = "Waiting for acknowledgement timed out"
 
 # How the SDK spells a gRPC status (tonic's descriptions of its codes).
@@ -108,9 +110,11 @@ class StreamFailure(Exception):  # noqa: N818 - an event of a stream's life, not
         blocked: The service asks for patience: the table is blocked for about a minute.
         schema_changed: The service found the rows' schema out of date.
         while_opening: The stream was never open.
+        differences: How the schema of a stream that was never open differs from the table's, as far as is known.
     """
 
     while_opening = False
+    differences: Sequence[str] = ()
 
     def __init__(self, kind: FailureKind, cause: str, message: str) -> None:
         super().__init__(message)
@@ -134,9 +138,11 @@ class StreamFailure(Exception):  # noqa: N818 - an event of a stream's life, not
                 f"Table {table} was not found by Zerobus: create it first, and check its three-part name ({self})"
             )
         if self.kind is FailureKind.REFUSED:
+            shown = "; ".join(self.differences[:_SHOWN_DIFFERENCES])
+            how = f" It differs from the table's: {shown}." if shown else ""
             return ConversionError(
-                f"Zerobus refused the schema of the rows for table {table}: {self}. Compare it with the table's, or "
-                'let it be fetched with schema="unity_catalog"'
+                f"Zerobus refused the schema of the rows for table {table}: {self}.{how} Correct it, or let it be "
+                'fetched with schema="unity_catalog"'
             )
         return RejectedError(
             f"Zerobus refused to write to table {table}: {self}. The service principal needs USE CATALOG, USE SCHEMA, "

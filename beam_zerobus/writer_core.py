@@ -19,7 +19,7 @@ from beam_zerobus.errors import ClosedError, ConfigurationError, ZerobusError, a
 from beam_zerobus.result import TransmissionResult
 from beam_zerobus.retry import Breaker, retry_transient
 from beam_zerobus.schema import TableSchema
-from beam_zerobus.stream import Stream, StreamSpec, open_stream
+from beam_zerobus.stream import FailureKind, Stream, StreamFailure, StreamSpec, open_stream
 from beam_zerobus.submission import Submission
 from beam_zerobus.telemetry import open_recorder
 from beam_zerobus.unity_catalog import fetch_table_schema
@@ -208,11 +208,11 @@ class WriterCore:
             return TableSchema.from_arrow(batch.schema)
 
     def _fetch_schema(self) -> TableSchema:
-        return retry_transient(
-            lambda: fetch_table_schema(
-                self._config.workspace_url or "", self._config.table, headers=self._tokens.workspace_headers()
-            ),
-            self._config.retry,
+        return retry_transient(self._fetch_schema_once, self._config.retry)
+
+    def _fetch_schema_once(self) -> TableSchema:
+        return fetch_table_schema(
+            self._config.workspace_url or "", self._config.table, headers=self._tokens.workspace_headers()
         )
 
     def _make_deliveries(self, conversion: Conversion) -> list[Delivery]:
@@ -233,9 +233,23 @@ class WriterCore:
         ]
 
     def _open_stream(self, spec: StreamSpec) -> Stream:
-        return open_stream(
-            spec, endpoint=self._config.endpoint or "", workspace_url=self._config.workspace_url, tokens=self._tokens
-        )
+        config = self._config
+        try:
+            return open_stream(
+                spec, endpoint=config.endpoint or "", workspace_url=config.workspace_url, tokens=self._tokens
+            )
+        except StreamFailure as failure:
+            if failure.kind is FailureKind.REFUSED and config.schema != "unity_catalog":
+                failure.differences = self._differences()
+            raise
+
+    def _differences(self) -> list[str]:
+        """Say how the schema differs from the table's, where Unity Catalog tells; the service names one column only."""
+        if self.schema is None or self._config.workspace_url is None:
+            return []
+        with suppress(ZerobusError):
+            return self.schema.differences(self._fetch_schema_once())
+        return []
 
     def _refreshed(self, old: Conversion) -> Conversion | None:
         """Fetch the schema again after the service found it out of date; None where that changes nothing."""

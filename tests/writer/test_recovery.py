@@ -321,8 +321,10 @@ class TestRefusedRows:
     def test_a_hundred_thousand_rows_of_a_wrong_schema_end_before_the_first_call(self, emulator, connect, wire_format):
         batch = pa.record_batch({"id": range(100_000), "weight": [1.5] * 100_000, "height": [0.5] * 100_000})
         writer = connect(schema=DDL + ", weight DOUBLE, height DOUBLE", wire_format=wire_format)
-        with pytest.raises(ConversionError, match=r"main\.iot\.air: .*column '(weight|height)'"):
+        with pytest.raises(ConversionError, match=r"main\.iot\.air: ") as raised:
             writer.send_batch(batch)
+        for name in ("weight", "height"):
+            assert f"column '{name}' is not in the table" in str(raised.value)
         assert emulator.stats.tables["main.iot.air"].calls == 0
 
     def test_a_hundred_thousand_rows_of_a_wrong_schema_cost_a_few_calls_in_json_which_tells_none(

@@ -21,6 +21,7 @@ from beam_zerobus import (
     StaticHeaders,
     ZerobusWriter,
 )
+from beam_zerobus.emulator import Faults, RejectRows
 
 DDL = "id BIGINT NOT NULL, name STRING"
 FORMATS = pytest.mark.parametrize("wire_format", ["proto", "arrow", "json"])
@@ -117,6 +118,22 @@ def test_refused_rows_of_a_table_are_counted_over_its_chunks(emulator, table, co
     assert result.failed_batch(batch)["name"].to_pylist() == ["b"]
     assert result.successful_batch(batch)["id"].to_pylist() == [10, 11, 12, 1]
     assert ids(emulator) == [1, 10, 11, 12]
+
+
+@pytest.mark.parametrize("as_table", [False, True])
+def test_a_result_splits_the_batch_and_counts_by_type(emulator, table, connect, as_table):
+    emulator.faults = Faults(reject_rows=(RejectRows(column="id", value=3),))
+    batch = pa.record_batch({"id": pa.array([0, None, 2, 3, None], pa.int64()), "name": list("abcde")})
+    sent = pa.Table.from_batches([batch.slice(0, 2), batch.slice(2)]) if as_table else batch
+    result = connect(schema=DDL).send_batch(sent)
+    assert (result.success, result.is_partial_success) == (False, True)
+    assert (result.total_rows, result.successful_count, result.failed_count) == (5, 2, 3)
+    assert result.errors_by_type() == {"null_in_not_null_column": 2, "refused_by_service": 1}
+    assert result.failed_batch(sent).column("name").to_pylist() == ["b", "d", "e"]
+    assert result.successful_batch(sent).column("name").to_pylist() == ["a", "c"]
+    assert type(result.failed_batch(sent)) is type(result.successful_batch(sent)) is type(sent)
+    assert result.error.startswith("3 of 5 rows refused for table main.iot.air: row 1: column 'id'")
+    assert ids(emulator) == [0, 2]
 
 
 @pytest.mark.parametrize("empty", [rows(0, 0), pa.table({"id": pa.array([], pa.int64())})])

@@ -167,6 +167,19 @@ def test_descriptor_says_required_optional_repeated_and_map() -> None:
     parsed(descriptor, b"\x08\x01")
 
 
+def test_arrays_are_not_packed_and_readers_of_packed_ones_take_them_too() -> None:
+    encoder = ProtoEncoder(TableSchema.from_ddl("n ARRAY<INT>, d ARRAY<DOUBLE>"))
+    batch = pa.RecordBatch.from_pydict({"n": pa.array([[1, 300]] * 40, pa.list_(pa.int32())), "d": [[0.5]] * 40})
+    record = records(list(encoder.encode(batch)))[0]
+    assert record == b"\x08\x01\x08\xac\x02\x11" + np.float64(0.5).tobytes()
+    packed = DescriptorProto()
+    packed.CopyFrom(encoder.descriptor)
+    for field in packed.field:
+        field.options.packed = True
+    row = parsed(packed, record)
+    assert (list(row.n), list(row.d)) == ([1, 300], [0.5])
+
+
 def test_a_type_without_protobuf_form_names_column_and_remedy() -> None:
     with pytest.raises(ConversionError, match="'a'.*STRUCT"):
         ProtoEncoder(TableSchema.from_ddl("a ARRAY<ARRAY<INT>>"))

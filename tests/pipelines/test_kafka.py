@@ -21,7 +21,7 @@ from beam_zerobus.emulator import Emulator
 from tests.runners.pages import commands
 from tests.runners.support import ROOT, go_program, started, wait_until, zerobus_environment
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(600)]
 
 PAGE = "pipelines.md"
 TABLE = "main.iot.air_quality"

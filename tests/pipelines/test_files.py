@@ -6,6 +6,7 @@ import datetime as dt
 import decimal
 import gzip
 import json
+import os
 import re
 import signal
 import sys
@@ -368,6 +369,7 @@ def test_a_dead_letter_is_the_same_where_a_runner_made_a_named_tuple_of_it():
     assert replay_dead_letters.to_json(failed) == replay_dead_letters.to_json(beam.Row(**failed._asdict()))
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no signal to another process")
 def test_ctrl_c_ends_a_run_in_a_sentence(zerobus, tmp_path):
     table = zerobus.create_table(TABLE, "id BIGINT NOT NULL")
     pq.write_table(pa.table({"id": range(10_000_000)}), tmp_path / "in.parquet", row_group_size=10_000)

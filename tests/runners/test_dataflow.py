@@ -127,6 +127,8 @@ def test_the_templates_parameters_are_the_programs_flags():
 @pytest.fixture
 def stubs(tmp_path: Path) -> dict[str, str]:
     """An environment whose docker and gcloud tell their arguments."""
+    if os.name == "nt":
+        pytest.skip("the page's commands are for a POSIX shell")
     programs = tmp_path / "stubs"
     programs.mkdir()
     for name in ("docker", "gcloud"):

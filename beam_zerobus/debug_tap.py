@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -19,6 +20,9 @@ from beam_zerobus.options import DebugFiles
 from beam_zerobus.submission import Submission
 
 __all__ = ["DebugTap", "Page", "open_debug_tap"]
+
+Framed: TypeAlias = Sequence[bytes | memoryview]
+"""Protobuf rows as they stand in a file, in any number of pieces."""
 
 
 def open_debug_tap(options: DebugFiles, conversion: Conversion, *, shard: str | None, counters: Counters) -> DebugTap:
@@ -75,7 +79,7 @@ class DebugTap:
             for number, some in page.locate(errors):
                 self._files.reject(number, some)
 
-    def write(self, rows: pa.RecordBatch | pa.Table, framed: bytes | None) -> int:
+    def write(self, rows: pa.RecordBatch | pa.Table, framed: Framed | None) -> int:
         """Write consecutive rows of a batch.
 
         Args:
@@ -92,19 +96,19 @@ class DebugTap:
         except Exception as error:  # noqa: BLE001  nothing here may hurt the data
             self._files.fail(error)
             return 0  # no row will be marked in files that have stopped
-        return self._files.write(batch, framed)
+        return self._files.write(batch, *framed)
 
     def close(self) -> None:
         """Close the files."""
         self._files.close()
 
-    def _in_protobuf(self, rows: pa.RecordBatch) -> bytes:
+    def _in_protobuf(self, rows: pa.RecordBatch) -> Framed:
         if self._in_proto is None:
-            return b""
+            return ()
         try:
-            return b"".join(_framed(payload) or b"" for payload in self._in_proto.payloads(rows))
+            return [piece for payload in self._in_proto.payloads(rows) for piece in _framed(payload)]
         except ConversionError:
-            return b""  # such rows were sent in another format, which can carry them
+            return ()  # such rows were sent in another format, which can carry them
 
 
 class Page:
@@ -118,12 +122,12 @@ class Page:
 
     def record(self, payload: Payload) -> None:
         """Write a payload, with the rows up to its last, so that refused rows stand in their place."""
-        self._write(int(payload.rows[-1]) + 1, _framed(payload))
+        self._write(int(payload.rows[-1]) + 1, _framed(payload) or None)
 
     def end(self) -> None:
         """Write what is left: rows refused behind the last payload."""
         if self._end < self._batch.num_rows:
-            self._write(self._batch.num_rows, b"")
+            self._write(self._batch.num_rows, ())
 
     def locate(self, errors: Sequence[RowError]) -> list[tuple[int, list[RowError]]]:
         """Group refused rows by the slice that holds them, their indices counted in the slice."""
@@ -137,16 +141,18 @@ class Page:
             found.setdefault(number, []).append(error.at(error.index - start))
         return list(found.items())
 
-    def _write(self, end: int, framed: bytes | None) -> None:
+    def _write(self, end: int, framed: Framed | None) -> None:
         number = self._tap.write(self._batch.slice(self._end, end - self._end), framed)
         self._slices.append((self._end, number))
         self._end = end
 
 
-def _framed(payload: Payload) -> bytes | None:
-    """Return a payload's protobuf rows as they stand in a file, None where it holds others."""
+def _framed(payload: Payload) -> Framed:
+    """Return a payload's protobuf rows as they stand in a file; nothing where it holds others."""
+    if payload.framed:
+        return payload.framed
     records = payload.proto_rows()
-    return payload.framed or (frame(records) if records else None)
+    return (frame(records),) if records else ()
 
 
 def _in_proto(conversion: Conversion) -> Conversion | None:

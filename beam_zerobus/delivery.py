@@ -119,7 +119,7 @@ class Delivery:
         payload: Payload,
         submission: Submission,
         conversion: Conversion,
-        on_queued: Callable[[Payload], None] | None = None,
+        on_queued: Callable[[], None] | None = None,
     ) -> None:
         """Take a payload into the ledger, waiting for room, and send it if the stream is healthy.
 
@@ -144,7 +144,7 @@ class Delivery:
                 self._lock.notify_all()
             self._send_queued()
             if on_queued is not None:
-                on_queued(payload)
+                on_queued()
 
     def _await_room(self, entry: Entry) -> None:
         """Wait, under the lock, until the ledger has room for the entry and the breaker is closed."""

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 
 import pyarrow as pa
 
@@ -107,7 +108,8 @@ class WriterCore:
                 submission.settle([payload.rows], (), 0)
                 continue
             with submission.span.sending():
-                delivery.hand_over(payload, submission, conversion, page.record if page is not None else None)
+                record = partial(page.record, payload) if page is not None else None
+                delivery.hand_over(payload.unframed(), submission, conversion, record)
             submission.span.sent(1, payload.size_bytes)
         if page is not None:
             page.end()

@@ -123,21 +123,34 @@ class LocalDestination:
         except BaseException:
             self._lock.release()
             raise
-        self.needs_flushing = options.fsync
+        self._fsync = options.fsync
+        self._max_files_retained = options.max_files_retained
+        self._layout.retain(self._max_files_retained)
+        self.needs_flushing = options.fsync or options.max_files_retained is not None
         self._synced: Rotation | None = None
 
     def prepare_flush(self) -> Callable[[], None]:
-        """Note the files written since the last time; the function returned forces them to the disk."""
-        since, self._synced = self._synced, self._layout.last_rotation()
+        """Note the files written since the last time; the function returned forces them to the disk, where asked for.
+
+        It also removes what is beyond the retention, which takes some ten milliseconds with files of many megabytes.
+        """
+        since = self._synced
+        if self._fsync:
+            self._synced = self.files.last_rotation
 
         def finish() -> None:
-            for directory in self._layout.directories:
-                for name in self._layout.names(directory):
-                    if since is None or name.rotation is None or name.rotation > since:
-                        sync(directory / str(name))
-                sync(directory)
+            if self._fsync:
+                self._sync(since)
+            self._layout.retain(self._max_files_retained)
 
         return finish
+
+    def _sync(self, since: Rotation | None) -> None:
+        for directory in self._layout.directories:
+            for name in self._layout.names(directory):
+                if since is None or name.rotation is None or name.rotation > since:
+                    sync(directory / str(name))
+            sync(directory)
 
     def close(self) -> None:
         """Give the base's name back."""

@@ -49,7 +49,7 @@ class FileSet:
         self._layout = layout
         self._descriptor_set = descriptor_set
         self._max_file_bytes = options.max_file_bytes
-        self._max_files_retained = options.max_files_retained
+        self._may_be_removed = options.max_files_retained is not None
         self._clock = clock
         self._on_rotated = on_rotated
         self._arrow: ArrowFile | None = None
@@ -60,18 +60,15 @@ class FileSet:
         self.last_rotation = max((rotation for rotation in known if rotation is not None), default=None)
         if layout.has_current():
             self._put_aside()
-        layout.retain(options.max_files_retained)
 
-    def append(self, batch: pa.RecordBatch, framed: bytes) -> int:
+    def append(self, batch: pa.RecordBatch, framed: Sequence[bytes | memoryview]) -> int:
         """Add a batch, and its protobuf rows as `frame` has them, to every format; return the bytes written.
 
         Raises:
             OSError: A file cannot be written any more, or is gone.
         """
-        for file in (self._arrow, self._proto):
-            if file is not None:
-                file.check_in_place()
-        while (written := self._append_to_current(batch, framed)) is None:
+        framed_bytes = sum(map(len, framed))
+        while (written := self._append_to_current(batch, framed, framed_bytes)) is None:
             self._rotate()
         self._appended += 1
         return written
@@ -83,7 +80,7 @@ class FileSet:
             return 0
         start, rotation = self._files[place]
         data = self._layout.path(ARROW if self._layout.arrow else PROTO, rotation)
-        if rotation is not None and self._max_files_retained is not None and not data.exists():
+        if rotation is not None and self._may_be_removed and not data.exists():
             return 0
         lines = "".join(
             json.dumps(
@@ -107,6 +104,16 @@ class FileSet:
         """Return the open files, each with the size up to which it holds whole batches."""
         return [(file.path, file.size) for file in (self._arrow, self._proto) if file is not None]
 
+    def check_in_place(self) -> None:
+        """Find out whether somebody removed the open files: nobody would ever read what is written to them.
+
+        Raises:
+            OSError: One is gone, or was replaced.
+        """
+        for file in (self._arrow, self._proto):
+            if file is not None:
+                file.check_in_place()
+
     def close(self) -> None:
         """Close the open files; the next append opens new ones.
 
@@ -120,10 +127,12 @@ class FileSet:
                     closing.callback(file.check_in_place)
             self._arrow = self._proto = None
 
-    def _append_to_current(self, batch: pa.RecordBatch, framed: bytes) -> int | None:
+    def _append_to_current(
+        self, batch: pa.RecordBatch, framed: Sequence[bytes | memoryview], framed_bytes: int
+    ) -> int | None:
         """Return the bytes written; None, and nothing is written, where the files are full. New ones take any batch."""
         written = 0
-        if self._proto is not None and self._proto.size + len(framed) > self._max_file_bytes:
+        if self._proto is not None and self._proto.size + framed_bytes > self._max_file_bytes:
             return None
         if self._layout.arrow:
             self._arrow = self._arrow or ArrowFile(self._layout.path(ARROW), batch.schema)
@@ -133,7 +142,8 @@ class FileSet:
             written += added
         if self._layout.proto:
             self._proto = self._proto or self._open_proto()
-            written += self._proto.append(framed)
+            self._proto.append(framed)
+            written += framed_bytes
         return written
 
     def _open_proto(self) -> ProtoFile:
@@ -148,7 +158,6 @@ class FileSet:
         self._put_aside()
         self._files[-1:] = [(self._files[-1][0], self.last_rotation), (self._appended, None)]
         del self._files[:-_REMEMBERED_FILES]
-        self._layout.retain(self._max_files_retained)
         self._on_rotated()
 
     def _put_aside(self) -> None:

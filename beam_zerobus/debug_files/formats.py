@@ -6,6 +6,7 @@ Every append ends in the operating system: what was appended outlives the proces
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -89,11 +90,11 @@ class ProtoFile(_GrowingFile):
         super().__init__(path)
         self._file = create_private(path, "ab")
 
-    def append(self, framed: bytes) -> int:
-        """Add framed records and return the bytes that took."""
-        write_all(self._file, framed)
-        self.size += len(framed)
-        return len(framed)
+    def append(self, framed: Sequence[bytes | memoryview]) -> None:
+        """Add framed records."""
+        for part in framed:
+            write_all(self._file, part)
+            self.size += len(part)
 
     def close(self) -> None:
         """Close the file."""

@@ -24,7 +24,7 @@ def create_private(path: Path, mode: str = "xb") -> FileIO:
     return FileIO(path, mode, opener=_open_private)
 
 
-def write_all(file: FileIO, data: bytes) -> None:
+def write_all(file: FileIO, data: bytes | memoryview) -> None:
     """Write to an unbuffered file, which may take less at a time than it is given."""
     rest = memoryview(data)
     while rest:

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from beam_zerobus.debug_files.descriptors import describe
 from beam_zerobus.debug_files.destination import Destination, open_destination
+from beam_zerobus.debug_files.file_set import FileSet
 from beam_zerobus.errors import ConfigurationError, RowError
 from beam_zerobus.logs import get_logger
 from beam_zerobus.options import DebugFiles
@@ -26,6 +27,7 @@ __all__ = ["DebugFileWriter"]
 _log = get_logger(__name__)
 
 _CLOSE_TIMEOUT = 60.0  # seconds for the last upload
+_LOOK_INTERVAL = 0.1  # seconds
 
 
 class DebugFileWriter:
@@ -33,7 +35,8 @@ class DebugFileWriter:
 
     A batch is with the operating system when `write` returns, so that it survives the process. A thread of its own
     forces it to the disk (`DebugFiles.fsync`) or uploads it (an `output_dir` on a Beam filesystem) at least every
-    `DebugFiles.flush_interval` seconds; without either there is no thread.
+    `DebugFiles.flush_interval` seconds, and removes the oldest files as new ones are full; with none of that to do
+    there is no thread.
 
     After construction nothing raises: the first failure stops the files with one warning, and sending goes on.
 
@@ -57,7 +60,7 @@ class DebugFileWriter:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as directory:
         ...     writer = DebugFileWriter(DebugFiles(output_dir=directory, proto=False), table="main.iot.air")
-        ...     number = writer.write(pa.record_batch({"id": [1, 2]}), b"")
+        ...     number = writer.write(pa.record_batch({"id": [1, 2]}))
         ...     writer.close()
         ...     sorted(os.listdir(os.path.join(directory, "zerobus", "arrow")))
         ['main.iot.air.arrow']
@@ -86,6 +89,7 @@ class DebugFileWriter:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._written = 0
+        self._next_look = 0.0
         self._failed = False
         self._closing = False
         self._thread: threading.Thread | None = None
@@ -113,12 +117,13 @@ class DebugFileWriter:
         """Whether a failure has stopped the files."""
         return self._failed
 
-    def write(self, batch: pa.RecordBatch, framed: bytes) -> int:
+    def write(self, batch: pa.RecordBatch, *framed: bytes | memoryview) -> int:
         """Add a batch.
 
         Args:
             batch: The rows as they came in.
-            framed: The protobuf rows made of them, in order, without the rows that were refused, as `frame` has them.
+            framed: The protobuf rows made of them, in order, without the rows that were refused, as `frame` has them,
+                in any number of pieces.
 
         Returns:
             The batch's number, counted from 0, for `reject`.
@@ -128,6 +133,7 @@ class DebugFileWriter:
             self._written += 1
             if self._destination is not None:
                 try:
+                    self._look_for(self._destination.files)
                     self._count(self._destination.files.append(batch, framed))
                 except Exception as error:  # noqa: BLE001  nothing here may hurt the data
                     self._fail(error)
@@ -194,6 +200,13 @@ class DebugFileWriter:
         except Exception as error:  # noqa: BLE001  nothing here may hurt the data
             with self._lock:
                 self._fail(error)
+
+    def _look_for(self, files: FileSet) -> None:
+        """See from time to time whether the files are still there; each look lets other threads in between."""
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + _LOOK_INTERVAL
+            files.check_in_place()
 
     def _count(self, size: int) -> None:
         if self._on_written is not None:

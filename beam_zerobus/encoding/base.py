@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias, cast
 
 import numpy as np
@@ -29,20 +29,25 @@ class Payload:
         rows: For each record the index of its row in the batch that was encoded, ascending (int64).
         size_bytes: Bytes of the records together, at most the encoder's `max_payload_bytes`.
         rejected: Rows met on the way that this format cannot carry; they are in no payload.
-        framed: Protobuf rows once more, as a request has them: each behind field tag and length; None unless asked for.
+        framed: Protobuf rows once more, as a request has them: each behind field tag and length, in any number of
+            pieces; empty unless asked for.
     """
 
     records: Records
     rows: np.ndarray | range
     size_bytes: int
     rejected: tuple[RowError, ...] = ()
-    framed: bytes | None = None
+    framed: tuple[memoryview, ...] = ()
 
     def proto_rows(self) -> list[bytes]:
         """Return the records where they are protobuf rows, else nothing."""
         if isinstance(self.records, list) and self.records and isinstance(self.records[0], bytes):
             return cast("list[bytes]", self.records)
         return []
+
+    def unframed(self) -> Payload:
+        """Return the payload without `framed`, which is memory that a payload on its way need not hold."""
+        return replace(self, framed=()) if self.framed else self
 
     def slice(self, part: range) -> Payload:
         """Return the payload of some consecutive rows, counted in this payload."""

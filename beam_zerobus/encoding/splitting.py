@@ -143,7 +143,7 @@ class _Filling:
             rows=_consecutive(self.rows),
             size_bytes=self.size,
             rejected=self.rejected,
-            framed=b"".join(self.framed) if self.framed else None,
+            framed=tuple(self.framed),
         )
 
 

@@ -139,7 +139,8 @@ class _Files:
             if self._closed:
                 return False
             if rows:
-                self._destination.files.append(pa.RecordBatch.from_pylist(rows, schema), b"")
+                self._destination.files.check_in_place()
+                self._destination.files.append(pa.RecordBatch.from_pylist(rows, schema), ())
             if self._destination.needs_flushing and time.monotonic() - self._uploaded_at >= _UPLOAD_INTERVAL:
                 self._destination.prepare_flush()()
                 self._uploaded_at = time.monotonic()

@@ -182,7 +182,7 @@ def test_a_summary_counts_and_spans(tmp_path: Path) -> None:
 
 def test_nanoseconds_that_python_has_not_are_shown(tmp_path: Path) -> None:
     writer = open_writer(tmp_path, proto=False)
-    writer.write(pa.record_batch({"t": pa.array([1, 2], pa.timestamp("ns"))}), b"")
+    writer.write(pa.record_batch({"t": pa.array([1, 2], pa.timestamp("ns"))}))
     writer.close()
     (one,) = summarize(find_files(tmp_path, ".arrow"), head=1)
     assert "00:00:00.000000001" in str(one.head[0]["t"])

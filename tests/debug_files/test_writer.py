@@ -78,7 +78,7 @@ def test_arrow_batches_come_back_as_they_were(tmp_path: Path) -> None:
     ]
     writer = open_writer(tmp_path, proto=False)
     for batch in batches:
-        writer.write(batch, b"")
+        writer.write(batch)
     writer.close()
     read = list(read_arrow(tmp_path))
     assert read == batches
@@ -103,7 +103,7 @@ def test_each_format_alone(tmp_path: Path, arrow: bool, proto: bool) -> None:
 
 def test_a_table_without_protobuf_form_has_arrow_files_only(tmp_path: Path) -> None:
     writer = DebugFileWriter(DebugFiles(output_dir=tmp_path), table=TABLE)
-    writer.write(air(0), b"")
+    writer.write(air(0))
     writer.close()
     assert names(tmp_path / "zerobus") == ["arrow"]
     with pytest.raises(ConfigurationError, match="switch arrow on"):
@@ -264,13 +264,14 @@ def test_no_thread_without_need_and_none_is_left(tmp_path: Path) -> None:
     def running() -> list[str]:
         return [thread.name for thread in threading.enumerate() if thread.name == "zerobus-debug-files"]
 
-    writer = open_writer(tmp_path)
+    writer = open_writer(tmp_path, max_files_retained=None)
     assert running() == []
     writer.close()
-    writer = open_writer(tmp_path, fsync=True)
-    assert running() == ["zerobus-debug-files"]
-    writer.close()
-    assert running() == []
+    for options in ({"max_files_retained": 0}, {"max_files_retained": None, "fsync": True}):
+        writer = open_writer(tmp_path, **options)
+        assert running() == ["zerobus-debug-files"]
+        writer.close()
+        assert running() == []
 
 
 def test_fsync_is_done_at_the_interval_and_at_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,7 +53,7 @@ def check_frames(schema: TableSchema, batch: pa.RecordBatch, limit: int = MAX_CA
     payloads = list(ProtoEncoder(schema, limit, framed=True).encode(batch))
     assert [payload.records for payload in payloads] == [payload.records for payload in without]
     assert [payload.size_bytes for payload in payloads] == [payload.size_bytes for payload in without]
-    assert all(payload.framed == frame(payload.records) for payload in payloads if payload.records)
+    assert all(b"".join(payload.framed) == frame(payload.records) for payload in payloads)
 
 
 def framed(payload: Payload) -> int:

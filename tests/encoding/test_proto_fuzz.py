@@ -30,7 +30,7 @@ def encode(schema: TableSchema, batch: pa.RecordBatch) -> list[bytes]:
     records = [record for payload in payloads for record in payload.records]
     framed = list(ProtoEncoder(schema, framed=True).encode(batch))
     assert [record for payload in framed for record in payload.records] == records
-    assert b"".join(payload.framed or b"" for payload in framed) == frame(records)
+    assert b"".join(piece for payload in framed for piece in payload.framed) == frame(records)
     return records
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-
-import pytest
 
 from beam_zerobus.emulator import Emulator
 from tests.runners.pages import commands
@@ -18,16 +15,11 @@ from tests.runners.support import ROOT, started, wait_until
 
 TABLE = "main.iot.air_quality"
 COLUMNS = "device STRING NOT NULL, co2 INT"
-MADE_TABLE, SERVICE = commands("runners/java.md", "The expansion service")
+PAGE = "runners/java.md"
+MADE_TABLE, SERVICE = commands(PAGE, "The expansion service")
+SERVICE_FOR_A_POOL = commands(PAGE, "Workers of a pool")[1]
 SERVICE_PORT = "8097"
 """The page's port of the service."""
-
-
-def skip_without(*programs: str) -> None:
-    """Skip the test where one of the programs is missing."""
-    for program in programs:
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not on the PATH")
 
 
 def free_port() -> str:
@@ -50,10 +42,10 @@ def program(command: str, says: str, environment: Mapping[str, str], log: Path) 
 
 
 @contextmanager
-def expansion_service(environment: Mapping[str, str], log: Path) -> Iterator[str]:
-    """Run the service, which is the Python worker too; give its port."""
+def expansion_service(environment: Mapping[str, str], log: Path, command: str = SERVICE) -> Iterator[str]:
+    """Run the service, which is the Python worker too unless its command says otherwise; give its port."""
     port = free_port()
-    with program(SERVICE.replace(SERVICE_PORT, port), "Listening for expansion requests", environment, log):
+    with program(command.replace(SERVICE_PORT, port), "Listening for expansion requests", environment, log):
         yield port
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,31 +10,55 @@ import pytest
 from beam_zerobus.emulator import Emulator
 from tests.runners.expansion import (
     COLUMNS,
+    SERVICE_FOR_A_POOL,
     SERVICE_PORT,
     TABLE,
     check_rows,
     expansion_service,
     run,
-    skip_without,
     without_addresses_and_secrets,
 )
 from tests.runners.pages import commands
+from tests.runners.support import worker_pool
 
 pytestmark = [pytest.mark.go, pytest.mark.slow, pytest.mark.timeout(600)]
 
 BUILD, PIPELINE = commands("runners/go.md", "A Go pipeline")
 
 
-def test_rows_come_back_equal_and_refused_ones_are_where_the_pipeline_says(
-    zerobus: Emulator, environment: dict[str, str], tmp_path: Path
-) -> None:
-    skip_without("go")
-    zerobus.create_table(TABLE, COLUMNS)
+@pytest.fixture
+def pipeline(zerobus: Emulator, environment: dict[str, str], tmp_path: Path) -> str:
+    """The page's pipeline, built, and its table."""
+    if shutil.which("go") is None:
+        pytest.skip("a Go pipeline needs Go, and go is not on the PATH")
     run(BUILD, environment)
-    refused = tmp_path / "refused.txt"
-    with expansion_service(environment, tmp_path / "service.log") as service:
-        pipeline = PIPELINE.replace(SERVICE_PORT, service).replace("--refused=refused.txt", f"--refused={refused}")
-        run(pipeline, without_addresses_and_secrets(environment))
-    check_rows(zerobus)
-    [line] = refused.read_text().splitlines()
+    zerobus.create_table(TABLE, COLUMNS)
+    return PIPELINE.replace("--refused=refused.txt", f"--refused={tmp_path}/refused.txt")
+
+
+def check_refused(directory: Path) -> None:
+    [line] = (directory / "refused.txt").read_text().splitlines()
     assert line.startswith("655: null_in_not_null_column: column 'device'")
+
+
+def test_rows_come_back_equal_and_refused_ones_are_where_the_pipeline_says(
+    zerobus: Emulator, pipeline: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    with expansion_service(environment, tmp_path / "service.log") as service:
+        run(pipeline.replace(SERVICE_PORT, service), without_addresses_and_secrets(environment))
+    check_rows(zerobus)
+    check_refused(tmp_path)
+
+
+def test_workers_of_a_pool_alone_know_the_secrets(
+    zerobus: Emulator, pipeline: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    addresses = {name: environment[name] for name in ("ZEROBUS_ENDPOINT", "DATABRICKS_HOST")}
+    elsewhere = without_addresses_and_secrets(environment)
+    secrets = {name: value for name, value in environment.items() if name not in addresses}
+    with worker_pool(secrets, tmp_path / "pool.log") as pool:
+        command = SERVICE_FOR_A_POOL.replace("localhost:50000", pool)
+        with expansion_service({**elsewhere, **addresses}, tmp_path / "service.log", command) as service:
+            run(pipeline.replace(SERVICE_PORT, service), elsewhere)
+    check_rows(zerobus)
+    check_refused(tmp_path)

@@ -1,12 +1,15 @@
 """What telemetry costs a writer, as ratios in one run.
 
-    python -m tests.benchmarks.telemetry [--seconds 150] [--only NAME ...] [--check] [--json]
+    python -m tests.benchmarks.telemetry [--flights] [--seconds 150] [--only NAME ...] [--check] [--json]
 
 One writer after the other sends the same bundle to the local Zerobus, a million rows that end with a flush of
 telemetry, as Beam's bundles do. Before and after each stands a writer whose recorder does nothing at all. A comparison
 counts where these two neighbours agree within 5%, so that the machine was steady meanwhile, whatever came of what is
 between them. A ratio is the median of the comparisons, with the interval that holds the true median in 19 of 20 runs.
 The first line compares nothing with nothing: what it shows is the machine's.
+
+Rows have five columns, or with --flights the nineteen of the quickstart's flights: what telemetry costs is the same for
+each batch, however long that takes.
 
 - throughput: how fast rows are acknowledged, flushes included;
 - CPU: the same ratio of the processor time that the whole sending process takes, exporting threads included, also
@@ -41,6 +44,7 @@ from rich.table import Table
 
 import beam_zerobus.writer_core
 from beam_zerobus import OAuthClientCredentials, Telemetry, ZerobusWriter
+from pipelines.flights import COLUMNS, load_flights
 
 TABLE = "main.iot.air"
 DDL = "id BIGINT NOT NULL, device STRING, temp DOUBLE, co2 INT, at TIMESTAMP"
@@ -113,9 +117,10 @@ def main() -> int:
     """Run the benchmark."""
     options = _arguments()
     logging.getLogger("beam_zerobus").setLevel(logging.ERROR)  # receivers that fail are meant to
-    batch = sample(options.rows)
+    ddl, make_sample = (COLUMNS, some_flights) if options.flights else (DDL, sample)
+    batch = make_sample(options.rows)
     with ExitStack() as open_:
-        base, kinds = _open_writers(open_, options.only)
+        base, kinds = _open_writers(open_, ddl, options.only)
 
         def measure(writer: ZerobusWriter) -> tuple[float, float]:
             return run(writer, batch, options.batches)
@@ -139,6 +144,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=10_000, help="rows of a batch")
+    parser.add_argument("--flights", action="store_true", help="send the quickstart's flights, of 19 columns")
     parser.add_argument("--batches", type=int, default=100, help="batches of a bundle")
     parser.add_argument("--seconds", type=float, default=150, help="how long to measure, all kinds together")
     parser.add_argument("--only", nargs="*", default=[], help="kinds with this in their name")
@@ -147,9 +153,9 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _open_writers(open_: ExitStack, only: list[str]) -> tuple[ZerobusWriter, list[Kind]]:
+def _open_writers(open_: ExitStack, ddl: str, only: list[str]) -> tuple[ZerobusWriter, list[Kind]]:
     """Start the servers and return the writer that all are compared with, and the kinds."""
-    endpoint, workspace_url, client_id, client_secret = open_.enter_context(server(EMULATOR, TABLE, DDL))
+    endpoint, workspace_url, client_id, client_secret = open_.enter_context(server(EMULATOR, TABLE, ddl))
     receivers = (
         "grpc",
         "http/protobuf",
@@ -167,7 +173,7 @@ def _open_writers(open_: ExitStack, only: list[str]) -> tuple[ZerobusWriter, lis
                 endpoint=endpoint,
                 workspace_url=workspace_url,
                 credentials=OAuthClientCredentials(client_id=client_id, client_secret=client_secret),
-                schema=DDL,
+                schema=ddl,
                 telemetry=telemetry,
             )
         )
@@ -231,6 +237,11 @@ def sample(rows: int) -> pa.RecordBatch:
             "at": pa.array([1_700_000_000_000_000 + n for n in range(rows)], pa.timestamp("us", "UTC")),
         }
     )
+
+
+def some_flights(rows: int) -> pa.RecordBatch:
+    """Return the first flights."""
+    return pa.concat_batches(load_flights().slice(0, rows).to_batches())
 
 
 def run(writer: ZerobusWriter, batch: pa.RecordBatch, batches: int) -> tuple[float, float]:

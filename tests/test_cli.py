@@ -49,8 +49,9 @@ def test_inspect_shows_both_sides(
     status, out, _ = run(capsys, "inspect", debug)
     assert status == 0
     for text in (
-        f"{TABLE}: arrow files",
-        f"{TABLE}: proto files",
+        f"{TABLE}: arrow files in {debug / 'zerobus' / 'arrow'}",
+        f"│ {TABLE}.arrow ",
+        f"{TABLE}: proto files in {debug / 'zerobus' / 'proto'}",
         "timestamp[us, tz=UTC]",
         "1970-01-01T00:00:00.000003",
         "[b]x",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -55,10 +56,12 @@ def diff_as_json(diff: PairDiff) -> dict[str, Any]:
 
 def summary_tables(summary: SetSummary) -> list[RenderableType]:
     """Return a summary as tables for a terminal."""
+    directories = {os.path.dirname(file.path) for file in summary.files}  # noqa: PTH120  they may be URLs
+    directory = directories.pop() if len(directories) == 1 else ""
     files = _table("file", ">size", ">batches", ">rows", ">refused rows")
     for file in summary.files:
         files.add_row(
-            file.path,
+            file.path.removeprefix(directory).lstrip(r"\/") if directory else file.path,
             _size(file.size_bytes),
             f"{file.batches:,}" if summary.format == "arrow" else "",
             f"{file.rows:,}",
@@ -72,7 +75,7 @@ def summary_tables(summary: SetSummary) -> list[RenderableType]:
         span = (_cell(value) for value in summary.time_spans.get(field.name, ("", "")))
         schema.add_row(_cell(field.name), _cell(str(field.type)), "yes" if field.nullable else "no", *span)
     parts: list[RenderableType] = [
-        _title(f"{summary.base}: {summary.format} files"),
+        _title(f"{summary.base}: {summary.format} files" + (f" in {directory}" if directory else "")),
         files,
         _title("schema" if summary.schemas < 2 else f"schema, the last of {summary.schemas}"),
         schema,

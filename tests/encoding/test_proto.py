@@ -327,3 +327,25 @@ def test_nothing_is_encoded_before_it_is_asked_for() -> None:
     finally:
         tracemalloc.stop()
     assert peak < first.size_bytes + (10 << 20)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array(["x" * 120 if i % 5000 == 0 else "y" for i in range(30_000)]),
+        pa.array([i % 400 - 200 for i in range(30_000)]),
+        pa.array([None if i % 9 == 0 else i % 2 == 0 for i in range(30_000)]),
+    ],
+    ids=["strings of uneven length", "small negative numbers", "booleans with nulls"],
+)
+def test_memory_beyond_the_result_is_bounded(column: pa.Array) -> None:
+    batch = pa.RecordBatch.from_arrays([column] * 40, [f"c{i}" for i in range(40)])
+    encoder = ProtoEncoder(TableSchema.from_arrow(batch.schema))
+    tracemalloc.start()
+    try:
+        payloads = list(encoder.encode(batch))
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert sum(len(payload.records) for payload in payloads) == 30_000
+    assert peak - kept < 10 << 20

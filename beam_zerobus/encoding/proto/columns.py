@@ -15,9 +15,9 @@ from beam_zerobus.encoding.decimals import plain_text
 from beam_zerobus.encoding.proto.fixed import Fixed
 from beam_zerobus.encoding.proto.lookup import Lookup
 from beam_zerobus.encoding.proto.pieces import Mask, Piece, Word
-from beam_zerobus.encoding.proto.strings import strings
+from beam_zerobus.encoding.proto.strings import ONE_WIDTH, strings
 from beam_zerobus.encoding.proto.validity import Validity, unpacked_bits
-from beam_zerobus.encoding.proto.varint import signed_varint, tagged
+from beam_zerobus.encoding.proto.varint import fixed_width, signed_varint
 
 __all__ = ["COPIES", "WORD_MEMORY", "Booleans", "Column", "Decimals", "Integers", "OneSize", "Strings", "buffer_view"]
 
@@ -27,8 +27,8 @@ WORD_MEMORY = 16
 COPIES = 2
 """How often a row's bytes are there while it is encoded: as gathered, and side by side."""
 
-_STRING_COPIES = COPIES + 1  # short strings take as much room as the longest
-_U64 = np.uint64
+
+_SAMPLE = 256
 
 
 class Column(Protocol):
@@ -85,7 +85,8 @@ class Integers(OneSize):
     @property
     def row_bytes(self) -> int:
         """See `Column`."""
-        return WORD_MEMORY + self._tag.longest + 5
+        has_negatives = self._values[:_SAMPLE].min(initial=0) < 0  # they take two words
+        return WORD_MEMORY + self._tag.longest + (32 if has_negatives else 5)
 
 
 class Booleans(OneSize):
@@ -103,7 +104,7 @@ class Booleans(OneSize):
         values = unpacked_bits(self._bits, self._offset + start, self._offset + stop)
         if mask is None:
             return [Fixed.of(self._tag, values)]
-        return tagged(self._tag, [Word(values & mask.view(_U64), mask & 1, 1)], mask)
+        return fixed_width(values.astype(np.uint64), 1, self._tag, mask)
 
     @property
     def row_bytes(self) -> int:
@@ -134,7 +135,9 @@ class Strings:
 
     def varying_bytes(self, start: int, stop: int) -> int:
         """See `Column`."""
-        return _STRING_COPIES * (int(self._offsets[stop]) - int(self._offsets[start]))
+        offsets = self._offsets[start : stop + 1]
+        longest = int((offsets[1:] - offsets[:-1]).max(initial=0))
+        return COPIES * (longest * (stop - start) if longest <= ONE_WIDTH else int(offsets[-1]) - int(offsets[0]))
 
 
 class Decimals(OneSize):

@@ -12,11 +12,9 @@ from beam_zerobus.encoding.proto.fixed import Fixed
 from beam_zerobus.encoding.proto.pieces import Items, Mask, Piece, Word
 from beam_zerobus.encoding.proto.strings import Bytes
 from beam_zerobus.encoding.proto.validity import Validity
-from beam_zerobus.encoding.proto.varint import tagged
+from beam_zerobus.encoding.proto.varint import fixed_width
 
 __all__ = ["FloatRun", "Floats", "SparseRun"]
-
-_U64 = np.uint64
 
 
 class Floats(OneSize):
@@ -38,7 +36,7 @@ class Floats(OneSize):
         if self.width == 8:
             layout = Fixed.of(self.tag, values)
             return [Items(layout.as_items(len(values)), mask & layout.lengths, layout.lengths)]
-        return tagged(self.tag, [Word(values & mask.view(_U64), mask & self.width, self.width)], mask)
+        return fixed_width(values.astype(np.uint64), self.width, self.tag, mask)
 
     @property
     def row_bytes(self) -> int:

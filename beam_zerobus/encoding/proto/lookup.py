@@ -23,7 +23,7 @@ class Lookup:
 
     def __init__(self, lowest: int, highest: int, tag: Word) -> None:
         self._numbers = range(lowest, highest + 1)
-        self._words = signed_varint(np.arange(len(self._numbers)) + lowest, lowest, highest, tag, None)
+        self._words = signed_varint(np.arange(len(self._numbers), dtype=np.int64) + lowest, lowest, highest, tag, None)
         self._or_null = [_after_null(word, len(self._numbers)) for word in self._words]
 
     @staticmethod

@@ -11,7 +11,7 @@ import numpy as np
 
 from beam_zerobus.encoding.proto.pieces import BITS, Lengths, Mask, Word
 
-__all__ = ["constant", "signed_varint", "tag_word", "tagged", "unsigned_varint", "varint_bytes"]
+__all__ = ["constant", "fixed_width", "signed_varint", "tag_word", "tagged", "unsigned_varint", "varint_bytes"]
 
 _U64 = np.uint64
 _WORD_BYTES = 8
@@ -56,6 +56,24 @@ def tagged(tag: Word, words: list[Word], mask: Mask) -> list[Word]:
     if mask is None:
         return [tag, *words]
     return [Word(mask.view(_U64) & tag.bits, mask & tag.longest, tag.longest), *words]
+
+
+def fixed_width(values: np.ndarray, size: int, tag: Word, mask: np.ndarray) -> list[Word]:
+    """Write values of up to eight bytes, each behind the tag, where the mask has one.
+
+    Args:
+        values: uint64.
+        size: Bytes of each.
+        tag: What stands before each.
+        mask: Which rows have a value; see `Mask`.
+    """
+    if tag.longest + size > _WORD_BYTES:
+        return tagged(tag, [Word(values & mask.view(_U64), mask & size, size)], mask)
+    bits = values << BITS[tag.longest]
+    bits |= tag.bits
+    bits &= mask.view(_U64)
+    size += tag.longest
+    return [Word(bits, mask & size, size)]
 
 
 def unsigned_varint(numbers: np.ndarray, tag: Word, mask: Mask) -> list[Word]:

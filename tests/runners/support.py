@@ -38,6 +38,11 @@ def zerobus_environment(emulator: Emulator) -> dict[str, str]:
     }
 
 
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a process that submits a job, where its workers have the credentials."""
+    return {name: value for name, value in environment.items() if not name.startswith("DATABRICKS_CLIENT")}
+
+
 def go_module(package: str) -> str:
     """Return what ``go install`` builds a package of Beam's Go module from, in the version of the installed Beam."""
     return f"github.com/apache/beam/sdks/v2/{package}@v{apache_beam.__version__}"

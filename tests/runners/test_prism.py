@@ -20,6 +20,7 @@ from tests.runners.support import (
     go_module,
     go_program,
     started,
+    without_secrets,
     worker_pool,
     workers_that_wrote_the_same_table,
 )
@@ -52,10 +53,6 @@ def job_command(heading: str, number: int, prism: Path, **replaced: str) -> list
 def run(command: list[str], environment: dict[str, str]) -> None:
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500, check=False)
     assert ended.returncode == 0, ended.stderr[-4000:]
-
-
-def without_secrets(environment: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if not name.startswith("DATABRICKS_CLIENT")}
 
 
 def without_addresses(environment: dict[str, str]) -> dict[str, str]:

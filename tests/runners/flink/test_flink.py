@@ -27,6 +27,7 @@ from tests.runners.support import (
     go_program,
     started,
     wait_until,
+    without_secrets,
     workers_that_wrote_the_same_table,
     zerobus_environment,
 )
@@ -82,10 +83,15 @@ def test_says_what_is_missing(
     assert flink.missing() == (lack and f"{lack} is not on the PATH")
 
 
+def test_the_page_makes_the_table() -> None:
+    [emulator] = commands(flink.PAGE, "Flink")
+    assert f'"{job.TABLE}={job.COLUMNS}"' in emulator
+
+
 def test_pools_beside_the_task_managers(
     cluster: SessionCluster, zerobus: Emulator, environment: dict[str, str]
 ) -> None:
-    run(job_command("Workers of a pool beside each task manager"), environment)
+    run(job_command("Workers of a pool beside each task manager"), without_secrets(environment))
     assert len(workers_that_wrote_the_same_table(zerobus, ROWS)) == 2, "one worker process a task manager"
 
 
@@ -99,7 +105,10 @@ def test_processes_of_the_task_managers(
     )
     program = str(go_program("python/container", "container").relative_to(ROOT))
     try:
-        run([word.replace(".cache/bin/container", program) for word in job_command(heading)], environment)
+        run(
+            [word.replace(".cache/bin/container", program) for word in job_command(heading)],
+            without_secrets(environment),
+        )
     finally:
         (ROOT / "pipeline_options.json").unlink(missing_ok=True)
     assert len(workers_that_wrote_the_same_table(zerobus, ROWS)) == 2, "one worker process a task manager"

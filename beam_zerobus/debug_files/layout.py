@@ -101,8 +101,9 @@ def superfluous(names: list[Name], files: int | None) -> list[Name]:
     if files is None:
         return []
     rotations = sorted(name.rotation for name in names if name.rotation is not None and name.suffix in (ARROW, PROTO))
-    kept = set(rotations[max(0, len(rotations) - files) :])
-    return [name for name in names if name.rotation is not None and name.rotation not in kept]
+    removed = rotations[: max(0, len(rotations) - files)]
+    # By age, not by what is kept: what belongs to a file that is just being put aside is there before the file itself.
+    return [name for name in names if removed and name.rotation is not None and name.rotation <= removed[-1]]
 
 
 def _copy_marks(source: Path, destination: Path, base: str, rotation: Rotation) -> None:

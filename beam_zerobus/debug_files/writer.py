@@ -27,7 +27,7 @@ __all__ = ["DebugFileWriter"]
 _log = get_logger(__name__)
 
 _CLOSE_TIMEOUT = 60.0  # seconds for the last upload
-_LOOK_INTERVAL = 0.1  # seconds
+_CHECK_INTERVAL = 0.1  # seconds
 
 
 class DebugFileWriter:
@@ -89,7 +89,7 @@ class DebugFileWriter:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._written = 0
-        self._next_look = 0.0
+        self._next_check = 0.0
         self._failed = False
         self._closing = False
         self._thread: threading.Thread | None = None
@@ -133,7 +133,7 @@ class DebugFileWriter:
             self._written += 1
             if self._destination is not None:
                 try:
-                    self._look_for(self._destination.files)
+                    self._check_now_and_then(self._destination.files)
                     self._count(self._destination.files.append(batch, framed))
                 except Exception as error:  # noqa: BLE001  nothing here may hurt the data
                     self._fail(error)
@@ -201,11 +201,11 @@ class DebugFileWriter:
             with self._lock:
                 self._fail(error)
 
-    def _look_for(self, files: FileSet) -> None:
-        """See from time to time whether the files are still there; each look lets other threads in between."""
+    def _check_now_and_then(self, files: FileSet) -> None:
+        """See whether the files are still there; not each time, as a look at the disk lets other threads go first."""
         now = time.monotonic()
-        if now >= self._next_look:
-            self._next_look = now + _LOOK_INTERVAL
+        if now >= self._next_check:
+            self._next_check = now + _CHECK_INTERVAL
             files.check_in_place()
 
     def _count(self, size: int) -> None:

@@ -6,16 +6,17 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from beam_zerobus import RowError
+from beam_zerobus import DebugFiles, RowError, ZerobusWriter
 from beam_zerobus.debug_files import read_arrow, read_proto
 from beam_zerobus.debug_files.framing import frame
+from beam_zerobus.emulator import Emulator
 
-from .samples import air, encode
+from .samples import AIR, TABLE, air, encode
 from .test_writer import ids, open_writer, write
 
 
@@ -54,6 +55,19 @@ def test_a_full_disk(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None
     # What was written before is whole but for the last batch.
     assert next(read_arrow(small_disk)) == batch
     assert len(ids(read_proto(small_disk))) >= 200
+
+
+def test_a_disk_that_fills_while_rows_are_sent(
+    emulator: Emulator, connect: Callable[..., ZerobusWriter], small_disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    emulator.create_table(TABLE, AIR.to_ddl())
+    writer = connect(TABLE, schema=AIR.to_ddl(), debug_files=DebugFiles(output_dir=small_disk))
+    for start in range(0, 40_000, 2_000):
+        assert writer.send_batch(air(start, 2_000)).success
+    assert writer.counters.total()["debug_file_failures"] == 1
+    writer.close()
+    assert emulator.table(TABLE).count_rows() == 40_000
+    assert "No space left on device" in one_warning(caplog)
 
 
 def test_a_directory_that_is_removed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -27,8 +27,8 @@ WORD_MEMORY = 16
 COPIES = 2
 """How often a row's bytes are there while it is encoded: as gathered, and side by side."""
 
-
 _SAMPLE = 256
+"""So many rows show whether a column has negative numbers, which take a second word."""
 
 
 class Column(Protocol):
@@ -85,7 +85,7 @@ class Integers(OneSize):
     @property
     def row_bytes(self) -> int:
         """See `Column`."""
-        has_negatives = self._values[:_SAMPLE].min(initial=0) < 0  # they take two words
+        has_negatives = self._values[:_SAMPLE].min(initial=0) < 0
         return WORD_MEMORY + self._tag.longest + (32 if has_negatives else 5)
 
 

@@ -10,7 +10,6 @@ import org.apache.beam.sdk.schemas.Schema;
 import org.apache.beam.sdk.schemas.Schema.FieldType;
 import org.apache.beam.sdk.transforms.Create;
 import org.apache.beam.sdk.values.PCollection;
-import org.apache.beam.sdk.values.PCollectionTuple;
 import org.apache.beam.sdk.values.Row;
 import org.joda.time.Instant;
 
@@ -55,7 +54,7 @@ public class EveryType {
 
     PCollection<Row> rows = pipeline.apply(Create.of(full, empty).withRowSchema(EVERY_TYPE));
     rows.apply(
-        PythonExternalTransform.<PCollection<Row>, PCollectionTuple>from(
+        PythonExternalTransform.<PCollection<Row>, PCollection<Row>>from(
                 "beam_zerobus.yaml.WriteToZerobus", options.getExpansionService())
             .withKwarg("table", "main.iot.every_type"));
 

@@ -3,8 +3,10 @@ package example;
 import org.apache.beam.sdk.Pipeline;
 import org.apache.beam.sdk.extensions.python.PythonExternalTransform;
 import org.apache.beam.sdk.io.TextIO;
+import org.apache.beam.sdk.options.Default;
 import org.apache.beam.sdk.options.PipelineOptions;
 import org.apache.beam.sdk.options.PipelineOptionsFactory;
+import org.apache.beam.sdk.options.Validation;
 import org.apache.beam.sdk.schemas.Schema;
 import org.apache.beam.sdk.transforms.Create;
 import org.apache.beam.sdk.transforms.ToJson;
@@ -15,10 +17,14 @@ import org.apache.beam.sdk.values.Row;
 /** Writes rows into the table main.iot.air_quality, and those that it refuses to text files. */
 public class RowsToZerobus {
   public interface Options extends PipelineOptions {
+    @Validation.Required
     String getExpansionService();
+
     void setExpansionService(String address);
 
+    @Default.String("refused")
     String getRefused();
+
     void setRefused(String filenamePrefix);
   }
 

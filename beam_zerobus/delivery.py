@@ -37,7 +37,8 @@ __all__ = ["Delivery", "DeliveryHooks"]
 
 _log = get_logger(__name__)
 
-MAX_IN_FLIGHT_BYTES = 64 << 20
+# A stream carries 100 MB/s at most, and an acknowledgement takes the service 0.2 s.
+MAX_IN_FLIGHT_BYTES = 32 << 20
 IDLE_CLOSE_SECONDS = 60.0
 _BLOCKED_SECONDS = 60.0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -64,8 +65,10 @@ def _from_tuples(
     if unknown and not ignore_unknown_fields:
         for position, record in enumerate(records):
             place.refuse_at(np.array([position]), _unknown({fields[n]: record[n] for n in unknown}, parent))
-    columns = dict(zip((field.lower() for field in fields), zip(*records, strict=True), strict=True))
-    return [list(columns[name.lower()]) if name.lower() in columns else None for name in names]
+    # Not zip(*records): its iterators, one a record, would set off the garbage collector.
+    positions = {field.lower(): position for position, field in enumerate(fields)}
+    found = [positions.get(name.lower()) for name in names]
+    return [None if position is None else list(map(itemgetter(position), records)) for position in found]
 
 
 def _as_dicts(records: list[Any], parent: str, place: Place) -> list[dict[Any, Any]]:

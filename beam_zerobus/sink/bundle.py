@@ -19,8 +19,9 @@ from beam_zerobus.writer import ZerobusWriter
 
 __all__ = ["Bundle", "Settled"]
 
-_MAX_UNSETTLED_BYTES = 128 << 20  # above what a stream has in flight, which is to be the narrower gate
+_MAX_UNSETTLED_BYTES = 64 << 20  # above what a stream has in flight, which is to be the narrower gate
 _MAX_UNSETTLED_BATCHES = 1_000
+_MAX_UNSETTLED_ELEMENTS = 200_000  # kept for dead letters, at some hundred bytes each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,7 @@ class _Sent:
     rows: Rows
     submission: Submission | None
     nbytes: int
+    elements: int
 
     @property
     def done(self) -> bool:
@@ -71,7 +73,8 @@ class Bundle:
     """Sends the batches of one bundle at a time over the process's shared writer.
 
     Invariants, under the one lock:
-    - `_unsettled` holds the batches sent and not yet settled, oldest first; `_bytes` is the sum of their sizes.
+    - `_unsettled` holds the batches sent and not yet settled, oldest first; `_bytes` is the sum of their sizes,
+      `_elements` the number of elements they keep.
     - `_lease` is held from the first use of the writer to `finish` or `abandon`; nothing is opened before.
     """
 
@@ -81,6 +84,7 @@ class Bundle:
         self._safeguard: weakref.finalize[..., Bundle]
         self._unsettled: deque[_Sent] = deque()
         self._bytes = 0
+        self._elements = 0
 
     def writer(self, config: WriterConfig) -> ZerobusWriter:
         """Return the process's writer for `config`, pinned until the bundle ends."""
@@ -103,10 +107,11 @@ class Bundle:
         self._add(rows, None)
 
     def _add(self, rows: Rows, submission: Submission | None) -> None:
-        sent = _Sent(rows, submission, rows.batch.nbytes)
+        sent = _Sent(rows, submission, rows.batch.nbytes, len(rows.origin.elements.values))
         with self._lock:
             self._unsettled.append(sent)
             self._bytes += sent.nbytes
+            self._elements += sent.elements
 
     def settled(self, *, all_of_them: bool = False) -> Iterator[Settled]:
         """Yield, in order, the batches that have come back; wait only for what is too much to keep, or for all.
@@ -121,12 +126,20 @@ class Bundle:
         with self._lock:
             if not self._unsettled:
                 return None
-            too_much = len(self._unsettled) > _MAX_UNSETTLED_BATCHES or self._bytes > _MAX_UNSETTLED_BYTES
-            if not (all_of_them or too_much or self._unsettled[0].done):
+            if not (all_of_them or self._too_much or self._unsettled[0].done):
                 return None
             sent = self._unsettled.popleft()
             self._bytes -= sent.nbytes
+            self._elements -= sent.elements
             return sent
+
+    @property
+    def _too_much(self) -> bool:
+        return (
+            len(self._unsettled) > _MAX_UNSETTLED_BATCHES
+            or self._bytes > _MAX_UNSETTLED_BYTES
+            or self._elements > _MAX_UNSETTLED_ELEMENTS
+        )
 
     def drain_counts(self) -> dict[str, float]:
         """Return what the writer counted since some bundle asked last; nothing where none was used."""
@@ -144,7 +157,7 @@ class Bundle:
         with self._lock:
             unsettled, lease = list(self._unsettled), self._lease
             self._unsettled.clear()
-            self._bytes, self._lease = 0, None
+            self._bytes, self._elements, self._lease = 0, 0, None
         for sent in unsettled:
             if lease is not None and sent.submission is not None and not sent.submission.done:
                 lease.writer.cancel(sent.submission)

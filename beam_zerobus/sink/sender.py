@@ -26,9 +26,10 @@ __all__ = ["BatchSender", "Output"]
 
 Output: TypeAlias = "WindowedValue | TaggedOutput[str, WindowedValue]"
 
-# Python's garbage collector looks for the first time after 700 new objects that it tracks, and takes what is still
-# there for longer-lived; dicts of plain values are not tracked, NamedTuples and Rows are.
-_TRACKED_ROWS = 600
+# Python's garbage collector looks for the first time after 700 new containers, and takes what is still there for
+# longer-lived; dicts of plain values are not tracked, NamedTuples and Rows are.
+_CONTAINERS_AT_ONCE = 600
+_CONTAINERS = (dict, list, tuple, set)
 
 _failure_log = FailureLog()
 
@@ -66,7 +67,8 @@ class BatchSender:
         # What is refused is handed on as it came in, so with dead letters elements are kept anyway.
         if self._settings.dead_letters or not gc.is_tracked(element):
             return self._row_limit.rows
-        return min(_TRACKED_ROWS, self._row_limit.rows)
+        parts = sum(isinstance(part, _CONTAINERS) for part in gc.get_referents(element))
+        return max(1, min(_CONTAINERS_AT_ONCE // (1 + parts), self._row_limit.rows))
 
     def take(self, elements: Elements, *, send_all: bool) -> None:
         """Take all elements, and hand rows to the writer if they make a batch, or at any rate with `send_all`.
@@ -92,9 +94,8 @@ class BatchSender:
                 self._send_as_it_is(writer, chosen)
                 continue
             rows = self._converter_for(writer).convert(chosen, kind)
-            self._row_limit.learn(rows=rows.batch.num_rows, nbytes=rows.batch.nbytes)
             if self._settings.dead_letters:
-                self._bundle.send(writer, rows)
+                self._send(writer, rows)
             elif rows.refused:
                 raise bundle_error(rows.refused, table=self._table, total_rows=rows.count)
             else:
@@ -106,7 +107,11 @@ class BatchSender:
         self._gathered.add(rows)
 
     def _send_gathered(self, writer: ZerobusWriter) -> None:
-        self._bundle.send(writer, self._gathered.take())
+        self._send(writer, self._gathered.take())
+
+    def _send(self, writer: ZerobusWriter, rows: Rows) -> None:
+        self._row_limit.learn(rows=rows.batch.num_rows, nbytes=rows.batch.nbytes)
+        self._bundle.send(writer, rows)
 
     def _send_as_it_is(self, writer: ZerobusWriter, element: Elements) -> None:
         rows = Rows(batch=element.values[0], origin=Origin(element, holds_rows=True))

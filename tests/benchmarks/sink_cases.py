@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, ClassVar, NamedTuple
 
 import apache_beam as beam
 import numpy as np
@@ -73,10 +74,36 @@ class MakeRows(beam.DoFn):
             yield beam.Row(id=i, device="device-00017", temp=21.5, co2=417, ok=True)
 
 
+class Watched(beam.DoFn):
+    """Yields what another maker does, and notes the process's highest memory as it goes."""
+
+    peaks: ClassVar[list[int]] = []
+    """In MB, one for each mark that was passed; of this process, so the pipeline has to run in it."""
+
+    def __init__(self, maker: beam.DoFn, marks: Sequence[int]) -> None:
+        self._maker = maker
+        self._marks = marks
+
+    def process(self, _: object) -> Iterator[Any]:
+        """Yield as many million rows as the last mark says."""
+        import resource  # not on Windows
+
+        for before, mark in pairwise([0, *self._marks]):
+            yield from self._maker.process((mark - before) * 1_000_000 // BATCH_ROWS)
+            self.peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+
+
 class Nothing(beam.DoFn):
     """A sink that does nothing."""
 
     def process(self, element: Any) -> None:
+        pass
+
+
+class NothingInPlace(beam.DoFn):
+    """A sink that does nothing, but is told where each element came in."""
+
+    def process(self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam) -> None:
         pass
 
 
@@ -89,3 +116,22 @@ class NothingWithTables(Nothing):
 
 
 NothingWithTables.process_batch.__annotations__["batch"] = pa.Table
+
+
+class ToArrow(beam.DoFn):
+    """The plain way from elements to Arrow, unchecked: a list, and a RecordBatch of each 10,000."""
+
+    def setup(self) -> None:
+        self._elements: list[Any] = []
+
+    def process(self, element: Any) -> None:
+        elements = self._elements
+        elements.append(element)
+        if len(elements) >= BATCH_ROWS:
+            self.finish_bundle()
+
+    def finish_bundle(self) -> None:
+        if self._elements:
+            rows = list(map(vars, self._elements)) if isinstance(self._elements[0], beam.Row) else self._elements
+            pa.RecordBatch.from_struct_array(pa.array(rows, pa.struct(SCHEMA.to_arrow())))
+            self._elements.clear()

@@ -53,6 +53,8 @@ test-dataflow: $(VENV)/.test ## The steps of Dataflow's image, and the job that 
 bench: $(VENV)/.bench ## The benchmarks that the README quotes
 	$(BIN)/python -m tests.benchmarks.encode
 	$(BIN)/python -m tests.benchmarks.sink
+	$(BIN)/python -m tests.benchmarks.debug_files
+	$(BIN)/python -m tests.benchmarks.telemetry
 
 docs: $(VENV)/.docs ## The documentation site, checked strictly
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

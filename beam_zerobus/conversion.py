@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -76,6 +77,13 @@ class Conversion:
         """Yield payloads of some of the batch's rows, given by ascending indices."""
         for payload in self.payloads(take_rows(batch, rows)):
             yield _in_batch(payload, rows)
+
+    def encode_again(self, batch: pa.RecordBatch | pa.Table, payload: Payload) -> Payload:
+        """Return a payload that this conversion made of `batch`, with the records that were taken from it."""
+        records: list[Any] = []
+        for part in self.payloads_of(batch, np.asarray(payload.rows, dtype=np.int64)):
+            records += part.records
+        return replace(payload, records=records)
 
 
 def _in_batch(payload: Payload, kept: np.ndarray) -> Payload:

@@ -191,6 +191,7 @@ class Delivery:
                         self._lock.notify_all()
                     return
                 self._mark_sent(entry, offset)
+                entry.let_records_go()
 
     def _claim(self) -> tuple[Entry, Stream] | None:
         """Return the next payload to send and the stream for it, None if there is none or it has to wait."""

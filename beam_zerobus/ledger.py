@@ -20,6 +20,9 @@ __all__ = ["Entry"]
 class Entry:
     """A payload in the ledger.
 
+    Once the SDK holds its records, an entry keeps none: they are several times the batch that they were made of, and
+    are made of it again where they have to be sent again.
+
     Attributes:
         offset: Its offset on the current stream; meaningless while it is queued.
         attempts: How often it was handed to a stream.
@@ -50,7 +53,14 @@ class Entry:
 
     def to_send(self) -> Payload:
         """Return what the next call carries."""
+        if not self.payload.has_records:
+            self.payload = self.conversion.encode_again(self.submission.batch, self.payload)
         return self.payload if self.piece is None else self.payload.slice(self.piece)
+
+    def let_records_go(self) -> None:
+        """Forget the records, which the SDK holds now; a call that may be searched needs them soon."""
+        if not self.goes_alone:
+            self.payload = self.payload.without_records()
 
     def acknowledged_rows(self) -> list[np.ndarray | range]:
         """Return the acknowledged rows of a settled entry, counted in the batch."""

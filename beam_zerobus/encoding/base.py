@@ -45,6 +45,15 @@ class Payload:
             return cast("list[bytes]", self.records)
         return []
 
+    @property
+    def has_records(self) -> bool:
+        """False once `without_records` took them."""
+        return isinstance(self.records, pa.RecordBatch) or len(self.records) == len(self.rows)
+
+    def without_records(self) -> Payload:
+        """Return what is left to know of a payload once it is sent; a RecordBatch stays, as it only refers to rows."""
+        return self if isinstance(self.records, pa.RecordBatch) else replace(self, records=[])
+
     def unframed(self) -> Payload:
         """Return the payload without `framed`, which is memory that a payload on its way need not hold."""
         return replace(self, framed=()) if self.framed else self

@@ -31,8 +31,11 @@ class Submission:
       concerns the whole batch. Then `_on_done` is called, and then the future is done.
     """
 
-    def __init__(self, batch: pa.RecordBatch | pa.Table, *, table: str, span: BatchSpan, on_done: OnDone) -> None:
+    def __init__(
+        self, batch: pa.RecordBatch | pa.Table, *, arrow_bytes: int, table: str, span: BatchSpan, on_done: OnDone
+    ) -> None:
         self.batch = batch
+        self.arrow_bytes = arrow_bytes
         self.span = span
         self.encode_seconds = 0.0  # written by the thread that submits, before the batch can end
         self._table = table

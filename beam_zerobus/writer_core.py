@@ -71,8 +71,11 @@ class WriterCore:
     def submit(self, batch: pa.RecordBatch | pa.Table) -> Submission:
         """Convert a batch and hand it over; see `ZerobusWriter.submit`."""
         conversion = self._conversion or self.prepare(batch)
-        span = self._recorder.batch(batch.num_rows, batch.nbytes)
-        submission = Submission(batch, table=self._config.table, span=span, on_done=self._finished)
+        arrow_bytes = batch.nbytes
+        span = self._recorder.batch(batch.num_rows, arrow_bytes)
+        submission = Submission(
+            batch, arrow_bytes=arrow_bytes, table=self._config.table, span=span, on_done=self._finished
+        )
         with self._lock:
             if self._closed:
                 raise ClosedError(f"The writer of {self._config.table} is closed")

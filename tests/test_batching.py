@@ -19,7 +19,7 @@ from apache_beam.utils.timestamp import Timestamp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_zerobus.batching import RowLimit, element_converter, slices
+from beam_zerobus.batching import RowLimit, element_converter
 from beam_zerobus.options import Batching
 from beam_zerobus.schema import Conformer, Decimal, Field, TableSchema
 
@@ -374,17 +374,6 @@ def test_messages_name_column_type_and_remedy_never_the_value():
             assert SECRET not in error.message
     (error,) = convert("json", ddl, [f"{{{SECRET}"]).rejected
     assert SECRET not in error.message
-
-
-def test_slices_keep_rows_bytes_and_order():
-    table = pa.concat_tables([pa.table({"s": ["x" * 100] * 70}), pa.table({"s": ["y" * 5000] * 5 + ["z"] * 20})])
-    parts = list(slices(table, Batching(max_rows=30, max_bytes=4000)))
-    assert pa.Table.from_batches(parts).equals(table)
-    assert all(0 < part.num_rows <= 30 for part in parts)
-    assert all(part.nbytes <= 4000 or part.num_rows == 1 for part in parts)
-    batch = table.to_batches()[0]
-    assert [part.num_rows for part in slices(batch, Batching(max_rows=1000))] == [70]
-    assert list(slices(table.slice(0, 0), Batching())) == []
 
 
 def test_the_row_limit_follows_the_bytes():

@@ -1,6 +1,6 @@
 """Elements to RecordBatches: dicts, Beam rows, NamedTuples, dataclasses and JSON, and batches of the right size."""
 
 from beam_zerobus.batching.elements import Converted, ElementConverter, ElementKind, element_converter
-from beam_zerobus.batching.slicing import RowLimit, slices
+from beam_zerobus.batching.row_limit import RowLimit
 
-__all__ = ["Converted", "ElementConverter", "ElementKind", "RowLimit", "element_converter", "slices"]
+__all__ = ["Converted", "ElementConverter", "ElementKind", "RowLimit", "element_converter"]

@@ -107,7 +107,8 @@ class Bundle:
         self._add(rows, None)
 
     def _add(self, rows: Rows, submission: Submission | None) -> None:
-        sent = _Sent(rows, submission, rows.batch.nbytes, len(rows.origin.elements.values))
+        nbytes = submission.arrow_bytes if submission is not None else 0
+        sent = _Sent(rows, submission, nbytes, len(rows.origin.elements.values))
         with self._lock:
             self._unsettled.append(sent)
             self._bytes += sent.nbytes

@@ -1,0 +1,36 @@
+"""Batches of the right size, aimed at while rows are collected."""
+
+from __future__ import annotations
+
+from beam_zerobus.options import Batching
+
+__all__ = ["RowLimit"]
+
+_FIRST_ROWS = 1_000
+
+
+class RowLimit:
+    """How many rows to collect for the next batch, so that bytes need not be counted row by row.
+
+    It aims at `max_bytes` with the bytes per row of the last batch, and starts small.
+
+    Example:
+        >>> limit = RowLimit(Batching(max_rows=10_000, max_bytes=1_000_000))
+        >>> limit.rows
+        1000
+        >>> limit.learn(rows=1000, nbytes=500_000)
+        >>> limit.rows
+        2000
+    """
+
+    __slots__ = ("_batching", "rows")
+
+    def __init__(self, batching: Batching) -> None:
+        self._batching = batching
+        self.rows = min(_FIRST_ROWS, batching.max_rows)
+
+    def learn(self, *, rows: int, nbytes: int) -> None:
+        """Take over the size of the batch that was just made."""
+        if rows > 0:
+            fitting = self._batching.max_bytes * rows // max(nbytes, 1)
+            self.rows = max(1, min(fitting, self._batching.max_rows))

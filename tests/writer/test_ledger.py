@@ -1,0 +1,48 @@
+"""What the ledger keeps of a payload that is on its way, and how it is made whole again."""
+
+import pyarrow as pa
+import pytest
+
+from beam_zerobus.conversion import Conversion
+from beam_zerobus.emulator import Faults, ScriptedFault
+from beam_zerobus.schema import TableSchema
+
+DDL = "id BIGINT NOT NULL, name STRING"
+ROWS = 300_000
+
+
+@pytest.fixture(params=["RecordBatch", "Table"])
+def batch(request):
+    """So many rows that they take several calls, every thousandth refused before sending."""
+    ids = pa.array([None if row % 1000 == 7 else row for row in range(ROWS)], pa.int64())
+    names = pa.array([f"device {row} somewhere in a house of many rooms" * 2 for row in range(ROWS)])
+    batch = pa.record_batch({"id": ids, "name": names})
+    if request.param == "RecordBatch":
+        return batch
+    return pa.Table.from_batches([batch.slice(0, 1000), batch.slice(1000, 99_000), batch.slice(100_000)])
+
+
+@pytest.mark.parametrize("wire_format", ["proto", "json"])
+def test_records_are_made_again_as_they_were(batch, wire_format):
+    conversion = Conversion(TableSchema.from_ddl(DDL), wire_format, table="main.iot.air")
+    payloads = [payload for payload in conversion.payloads(batch) if len(payload.rows)]
+    assert len(payloads) > 2
+    for payload in payloads:
+        stripped = payload.without_records()
+        assert (stripped.records, stripped.has_records) == ([], False)
+        again = conversion.encode_again(batch, stripped)
+        assert again.records == payload.records
+        assert again.has_records
+
+
+def test_what_is_on_its_way_keeps_no_records_and_is_sent_again_all_the_same(emulator, connect, batch):
+    table = emulator.create_table("main.iot.air", DDL)
+    emulator.faults = Faults(script=(ScriptedFault("drop", at_call=3),), ack_delay=0.2)
+    writer = connect(schema=DDL, wire_format="proto")
+    submission = writer.submit(batch)
+    (delivery,) = writer._core._deliveries
+    assert {len(entry.payload.records) for entry in delivery._sent} <= {0}
+    result = submission.result(60)
+    assert (result.successful_count, result.failed_count) == (ROWS - ROWS // 1000, ROWS // 1000)
+    assert writer.counters.total()["rows_replayed"] > 0
+    assert set(table.to_arrow()["id"].to_pylist()) == {row for row in range(ROWS) if row % 1000 != 7}

@@ -52,7 +52,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         on_bad_rows: ``"raise"`` fails the bundle with count and first reasons; ``"dead_letter"`` writes all other rows
             and gives the bad ones to `failed_rows`. RecordBatches and Tables hardly notice. For single elements Beam
             takes a longer way to tell where each came in, 0.7 µs an element even with a sink that does nothing, so
-            that dicts go through at some 0.65 of the rate (`python -m tests.benchmarks.sink --only dead-letters`).
+            that dicts go through at some 0.6 of the rate (`python -m tests.benchmarks.sink --only dead-letters`).
         ignore_unknown_fields: Leave out fields that the table does not have, instead of refusing their rows.
         streams_per_worker: Streams of each worker process; more than one gives up the order of rows.
         debug_files: Write what is sent to files.

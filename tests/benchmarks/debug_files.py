@@ -1,6 +1,6 @@
 """What debug files cost the sink, as a ratio of one run.
 
-    python -m tests.benchmarks.debug_files [--batches 600] [--rounds 15] [--dir DIR] [--check] [--json]
+    python -m tests.benchmarks.debug_files [--batches 2400] [--rounds 7] [--dir DIR] [--check] [--json]
 
 RecordBatch elements of 50,000 rows go through `WriteToZerobus`, as in ``tests.benchmarks.sink``: with debug files off,
 on (both formats), and off once more, which shows how far apart two equal things are here. `--check` exits with 1 where
@@ -61,8 +61,8 @@ def sink(service: Service, batches: int, debug_files: DebugFiles | None) -> Call
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Benchmark debug files.")
-    parser.add_argument("--batches", type=int, default=600, help="batches of 10,000 rows in a pipeline")
-    parser.add_argument("--rounds", type=int, default=15, help="rounds that count")
+    parser.add_argument("--batches", type=int, default=2400, help="batches of 10,000 rows in a pipeline")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds that count")
     parser.add_argument("--dir", help="where the files go, instead of the system's temporary directory")
     parser.add_argument("--json", action="store_true", help="figures as JSON on standard output")
     parser.add_argument("--check", action="store_true", help="exit with 1 where a target is missed")

@@ -36,7 +36,7 @@ class _GrowingFile:
 class ArrowFile(_GrowingFile):
     """An Arrow IPC stream.
 
-    Every call of Arrow's gives up the interpreter's lock, which the sender then takes: there are as few as can be.
+    Every call of Arrow's gives up the interpreter's lock, so there are as few as can be.
     """
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
-from beam_zerobus.telemetry import Recorder
+from beam_zerobus.telemetry import InFlight, Recorder
 
 __all__ = ["Counters"]
 
@@ -75,9 +75,9 @@ class Counters:
         """Note that a stream has ended, and why."""
         self._recorder.stream_closed(cause)
 
-    def in_flight(self, bytes_delta: int, rows_delta: int) -> None:
-        """Note what entered (positive) or left the ledger."""
-        self._recorder.in_flight(bytes_delta, rows_delta)
+    def in_flight(self) -> InFlight:
+        """Return where a delivery keeps what is in flight."""
+        return self._recorder.in_flight()
 
     def debug_file_bytes(self, written: int) -> None:
         """Note bytes written to debug files."""

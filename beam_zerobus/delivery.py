@@ -68,7 +68,7 @@ class Delivery:
     Invariants, under `_lock`:
     - The ledger is `_sent` followed by `_queued`: every payload handed over and not settled, in order. `_sent` was
       handed to the current stream and is in the order of offsets; `_queued` was not (or must be sent again).
-    - `_bytes` is the sum of the ledger's sizes; `hand_over` waits while it is at its limit.
+    - `_in_flight` is the sum of the ledger's bytes and rows; `hand_over` waits while it is at its limit.
     - While a suspect or a searched payload is in `_sent`, it is there alone.
     - `_stream` is None or the stream of `_sent`; only the keeper replaces it. `_broken` is what it
       said when it took no more.
@@ -100,7 +100,7 @@ class Delivery:
         self._lock = threading.Condition()
         self._sent: deque[Entry] = deque()
         self._queued: deque[Entry] = deque()
-        self._bytes = 0
+        self._in_flight = counters.in_flight()
         self._stream: Stream | None = None
         self._broken: StreamFailure | None = None
         self._stopped = False
@@ -113,7 +113,7 @@ class Delivery:
     @property
     def in_flight_bytes(self) -> int:
         """Bytes handed over and not yet settled."""
-        return self._bytes
+        return self._in_flight.bytes
 
     def hand_over(
         self,
@@ -151,7 +151,8 @@ class Delivery:
         """Wait, under the lock, until the ledger has room for the entry and the breaker is closed."""
         while not (self._stopped or entry.submission.done):
             pause = self._breaker.pause_left()
-            if not pause and (not self._bytes or self._bytes + entry.payload.size_bytes <= self._max_bytes):
+            held = self._in_flight.bytes
+            if not pause and (not held or held + entry.payload.size_bytes <= self._max_bytes):
                 return
             self._lock.wait(pause or None)
         if self._stopped:
@@ -490,5 +491,5 @@ class Delivery:
         return entries
 
     def _account(self, entry: Entry, sign: int) -> None:
-        self._bytes += sign * entry.payload.size_bytes
-        self._counters.in_flight(sign * entry.payload.size_bytes, sign * len(entry.payload.rows))
+        self._in_flight.bytes += sign * entry.payload.size_bytes
+        self._in_flight.rows += sign * len(entry.payload.rows)

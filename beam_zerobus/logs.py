@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Final, TypeAlias
 
 from opentelemetry import trace
+from opentelemetry.trace import SpanContext
 
-__all__ = ["TraceContextFilter", "get_logger", "outline"]
+__all__ = ["SpanOfThread", "TraceContextFilter", "get_logger", "outline", "span_of_thread"]
+
+SpanOfThread: TypeAlias = "Callable[[], SpanContext] | None"
+
+span_of_thread: Final[ContextVar[SpanOfThread]] = ContextVar("beam_zerobus_span", default=None)
+"""Tells the ids of a span of our own providers, which OpenTelemetry's context does not know; asked where one logs."""
 
 
 class TraceContextFilter(logging.Filter):
@@ -21,7 +30,8 @@ class TraceContextFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Add the ids; every record passes."""
-        context = trace.get_current_span().get_span_context()
+        ids = span_of_thread.get()
+        context = trace.get_current_span().get_span_context() if ids is None else ids()
         record.trace_id = trace.format_trace_id(context.trace_id) if context.is_valid else ""
         record.span_id = trace.format_span_id(context.span_id) if context.is_valid else ""
         return True

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from beam_zerobus.logs import TraceContextFilter, get_logger
 from beam_zerobus.options import Telemetry
-from beam_zerobus.telemetry.recorder import BatchSpan, Recorder
+from beam_zerobus.telemetry.batch import BatchSpan
+from beam_zerobus.telemetry.counts import InFlight
+from beam_zerobus.telemetry.recorder import Recorder
 from beam_zerobus.telemetry.sources import find_source
 
-__all__ = ["BatchSpan", "Recorder", "TraceContextFilter", "get_logger", "open_recorder"]
+__all__ = ["BatchSpan", "InFlight", "Recorder", "TraceContextFilter", "get_logger", "open_recorder"]
 
 
 def open_recorder(options: Telemetry | None, *, table: str, wire_format: str) -> Recorder:

@@ -15,7 +15,7 @@ from beam_zerobus.telemetry.counts import Counts
 from beam_zerobus.telemetry.destinations import make_destinations
 from beam_zerobus.telemetry.durations import Durations
 from beam_zerobus.telemetry.pump import Pump
-from beam_zerobus.telemetry.raw import RawSignals, RawSpans
+from beam_zerobus.telemetry.raw import RawSignals, RawTrace
 from beam_zerobus.telemetry.signals import SCOPE
 
 __all__ = ["Pipeline"]
@@ -30,22 +30,26 @@ class Pipeline:
         resource = _make_resource(options)
         interval = _export_interval(options)
         durations = Durations()
-        self._pumps = [Pump(place, interval=interval, durations=durations) for place in make_destinations(options)]
+        self.counts = Counts()
+        self._pumps = [
+            Pump(place, interval=interval, counts=self.counts, durations=durations)
+            for place in make_destinations(options)
+        ]
         meters = MeterProvider(
             metric_readers=[pump.reader for pump in self._pumps if pump.reader is not None],
             resource=resource,
             shutdown_on_exit=False,
         )
-        self.counts = Counts()
         self.counts.observe(meters.get_meter(*SCOPE))
         tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
         self.signals = RawSignals(tracers, durations, self._take)
         for pump in self._pumps:
             pump.start()
 
-    def _take(self, spans: RawSpans) -> None:
+    def _take(self, batch: RawTrace) -> None:
+        self.counts.postpone(batch.record)
         for pump in self._pumps:
-            pump.put(spans)
+            pump.put(batch)
 
     def flush(self, timeout: float) -> None:
         """Export everything, and wait at most `timeout` seconds for all destinations together."""

@@ -14,10 +14,11 @@ from opentelemetry import context as otel_context
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader, MetricsData
 
 from beam_zerobus.logs import get_logger, outline
+from beam_zerobus.telemetry.counts import Counts
 from beam_zerobus.telemetry.destinations import Destination
 from beam_zerobus.telemetry.durations import Durations
 from beam_zerobus.telemetry.quiet import THREAD_PREFIX, quieten
-from beam_zerobus.telemetry.raw import RawSpans
+from beam_zerobus.telemetry.raw import RawTrace
 
 __all__ = ["Pump"]
 
@@ -36,15 +37,16 @@ class Pump:
     again and again; this one knows whether its destination answers. `reader` collects the metrics.
 
     Invariants, under `_done` (a condition) where they concern several threads:
-    - `_queue` holds the spans of at most `maxlen` batches; the oldest make room.
+    - `_queue` holds at most `maxlen` batches whose spans are to be exported; the oldest make room.
     - Every flush asked for up to `_asked` that is at most `_answered` is over.
     - `_responsive` is False from a failed or overdue export to the next good one; nobody waits meanwhile.
     """
 
-    def __init__(self, destination: Destination, *, interval: float, durations: Durations) -> None:
+    def __init__(self, destination: Destination, *, interval: float, counts: Counts, durations: Durations) -> None:
         self._destination = destination
         self._interval = interval
-        self._queue: deque[RawSpans] = deque(maxlen=_queue_size())
+        self._counts = counts
+        self._queue: deque[RawTrace] = deque(maxlen=_queue_size())
         self._wake = threading.Event()
         self._done = threading.Condition()
         self._asked = 0
@@ -64,11 +66,11 @@ class Pump:
         """Begin to export; the reader must be registered with a provider by then."""
         self._thread.start()
 
-    def put(self, spans: RawSpans) -> None:
-        """Take the spans of a batch that has ended."""
+    def put(self, batch: RawTrace) -> None:
+        """Take a batch that has ended."""
         if self._destination.spans is None:
             return
-        self._queue.append(spans)
+        self._queue.append(batch)
         if len(self._queue) >= _BATCHES_AN_EXPORT and not self._wake.is_set():
             self._wake.set()
 
@@ -124,6 +126,7 @@ class Pump:
                 if self._stopping:
                     break
                 asked = self._asked
+                self._counts.catch_up()  # so that the sender need not
                 self._export_spans()
                 if asked > self._answered or time.monotonic() >= next_metrics:
                     self._export_metrics()
@@ -145,7 +148,7 @@ class Pump:
         while left > 0 and exporter is not None:
             batches = [self._queue.popleft() for _ in range(min(left, _BATCHES_AN_EXPORT, len(self._queue)))]
             left -= len(batches)
-            spans = [span for batch in batches for span in batch.readable()]
+            spans = [span for batch in batches for span in batch.spans()]
             if not spans or not self._export(lambda spans=spans: exporter.export(spans)):  # type: ignore[misc]
                 return
 

@@ -1,27 +1,31 @@
-"""The short way to providers of our own: a batch notes a few numbers, all else happens in the exporting thread.
+"""The short way to providers of our own: a batch that has ended is handed to the exporting thread, which does the rest.
 
-OpenTelemetry's own spans and histograms cost the sender some 200 microseconds a batch, this about a quarter.
+OpenTelemetry's own spans and histograms cost the sender some 200 microseconds a batch.
 """
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Callable
+from contextvars import Token
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
+from beam_zerobus.logs import SpanOfThread, span_of_thread
+from beam_zerobus.telemetry.batch import BatchSpan, Child, Failure
 from beam_zerobus.telemetry.durations import Durations
-from beam_zerobus.telemetry.signals import SCOPE, Attributes
+from beam_zerobus.telemetry.signals import SCOPE
 
-__all__ = ["RawSignals", "RawSpans"]
+__all__ = ["RawSignals", "RawTrace"]
 
 _FINE = Status()
-_SAMPLED, _NOT_SAMPLED = TraceFlags(TraceFlags.SAMPLED), TraceFlags(TraceFlags.DEFAULT)
+_SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _SCOPE = InstrumentationScope(*SCOPE)
 
 
@@ -31,114 +35,120 @@ class RawSignals:
     Args:
         tracers: Says which spans are sampled, how they are numbered, and what process they are of.
         durations: Takes the durations.
-        take: Takes the spans of a batch that has ended and is sampled.
+        take: Takes the batches that have ended.
     """
 
-    def __init__(self, tracers: TracerProvider, durations: Durations, take: Callable[[RawSpans], None]) -> None:
+    def __init__(self, tracers: TracerProvider, durations: Durations, take: Callable[[RawTrace], None]) -> None:
         self.tracers = tracers
+        self.durations = durations
         self.take = take
-        self.record = durations.record
+        self.lock = threading.Lock()
 
-    def start(self, name: str, attributes: Attributes, start: int) -> RawSpans:
+    def begin(self, batch: BatchSpan) -> RawTrace:
         """Start the span of a batch."""
-        return RawSpans(self, name, attributes, start)
+        return RawTrace(self, batch)
 
 
-class RawSpans:
-    """The span of a batch and its children; see `BatchSpans`."""
+class RawTrace:
+    """A batch with what its spans need beyond; they are made when they are first exported.
 
-    __slots__ = (
-        "_attributes", "_children", "_end", "_events", "_failure", "_name", "_outcome", "_parent", "_sampled", "_self",
-        "_signals", "_start", "context",
-    )  # fmt: skip
+    Invariant, under the signals' lock, as several destinations may export at once: ids and spans are made once.
+    """
 
-    def __init__(self, signals: RawSignals, name: str, attributes: Attributes, start: int) -> None:
+    __slots__ = ("_batch", "_caller", "_own", "_signals", "_spans")
+
+    def __init__(self, signals: RawSignals, batch: BatchSpan) -> None:
         self._signals = signals
-        self._name = name
-        self._start = start
-        current = otel_context.get_current()
-        parent = trace.get_current_span(current).get_span_context()
-        self._parent = parent if parent.is_valid else None
-        numbers = signals.tracers.id_generator
-        trace_id = parent.trace_id if parent.is_valid else numbers.generate_trace_id()
-        self._attributes: Attributes = attributes
-        self._sampled, trace_state = True, None
-        if self._parent is not None or signals.tracers.sampler is not DEFAULT_ON:  # else the answer is known
-            sampling = signals.tracers.sampler.should_sample(current, trace_id, name, SpanKind.CLIENT, attributes)
-            self._sampled, trace_state = sampling.decision.is_sampled(), sampling.trace_state
-            self._attributes = {**attributes, **dict(sampling.attributes or {})}
-        self._self = SpanContext(
-            trace_id,
-            numbers.generate_span_id(),
-            is_remote=False,
-            trace_flags=_SAMPLED if self._sampled else _NOT_SAMPLED,
-            trace_state=trace_state,
-        )
-        self.context = trace.set_span_in_context(NonRecordingSpan(self._self), current)
-        self._outcome: Attributes = {}
-        self._children: list[tuple[str, int, int, str | None, str | None]] = []
-        self._events: list[tuple[str, Attributes, int]] = []
-        self._failure: str | None = None
-        self._end = start
+        self._batch = batch
+        self._caller: Context = otel_context.get_current()
+        self._own: SpanContext | None = None
+        self._spans: list[ReadableSpan] | None = None
 
-    def child(self, name: str, start: int, end: int, error_type: str | None, failure: str | None) -> None:
-        """Note a child."""
-        self._children.append((name, start, end, error_type, failure))
+    def enter(self) -> Token[SpanOfThread]:
+        """Let log lines of this thread carry the span's ids."""
+        return span_of_thread.set(self.ids)
 
-    def event(self, name: str, attributes: Attributes) -> None:
-        """Note an event."""
-        self._events.append((name, attributes, time.time_ns()))
+    def leave(self, token: Token[SpanOfThread]) -> None:
+        """End that."""
+        span_of_thread.reset(token)
 
-    def end(self, attributes: Attributes, failure: str | None, end: int) -> None:
+    def end(self, batch: BatchSpan) -> None:  # noqa: ARG002  it is the one that began
         """Hand everything over."""
-        if self._sampled:
-            self._outcome = attributes
-            self._failure = failure
-            self._end = end
-            self._signals.take(self)
+        self._signals.take(self)
 
-    def readable(self) -> list[ReadableSpan]:
-        """Return the spans as exporters want them."""
-        spans = [self._readable_child(*child) for child in self._children]
+    def ids(self) -> SpanContext:
+        """Return the ids of the batch's span."""
+        with self._signals.lock:
+            if self._own is None:
+                parent = self._parent()
+                numbers = self._signals.tracers.id_generator
+                trace_id = numbers.generate_trace_id() if parent is None else parent.trace_id
+                self._own = SpanContext(trace_id, numbers.generate_span_id(), is_remote=False)
+            return self._own
+
+    def spans(self) -> list[ReadableSpan]:
+        """Return the spans as exporters want them; none where the sampler wants none."""
+        own = self.ids()
+        with self._signals.lock:
+            if self._spans is None:
+                self._spans = self._make_spans(own)
+            return self._spans
+
+    def record(self) -> None:
+        """Record the durations."""
+        for duration, seconds, labels in self._batch.durations():
+            self._signals.durations.record(duration, seconds, labels)
+
+    def _parent(self) -> SpanContext | None:
+        parent = trace.get_current_span(self._caller).get_span_context()
+        return parent if parent.is_valid else None
+
+    def _make_spans(self, own: SpanContext) -> list[ReadableSpan]:
+        batch, parent, sampler = self._batch, self._parent(), self._signals.tracers.sampler
+        name, attributes, trace_state = f"send {batch.target.table}", batch.first_attributes(), None
+        if parent is not None or sampler is not DEFAULT_ON:  # else the answer is known
+            sampling = sampler.should_sample(self._caller, own.trace_id, name, SpanKind.CLIENT, attributes)
+            if not sampling.decision.is_sampled():
+                return []
+            trace_state = sampling.trace_state
+            attributes.update(sampling.attributes or {})
+        own = SpanContext(own.trace_id, own.span_id, False, _SAMPLED, trace_state)
+        attributes.update(batch.last_attributes())
+        spans = [self._child(child, own) for child in batch.children()]
         spans.append(
             ReadableSpan(
-                self._name,
-                self._self,
-                self._parent,
+                name,
+                own,
+                parent,
                 self._signals.tracers.resource,
-                {**self._attributes, **self._outcome},
-                [Event(name, attributes, at) for name, attributes, at in self._events],
+                attributes,
+                [Event(event.name, event.attributes, batch.epoch + event.at) for event in batch.events],
                 kind=SpanKind.CLIENT,
-                status=_status(self._failure),
-                start_time=self._start,
-                end_time=self._end,
+                status=_status(batch.failure),
+                start_time=batch.epoch + batch.started,
+                end_time=batch.epoch + batch.ended,
                 instrumentation_scope=_SCOPE,
             )
         )
         return spans
 
-    def _readable_child(
-        self, name: str, start: int, end: int, error_type: str | None, failure: str | None
-    ) -> ReadableSpan:
+    def _child(self, child: Child, parent: SpanContext) -> ReadableSpan:
+        tracers, epoch = self._signals.tracers, self._batch.epoch
         own = SpanContext(
-            self._self.trace_id,
-            self._signals.tracers.id_generator.generate_span_id(),
-            is_remote=False,
-            trace_flags=self._self.trace_flags,
-            trace_state=self._self.trace_state,
+            parent.trace_id, tracers.id_generator.generate_span_id(), False, parent.trace_flags, parent.trace_state
         )
         return ReadableSpan(
-            name,
+            child.name,
             own,
-            self._self,
-            self._signals.tracers.resource,
-            {"error.type": error_type} if error_type is not None else None,
-            status=_status(failure),
-            start_time=start,
-            end_time=end,
+            parent,
+            tracers.resource,
+            None if child.failure is None else {"error.type": child.failure.error_type},
+            status=_status(child.failure),
+            start_time=epoch + child.start,
+            end_time=epoch + child.end,
             instrumentation_scope=_SCOPE,
         )
 
 
-def _status(failure: str | None) -> Status:
-    return _FINE if failure is None else Status(StatusCode.ERROR, failure)
+def _status(failure: Failure | None) -> Status:
+    return _FINE if failure is None else Status(StatusCode.ERROR, failure.description)

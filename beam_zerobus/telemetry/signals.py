@@ -1,4 +1,4 @@
-"""What a recorder writes spans and durations to: `Signals`.
+"""Where what is told of batches goes: a `Source` gives each of them a `Trace`.
 
 There are two kinds: `LiveSignals` goes through the interfaces of OpenTelemetry, for the application's providers;
 `RawSignals` (in `raw.py`) takes a shorter way to providers of our own.
@@ -7,19 +7,22 @@ There are two kinds: `LiveSignals` goes through the interfaces of OpenTelemetry,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry.context import Context
 from opentelemetry.metrics import MeterProvider
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, TracerProvider
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TracerProvider
 from opentelemetry.util.types import AttributeValue
 
-from beam_zerobus.telemetry.counts import Counts, Labels
-from beam_zerobus.telemetry.instruments import DURATIONS, Instrument, make_histogram
+from beam_zerobus.telemetry.counts import Counts
+from beam_zerobus.telemetry.instruments import DURATIONS, make_histogram
 from beam_zerobus.version import __version__
 
-__all__ = ["SCOPE", "Attributes", "BatchSpans", "LiveSignals", "Signals"]
+if TYPE_CHECKING:
+    from beam_zerobus.telemetry.batch import BatchSpan, Child
+
+__all__ = ["SCOPE", "Attributes", "LiveSignals", "Source", "Trace"]
 
 Attributes = Mapping[str, AttributeValue]
 
@@ -27,33 +30,36 @@ SCOPE = ("beam_zerobus", __version__)
 """Name and version of what writes all this."""
 
 
-class BatchSpans(Protocol):
-    """The span of a batch and its children. Times are nanoseconds since the epoch, failures are their descriptions."""
+class Trace(Protocol):
+    """The spans and durations of a batch under way."""
 
-    context: Context
-
-    def child(self, name: str, start: int, end: int, error_type: str | None, failure: str | None) -> None:
-        """Add a child that is over."""
+    def enter(self) -> Any:
+        """Make the batch's span the current one of this thread; return what `leave` takes."""
         ...
 
-    def event(self, name: str, attributes: Attributes) -> None:
-        """Add an event to the batch's span."""
+    def leave(self, token: Any) -> None:
+        """Make the span current again that was."""
         ...
 
-    def end(self, attributes: Attributes, failure: str | None, end: int) -> None:
-        """End the batch's span."""
+    def end(self, batch: BatchSpan) -> None:
+        """Take a batch that has ended."""
         ...
 
 
-class Signals(Protocol):
-    """Where spans and durations go; counts are read from `Counts` instead."""
+class Source(Protocol):
+    """Where the recorders of a process write to."""
 
-    def start(self, name: str, attributes: Attributes, start: int) -> BatchSpans:
-        """Start the span of a batch, below the current one."""
+    @property
+    def counts(self) -> Counts:
+        """The sums and levels."""
         ...
 
-    def record(self, duration: Instrument, seconds: float, labels: Labels) -> None:
-        """Add to a histogram."""
+    def begin(self, batch: BatchSpan) -> Trace | None:
+        """Take a batch that begins, below the caller's current span if there is one; None where nothing records."""
+        ...
+
+    def flush(self, timeout: float | None) -> None:
+        """Export, waiting at most `timeout` seconds."""
         ...
 
 
@@ -63,37 +69,49 @@ class LiveSignals:
     def __init__(self, tracers: TracerProvider, meters: MeterProvider, counts: Counts) -> None:
         meter = meters.get_meter(*SCOPE)
         counts.observe(meter)
-        self._tracer = tracers.get_tracer(*SCOPE)
-        self._histograms = {duration: make_histogram(meter, duration) for duration in DURATIONS}
+        self.tracer = tracers.get_tracer(*SCOPE)
+        self.histograms = {duration: make_histogram(meter, duration) for duration in DURATIONS}
 
-    def start(self, name: str, attributes: Attributes, start: int) -> BatchSpans:
-        """Start a span."""
-        span = self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes, start_time=start)
-        return _LiveSpans(self._tracer, span)
+    def begin(self, batch: BatchSpan) -> Trace:
+        """Start the span of a batch."""
+        span = self.tracer.start_span(
+            f"send {batch.target.table}",
+            kind=SpanKind.CLIENT,
+            attributes=batch.first_attributes(),
+            start_time=batch.epoch + batch.started,
+        )
+        return _LiveTrace(self, span)
 
-    def record(self, duration: Instrument, seconds: float, labels: Labels) -> None:
-        """Record."""
-        self._histograms[duration].record(seconds, dict(labels))
 
+class _LiveTrace:
+    """The span of a batch; its children and events are added when it ends, with the times that were noted."""
 
-class _LiveSpans:
-    def __init__(self, tracer: Tracer, span: Span) -> None:
-        self._tracer = tracer
+    def __init__(self, signals: LiveSignals, span: Span) -> None:
+        self._signals = signals
         self._span = span
-        self.context = trace.set_span_in_context(span)
+        self._context = trace.set_span_in_context(span)
 
-    def child(self, name: str, start: int, end: int, error_type: str | None, failure: str | None) -> None:
-        child = self._tracer.start_span(name, context=self.context, start_time=start)
-        if error_type is not None:
-            child.set_attribute("error.type", error_type)
-            child.set_status(Status(StatusCode.ERROR, failure))
-        child.end(end)
+    def enter(self) -> Any:
+        return otel_context.attach(self._context)
 
-    def event(self, name: str, attributes: Attributes) -> None:
-        self._span.add_event(name, attributes)
+    def leave(self, token: Any) -> None:
+        otel_context.detach(token)
 
-    def end(self, attributes: Attributes, failure: str | None, end: int) -> None:
-        self._span.set_attributes(attributes)
-        if failure is not None:
-            self._span.set_status(Status(StatusCode.ERROR, failure))
-        self._span.end(end)
+    def end(self, batch: BatchSpan) -> None:
+        for child in batch.children():
+            self._add(child, batch.epoch)
+        for event in batch.events:
+            self._span.add_event(event.name, event.attributes, batch.epoch + event.at)
+        self._span.set_attributes(batch.last_attributes())
+        if batch.failure is not None:
+            self._span.set_status(Status(StatusCode.ERROR, batch.failure.description))
+        self._span.end(batch.epoch + batch.ended)
+        for duration, seconds, labels in batch.durations():
+            self._signals.histograms[duration].record(seconds, dict(labels))
+
+    def _add(self, child: Child, epoch: int) -> None:
+        span = self._signals.tracer.start_span(child.name, context=self._context, start_time=epoch + child.start)
+        if child.failure is not None:
+            span.set_attribute("error.type", child.failure.error_type)
+            span.set_status(Status(StatusCode.ERROR, child.failure.description))
+        span.end(epoch + child.end)

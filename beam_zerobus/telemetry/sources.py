@@ -11,39 +11,24 @@ import functools
 import os
 import threading
 import time
-from typing import Protocol
 
 from opentelemetry import metrics, trace
 
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.logs import get_logger
 from beam_zerobus.options import Telemetry
+from beam_zerobus.telemetry.batch import BatchSpan
 from beam_zerobus.telemetry.counts import Counts
 from beam_zerobus.telemetry.destinations import check_destinations, has_destination
 from beam_zerobus.telemetry.harmless import note_failure
 from beam_zerobus.telemetry.pipeline import Pipeline
-from beam_zerobus.telemetry.signals import LiveSignals, Signals
+from beam_zerobus.telemetry.signals import LiveSignals, Source, Trace
 
-__all__ = ["Source", "find_source"]
+__all__ = ["find_source"]
 
 _log = get_logger(__name__)
 
-
-class Source(Protocol):
-    """Where the recorders of a process write to."""
-
-    @property
-    def counts(self) -> Counts:
-        """The sums and levels."""
-        ...
-
-    def signals(self) -> Signals | None:
-        """Return where spans and durations go; None where nothing records."""
-        ...
-
-    def flush(self, timeout: float | None) -> None:
-        """Export, waiting at most `timeout` seconds."""
-        ...
+_LOOK_INTERVAL_NS = 100_000_000  # for providers that were installed later
 
 
 def find_source(options: Telemetry | None) -> Source:
@@ -55,7 +40,7 @@ def find_source(options: Telemetry | None) -> Source:
     if options is not None and (options.endpoint is not None or options.output_dir is not None):
         check_destinations(options)
         return _own_source(options)
-    if _GLOBAL.signals() is None and has_destination(options):
+    if not _GLOBAL.records() and has_destination(options):
         options = options or Telemetry()
         try:
             check_destinations(options)
@@ -75,6 +60,8 @@ def _warn_of_environment(reason: str) -> None:
 class _GlobalSource:
     """The application's providers, also when they are installed later than the writer.
 
+    Asking for them takes OpenTelemetry a look at the environment, so that is not done for each batch.
+
     Invariant, under the one lock: `_signals` belong to `_seen`, the pair of providers that was global last.
     """
 
@@ -82,23 +69,36 @@ class _GlobalSource:
         self.counts = Counts()
         self._lock = threading.Lock()
         self._seen: tuple[object, object] | None = None
-        self._signals: Signals | None = None
+        self._signals: LiveSignals | None = None
+        self._look_again_at = 0  # of time.perf_counter_ns
 
-    def signals(self) -> Signals | None:
+    def records(self) -> bool:
+        """Return whether there are providers that do anything."""
+        self._look()
+        return self._signals is not None
+
+    def begin(self, batch: BatchSpan) -> Trace | None:
+        if batch.started >= self._look_again_at:
+            self._look_again_at = batch.started + _LOOK_INTERVAL_NS
+            self._look()
+        if self._signals is None:
+            return None
         try:
-            tracers, meters = trace.get_tracer_provider(), metrics.get_meter_provider()
-            seen = self._seen
-            if seen is None or seen[0] is not tracers or seen[1] is not meters:
-                self._look(tracers, meters)
+            return self._signals.begin(batch)
         except Exception as error:  # noqa: BLE001  providers may be anybody's
             note_failure(error)
-        return self._signals
+            return None
 
-    def _look(self, tracers: trace.TracerProvider, meters: metrics.MeterProvider) -> None:
-        with self._lock:
-            self._seen, self._signals = (tracers, meters), None
-            if _records(tracers) or _records(meters):
-                self._signals = LiveSignals(tracers, meters, self.counts)
+    def _look(self) -> None:
+        try:
+            providers = trace.get_tracer_provider(), metrics.get_meter_provider()
+            with self._lock:
+                if providers != self._seen:
+                    self._seen, self._signals = providers, None
+                    if any(map(_records, providers)):
+                        self._signals = LiveSignals(*providers, self.counts)
+        except Exception as error:  # noqa: BLE001  providers may be anybody's
+            note_failure(error)
 
     def flush(self, timeout: float | None) -> None:
         """Do nothing: when its providers export is the application's business."""
@@ -132,9 +132,9 @@ class _OwnSource:
         pipeline = self._pipeline or self._make()
         return self._nowhere if pipeline is None else pipeline.counts
 
-    def signals(self) -> Signals | None:
+    def begin(self, batch: BatchSpan) -> Trace | None:
         pipeline = self._pipeline or self._make()
-        return None if pipeline is None else pipeline.signals
+        return None if pipeline is None else pipeline.signals.begin(batch)
 
     def flush(self, timeout: float | None) -> None:
         if self._pipeline is not None:

@@ -16,7 +16,7 @@ import pytest
 from tests.telemetry.receiver import Receiver
 
 PRELUDE = """
-import json, logging, os, sys, threading
+import json, logging, os, sys, threading, time
 from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -85,6 +85,7 @@ def test_providers_installed_later_are_noticed_and_get_every_count() -> None:
         recorder.stream_opened()
         send(recorder)
         spans, reader = install()
+        time.sleep(0.15)
         send(recorder)
         send(recorder)
         print(json.dumps([

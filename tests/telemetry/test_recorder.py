@@ -29,7 +29,7 @@ def send(recorder: Recorder, rows: int = 100, error: BaseException | None = None
     with batch.encoding():
         pass
     with batch.sending():
-        recorder.in_flight(rows * 5, rows)
+        pass
     batch.sent(1, rows * 5)
     with batch.encoding():
         pass  # finds that nothing is left
@@ -37,7 +37,6 @@ def send(recorder: Recorder, rows: int = 100, error: BaseException | None = None
     if refused:
         batch.rejected([RowError(index, "null_in_not_null_column", "column 'id'") for index in range(refused)])
     batch.finish(0 if error is not None else rows - refused, error)
-    recorder.in_flight(-rows * 5, -rows)
 
 
 def test_what_arrives_is_what_was_sent(protocol: str, receive: Callable[..., Receiver]) -> None:
@@ -103,6 +102,43 @@ def test_what_arrives_is_what_was_sent(protocol: str, receive: Callable[..., Rec
     assert resource["process.pid"] > 0
     assert all(headers["api-key"] == "s3cret" for headers in seen.headers)
     assert not any(b"s3cret" in raw for raw in seen.raw)
+
+
+def test_what_is_in_flight_is_the_sum_of_all_streams(receive: Callable[..., Receiver]) -> None:
+    receiver = receive()
+    recorder = recorder_to(receiver)
+    one, other = recorder.in_flight(), recorder_to(receiver).in_flight()
+    one.bytes, one.rows, other.bytes, other.rows = 1_000, 10, 24, 2
+    for expected in ((1_024, 12), (24, 2), (0, 0)):
+        send(recorder)
+        recorder.flush()
+        names = ("beam_zerobus.in_flight_bytes", "beam_zerobus.in_flight_rows")
+        assert tuple(receiver.seen.total(name) for name in names) == expected
+        if expected == (24, 2):
+            del other  # a stream that nobody has any more
+        one.bytes = one.rows = 0
+
+
+def test_metrics_lose_nothing_where_many_batches_wait_to_be_counted(receive: Callable[..., Receiver]) -> None:
+    receiver = receive()
+    recorder = recorder_to(receiver)
+    for _ in range(2_000):
+        send(recorder, rows=3)
+    recorder.flush()
+    assert receiver.seen.total("beam_zerobus.rows") == receiver.seen.total("messaging.client.sent.messages") == 6_000
+    assert receiver.seen.count("messaging.client.operation.duration") == 2_000
+
+
+def test_payloads_handed_over_after_the_end_count(receive: Callable[..., Receiver]) -> None:
+    receiver = receive()
+    recorder = recorder_to(receiver)
+    batch = recorder.batch(10, 80)
+    batch.sent(1, 30)
+    batch.finish(0, ValueError())
+    batch.sent(2, 50)
+    recorder.flush()
+    assert receiver.seen.total("beam_zerobus.payloads") == 3
+    assert receiver.seen.total("beam_zerobus.wire_bytes") == 80
 
 
 def test_failure_marks_the_span(receive: Callable[..., Receiver]) -> None:

@@ -44,7 +44,9 @@ class ArrowFile(_GrowingFile):
         self._schema = schema
         self._batches = 0
         self._has_dictionaries = any(_holds_dictionary(field.type) for field in schema)
-        self._sink = pa.OSFile(str(path), "wb")
+        # Not "wb": ext4 takes a file that was truncated for a new version of an old one, and begins to write all of it
+        # to the disk as soon as it is closed.
+        self._sink = pa.OSFile(str(path), "ab")
         self._stream = pa.ipc.new_stream(self._sink, schema)  # writes the schema with the first batch
 
     def append(self, batch: pa.RecordBatch, most: int) -> int | None:

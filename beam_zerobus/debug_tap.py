@@ -79,36 +79,28 @@ class DebugTap:
             for number, some in page.locate(errors):
                 self._files.reject(number, some)
 
-    def write(self, rows: pa.RecordBatch | pa.Table, framed: Framed | None) -> int:
+    def write(self, rows: pa.RecordBatch | pa.Table, sent: Payload | None) -> int:
         """Write consecutive rows of a batch.
 
         Args:
             rows: The rows as they came in.
-            framed: The protobuf rows sent for them; None where others were sent: then they are made for the file.
+            sent: The payload made of them; None where all of them were refused.
 
         Returns:
             The number of these rows in the files, for `reject`.
         """
-        try:
-            batch = pa.concat_batches(rows.to_batches()) if isinstance(rows, pa.Table) else rows
-            if framed is None:
-                framed = self._in_protobuf(batch)
-        except Exception as error:  # noqa: BLE001  nothing here may hurt the data
-            self._files.fail(error)
-            return 0  # no row will be marked in files that have stopped
-        return self._files.write(batch, *framed)
+        framed: Framed = ()
+        if sent is not None and self._in_proto is not None:
+            try:
+                framed = _framed(sent) or _made_of(rows, self._in_proto)
+            except Exception as error:  # noqa: BLE001  nothing here may hurt the data
+                self._files.fail(error)
+                return 0  # no row will be marked in files that have stopped
+        return self._files.write(rows, *framed)
 
     def close(self) -> None:
         """Close the files."""
         self._files.close()
-
-    def _in_protobuf(self, rows: pa.RecordBatch) -> Framed:
-        if self._in_proto is None:
-            return ()
-        try:
-            return [piece for payload in self._in_proto.payloads(rows) for piece in _framed(payload)]
-        except ConversionError:
-            return ()  # such rows were sent in another format, which can carry them
 
 
 class Page:
@@ -122,12 +114,12 @@ class Page:
 
     def record(self, payload: Payload) -> None:
         """Write a payload, with the rows up to its last, so that refused rows stand in their place."""
-        self._write(int(payload.rows[-1]) + 1, _framed(payload) or None)
+        self._write(int(payload.rows[-1]) + 1, payload)
 
     def end(self) -> None:
         """Write what is left: rows refused behind the last payload."""
         if self._end < self._batch.num_rows:
-            self._write(self._batch.num_rows, ())
+            self._write(self._batch.num_rows, None)
 
     def locate(self, errors: Sequence[RowError]) -> list[tuple[int, list[RowError]]]:
         """Group refused rows by the slice that holds them, their indices counted in the slice."""
@@ -141,8 +133,8 @@ class Page:
             found.setdefault(number, []).append(error.at(error.index - start))
         return list(found.items())
 
-    def _write(self, end: int, framed: Framed | None) -> None:
-        number = self._tap.write(self._batch.slice(self._end, end - self._end), framed)
+    def _write(self, end: int, sent: Payload | None) -> None:
+        number = self._tap.write(self._batch.slice(self._end, end - self._end), sent)
         self._slices.append((self._end, number))
         self._end = end
 
@@ -153,6 +145,14 @@ def _framed(payload: Payload) -> Framed:
         return payload.framed
     records = payload.proto_rows()
     return (frame(records),) if records else ()
+
+
+def _made_of(rows: pa.RecordBatch | pa.Table, in_proto: Conversion) -> Framed:
+    """Return protobuf rows for rows that were sent in another format."""
+    try:
+        return [piece for payload in in_proto.payloads(rows) for piece in _framed(payload)]
+    except ConversionError:
+        return ()  # the other format can carry what protobuf cannot
 
 
 def _in_proto(conversion: Conversion) -> Conversion | None:

@@ -61,12 +61,13 @@ class FileSet:
         if layout.has_current():
             self._put_aside()
 
-    def append(self, batch: pa.RecordBatch, framed: Sequence[bytes | memoryview]) -> int:
+    def append(self, rows: pa.RecordBatch | pa.Table, framed: Sequence[bytes | memoryview]) -> int:
         """Add a batch, and its protobuf rows as `frame` has them, to every format; return the bytes written.
 
         Raises:
             OSError: A file cannot be written any more, or is gone.
         """
+        batch = _as_one_batch(rows) if self._layout.arrow else None
         framed_bytes = sum(map(len, framed))
         while (written := self._append_to_current(batch, framed, framed_bytes)) is None:
             self._rotate()
@@ -128,13 +129,13 @@ class FileSet:
             self._arrow = self._proto = None
 
     def _append_to_current(
-        self, batch: pa.RecordBatch, framed: Sequence[bytes | memoryview], framed_bytes: int
+        self, batch: pa.RecordBatch | None, framed: Sequence[bytes | memoryview], framed_bytes: int
     ) -> int | None:
         """Return the bytes written; None, and nothing is written, where the files are full. New ones take any batch."""
         written = 0
         if self._proto is not None and self._proto.size + framed_bytes > self._max_file_bytes:
             return None
-        if self._layout.arrow:
+        if batch is not None:
             self._arrow = self._arrow or ArrowFile(self._layout.path(ARROW), batch.schema)
             added = self._arrow.append(batch, self._max_file_bytes)
             if added is None:
@@ -163,3 +164,7 @@ class FileSet:
     def _put_aside(self) -> None:
         self.last_rotation = Rotation.following(self.last_rotation, self._clock())
         self._layout.put_aside(self.last_rotation)
+
+
+def _as_one_batch(rows: pa.RecordBatch | pa.Table) -> pa.RecordBatch:
+    return pa.concat_batches(rows.to_batches()) if isinstance(rows, pa.Table) else rows

@@ -117,7 +117,7 @@ class DebugFileWriter:
         """Whether a failure has stopped the files."""
         return self._failed
 
-    def write(self, batch: pa.RecordBatch, *framed: bytes | memoryview) -> int:
+    def write(self, batch: pa.RecordBatch | pa.Table, *framed: bytes | memoryview) -> int:
         """Add a batch.
 
         Args:

@@ -13,12 +13,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from beam_zerobus import DebugFiles, ZerobusWriter
+from beam_zerobus import DebugFiles, ZerobusWriter, debug_tap
 from beam_zerobus.debug_files import read_arrow, read_proto
 from beam_zerobus.debug_files.diff import compare, pairs
 from beam_zerobus.debug_files.files import find_files
 from beam_zerobus.debug_files.framing import frame, read_framed
 from beam_zerobus.emulator import Emulator
+from beam_zerobus.encoding import ProtoEncoder
+from beam_zerobus.encoding.proto import chunks
 
 from .samples import AIR, TABLE, air, encode
 from .test_writer import ids
@@ -95,6 +97,41 @@ def test_a_batch_is_in_the_files_before_its_result_is_returned(
     for start in range(0, 30, 10):
         writer.send_batch(air(start, 10))
         assert ids(read_arrow(tmp_path)) == ids(read_proto(tmp_path)) == list(range(start + 10))
+
+
+@FORMATS
+def test_rows_are_not_framed_where_no_protobuf_file_is_written(
+    table: str,
+    connect: Callable[..., ZerobusWriter],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    wire_format: str,
+) -> None:
+    made: list[str] = []
+    framing = [(debug_tap, "frame"), (chunks, "joined")]
+    for owner, name in framing if wire_format == "proto" else [*framing, (ProtoEncoder, "encode")]:
+        real = getattr(owner, name)
+
+        def traced(*args: object, name: str = name, real: Callable[..., object] = real) -> object:
+            made.append(name)
+            return real(*args)
+
+        monkeypatch.setattr(owner, name, traced)
+    files = DebugFiles(output_dir=tmp_path, proto=False)
+    writer = connect(table, schema=AIR.to_ddl(), wire_format=wire_format, debug_files=files)
+    writer.send_batch(air(0, 10))
+    writer.send_batch(air(10, 200))  # so many are encoded in another way
+    writer.close()
+    assert made == []
+    assert ids(read_arrow(tmp_path)) == list(range(210))
+
+
+def test_a_table_is_not_copied_where_no_arrow_file_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = DebugFiles(output_dir=tmp_path, arrow=False)
+    with monkeypatch.context() as patch, ZerobusWriter(TABLE, schema=AIR, debug_files=files, dry_run=True) as writer:
+        patch.delattr(pa, "concat_batches")
+        writer.send_batch(pa.Table.from_batches([air(0), air(3)]))
+    assert ids(read_proto(tmp_path)) == list(range(6))
 
 
 def test_the_files_of_a_writer_alone_have_no_shard(

@@ -35,12 +35,11 @@ class Conversion:
         table: str,
         ignore_unknown_fields: bool = False,
         arrow_compression: ArrowCompression = "none",
-        framed: bool = False,
     ) -> None:
         self.schema = schema
         self._conformer = Conformer(schema, ignore_unknown_fields=ignore_unknown_fields)
         with about_table(table):
-            self._encoder = make_encoder(wire_format, schema, framed=framed)
+            self._encoder = make_encoder(wire_format, schema)
         self.spec = StreamSpec(
             table=table,
             wire_format=wire_format,
@@ -49,29 +48,38 @@ class Conversion:
             arrow_schema=schema.to_arrow() if wire_format == "arrow" else None,
         )
 
-    def payloads(self, batch: pa.RecordBatch | pa.Table) -> Iterator[Payload]:
+    def payloads(self, batch: pa.RecordBatch | pa.Table, *, framed: bool = False) -> Iterator[Payload]:
         """Yield the batch's rows in payloads; row indices, also those of refused rows, are the batch's own.
+
+        Args:
+            batch: The rows.
+            framed: Give `Payload.framed`, where that costs little; protobuf only.
 
         Raises:
             ConversionError: The batch's schema cannot fit the table's.
         """
         if isinstance(batch, pa.RecordBatch):
-            yield from self._payloads_of_batch(batch)
+            yield from self._payloads_of_batch(batch, framed=framed)
             return
         start = 0
         for part in batch.to_batches():
-            for payload in self._payloads_of_batch(part):
+            for payload in self._payloads_of_batch(part, framed=framed):
                 yield _shifted(payload, start) if start else payload
             start += part.num_rows
 
-    def _payloads_of_batch(self, batch: pa.RecordBatch) -> Iterator[Payload]:
+    def _payloads_of_batch(self, batch: pa.RecordBatch, *, framed: bool) -> Iterator[Payload]:
         with about_table(self.spec.table):
             conformed = self._conformer.conform(batch)
         if conformed.rejected:
             yield Payload(records=[], rows=range(0), size_bytes=0, rejected=conformed.rejected)
         kept = conformed.rows
-        for payload in self._encoder.encode(conformed.batch):
+        for payload in self._encode(conformed.batch, framed=framed):
             yield payload if kept is None else _in_batch(payload, kept)
+
+    def _encode(self, rows: pa.RecordBatch, *, framed: bool) -> Iterator[Payload]:
+        if framed and isinstance(self._encoder, ProtoEncoder):
+            return self._encoder.encode(rows, framed=True)
+        return self._encoder.encode(rows)
 
     def payloads_of(self, batch: pa.RecordBatch | pa.Table, rows: np.ndarray) -> Iterator[Payload]:
         """Yield payloads of some of the batch's rows, given by ascending indices."""

@@ -50,12 +50,16 @@ class DebugTap:
     Whoever sends also writes, while the payload is on its way to the service: a thread for it was measured to gain
     nothing, since a result waits for the files anyway.
 
+    Attributes:
+        takes_protobuf: Whether protobuf rows are written.
+
     Invariant, under the one lock: `_batches` counts the batches, and `_pages` holds the pages of those on their way.
     """
 
     def __init__(self, files: DebugFileWriter, in_proto: Conversion | None, *, write_every: int) -> None:
         self._files = files
         self._in_proto = in_proto
+        self.takes_protobuf = in_proto is not None
         self._write_every = write_every
         self._lock = threading.Lock()
         self._batches = 0
@@ -104,9 +108,14 @@ class DebugTap:
 
 
 class Page:
-    """The record of one batch: consecutive slices of it, each with the call that carried its rows."""
+    """The record of one batch: consecutive slices of it, each with the call that carried its rows.
+
+    Attributes:
+        takes_protobuf: Whether protobuf rows are written, which had best come framed.
+    """
 
     def __init__(self, tap: DebugTap, batch: pa.RecordBatch | pa.Table) -> None:
+        self.takes_protobuf = tap.takes_protobuf
         self._tap = tap
         self._batch = batch
         self._end = 0
@@ -150,7 +159,7 @@ def _framed(payload: Payload) -> Framed:
 def _made_of(rows: pa.RecordBatch | pa.Table, in_proto: Conversion) -> Framed:
     """Return protobuf rows for rows that were sent in another format."""
     try:
-        return [piece for payload in in_proto.payloads(rows) for piece in _framed(payload)]
+        return [piece for payload in in_proto.payloads(rows, framed=True) for piece in _framed(payload)]
     except ConversionError:
         return ()  # the other format can carry what protobuf cannot
 
@@ -160,8 +169,6 @@ def _in_proto(conversion: Conversion) -> Conversion | None:
     if conversion.spec.descriptor is not None:
         return conversion
     try:
-        return Conversion(
-            conversion.schema, "proto", table=conversion.spec.table, ignore_unknown_fields=True, framed=True
-        )
+        return Conversion(conversion.schema, "proto", table=conversion.spec.table, ignore_unknown_fields=True)
     except ConversionError:
         return None

@@ -94,7 +94,7 @@ class WriterCore:
         """Convert the batch piece by piece and hand each over as it is ready."""
         delivery = min(self._deliveries, key=lambda d: d.in_flight_bytes) if self._deliveries else None
         page = self._tap.page(submission) if self._tap is not None else None
-        payloads = conversion.payloads(submission.batch)
+        payloads = conversion.payloads(submission.batch, framed=page is not None and page.takes_protobuf)
         while True:
             started = time.perf_counter()
             with submission.span.encoding():
@@ -196,7 +196,6 @@ class WriterCore:
             table=self._config.table,
             ignore_unknown_fields=self._config.ignore_unknown_fields,
             arrow_compression=self._config.arrow_compression,
-            framed=self._config.debug_files is not None and self._config.debug_files.proto,
         )
 
     def _find_schema(self, batch: pa.RecordBatch | pa.Table | None) -> TableSchema:

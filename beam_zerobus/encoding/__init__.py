@@ -30,13 +30,12 @@ _ENCODERS: dict[str, Callable[[TableSchema], Encoder]] = {
 }
 
 
-def make_encoder(wire_format: WireFormat, schema: TableSchema, *, framed: bool = False) -> Encoder:
+def make_encoder(wire_format: WireFormat, schema: TableSchema) -> Encoder:
     """Return the encoder of a wire format for one table.
 
     Args:
         wire_format: ``"proto"``, ``"arrow"`` or ``"json"``.
         schema: The table's columns.
-        framed: Give `Payload.framed`, where that costs little; protobuf only.
 
     Raises:
         ConfigurationError: There is no such wire format.
@@ -49,4 +48,4 @@ def make_encoder(wire_format: WireFormat, schema: TableSchema, *, framed: bool =
     """
     if wire_format not in _ENCODERS:
         raise ConfigurationError(f"wire_format={wire_format!r}: use one of {', '.join(sorted(_ENCODERS))}")
-    return ProtoEncoder(schema, framed=True) if framed and wire_format == "proto" else _ENCODERS[wire_format](schema)
+    return _ENCODERS[wire_format](schema)

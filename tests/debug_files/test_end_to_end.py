@@ -21,6 +21,7 @@ from beam_zerobus.debug_files.framing import frame, read_framed
 from beam_zerobus.emulator import Emulator
 from beam_zerobus.encoding import ProtoEncoder
 from beam_zerobus.encoding.proto import chunks
+from beam_zerobus.encoding.proto.assembly import Rows
 
 from .samples import AIR, TABLE, air, encode
 from .test_writer import ids
@@ -124,6 +125,20 @@ def test_rows_are_not_framed_where_no_protobuf_file_is_written(
     writer.close()
     assert made == []
     assert ids(read_arrow(tmp_path)) == list(range(210))
+
+
+def test_batches_that_are_left_out_are_not_framed(
+    table: str, connect: Callable[..., ZerobusWriter], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    framed: list[Rows] = []
+    real = chunks.joined
+    monkeypatch.setattr(chunks, "joined", lambda rows: framed.append(rows) or real(rows))
+    writer = connect(table, schema=AIR.to_ddl(), debug_files=DebugFiles(output_dir=tmp_path, write_every=3))
+    for start in range(0, 1_200, 200):
+        writer.send_batch(air(start, 200))
+    writer.close()
+    assert ids(read_proto(tmp_path)) == [*range(200), *range(600, 800)]
+    assert len(framed) == 2
 
 
 def test_a_table_is_not_copied_where_no_arrow_file_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ def check(ddl: str, *columns: pa.Array) -> None:
 def check_frames(schema: TableSchema, batch: pa.RecordBatch, limit: int = MAX_CALL_BYTES) -> None:
     """See that the rows are the same with frames, and that these are what a request has."""
     without = list(ProtoEncoder(schema, limit).encode(batch))
-    payloads = list(ProtoEncoder(schema, limit, framed=True).encode(batch))
+    payloads = list(ProtoEncoder(schema, limit).encode(batch, framed=True))
     assert [payload.records for payload in payloads] == [payload.records for payload in without]
     assert [payload.size_bytes for payload in payloads] == [payload.size_bytes for payload in without]
     assert all(b"".join(payload.framed) == frame(payload.records) for payload in payloads)

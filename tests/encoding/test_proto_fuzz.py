@@ -28,7 +28,7 @@ def encode(schema: TableSchema, batch: pa.RecordBatch) -> list[bytes]:
     payloads = list(ProtoEncoder(schema).encode(batch))
     assert not any(payload.rejected for payload in payloads)
     records = [record for payload in payloads for record in payload.records]
-    framed = list(ProtoEncoder(schema, framed=True).encode(batch))
+    framed = list(ProtoEncoder(schema).encode(batch, framed=True))
     assert [record for payload in framed for record in payload.records] == records
     assert b"".join(piece for payload in framed for piece in payload.framed) == frame(records)
     return records

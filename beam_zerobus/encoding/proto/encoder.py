@@ -30,7 +30,6 @@ class ProtoEncoder:
     Args:
         schema: The table's columns.
         max_payload_bytes: Bytes of a payload at most, the framing of its records included.
-        framed: Give `Payload.framed` with batches of `FEW_ROWS` or more, which costs less than to frame their records.
 
     Attributes:
         descriptor: The message of a row; the service gets it when a stream is opened.
@@ -45,24 +44,28 @@ class ProtoEncoder:
         [[b'\x08\x01', b'']]
     """
 
-    def __init__(self, schema: TableSchema, max_payload_bytes: int = MAX_CALL_BYTES, *, framed: bool = False) -> None:
+    def __init__(self, schema: TableSchema, max_payload_bytes: int = MAX_CALL_BYTES) -> None:
         self.descriptor: DescriptorProto = message_descriptor(schema)
         self._fields = schema.columns
         self._limit = max_payload_bytes
-        self._framed = framed
         self._refusals = Refusals(schema)
         self._classes = RowClass(schema, self.descriptor)
 
-    def encode(self, batch: pa.RecordBatch) -> Iterator[Payload]:
-        """Yield the batch's rows in order; see `beam_zerobus.encoding.Encoder`."""
+    def encode(self, batch: pa.RecordBatch, *, framed: bool = False) -> Iterator[Payload]:
+        """Yield the batch's rows in order; see `beam_zerobus.encoding.Encoder`.
+
+        Args:
+            batch: The rows.
+            framed: Give `Payload.framed` with `FEW_ROWS` or more, which costs less than to frame their records.
+        """
         columns = batch.columns  # pyarrow makes these anew whenever it is asked
         refused = self._refusals.find(columns)
         if refused:
-            yield from self._without(batch, refused)
+            yield from self._without(batch, refused, framed=framed)
         elif batch.num_rows < FEW_ROWS:
             yield from self._few(columns)
         else:
-            chunks = encode_chunks(columns, self._fields, self._limit, framed=self._framed)
+            chunks = encode_chunks(columns, self._fields, self._limit, framed=framed)
             yield from fill_payloads(chunks, self._limit)
 
     def _few(self, columns: list[pa.Array]) -> Iterator[Payload]:
@@ -75,9 +78,9 @@ class ProtoEncoder:
         elif records:
             yield Payload(records=records, rows=rows, size_bytes=size)
 
-    def _without(self, batch: pa.RecordBatch, refused: tuple[RowError, ...]) -> Iterator[Payload]:
+    def _without(self, batch: pa.RecordBatch, refused: tuple[RowError, ...], *, framed: bool) -> Iterator[Payload]:
         rows = np.delete(np.arange(batch.num_rows), [error.index for error in refused])
-        for payload in self.encode(batch.take(pa.array(rows))):
+        for payload in self.encode(batch.take(pa.array(rows)), framed=framed):
             yield _renumbered(payload, rows, refused)
             refused = ()
         if refused:

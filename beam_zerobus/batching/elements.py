@@ -75,16 +75,21 @@ def element_converter(
         place = Place(faults)
         records = list(elements) if parse is None else _parsed(elements, parse, place)
         arrays = build(records, place)
-        batch = pa.RecordBatch.from_arrays(
-            arrays,
-            schema=pa.schema([pa.field(f.name, a.type, f.nullable) for f, a in zip(arrow_schema, arrays, strict=True)]),
-        )
+        batch = pa.RecordBatch.from_arrays(arrays, schema=_schema_of(arrays, arrow_schema))
         if not faults:
             return Converted(batch, None, ())
         kept = faults.kept(len(records))
         return Converted(batch.take(pa.array(kept)), kept, faults.row_errors("batching"))
 
     return convert
+
+
+def _schema_of(arrays: list[pa.Array], wanted: pa.Schema) -> pa.Schema:
+    """Return the schema with the arrays' types, which differ in what is inside nested columns, if at all."""
+    types = [array.type for array in arrays]
+    if types == wanted.types:
+        return wanted
+    return pa.schema([pa.field(f.name, t, f.nullable) for f, t in zip(wanted, types, strict=True)])
 
 
 def _json_parser(schema: TableSchema) -> Callable[[Any], Any]:

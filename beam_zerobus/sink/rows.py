@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from beam_zerobus.batching import ElementConverter, element_converter
+from beam_zerobus.batching import ElementConverter, element_converter, types_of
 from beam_zerobus.config import WriterConfig, resolve_schema
 from beam_zerobus.errors import ConfigurationError, RowError, about_table
 from beam_zerobus.schema import TableSchema
@@ -101,7 +101,7 @@ class GatheredRows:
 
 def separated(elements: Elements) -> Iterator[tuple[Kind, Elements]]:
     """Split elements by kind, each that holds many rows for itself; mostly all are of one kind."""
-    kinds = {kind: _kind_of(kind) for kind in set(map(type, elements.values))}
+    kinds = {kind: _kind_of(kind) for kind in types_of(elements.values)}
     present = set(kinds.values())
     if len(present) == 1 and "rows" not in present:
         yield present.pop(), elements

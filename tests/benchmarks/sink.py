@@ -231,7 +231,7 @@ def against_bare_loops(service: Service, batches: int, rounds: int) -> list[Figu
 
 def elements(service: Service, batches: int, rounds: int) -> list[Figure]:
     """Compare pipelines of elements with the same ones before a sink that does nothing."""
-    rows = batches // 6 * cases.BATCH_ROWS
+    rows = batches * cases.BATCH_ROWS  # so many that Beam's steps of 0.2 s do not weigh
     write = WriteToZerobus(cases.TABLE, schema=cases.DDL, wire_format="arrow", **service.settings)
     candidates: dict[str, Callable[[], object]] = {}
     for name, make in SOURCES.items():

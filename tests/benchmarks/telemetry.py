@@ -24,7 +24,6 @@ import argparse
 import contextlib
 import json
 import logging
-import math
 import os
 import platform
 import random
@@ -46,6 +45,7 @@ import beam_zerobus.writer_core
 from beam_zerobus import OAuthClientCredentials, Telemetry, ZerobusWriter
 from beam_zerobus.telemetry import InFlight
 from pipelines.flights import COLUMNS, load_flights
+from tests.benchmarks.paired import median_interval
 
 TABLE = "main.iot.air"
 DDL = "id BIGINT NOT NULL, device STRING, temp DOUBLE, co2 INT, at TIMESTAMP"
@@ -279,17 +279,6 @@ def _round(kinds: list[Kind], base: ZerobusWriter, measure: Callable[[ZerobusWri
             ratios.append((time_before + time_after) / 2 / time_own)
         kind.speed.append(1 / own[0])
         before = after
-
-
-def median_interval(values: list[float]) -> tuple[float, float]:
-    """Return the bounds between which the true median lies with a probability of 95%, whatever the distribution."""
-    ordered, count = sorted(values), len(values)
-    outside, tail = 0, 0.5**count
-    while tail <= 0.025 and outside < count // 2:
-        outside += 1
-        tail += math.comb(count, outside) * 0.5**count
-    first = max(outside - 1, 0)
-    return ordered[first], ordered[-1 - first]
 
 
 def _result(kind: Kind, rows: int) -> dict[str, Any]:

@@ -154,6 +154,22 @@ def test_each_value_arrives_exactly_or_is_refused(drawn, kind):
         assert "'c" in error.message
 
 
+@pytest.mark.parametrize(("ddl", "bits"), [("TINYINT", 8), ("SMALLINT", 16), ("INT", 32), ("BIGINT", 64)])
+@pytest.mark.parametrize("odd", [None, True, 1.0, np.int8(5), 2**7, -(2**15) - 1, 2**31, 2**63, 2**70])
+def test_thousands_of_integers_are_taken_as_few_are(ddl, bits, odd):
+    most = 2 ** (bits - 1)
+    values = [most - 1, -most, *range(100), *[7] * 2_000]
+    values.insert(1_000, odd)
+    convert = element_converter("dict", TableSchema.from_ddl(f"x {ddl}"))
+    many, alone = convert([{"x": value} for value in values]), convert([{"x": odd}])
+    assert many.batch.column("x").to_pylist() == [
+        int(value) if value is not None else None for value in values if value is not odd or not alone.rejected
+    ]
+    assert [(error.index, error.message) for error in many.rejected] == [
+        (1_000, error.message) for error in alone.rejected
+    ]
+
+
 @pytest.mark.parametrize("ddl", sorted(TABLE))
 def test_every_value_alone_and_all_together(ddl):
     good, bad = TABLE[ddl]

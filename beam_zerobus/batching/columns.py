@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from beam_zerobus.batching.records import columns_of
+from beam_zerobus.batching.records import columns_of, types_of
 from beam_zerobus.batching.values import Leaf, MisfitError, leaf
 from beam_zerobus.schema import Array, Decimal, DeltaType, Field, Map, Primitive, RowErrorType, Struct
 from beam_zerobus.schema.arrow import canonical_type
@@ -91,7 +91,7 @@ def _leaf_builder(delta_type: Primitive | Decimal, path: str, options: Options) 
 
 
 def _ready(values: list[Any], rules: Leaf, direct: frozenset[type]) -> list[Any] | pa.Array | None:
-    kinds = set(map(type, values))
+    kinds = types_of(values)
     return values if kinds <= direct else rules.bulk(values, kinds)
 
 

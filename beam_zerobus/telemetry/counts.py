@@ -81,11 +81,10 @@ class Counts:
 
     def in_flight(self, labels: Labels) -> InFlight:
         """Return a new level, which is told for as long as somebody keeps it."""
+        self.add(labels, (IN_FLIGHT_BYTES, 0), (IN_FLIGHT_ROWS, 0))
         level = InFlight(labels)
         with self._lock:
             self._in_flight.add(level)
-            for instrument in (IN_FLIGHT_BYTES, IN_FLIGHT_ROWS):
-                self._series[instrument].setdefault(labels, 0)
         return level
 
     def read(self, instrument: Instrument) -> dict[Labels, float]:
@@ -95,7 +94,8 @@ class Counts:
             series = dict(self._series[instrument])
             if instrument in (IN_FLIGHT_BYTES, IN_FLIGHT_ROWS):
                 for level in self._in_flight:
-                    series[level.labels] += level.bytes if instrument is IN_FLIGHT_BYTES else level.rows
+                    labels = level.labels if level.labels in series else _OVERFLOW
+                    series[labels] += level.bytes if instrument is IN_FLIGHT_BYTES else level.rows
             return series
 
     def observe(self, meter: Meter) -> None:

@@ -85,6 +85,18 @@ def test_file_of_an_earlier_process_is_put_aside(tmp_path: Path) -> None:
     assert read(tmp_path / "otlp" / "traces").num_rows == 8
 
 
+def test_files_and_receiver_tell_of_the_same_spans(tmp_path: Path) -> None:
+    with Receiver("grpc") as receiver:
+        options = Telemetry(output_dir=tmp_path, endpoint=receiver.endpoint, flush_timeout=10.0)
+        recorder = open_recorder(options, table=TABLE, wire_format="proto")
+        for _ in range(50):
+            send(recorder)
+        recorder.flush()
+        written = read(tmp_path / "otlp" / "traces")["span_id"].to_pylist()
+        assert len(written) == 200
+        assert set(written) == {span.span_id for span in receiver.seen.spans}
+
+
 def test_files_beside_a_receiver_that_hangs(tmp_path: Path) -> None:
     with Receiver("grpc", "hang") as receiver:
         options = Telemetry(output_dir=tmp_path, endpoint=receiver.endpoint, flush_timeout=2.0)

@@ -163,7 +163,7 @@ def _array_builder(delta_type: Array, path: str, options: Options) -> ColumnBuil
     of_element = _builder(delta_type.element, f"{path}.element", options)
 
     def build(values: list[Any], place: Place) -> pa.Array:
-        all_lists = set(map(type, values)) == {list}
+        all_lists = types_of(values) == {list}
         held, mask = (values, None) if all_lists else _sized(values, delta_type, path, place, _elements)
         offsets = _offsets(held)
         elements = of_element(list(chain.from_iterable(held)), _inside(place, offsets))
@@ -188,7 +188,7 @@ def _map_builder(delta_type: Map, path: str, options: Options) -> ColumnBuilder:
     )
 
     def build(values: list[Any], place: Place) -> pa.Array:
-        all_dicts = set(map(type, values)) == {dict}
+        all_dicts = types_of(values) == {dict}
         held, mask = (
             ([value.items() for value in values], None)
             if all_dicts

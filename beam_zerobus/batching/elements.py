@@ -13,6 +13,7 @@ import orjson
 import pyarrow as pa
 
 from beam_zerobus.batching.columns import Options, fields_builder
+from beam_zerobus.batching.records import types_of
 from beam_zerobus.batching.values import JsonNumber
 from beam_zerobus.errors import RowError
 from beam_zerobus.schema import Array, Decimal, DeltaType, Map, RowErrorType, Struct, TableSchema
@@ -121,7 +122,7 @@ def _parsed(elements: Sequence[Any], parse: Callable[[Any], Any], place: Place) 
     """Read JSON objects; what is none is refused and becomes an empty one."""
     try:
         records = list(map(parse, elements))
-        if set(map(type, records)) <= {dict}:
+        if types_of(records) <= {dict}:
             return records
     except (ValueError, TypeError, RecursionError):
         pass

@@ -18,15 +18,15 @@ _SHOWN_KEYS = 5
 _SHOWN_CHARACTERS = 64
 
 
-def types_of(records: list[Any]) -> set[type]:
-    """Return the types of records, which mostly are all of one: that is counted sooner than a set is made.
+def types_of(values: list[Any]) -> set[type]:
+    """Return the types of values, which mostly are all of one: that is counted sooner than a set is made.
 
     Example:
         >>> types_of([{}, {}]), types_of([])
         ({<class 'dict'>}, set())
     """
-    first = type(records[0]) if records else object
-    return {first} if countOf(map(type, records), first) == len(records) > 0 else set(map(type, records))
+    first = type(values[0]) if values else object
+    return {first} if countOf(map(type, values), first) == len(values) > 0 else set(map(type, values))
 
 
 def columns_of(

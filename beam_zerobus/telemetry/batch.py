@@ -59,11 +59,16 @@ class Event(NamedTuple):
 
 
 class Target:
-    """Where a recorder and its batches write to, and under which labels."""
+    """Where a recorder and its batches write to, and under which labels.
+
+    Attributes:
+        has_news: A batch has begun or ended since the last flush.
+    """
 
     def __init__(self, source: Source, table: str, wire_format: str) -> None:
         self.source = source
         self.table = table
+        self.has_news = False
         self.labels: Labels = (
             ("messaging.system", "zerobus"),
             ("messaging.destination.name", table),
@@ -182,6 +187,7 @@ class BatchSpan:
             self.failure = Failure(_ROWS_REJECTED, _ROWS_REJECTED)
         self.ended = time.perf_counter_ns()
         self._finished = True
+        self.target.has_news = True
         self.target.source.counts.postpone(self._count)
         if self._trace is not None:
             self._trace.end(self)

@@ -23,11 +23,10 @@ class Recorder:
 
     def __init__(self, source: Source, *, table: str, wire_format: str) -> None:
         self._target = Target(source, table, wire_format)
-        self._fresh = False
 
     def batch(self, rows: int, arrow_bytes: int) -> BatchSpan:
         """Begin the span ``send {table}`` of a batch, below the caller's current span if there is one."""
-        self._fresh = True
+        self._target.has_news = True
         return BatchSpan(self._target, rows, arrow_bytes)
 
     @harmless
@@ -84,12 +83,12 @@ class Recorder:
         Args:
             timeout: Seconds to wait at most; None takes `Telemetry.flush_timeout`.
         """
-        if self._fresh:
-            self._fresh = False
+        if self._target.has_news:
+            self._target.has_news = False
             self._target.source.flush(timeout)
 
     @harmless
     def close(self) -> None:
         """Flush. Providers stay: other writers of the process share them, and its end shuts them down."""
-        self._fresh = True
+        self._target.has_news = True
         self.flush()

@@ -81,10 +81,11 @@ class _GlobalSource:
         if batch.started >= self._look_again_at:
             self._look_again_at = batch.started + _LOOK_INTERVAL_NS
             self._look()
-        if self._signals is None:
+        signals = self._signals  # another thread may be looking
+        if signals is None:
             return None
         try:
-            return self._signals.begin(batch)
+            return signals.begin(batch)
         except Exception as error:  # noqa: BLE001  providers may be anybody's
             note_failure(error)
             return None

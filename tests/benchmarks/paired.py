@@ -5,15 +5,34 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import TypeVar
 
-__all__ = ["median_interval", "paired_ratios"]
+__all__ = ["between_neighbours", "median_interval", "paired_ratios"]
+
+Measured = TypeVar("Measured")
+
+
+def between_neighbours(
+    base: Callable[[], Measured], others: Mapping[str, Callable[[], Measured]]
+) -> Iterator[tuple[str, Measured, Measured, Measured]]:
+    """Measure each of `others` once, in random order, each between two measurements of `base`.
+
+    Yields:
+        The name, and what was measured before, of it, and after it.
+    """
+    before = base()
+    for name in random.sample(list(others), len(others)):
+        own, after = others[name](), base()
+        yield name, before, own, after
+        before = after
 
 
 def paired_ratios(
     base: Callable[[], object], others: Mapping[str, Callable[[], object]], rounds: int
 ) -> tuple[dict[str, list[float]], list[float]]:
-    """Run each of `others` once a round, in random order, each between two runs of `base`, after a run that warms up.
+    """Time each of `others` once a round, between two runs of `base`, after a run that warms up.
 
     Returns:
         For each of `others` how much longer `base` took than it, one ratio a round; and the seconds of `base`.
@@ -21,12 +40,12 @@ def paired_ratios(
     for run in (base, *others.values()):
         run()
     ratios: dict[str, list[float]] = {name: [] for name in others}
-    seconds = [_timed(base)]
+    seconds: list[float] = []
+    timed = {name: partial(_timed, run) for name, run in others.items()}
     for _ in range(rounds):
-        for name in random.sample(list(others), len(others)):
-            own = _timed(others[name])
-            seconds.append(_timed(base))
-            ratios[name].append((seconds[-2] + seconds[-1]) / 2 / own)
+        for name, before, own, after in between_neighbours(partial(_timed, base), timed):
+            ratios[name].append((before + after) / 2 / own)
+            seconds.append(after)
     return ratios, seconds
 
 

@@ -35,6 +35,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -45,7 +46,7 @@ import beam_zerobus.writer_core
 from beam_zerobus import OAuthClientCredentials, Telemetry, ZerobusWriter
 from beam_zerobus.telemetry import InFlight
 from pipelines.flights import COLUMNS, load_flights
-from tests.benchmarks.paired import median_interval
+from tests.benchmarks.paired import between_neighbours, median_interval
 
 TABLE = "main.iot.air"
 DDL = "id BIGINT NOT NULL, device STRING, temp DOUBLE, co2 INT, at TIMESTAMP"
@@ -91,6 +92,14 @@ class Kind:
     cpu: list[float] = field(default_factory=list)
     speed: list[float] = field(default_factory=list)
 
+    def add(self, before: tuple[float, float], own: tuple[float, float], after: tuple[float, float]) -> None:
+        """Add a measurement, and those of the writer that this one is compared with."""
+        for ratios, time_before, time_own, time_after in zip(
+            (self.throughput, self.cpu), before, own, after, strict=True
+        ):
+            ratios.append((time_before + time_after) / 2 / time_own)
+        self.speed.append(1 / own[0])
+
 
 class NoRecorder:
     """Does nothing, as nothing that could be unset does less: what the others are measured by."""
@@ -130,9 +139,12 @@ def main() -> int:
 
         for writer in (base, *(kind.writer for kind in kinds)):
             measure(writer)
+        by_name = {kind.name: kind for kind in kinds}
+        measures = {kind.name: partial(measure, kind.writer) for kind in kinds}
         deadline = time.monotonic() + options.seconds
         while time.monotonic() < deadline:
-            _round(kinds, base, measure)
+            for name, before, own, after in between_neighbours(partial(measure, base), measures):
+                by_name[name].add(before, own, after)
         rows = options.rows * options.batches
         results = [_result(kind, rows) for kind in kinds]
     missed = [result["name"] for result in results if result["missed"]]
@@ -266,19 +278,6 @@ def _await_rest() -> None:
         time.sleep(0.005)
         if time.process_time() - before < 0.0005:
             return
-
-
-def _round(kinds: list[Kind], base: ZerobusWriter, measure: Callable[[ZerobusWriter], tuple[float, float]]) -> None:
-    """Measure every kind once, in random order, each between two measurements of `base`."""
-    before = measure(base)
-    for kind in random.sample(kinds, len(kinds)):
-        own, after = measure(kind.writer), measure(base)
-        for ratios, time_before, time_own, time_after in zip(
-            (kind.throughput, kind.cpu), before, own, after, strict=True
-        ):
-            ratios.append((time_before + time_after) / 2 / time_own)
-        kind.speed.append(1 / own[0])
-        before = after
 
 
 def _result(kind: Kind, rows: int) -> dict[str, Any]:

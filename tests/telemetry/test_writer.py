@@ -85,6 +85,24 @@ def test_numbers_agree_with_the_service(
     assert seen.total("beam_zerobus.streams_closed") == 1
 
 
+@FORMATS
+def test_what_is_in_flight_is_told_while_it_is(
+    emulator: Emulator, watched: Callable[..., Any], wire_format: str
+) -> None:
+    emulator.faults = Faults(ack_delay=3.0)
+    writer, receiver = watched(wire_format=wire_format)
+    submissions = [writer.submit(rows(n * 10)) for n in range(3)]
+    writer.flush_telemetry()
+    assert receiver.seen.total("beam_zerobus.in_flight_rows") == 30
+    assert receiver.seen.total("beam_zerobus.in_flight_bytes") == writer.in_flight_bytes > 0
+    for submission in submissions:
+        submission.result(30)
+    writer.flush_telemetry()
+    assert (
+        receiver.seen.total("beam_zerobus.in_flight_rows") == receiver.seen.total("beam_zerobus.in_flight_bytes") == 0
+    )
+
+
 def test_a_large_batch_has_a_span_for_each_payload(watched: Callable[..., Any]) -> None:
     writer, receiver = watched()
     ids = pa.array(range(25_000), pa.int64())

@@ -182,6 +182,8 @@ class Emulator:
 
         `start` brings the emulator back on the same ports, with every row that was acknowledged.
         """
+        if self._grpc is not None:
+            self._grpc.stop(_STOP_SECONDS)  # takes no connection from here on, and ends none yet
         for stream in self._host.streams():
             stream.cut()
         for table in self._catalog:

@@ -247,6 +247,18 @@ def test_a_restart_keeps_ports_and_acknowledged_rows(emulator: Emulator, wire_fo
     assert {1, 3} <= set(ids(emulator)) <= {1, 2, 3}
 
 
+def test_who_is_killed_takes_no_connection_from_then_on(emulator: Emulator) -> None:
+    with RawStream(emulator, TABLE, emulator.issue_token(TABLE)) as stream:
+        stream.create(TABLE)
+        stream.receive()
+        killer = threading.Thread(target=emulator.kill)
+        killer.start()
+        stream.end()
+        with pytest.raises(OSError, match="refused"):
+            socket.create_connection(("127.0.0.1", int(emulator.endpoint.rpartition(":")[2])), timeout=2)
+        killer.join()
+
+
 def test_acknowledged_rows_outlive_kills_under_load(emulator: Emulator) -> None:
     acknowledged: list[int] = []
     stop = threading.Event()

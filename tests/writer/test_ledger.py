@@ -6,6 +6,7 @@ import pytest
 from beam_zerobus.conversion import Conversion
 from beam_zerobus.emulator import Faults
 from beam_zerobus.schema import TableSchema
+from tests.emulator.sdk import eventually
 
 DDL = "id BIGINT NOT NULL, name STRING"
 ROWS = 300_000
@@ -37,13 +38,14 @@ def test_records_are_made_again_as_they_were(batch, wire_format):
 
 def test_what_is_on_its_way_keeps_no_records_and_is_sent_again_all_the_same(emulator, connect, batch):
     table = emulator.create_table("main.iot.air", DDL)
-    emulator.faults = Faults(ack_delay=2.0)
+    emulator.faults = Faults(ack_delay=5.0)
     writer = connect(schema=DDL, wire_format="proto")
     submission = writer.submit(batch)
     (delivery,) = writer._core._deliveries
+    eventually(lambda: delivery._sent and not delivery._queued)
     on_their_way = list(delivery._sent)
     assert len(on_their_way) > 2
-    assert not any(entry.payload.has_records for entry in on_their_way)
+    eventually(lambda: not any(entry.payload.has_records for entry in on_their_way))
     emulator.faults = None
     emulator.kill()
     emulator.restart()

@@ -27,6 +27,7 @@ _log = get_logger(__name__)
 _MAX_QUEUED = 2_048  # batches, some 3 kB each
 _BATCHES_AN_EXPORT = 64  # commonly four spans each; of more, more would be left to the end of a bundle, which waits
 _SPAN_DELAY = 2.0
+_PAUSE = 5.0  # seconds after a failed export; a try costs as much as an export, whatever comes of it
 _LAST_MOMENT = 0.1
 
 
@@ -40,6 +41,8 @@ class Pump:
     - `_queue` holds at most `maxlen` batches whose spans are to be exported; the oldest make room.
     - Every flush asked for up to `_asked` that is at most `_answered` is over.
     - `_responsive` is False from a failed or overdue export to the next good one; nobody waits meanwhile.
+    - `_spans_from` and `_metrics_from` are when spans and metrics may be tried (again); only the thread sets them. A
+      receiver may take one kind and not know the other.
     """
 
     def __init__(self, destination: Destination, *, interval: float, counts: Counts, durations: Durations) -> None:
@@ -52,12 +55,14 @@ class Pump:
         self._asked = 0
         self._answered = 0
         self._responsive = True
+        self._spans_from = 0.0
+        self._metrics_from = 0.0
         self._stopping = False
         self._ended = False
         self._warned = False
         self.reader: MetricReader | None = None
         if destination.metrics is not None:
-            self.reader = _Reader(destination.metrics, self._export, durations)
+            self.reader = _Reader(destination.metrics, self._export_collected, durations)
         for exporter in self._exporters():
             quieten(exporter)
         self._thread = threading.Thread(target=self._run, name=f"{THREAD_PREFIX} to {destination.name}", daemon=True)
@@ -71,7 +76,9 @@ class Pump:
         if self._destination.spans is None:
             return
         self._queue.append(batch)
-        if len(self._queue) >= _BATCHES_AN_EXPORT and not self._wake.is_set():
+        if len(self._queue) < _BATCHES_AN_EXPORT or self._wake.is_set():
+            return
+        if time.monotonic() >= self._spans_from:
             self._wake.set()
 
     def ask(self) -> int:
@@ -127,10 +134,11 @@ class Pump:
                     break
                 asked = self._asked
                 self._counts.catch_up()  # so that the sender need not
-                self._export_spans()
-                if asked > self._answered or time.monotonic() >= next_metrics:
+                if time.monotonic() >= self._spans_from:
+                    self._export_spans()
+                if time.monotonic() >= (self._metrics_from if asked > self._answered else next_metrics):
                     self._export_metrics()
-                    next_metrics = time.monotonic() + self._interval
+                    next_metrics = max(self._metrics_from, time.monotonic() + self._interval)
                 with self._done:
                     self._answered = max(self._answered, asked)
                     self._done.notify_all()
@@ -149,7 +157,8 @@ class Pump:
             batches = [self._queue.popleft() for _ in range(min(left, _BATCHES_AN_EXPORT, len(self._queue)))]
             left -= len(batches)
             spans = [span for batch in batches for span in batch.spans()]
-            if not spans or not self._export(lambda spans=spans: exporter.export(spans)):  # type: ignore[misc]
+            if spans and not self._export(lambda spans=spans: exporter.export(spans)):  # type: ignore[misc]
+                self._spans_from = time.monotonic() + _PAUSE
                 return
 
     def _export_metrics(self) -> None:
@@ -159,6 +168,11 @@ class Pump:
             self.reader.collect()
         except Exception as error:  # noqa: BLE001  somebody's callback, or the SDK's own time limit
             _log.debug("Collecting metrics failed: %s", outline(error))
+
+    def _export_collected(self, call: Callable[[], Any]) -> None:
+        """Export what the reader collected; who calls is the reader."""
+        if not self._export(call):
+            self._metrics_from = time.monotonic() + _PAUSE
 
     def _export(self, call: Callable[[], Any]) -> bool:
         """Run an export; note whether the destination answers, and warn the first time that it does not."""
@@ -184,7 +198,7 @@ class _Reader(MetricReader):
     """Hands what a meter provider collected, and the durations, to an exporter when told to; has no thread."""
 
     def __init__(
-        self, exporter: MetricExporter, export: Callable[[Callable[[], Any]], bool], durations: Durations
+        self, exporter: MetricExporter, export: Callable[[Callable[[], Any]], None], durations: Durations
     ) -> None:
         # The base class of exporters keeps these two for readers, under these names.
         super().__init__(

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from beam_zerobus.options import Telemetry
-from beam_zerobus.telemetry import open_recorder
+from beam_zerobus.telemetry import open_recorder, pump
+from tests.emulator.sdk import eventually
 from tests.telemetry.receiver import Receiver
 from tests.telemetry.test_recorder import TABLE, send
 
@@ -71,6 +72,25 @@ def test_sender_does_not_notice(
     assert len(warned) == 1, warned
     assert "beam_zerobus.telemetry" in warned[0]
     assert endpoint.removeprefix("http://") in warned[0]
+
+
+def test_who_refuses_is_left_alone_for_a_while_and_then_asked_again(
+    protocol: str, receive: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pump, "_PAUSE", 1.5)
+    receiver = receive(protocol, "unauthenticated")
+    recorder = open_recorder(
+        Telemetry(endpoint=receiver.endpoint, protocol=protocol, export_interval=0.1), table=TABLE, wire_format="proto"
+    )
+    for _ in range(30):
+        for _ in range(10):
+            send(recorder)
+        recorder.flush()
+        time.sleep(0.02)
+    assert receiver.seen.requests == 2, "one try for spans, one for metrics"
+    receiver.mode = "ok"
+    eventually(lambda: receiver.seen.spans and receiver.seen.total("beam_zerobus.batches") == 300)
+    assert len(receiver.seen.named(f"send {TABLE}")) > 200, "what came meanwhile was kept"
 
 
 @pytest.mark.parametrize("mode", FAILURES)

@@ -25,7 +25,9 @@ __all__ = ["Pump"]
 _log = get_logger(__name__)
 
 _MAX_QUEUED = 2_048  # batches, some 3 kB each
-_BATCHES_AN_EXPORT = 64  # commonly four spans each; of more, more would be left to the end of a bundle, which waits
+# Commonly four spans and 750 bytes each. Exporting while rows are sent costs them more than at a bundle's end, where it
+# waits its turn; but of more, one export could become too large for a receiver when each batch has many events.
+_BATCHES_AN_EXPORT = 256
 _SPAN_DELAY = 2.0
 _PAUSE = 5.0  # seconds after a failed export; a try costs as much as an export, whatever comes of it
 _LAST_MOMENT = 0.1

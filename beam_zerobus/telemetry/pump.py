@@ -51,7 +51,9 @@ class Pump:
         self._destination = destination
         self._interval = interval
         self._counts = counts
-        self._queue: deque[RawTrace] = deque(maxlen=_queue_size())
+        size = _queue_size()
+        self._queue: deque[RawTrace] = deque(maxlen=size)
+        self._enough = min(_BATCHES_AN_EXPORT, max(1, size // 2))  # to export before it is time
         self._wake = threading.Event()
         self._done = threading.Condition()
         self._asked = 0
@@ -78,7 +80,7 @@ class Pump:
         if self._destination.spans is None:
             return
         self._queue.append(batch)
-        if len(self._queue) < _BATCHES_AN_EXPORT or self._wake.is_set():
+        if len(self._queue) < self._enough or self._wake.is_set():
             return
         if time.monotonic() >= self._spans_from:
             self._wake.set()
@@ -224,7 +226,7 @@ class _Reader(MetricReader):
 
 def _queue_size() -> int:
     try:
-        return max(_BATCHES_AN_EXPORT, int(os.environ["OTEL_BSP_MAX_QUEUE_SIZE"]) // 4)
+        return max(1, int(os.environ["OTEL_BSP_MAX_QUEUE_SIZE"]) // 4)
     except (KeyError, ValueError):
         return _MAX_QUEUED
 

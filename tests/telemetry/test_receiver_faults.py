@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from opentelemetry import trace
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from beam_zerobus.options import Telemetry
 from beam_zerobus.telemetry import open_recorder, pump
@@ -147,6 +149,39 @@ def test_queue_keeps_every_span_of_a_burst(receive: Callable[..., Receiver]) -> 
         send(recorder)
     recorder.flush()
     assert len(receiver.seen.spans) == 6_000
+
+
+def test_queue_keeps_to_the_environments_bound_while_a_receiver_refuses(
+    receive: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pump, "_PAUSE", 1.5)
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "400")
+    receiver = receive("grpc", "unauthenticated")
+    recorder = open_recorder(Telemetry(endpoint=receiver.endpoint), table=TABLE, wire_format="proto")
+    send(recorder)
+    recorder.flush()
+    for _ in range(300):
+        send(recorder)
+    receiver.mode = "ok"
+    eventually(lambda: receiver.seen.spans)
+    assert len(receiver.seen.named(f"send {TABLE}")) == 100
+
+
+def test_a_flush_goes_on_where_the_sampler_wants_none_of_many_batches(
+    receive: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
+    receiver = receive()
+    options = Telemetry(endpoint=receiver.endpoint, flush_timeout=30.0)
+    recorder = open_recorder(options, table=TABLE, wire_format="proto")
+    monkeypatch.setattr(pump.Pump, "put", lambda self, batch: self._queue.append(batch))  # nothing before the flush
+    for _ in range(300):
+        send(recorder)
+    caller = SpanContext(1, 1, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+    with trace.use_span(NonRecordingSpan(caller)):
+        send(recorder)
+    recorder.flush()
+    assert len(receiver.seen.named(f"send {TABLE}")) == 1
 
 
 EXIT = """

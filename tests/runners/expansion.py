@@ -54,12 +54,10 @@ def run(command: str, environment: Mapping[str, str]) -> None:
     ended = subprocess.run(
         ["bash", "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400, check=False
     )
-    assert ended.returncode == 0, (ended.stdout + ended.stderr)[-4000:]
+    assert ended.returncode == 0, (ended.stdout + ended.stderr)[-8000:]
 
 
 def check_rows(zerobus: Emulator) -> None:
-    """Check that the table has the rows that each language's pipeline makes, and not the one without a device."""
-    assert sorted(zerobus.table(TABLE).to_arrow().to_pylist(), key=str) == [
-        {"device": "attic", "co2": 417},
-        {"device": "cellar", "co2": None},
-    ]
+    """Check that the table has the rows that each language's pipeline makes, at least once, and no other row."""
+    rows = zerobus.table(TABLE).to_arrow().to_pylist()
+    assert {(row["device"], row["co2"]) for row in rows} == {("attic", 417), ("cellar", None)}

@@ -24,6 +24,8 @@ from tests.runners.support import worker_pool
 pytestmark = [pytest.mark.go, pytest.mark.slow, pytest.mark.timeout(600)]
 
 BUILD, PIPELINE = commands("runners/go.md", "A Go pipeline")
+PRISM_DEFECT = "error decoding metrics"
+"""What the page says that Prism's own failure says, in the log of a pipeline of two languages."""
 
 
 @pytest.fixture
@@ -36,6 +38,17 @@ def pipeline(zerobus: Emulator, environment: dict[str, str], tmp_path: Path) -> 
     return PIPELINE.replace("--refused=refused.txt", f"--refused={tmp_path}/refused.txt")
 
 
+def run_on_prism(pipeline: str, environment: dict[str, str]) -> None:
+    """Run the pipeline to its end, again where Prism failed by the defect that the page tells of."""
+    for attempt in range(5):
+        try:
+            run(pipeline, environment)
+            break
+        except AssertionError as error:
+            if attempt == 4 or PRISM_DEFECT not in str(error):
+                raise
+
+
 def check_refused(directory: Path) -> None:
     [line] = (directory / "refused.txt").read_text().splitlines()
     assert line.startswith("655: null_in_not_null_column: column 'device'")
@@ -45,7 +58,7 @@ def test_rows_come_back_equal_and_refused_ones_are_where_the_pipeline_says(
     zerobus: Emulator, pipeline: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
     with expansion_service(environment, tmp_path / "service.log") as service:
-        run(pipeline.replace(SERVICE_PORT, service), without_addresses_and_secrets(environment))
+        run_on_prism(pipeline.replace(SERVICE_PORT, service), without_addresses_and_secrets(environment))
     check_rows(zerobus)
     check_refused(tmp_path)
 
@@ -59,6 +72,6 @@ def test_workers_of_a_pool_alone_know_the_secrets(
     with worker_pool(secrets, tmp_path / "pool.log") as pool:
         command = SERVICE_FOR_A_POOL.replace("localhost:50000", pool)
         with expansion_service({**elsewhere, **addresses}, tmp_path / "service.log", command) as service:
-            run(pipeline.replace(SERVICE_PORT, service), elsewhere)
+            run_on_prism(pipeline.replace(SERVICE_PORT, service), elsewhere)
     check_rows(zerobus)
     check_refused(tmp_path)

@@ -112,7 +112,11 @@ def _exporter_module(options: Telemetry, signal: str) -> Any:
             f'OTEL_EXPORTER_OTLP_PROTOCOL={protocol!r} is not supported: use "grpc" or "http/protobuf"'
         )
     try:
-        return import_module(f"{package}.{'trace' if signal == 'traces' else 'metric'}_exporter")
+        if signal == "traces":
+            from beam_zerobus.telemetry.otlp import with_quick_encoder  # noqa: PLC0415  it needs the extra
+
+            return with_quick_encoder(f"{package}.trace_exporter")
+        return import_module(f"{package}.metric_exporter")
     except ImportError as error:
         raise ConfigurationError(
             f"Telemetry over OTLP ({protocol}) needs more packages on the worker: pip install 'beam-zerobus[otlp]'"

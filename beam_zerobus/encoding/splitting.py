@@ -38,6 +38,10 @@ class Encoded:
         return cls(records=[], sizes=np.empty(0, np.int64), rows=range(0), rejected=errors)
 
 
+# Tag and varint, by the bits of the length.
+_FRAME_BYTES = tuple(1 + max(1, (bits + 6) // 7) for bits in range(64))
+
+
 def framed_sizes(lengths: np.ndarray) -> np.ndarray:
     """Return the bytes that records take inside a request: tag, length as a varint, and the record itself.
 
@@ -58,7 +62,7 @@ def framed_size(length: int) -> int:
     >>> framed_size(128)
     131
     """
-    return length + 1 + max(1, (length.bit_length() + 6) // 7)
+    return length + _FRAME_BYTES[length.bit_length()]
 
 
 def row_too_large(row: int, size: int, limit: int) -> RowError:

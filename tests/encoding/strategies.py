@@ -128,18 +128,22 @@ def _pool(rng: random.Random, delta_type: DeltaType) -> list[Any]:
     return chosen
 
 
-def random_array(rng: random.Random, delta_type: DeltaType, size: int, *, nulls: bool, large: bool) -> pa.Array:
+def random_array(
+    rng: random.Random, delta_type: DeltaType, size: int, *, nulls: bool, large: bool, unfit: bool = False
+) -> pa.Array:
     """Make an array; nulls hide data, and parts of it are slices of larger arrays."""
     before = rng.choice([0, 0, 1, 9])
-    array = _whole_array(rng, delta_type, before + size + rng.randrange(3), large=large)
-    if nulls and len(array):
+    array = _whole_array(rng, delta_type, before + size + rng.randrange(3), large=large, unfit=unfit)
+    if (nulls or unfit) and len(array):
         array = _hide(rng, array, delta_type)
     return array.slice(before, size)
 
 
-def _whole_array(rng: random.Random, delta_type: DeltaType, size: int, *, large: bool) -> pa.Array:
+def _whole_array(rng: random.Random, delta_type: DeltaType, size: int, *, large: bool, unfit: bool) -> pa.Array:
     if isinstance(delta_type, Struct):
-        children = [random_array(rng, f.type, size, nulls=f.nullable, large=large) for f in delta_type.fields]
+        children = [
+            random_array(rng, f.type, size, nulls=f.nullable, large=large, unfit=unfit) for f in delta_type.fields
+        ]
         return pa.StructArray.from_arrays(children, names=[field.name for field in delta_type.fields])
     if isinstance(delta_type, Array | Map):
         most = rng.choice([0, 1, 1, 3])
@@ -148,9 +152,9 @@ def _whole_array(rng: random.Random, delta_type: DeltaType, size: int, *, large:
         inner = int(offsets[-1]) + rng.randrange(3)
         if isinstance(delta_type, Map):
             keys = random_array(rng, delta_type.key, inner, nulls=False, large=large)
-            items = random_array(rng, delta_type.value, inner, nulls=False, large=large)
+            items = random_array(rng, delta_type.value, inner, nulls=False, large=large, unfit=unfit)
             return pa.MapArray.from_arrays(pa.array(offsets, pa.int32()), keys, items)
-        element = random_array(rng, delta_type.element, inner, nulls=False, large=large)
+        element = random_array(rng, delta_type.element, inner, nulls=False, large=large, unfit=unfit)
         kind = pa.LargeListArray if large else pa.ListArray
         return kind.from_arrays(pa.array(offsets, pa.int64() if large else pa.int32()), element)
     pool = _pool(rng, delta_type)
@@ -179,9 +183,12 @@ def _hide(rng: random.Random, array: pa.Array, delta_type: DeltaType) -> pa.Arra
     return pa.Array.from_buffers(array.type, len(array), [pa.py_buffer(bits), *array.buffers()[1:]])
 
 
-def random_batch(schema: TableSchema, rows: int, seed: int) -> pa.RecordBatch:
-    """Make a batch that fits the table, the same for the same seed."""
+def random_batch(schema: TableSchema, rows: int, seed: int, *, unfit: bool = False) -> pa.RecordBatch:
+    """Make a batch that fits the table, or with nulls also where it must have none; the same for the same seed."""
     rng = random.Random(seed)
     large = rng.random() < 0.5
-    columns = [random_array(rng, column.type, rows, nulls=column.nullable, large=large) for column in schema.columns]
+    columns = [
+        random_array(rng, column.type, rows, nulls=column.nullable, large=large, unfit=unfit)
+        for column in schema.columns
+    ]
     return pa.RecordBatch.from_arrays(columns, [column.name for column in schema.columns])

@@ -50,6 +50,4 @@ def test_every_column_is_what_protobuf_writes(path: Path, monkeypatch: pytest.Mo
             payloads = list(encoder.encode(fitting))
             refused = {error.index for payload in payloads for error in payload.rejected}
             kept = fitting.take(pa.array([i for i in range(fitting.num_rows) if i not in refused], pa.int64()))
-            assert [record for payload in payloads for record in payload.records] == encoder._classes.serialize(
-                kept.columns
-            )
+            assert [record for payload in payloads for record in payload.records] == encoder._classes.serialize(kept)

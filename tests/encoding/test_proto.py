@@ -34,7 +34,9 @@ def records(payloads: list[Payload]) -> list[bytes]:
 
 
 def expected(schema: TableSchema, batch: pa.RecordBatch) -> list[bytes]:
-    return ProtoEncoder(schema)._classes.serialize(batch.columns)
+    encoded = ProtoEncoder(schema)._classes.serialize(batch)
+    assert encoded is not None
+    return encoded
 
 
 def check(ddl: str, *columns: pa.Array) -> None:

@@ -34,8 +34,8 @@ def encode(schema: TableSchema, batch: pa.RecordBatch) -> list[bytes]:
     return records
 
 
-def by_classes(schema: TableSchema, batch: pa.RecordBatch) -> list[bytes]:
-    return ProtoEncoder(schema)._classes.serialize(batch.columns)
+def by_classes(schema: TableSchema, batch: pa.RecordBatch) -> list[bytes] | None:
+    return ProtoEncoder(schema)._classes.serialize(batch)
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -60,3 +60,22 @@ def test_every_row_is_what_protobuf_writes(
     monkeypatch.setattr(assembly, "_FIXED_STRIDE_BYTES", fixed_stride_bytes)
     batch = random_batch(schema, rows, seed)
     assert encode(schema, batch) == by_classes(schema, batch)
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(schema=tables(), rows=st.integers(1, 9), seed=st.integers(0, 1 << 32))
+def test_few_rows_are_refused_and_encoded_as_many_are(
+    *, schema: TableSchema, rows: int, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = random_batch(schema, rows, seed, unfit=True)
+    monkeypatch.setattr(encoder_module, "FEW_ROWS", 10)
+    few = list(ProtoEncoder(schema).encode(batch))
+    monkeypatch.setattr(encoder_module, "FEW_ROWS", 0)
+    many = list(ProtoEncoder(schema).encode(batch))
+    assert [(p.records, list(p.rows), p.size_bytes) for p in few] == [
+        (p.records, list(p.rows), p.size_bytes) for p in many
+    ]
+    refused = [
+        [(error.index, error.error_type, error.message) for p in part for error in p.rejected] for part in (few, many)
+    ]
+    assert refused[0] == refused[1]

@@ -1,30 +1,25 @@
-"""Rows through protobuf's own classes: the quicker way for a handful of rows, and the oracle of the tests.
+"""Rows through protobuf's own classes: the quicker way for a handful of rows.
 
-The classes are built from a twin of the row's descriptor with the same bytes on the wire: strings are bytes there
-(no decoding and encoding of UTF-8), maps are plain repeated messages (entries keep their order), and fields are
-named `f0`, `f1`, ... (any column name works as a keyword).
+The classes are built from a twin of the row's descriptor with the same bytes on the wire, and take their values from a
+view of the whole batch: text is bytes there (no decoding and encoding of UTF-8), dates and timestamps are integers,
+maps are lists of entries (which keep their order), and fields are named `f0`, `f1`, ... (any column name works as a
+keyword). One view, because an object of pyarrow for each column costs as much as encoding a row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import Any, TypeAlias
 
 import pyarrow as pa
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.message import EncodeError
 
 from beam_zerobus.schema.table import TableSchema
-from beam_zerobus.schema.types import Array, Decimal, DeltaType, Map, Primitive, Struct
+from beam_zerobus.schema.types import Array, Decimal, DeltaType, Field, Map, Struct
 
 __all__ = ["RowClass"]
-
-_Reader: TypeAlias = Callable[[pa.Array], list[Any]]
-
-_BYTES = {pa.string().id: pa.binary(), pa.large_string().id: pa.large_binary()}
-
-_INTEGERS = {Primitive.DATE: pa.int32(), Primitive.TIMESTAMP: pa.int64(), Primitive.TIMESTAMP_NTZ: pa.int64()}
 
 
 class RowClass:
@@ -36,21 +31,26 @@ class RowClass:
     """
 
     def __init__(self, schema: TableSchema, descriptor: DescriptorProto) -> None:
-        self._readers = tuple(_reader(field.type) for field in schema.columns)
-        self._names = tuple(f"f{i}" for i in range(len(self._readers)))
         file = FileDescriptorProto(name="row.proto", syntax="proto2", message_type=[_twin(descriptor)])
         pool = descriptor_pool.DescriptorPool()
         pool.Add(file)
         self._message = message_factory.GetMessageClass(pool.FindMessageTypeByName(descriptor.name))
+        self._change = _change_of_fields(schema.columns)
+        self._view: tuple[pa.Schema, pa.DataType] | None = None  # of the last batch: others are alike
 
-    def serialize(self, arrays: Sequence[pa.Array]) -> list[bytes]:
-        """Return each row of the columns as its message's bytes."""
-        columns = [read(array) for read, array in zip(self._readers, arrays, strict=True)]
-        message, names = self._message, self._names
-        return [
-            message(**dict(zip(names, values, strict=True))).SerializeToString(deterministic=True)
-            for values in zip(*columns, strict=True)
-        ]
+    def serialize(self, batch: pa.RecordBatch) -> list[bytes] | None:
+        """Return each row as its message's bytes; None where a row has a null that protobuf cannot hold."""
+        view = self._view
+        if view is None or view[0] != batch.schema:
+            view = self._view = batch.schema, pa.struct(_view_of_fields(batch.schema))
+        rows = batch.to_struct_array().view(view[1]).to_pylist()
+        message = self._message
+        try:
+            if self._change is not None:
+                rows = list(map(self._change, rows))
+            return [message(**row).SerializeToString() for row in rows]
+        except (EncodeError, TypeError):  # a field that is required is not there, an element is None
+            return None
 
 
 def _twin(descriptor: DescriptorProto) -> DescriptorProto:
@@ -61,66 +61,88 @@ def _twin(descriptor: DescriptorProto) -> DescriptorProto:
 
 
 def _make_twin(message: DescriptorProto) -> None:
+    is_entry = message.options.map_entry
     message.ClearField("options")
     for position, field in enumerate(message.field):
         field.name = f"f{position}"
         if field.type == FieldDescriptorProto.TYPE_STRING:
             field.type = FieldDescriptorProto.TYPE_BYTES
+        if is_entry:
+            field.label = FieldDescriptorProto.LABEL_REQUIRED
     for nested in message.nested_type:
         _make_twin(nested)
 
 
-def _reader(delta_type: DeltaType) -> _Reader:
-    """Return what turns an array into values as protobuf's classes take them; None for null."""
-    if isinstance(delta_type, Struct):
-        return _struct_reader([_reader(field.type) for field in delta_type.fields])
-    if isinstance(delta_type, Array):
-        element = _reader(delta_type.element)
-        return lambda array: _lists(array, element(array.values))
-    if isinstance(delta_type, Map):
-        key, value = _reader(delta_type.key), _reader(delta_type.value)
-        return lambda array: _lists(array, _dicts([key(array.keys), value(array.items)], None))
+_TAKEN_AS = {
+    pa.string().id: pa.binary(),
+    pa.large_string().id: pa.large_binary(),
+    pa.date32().id: pa.int32(),
+    pa.timestamp("us").id: pa.int64(),
+}
+
+
+def _view_of_fields(fields: Sequence[pa.Field]) -> list[pa.Field]:
+    return [pa.field(f"f{i}", _view_of_type(field.type)) for i, field in enumerate(fields)]
+
+
+def _view_of_type(data_type: pa.DataType) -> pa.DataType:
+    """Return the type with the same buffers whose values protobuf's classes take."""
+    if pa.types.is_struct(data_type):
+        return pa.struct(_view_of_fields(data_type.fields))
+    if pa.types.is_map(data_type):
+        return pa.list_(pa.struct(_view_of_fields([data_type.key_field, data_type.item_field])))
+    if pa.types.is_list(data_type):
+        return pa.list_(_view_of_type(data_type.value_type))
+    if pa.types.is_large_list(data_type):
+        return pa.large_list(_view_of_type(data_type.value_type))
+    return _TAKEN_AS.get(data_type.id, data_type)
+
+
+_Change: TypeAlias = Callable[[Any], Any]
+"""Gives a value as protobuf's classes take it; raises TypeError for a null that they would take for an empty list."""
+
+
+def _change_of_fields(fields: Sequence[Field]) -> _Change | None:
+    """Return what changes a dict of these fields, in place; None where they are fine as they are."""
+    changes = [
+        (f"f{i}", change)
+        for i, field in enumerate(fields)
+        if (change := _change_of_type(field.type, nullable=field.nullable)) is not None
+    ]
+
+    def change_dict(values: dict[str, Any]) -> dict[str, Any]:
+        for name, change in changes:
+            values[name] = change(values[name])
+        return values
+
+    return change_dict if changes else None
+
+
+def _change_of_type(delta_type: DeltaType, *, nullable: bool = True) -> _Change | None:
     if isinstance(delta_type, Decimal):
-        return _decimals
-    return _scalar_reader(delta_type)
+        return _or_none(lambda value: format(value, "f").encode())
+    if isinstance(delta_type, Struct):
+        change = _change_of_fields(delta_type.fields)
+        return None if change is None else _or_none(change)
+    if isinstance(delta_type, Array):
+        return _change_of_list(_change_of_type(delta_type.element), nullable=nullable)
+    if isinstance(delta_type, Map):
+        entry = (Field(name="key", type=delta_type.key, number=1), Field(name="value", type=delta_type.value, number=2))
+        return _change_of_list(_change_of_fields(entry), nullable=nullable)
+    return None
 
 
-def _scalar_reader(delta_type: Primitive) -> _Reader:
-    if delta_type in _INTEGERS:
-        integer = _INTEGERS[delta_type]
-        return lambda array: array.view(integer).to_pylist()
-    if delta_type in (Primitive.STRING, Primitive.VARIANT):
-        return lambda array: array.view(_BYTES[array.type.id]).to_pylist()
-    return lambda array: array.to_pylist()
+def _or_none(change: _Change) -> _Change:
+    return lambda value: None if value is None else change(value)
 
 
-def _decimals(array: pa.Array) -> list[Any]:
-    return [None if value is None else format(value, "f").encode() for value in array.to_pylist()]
+def _change_of_list(change: _Change | None, *, nullable: bool) -> _Change | None:
+    if nullable:
+        return None if change is None else _or_none(lambda values: list(map(change, values)))
 
+    def change_list(values: list[Any] | None) -> list[Any]:
+        if values is None:
+            raise TypeError
+        return values if change is None else list(map(change, values))
 
-def _struct_reader(readers: list[_Reader]) -> _Reader:
-    def read(array: pa.Array) -> list[Any]:
-        children = [reader(array.field(i)) for i, reader in enumerate(readers)]
-        return _dicts(children, _validity(array))
-
-    return read
-
-
-def _validity(array: pa.Array) -> list[bool] | None:
-    return array.is_valid().to_pylist() if array.null_count else None
-
-
-def _dicts(children: list[list[Any]], valid: list[bool] | None) -> list[Any]:
-    names = [f"f{i}" for i in range(len(children))]
-    dicts = [dict(zip(names, values, strict=True)) for values in zip(*children, strict=True)]
-    if valid is None:
-        return dicts
-    return [value if is_valid else None for value, is_valid in zip(dicts, valid, strict=True)]
-
-
-def _lists(array: pa.Array, elements: list[Any]) -> list[Any]:
-    lists: list[Any] = [elements[start:end] for start, end in pairwise(array.offsets.to_pylist())]
-    valid = _validity(array)
-    if valid is None:
-        return lists
-    return [value if is_valid else None for value, is_valid in zip(lists, valid, strict=True)]
+    return change_list

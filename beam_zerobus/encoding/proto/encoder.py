@@ -52,31 +52,31 @@ class ProtoEncoder:
         self._classes = RowClass(schema, self.descriptor)
 
     def encode(self, batch: pa.RecordBatch, *, framed: bool = False) -> Iterator[Payload]:
-        """Yield the batch's rows in order; see `beam_zerobus.encoding.Encoder`.
+        """Give the batch's rows in order; see `beam_zerobus.encoding.Encoder`.
 
         Args:
             batch: The rows.
             framed: Give `Payload.framed` with `FEW_ROWS` or more, which costs less than to frame their records.
         """
-        columns = batch.columns  # pyarrow makes these anew whenever it is asked
-        refused = self._refusals.find(columns)
-        if refused:
-            yield from self._without(batch, refused, framed=framed)
-        elif batch.num_rows < FEW_ROWS:
-            yield from self._few(columns)
-        else:
-            chunks = encode_chunks(columns, self._fields, self._limit, framed=framed)
-            yield from fill_payloads(chunks, self._limit)
+        if batch.num_rows < FEW_ROWS and (records := self._classes.serialize(batch)) is not None:
+            return self._few(records)
+        return self._many(batch, framed=framed)
 
-    def _few(self, columns: list[pa.Array]) -> Iterator[Payload]:
-        records = self._classes.serialize(columns)
-        size = sum([framed_size(len(record)) for record in records])
+    def _few(self, records: list[bytes]) -> Iterator[Payload]:
+        size = sum(map(framed_size, map(len, records)))
         rows = range(len(records))
         if size > self._limit:
             lengths = np.fromiter(map(len, records), np.int64, len(records))
-            yield from fill_payloads([without_large(records, lengths, rows, self._limit)], self._limit)
-        elif records:
-            yield Payload(records=records, rows=rows, size_bytes=size)
+            return fill_payloads([without_large(records, lengths, rows, self._limit)], self._limit)
+        return iter([Payload(records=records, rows=rows, size_bytes=size)] if records else [])
+
+    def _many(self, batch: pa.RecordBatch, *, framed: bool) -> Iterator[Payload]:
+        columns = batch.columns  # pyarrow makes these anew whenever it is asked
+        if refused := self._refusals.find(columns):
+            yield from self._without(batch, refused, framed=framed)
+        else:
+            chunks = encode_chunks(columns, self._fields, self._limit, framed=framed)
+            yield from fill_payloads(chunks, self._limit)
 
     def _without(self, batch: pa.RecordBatch, refused: tuple[RowError, ...], *, framed: bool) -> Iterator[Payload]:
         rows = np.delete(np.arange(batch.num_rows), [error.index for error in refused])

@@ -6,7 +6,8 @@ Every candidate starts from the same RecordBatch and ends with a list of `bytes`
 
 - floor: turning a finished buffer into such a list, which no way of encoding can do without;
 - encoder: `ProtoEncoder.encode`, payloads included;
-- protobuf: `Row(**row).SerializeToString()` for each row of `to_pylist()`;
+- protobuf: `Row(**row).SerializeToString()` for each row of `to_pylist(maps_as_pydicts="lossy")`, which maps need;
+- protobuf, plain: the same with plain `to_pylist()`, where there is no map: pyarrow 25 has a quicker way there;
 - ptars: a Rust library, in slices of 8,192 rows (needs the extra `bench`).
 
 The candidates take turns, the first round does not count, and medians of processor time are compared, so that a busy
@@ -39,8 +40,9 @@ from rich.table import Table
 from beam_zerobus.encoding import ProtoEncoder
 from tests.benchmarks.encode_cases import CASES, Case
 
-SMALL_BATCHES = (1, 10, 20, 50, 100, 200, 500, 1_000, 10_000)
+SMALL_BATCHES = (1, 2, 10, 50, 100, 169, 170, 200, 500, 1_000, 10_000)
 PTARS_ROWS = 8_192
+PLAIN = "protobuf, plain"
 MOST_TRANSIENT_MB = 10.0
 Candidate = Callable[[], object]
 
@@ -106,11 +108,12 @@ def measure(case: Case, rows: int, rounds: int) -> dict[str, Any]:
         "floor": _floor(records),
         "encoder": lambda: _encode(encoder, batch),
         "protobuf": _protobuf(encoder, batch),
+        **_protobuf_plain(encoder, batch),
     }
     ptars = _ptars(encoder, batch)
     if ptars is not None:
         candidates["ptars"] = ptars
-    same = {name: candidates[name]() == records for name in ("protobuf", "ptars") if name in candidates}
+    same = {name: candidates[name]() == records for name in ("protobuf", PLAIN, "ptars") if name in candidates}
     size = sum(map(len, records)) / batch.num_rows
     del records
     times = _alternate(candidates, rounds)
@@ -122,6 +125,7 @@ def measure(case: Case, rows: int, rounds: int) -> dict[str, Any]:
     }
     result["ns_per_row"] = {name: round(value / batch.num_rows * 1e9, 1) for name, value in times.items()}
     result["times_protobuf"] = round(times["protobuf"] / times["encoder"], 1)
+    result["times_plain"] = round(times[PLAIN] / times["encoder"], 1) if PLAIN in times else None
     result["times_ptars"] = round(times["ptars"] / times["encoder"], 2) if "ptars" in times else None
     result["transient_mb"] = round(_transient_bytes(encoder, batch) / 1e6, 1)
     result["missed"] = _missed(case, result)
@@ -135,7 +139,7 @@ def _alternate(candidates: dict[str, Candidate], rounds: int) -> dict[str, float
     for turn in range(rounds + 1):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
-            if name != "protobuf":
+            if not name.startswith("protobuf"):
                 candidates[name]()
             begin = time.process_time()
             result = candidates[name]()
@@ -183,6 +187,13 @@ def _protobuf(encoder: ProtoEncoder, batch: pa.RecordBatch) -> Candidate:
     return lambda: [message(**row).SerializeToString() for row in plain.to_pylist(maps_as_pydicts="lossy")]
 
 
+def _protobuf_plain(encoder: ProtoEncoder, batch: pa.RecordBatch) -> dict[str, Candidate]:
+    if any(pa.types.is_map(field.type) for field in batch.schema):
+        return {}
+    message, plain = message_factory.GetMessageClass(_descriptor(encoder)), _plain(batch)
+    return {PLAIN: lambda: [message(**row).SerializeToString() for row in plain.to_pylist()]}
+
+
 def _ptars(encoder: ProtoEncoder, batch: pa.RecordBatch) -> Candidate | None:
     try:
         import ptars
@@ -225,19 +236,22 @@ def _missed(case: Case, result: dict[str, Any]) -> list[str]:
 
 
 def measure_small(case: Case, rounds: int) -> dict[str, Any]:
-    """Return how many times protobuf's classes the encoder is on few rows."""
+    """Return how many times protobuf's classes, and their plain way, the encoder is on few rows."""
     encoder = ProtoEncoder(case.schema())
-    ratios = {}
+    ratios: dict[str, dict[int, float]] = {}
     for rows in SMALL_BATCHES:
         batch = case.batch(rows)
         repeats = max(3, 500 // rows)
-        protobuf = _repeated(_protobuf(encoder, batch), repeats)
-        times = _alternate(
-            {"encoder": _repeated(lambda batch=batch: _encode(encoder, batch), repeats), "protobuf": protobuf},
-            2 * rounds,
-        )
-        ratios[rows] = round(times["protobuf"] / times["encoder"], 1)
-    return {"case": case.name, "times_protobuf": ratios}
+        candidates: dict[str, Candidate] = {
+            "encoder": lambda batch=batch: _encode(encoder, batch),  # type: ignore[misc]
+            "protobuf": _protobuf(encoder, batch),
+            **_protobuf_plain(encoder, batch),
+        }
+        times = _alternate({name: _repeated(run, repeats) for name, run in candidates.items()}, 2 * rounds)
+        mine = times.pop("encoder")
+        for name, seconds in times.items():
+            ratios.setdefault(name, {})[rows] = round(seconds / mine, 2)
+    return {"case": case.name, "times": ratios}
 
 
 def _repeated(candidate: Candidate, times: int) -> Candidate:
@@ -250,11 +264,13 @@ def _repeated(candidate: Candidate, times: int) -> Candidate:
 
 def _table(results: list[dict[str, Any]], rows: int) -> Table:
     table = Table(title=f"RecordBatch to protobuf rows: ns a row, {rows:,} rows")
-    for heading in ("case", "what", "bytes", "floor", "encoder", "protobuf", "ptars", "x protobuf", "x ptars", "MB"):
+    timed = ("floor", "encoder", "protobuf", PLAIN, "ptars")
+    for heading in ("case", "what", "bytes", *timed, "x protobuf", "x plain", "x ptars", "MB"):
         table.add_column(heading, justify="left" if heading in ("case", "what") else "right")
     for result in results:
         times = result["ns_per_row"]
-        shown = [f"{times[name]:,.0f}" if name in times else "-" for name in ("floor", "encoder", "protobuf", "ptars")]
+        shown = [f"{times[name]:,.0f}" if name in times else "-" for name in timed]
+        plain = "-" if result["times_plain"] is None else f"{result['times_plain']:.1f}"
         ptars = "-" if result["times_ptars"] is None else f"{result['times_ptars']:.2f}"
         differs = "" if result["same_bytes"].get("ptars", True) else " (other bytes)"
         style = "red" if result["missed"] else ""
@@ -264,6 +280,7 @@ def _table(results: list[dict[str, Any]], rows: int) -> Table:
             f"{result['bytes_per_row']:,.0f}",
             *shown,
             f"{result['times_protobuf']:.1f}",
+            plain,
             ptars + differs,
             f"{result['transient_mb']:.1f}",
             style=style,
@@ -274,10 +291,12 @@ def _table(results: list[dict[str, Any]], rows: int) -> Table:
 def _small_table(small: list[dict[str, Any]]) -> Table:
     table = Table(title="Small batches: times protobuf's classes, by rows")
     table.add_column("case")
+    table.add_column("against")
     for rows in SMALL_BATCHES:
         table.add_column(f"{rows:,}", justify="right")
     for result in small:
-        table.add_row(result["case"], *(f"{ratio:.1f}" for ratio in result["times_protobuf"].values()))
+        for name, ratios in result["times"].items():
+            table.add_row(result["case"], name, *(f"{ratio:.2f}" for ratio in ratios.values()))
     return table
 
 

@@ -36,7 +36,8 @@ def test_records_are_made_again_as_they_were(batch, wire_format):
         assert again.has_records
 
 
-def test_what_is_on_its_way_keeps_no_records_and_is_sent_again_all_the_same(emulator, connect, batch):
+def test_what_is_on_its_way_keeps_no_records_and_is_sent_again_all_the_same(emulator, connect, batch, monkeypatch):
+    monkeypatch.setattr("beam_zerobus.delivery.MAX_IN_FLIGHT_BYTES", 64 << 20)  # all of it
     table = emulator.create_table("main.iot.air", DDL)
     emulator.faults = Faults(ack_delay=5.0)
     writer = connect(schema=DDL, wire_format="proto")

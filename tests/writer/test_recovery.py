@@ -236,6 +236,23 @@ def test_callers_wait_for_room(emulator, connect, monkeypatch):
     assert len(ids(emulator)) == 1000
 
 
+@pytest.mark.parametrize(("wire_format", "most"), [("proto", 400), ("arrow", 1000)])
+def test_rows_that_the_sdk_keeps_one_by_one_count_for_more_than_their_bytes(
+    emulator, connect, monkeypatch, wire_format, most
+):
+    monkeypatch.setattr("beam_zerobus.delivery.MAX_IN_FLIGHT_BYTES", 24_000)
+    emulator.faults = Faults(ack_delay=1.0)
+    writer = connect(schema=DDL, wire_format=wire_format)
+    in_flight = []
+    for n in range(10):
+        writer.submit(rows(n * 100, 100))
+        (delivery,) = writer._core._deliveries
+        in_flight.append(delivery._in_flight.rows)
+    assert max(in_flight) == most
+    writer.flush(30)
+    assert len(ids(emulator)) == 1000
+
+
 def test_an_idle_stream_is_closed_and_opened_again_on_demand(emulator, connect, monkeypatch):
     monkeypatch.setattr("beam_zerobus.delivery.IDLE_CLOSE_SECONDS", 0.2)
     writer = connect(schema=DDL)

@@ -275,11 +275,12 @@ def test_payloads_are_filled_to_the_limit_and_never_above() -> None:
 
 
 def test_rows_near_the_limit_of_a_call() -> None:
-    body = "z" * (MAX_CALL_BYTES // 3)
-    batch = pa.RecordBatch.from_pydict({"s": [body] * 40})
+    body = "z" * (MAX_CALL_BYTES - 10)
+    batch = pa.RecordBatch.from_pydict({"s": ["short", "short", body, body, *["short"] * 20, body]})
     payloads = list(ProtoEncoder(TableSchema.from_ddl("s STRING")).encode(batch))
-    assert [len(payload.records) for payload in payloads] == [2] * 20
-    assert all(record[-len(body) :] == body.encode() for payload in payloads for record in payload.records)
+    assert [len(payload.records) for payload in payloads] == [2, 1, 1, 20, 1]
+    assert all(payload.size_bytes == framed(payload) <= MAX_CALL_BYTES for payload in payloads)
+    assert records(payloads) == expected(TableSchema.from_ddl("s STRING"), batch)
 
 
 @pytest.mark.slow

@@ -162,7 +162,8 @@ def test_an_error_after_some_acknowledgements_counts_both(emulator, connect):
     emulator.create_table("main.iot.big", "id BIGINT, text STRING")
     writer = connect("main.iot.big", schema="id BIGINT, text STRING", retry=Retry(max_retries=0))
     batch = pa.record_batch({"id": range(30_000), "text": ["x" * 1000] * 30_000})
-    emulator.faults = Faults(script=(ScriptedFault("status", at_call=3, times=99),))
+    # Payloads have 4 MiB, of which the window takes five: for the sixth to be called, the first must be acknowledged.
+    emulator.faults = Faults(script=(ScriptedFault("status", at_call=6, times=99),))
     with pytest.raises(TransientError) as raised:
         writer.send_batch(batch)
     error = raised.value

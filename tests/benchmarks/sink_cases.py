@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import apache_beam as beam
@@ -86,11 +87,19 @@ class Watched(beam.DoFn):
 
     def process(self, _: object) -> Iterator[Any]:
         """Yield as many million rows as the last mark says."""
-        import resource  # not on Windows
-
         for before, mark in pairwise([0, *self._marks]):
             yield from self._maker.process((mark - before) * 1_000_000 // BATCH_ROWS)
-            self.peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+            self.peaks.append(_highest_memory() >> 20)
+
+
+def _highest_memory() -> int:
+    """Return the most bytes of memory that this process has held."""
+    import resource  # not on Windows
+
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux, where `ru_maxrss` begins with what the parent process had
+        return int(status.read_text().partition("VmHWM:")[2].split()[0]) << 10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 class Nothing(beam.DoFn):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from types import ModuleType
 from typing import Final
 
@@ -28,6 +28,7 @@ _PLAIN_TYPES: Final = frozenset({str, int})
 _UNSET: Final = trace_pb2.Status()
 
 
+@cache  # like an import, it is run once
 def with_quick_encoder(exporter_module: str) -> ModuleType:
     """Return a module of an OTLP exporter of spans whose exporters encode with `encode_spans`.
 

@@ -182,16 +182,16 @@ def _descriptor(encoder: ProtoEncoder) -> Any:
     return pool.FindMessageTypeByName(encoder.descriptor.name)
 
 
-def _protobuf(encoder: ProtoEncoder, batch: pa.RecordBatch) -> Candidate:
+def _protobuf(encoder: ProtoEncoder, batch: pa.RecordBatch, maps: str | None = "lossy") -> Candidate:
     message, plain = message_factory.GetMessageClass(_descriptor(encoder)), _plain(batch)
-    return lambda: [message(**row).SerializeToString() for row in plain.to_pylist(maps_as_pydicts="lossy")]
+    return lambda: [message(**row).SerializeToString() for row in plain.to_pylist(maps_as_pydicts=maps)]
 
 
 def _protobuf_plain(encoder: ProtoEncoder, batch: pa.RecordBatch) -> dict[str, Candidate]:
+    """Return the candidate with plain `to_pylist()`, none where there is a map."""
     if any(pa.types.is_map(field.type) for field in batch.schema):
         return {}
-    message, plain = message_factory.GetMessageClass(_descriptor(encoder)), _plain(batch)
-    return {PLAIN: lambda: [message(**row).SerializeToString() for row in plain.to_pylist()]}
+    return {PLAIN: _protobuf(encoder, batch, maps=None)}
 
 
 def _ptars(encoder: ProtoEncoder, batch: pa.RecordBatch) -> Candidate | None:

@@ -70,6 +70,7 @@ def test_sender_does_not_notice(
         recorder.flush()
         waits.append(time.perf_counter() - flushing)
         time.sleep(0.005)
+    assert max(waits) < 0.5  # none waits for the time that a flush may take
     assert sorted(waits)[-2] < 0.25  # a busy machine may hold one up
     recorder.close()
     warned = warnings_of(caplog)

@@ -11,6 +11,10 @@ from beam_zerobus.encoding.proto.pieces import Piece, Places, Word, store
 
 __all__ = ["Fixed"]
 
+_FEW_TAGS = 6
+"""Up to so many tags are written quicker one by one than as a layout (23 against 4 microseconds for 8,000 rows of one
+tag), which numpy copies with a call for each row."""
+
 
 @dataclass(slots=True, eq=False)
 class Fixed:
@@ -58,8 +62,15 @@ class Fixed:
         return range(0, self.lengths * count, self.lengths)
 
     def stamp(self, out: np.ndarray, at: range) -> None:
-        """Write the layout, without values."""
-        store(out, at, np.frombuffer(self.layout, f"V{len(self.layout)}"))
+        """Write the tags."""
+        if len(self.values) > _FEW_TAGS:
+            store(out, at, np.frombuffer(self.layout, f"V{len(self.layout)}"))
+            return
+        start = 0
+        for offset, values in self.values:
+            for position in range(start, offset):
+                np.ndarray((len(at),), np.uint8, out, at.start + position, (at.step,))[:] = self.layout[position]
+            start = offset + values.itemsize
 
     def fill(self, out: np.ndarray, at: range) -> None:
         """Write the values into the layout."""

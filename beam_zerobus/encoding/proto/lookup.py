@@ -42,12 +42,12 @@ class Lookup:
         if mask is None:
             return [word.take(index) for word in self._words]
         index += 1
-        index &= mask
+        index &= mask.view(np.int8)
         return [word.take(index) for word in self._or_null]
 
 
 def _after_null(word: Word, count: int) -> Word:
     """Put an empty word before those of the numbers."""
-    bits, lengths = np.zeros(count + 1, np.uint64), np.zeros(count + 1, np.int64)
+    bits, lengths = np.zeros(count + 1, np.uint64), np.zeros(count + 1, np.uint8)
     bits[1:], lengths[1:] = word.bits, word.lengths
     return Word(bits, lengths, word.longest)

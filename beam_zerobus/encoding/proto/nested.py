@@ -96,7 +96,7 @@ class Lists:
 
 def _repeated(mask: Mask, counts: np.ndarray) -> Mask:
     """Return the lists' mask for their elements; None where no null list hides any."""
-    if mask is None or not (counts & ~mask).any():
+    if mask is None or not counts[mask == 0].any():
         return None
     return np.repeat(mask, counts)
 

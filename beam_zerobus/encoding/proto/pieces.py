@@ -19,13 +19,26 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-__all__ = ["BITS", "Items", "Lengths", "Mask", "Piece", "Places", "Word", "Words16", "as_array", "store", "total"]
+__all__ = [
+    "BITS",
+    "Items",
+    "Lengths",
+    "Mask",
+    "Piece",
+    "Places",
+    "Word",
+    "Words16",
+    "as_array",
+    "as_bits",
+    "store",
+    "total",
+]
 
 Mask: TypeAlias = np.ndarray | None
-"""Which rows have a value: int64, -1 (all bits set) where there is one, else 0; None when all have."""
+"""Which rows have a value: uint8, 255 (all bits set) where there is one, else 0; None when all have."""
 
 Lengths: TypeAlias = np.ndarray | int
-"""Bytes of each row (int64), or the one number that holds for all rows."""
+"""Bytes of each row (uint8 if none can have more than 255, else int64), or the one number that holds for all rows."""
 
 Places: TypeAlias = range | np.ndarray
 """Where in the buffer a piece goes, row by row."""
@@ -72,7 +85,7 @@ def total(lengths: list[Lengths]) -> Lengths:
         if isinstance(length, int):
             fixed += length
         elif varying is None:
-            varying = length.copy()
+            varying = length.astype(np.int64)
         else:
             varying += length
     if varying is None:
@@ -80,6 +93,11 @@ def total(lengths: list[Lengths]) -> Lengths:
     if fixed:
         varying += fixed
     return varying
+
+
+def as_bits(mask: np.ndarray) -> np.ndarray:
+    """Return a mask for words (uint64), all bits set where there is a value."""
+    return mask.view(np.int8).astype(np.int64).view(np.uint64)
 
 
 def as_array(at: Places) -> np.ndarray:
@@ -121,7 +139,8 @@ class Word:
 
     def write(self, out: np.ndarray, at: Places) -> None:
         """Write whole words."""
-        store(out, at, self.bits if self.bits.ndim else self.bits.reshape(1))
+        # numpy writes one item to all rows at less than half the speed of as many items.
+        store(out, at, self.bits if self.bits.ndim else np.full(len(at), self.bits))
 
     def take(self, rows: np.ndarray) -> Word:
         """Return the words of some rows, in any order, any number of times."""
@@ -195,4 +214,4 @@ class Items:
 
 
 def _in_bits(lengths: Lengths) -> np.ndarray:
-    return BITS[lengths] if isinstance(lengths, int) else lengths.view(np.uint64) << _THREE
+    return BITS[lengths] if isinstance(lengths, int) else lengths.astype(np.uint64) << _THREE

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from beam_zerobus.encoding.proto.pieces import Items, Lengths, Mask, Piece, Places, Word, as_array, store
-from beam_zerobus.encoding.proto.varint import unsigned_varint
+from beam_zerobus.encoding.proto.varint import constant, unsigned_varint, varint_bytes
 
 __all__ = ["ONE_WIDTH", "Bytes", "strings"]
 
@@ -116,18 +116,18 @@ def strings(source: np.ndarray, offsets: np.ndarray, tag: Word, mask: Mask) -> l
         mask: Which rows have a string; see `Mask`.
     """
     lengths = offsets[1:] - offsets[:-1]
-    if mask is not None:
-        lengths &= mask
     longest = int(lengths.max())
+    if longest >= 128 and mask is not None:
+        lengths &= mask.view(np.int8)
+        longest = int(lengths.max())
+    if mask is None and int(lengths.min()) == longest > 0:
+        starts = range(int(offsets[0]), int(offsets[-1]), longest)
+        return [tag, constant(varint_bytes(longest)), Bytes(source, starts, longest, longest)]
     if longest < 128:
         front = tag.longest + 1
         items = wide_items(source, offsets[:-1] - front, front + longest)
-        return [_headed(items, lengths, tag, mask)]
-    header = unsigned_varint(lengths, tag, mask)
-    if int(lengths.min()) == longest:
-        starts = range(int(offsets[0]), int(offsets[-1]), longest)
-        return [*header, Bytes(source, starts, longest, longest)]
-    return [*header, Bytes(source, offsets[:-1], lengths, longest)]
+        return [_headed(items, lengths.astype(np.uint8), tag, mask)]
+    return [*unsigned_varint(lengths, tag, mask), Bytes(source, offsets[:-1], lengths, longest)]
 
 
 def _headed(items: np.ndarray, lengths: np.ndarray, tag: Word, mask: Mask) -> Items:

@@ -32,7 +32,7 @@ class Validity:
             valid = np.ones(stop - start, np.uint8)
         else:
             valid = unpacked_bits(self._bitmap, self._offset + start, self._offset + stop)
-        return valid if above is None else valid & above.astype(np.uint8)
+        return valid if above is None else valid & above
 
     def mask(self, start: int, stop: int, above: Mask) -> Mask:
         """Return the mask of rows start to stop, hidden ones of the struct or list above included."""
@@ -41,6 +41,5 @@ class Validity:
         valid = unpacked_bits(self._bitmap, self._offset + start, self._offset + stop)
         if np.count_nonzero(valid) == stop - start:
             return above
-        mask = valid.astype(np.int64)
-        np.negative(mask, out=mask)
+        mask = np.negative(valid, out=valid)
         return mask if above is None else mask & above

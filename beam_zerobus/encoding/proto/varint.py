@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from beam_zerobus.encoding.proto.pieces import BITS, Lengths, Mask, Word
+from beam_zerobus.encoding.proto.pieces import BITS, Lengths, Mask, Word, as_bits
 
 __all__ = ["constant", "fixed_width", "signed_varint", "tag_word", "tagged", "unsigned_varint", "varint_bytes"]
 
@@ -55,7 +55,7 @@ def tagged(tag: Word, words: list[Word], mask: Mask) -> list[Word]:
     """Put a tag before words; none where the mask hides the value."""
     if mask is None:
         return [tag, *words]
-    return [Word(mask.view(_U64) & tag.bits, mask & tag.longest, tag.longest), *words]
+    return [Word(as_bits(mask) & tag.bits, mask & tag.longest, tag.longest), *words]
 
 
 def fixed_width(values: np.ndarray, size: int, tag: Word, mask: np.ndarray) -> list[Word]:
@@ -68,10 +68,10 @@ def fixed_width(values: np.ndarray, size: int, tag: Word, mask: np.ndarray) -> l
         mask: Which rows have a value; see `Mask`.
     """
     if tag.longest + size > _WORD_BYTES:
-        return tagged(tag, [Word(values & mask.view(_U64), mask & size, size)], mask)
+        return tagged(tag, [Word(values & as_bits(mask), mask & size, size)], mask)
     bits = values << BITS[tag.longest]
     bits |= tag.bits
-    bits &= mask.view(_U64)
+    bits &= as_bits(mask)
     size += tag.longest
     return [Word(bits, mask & size, size)]
 
@@ -109,17 +109,18 @@ def _short_varint(numbers: np.ndarray, lowest: int, highest: int, tag: Word, mas
 def _masked(word: Word, mask: Mask) -> Word:
     if mask is None:
         return word
-    return Word(word.bits & mask.view(_U64), mask & word.lengths, word.longest)
+    return Word(word.bits & as_bits(mask), mask & word.lengths, word.longest)
 
 
 def _count_bytes(numbers: np.ndarray, shortest: int, longest: int) -> np.ndarray:
     """A varint has a byte more for each power of 2**7 that the number reaches."""
     if shortest == longest:
-        return np.full(len(numbers), longest)
+        return np.full(len(numbers), longest, np.uint8)
     extra = (numbers >= _REACHED[shortest]).view(np.uint8)
     for groups in range(shortest + 1, longest):
         extra += (numbers >= _REACHED[groups]).view(np.uint8)
-    return np.add(extra, shortest, dtype=np.int64)
+    extra += shortest
+    return extra
 
 
 def _size(number: int) -> int:
@@ -166,7 +167,7 @@ def _long_varint(numbers: np.ndarray, tag: Word, mask: Mask) -> list[Word]:
     """Write numbers of up to ten bytes: tag and the first bytes fill one word, the rest stands in another."""
     unsigned = numbers.view(_U64)
     lengths = _count_bytes(numbers, 1, 9)
-    lengths += (numbers >> 63) & 9  # ten bytes if negative
+    lengths += (numbers < 0).view(np.uint8) * 9  # ten bytes if negative
     bits = _spread(unsigned & _LOW_56_BITS, _WORD_BYTES)
     bits |= _MORE_FOLLOW.take(lengths)
     tail = unsigned >> BITS[7]  # eight bits: the eighth is both the mark that a tenth byte follows and its value

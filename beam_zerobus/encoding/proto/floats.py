@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from beam_zerobus.encoding.proto.columns import COPIES, WORD_MEMORY, OneSize, buffer_view
-from beam_zerobus.encoding.proto.fixed import Fixed
-from beam_zerobus.encoding.proto.pieces import Items, Mask, Piece, Word
+from beam_zerobus.encoding.proto.fixed import Fixed, FixedOrNull
+from beam_zerobus.encoding.proto.pieces import Mask, Piece, Word
 from beam_zerobus.encoding.proto.strings import Bytes
 from beam_zerobus.encoding.proto.validity import Validity
 from beam_zerobus.encoding.proto.varint import fixed_width
@@ -35,7 +35,7 @@ class Floats(OneSize):
             return [Fixed.of(self.tag, values)]
         if self.width == 8:
             layout = Fixed.of(self.tag, values)
-            return [Items(layout.as_items(len(values)), mask & layout.lengths, layout.lengths)]
+            return [FixedOrNull(layout, mask & layout.lengths)]
         return fixed_width(values.astype(np.uint64), self.width, self.tag, mask)
 
     @property

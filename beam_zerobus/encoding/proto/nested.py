@@ -12,7 +12,7 @@ from beam_zerobus.encoding.proto.assembly import as_one
 from beam_zerobus.encoding.proto.columns import COPIES, WORD_MEMORY, Column
 from beam_zerobus.encoding.proto.pieces import Lengths, Mask, Piece, Places, Word, as_array, total
 from beam_zerobus.encoding.proto.validity import Validity
-from beam_zerobus.encoding.proto.varint import constant, tagged, unsigned_varint, varint_bytes
+from beam_zerobus.encoding.proto.varint import constant, fixed_width, tagged, unsigned_varint, varint_bytes
 
 __all__ = ["Elements", "Lists", "Messages", "heading"]
 
@@ -49,10 +49,11 @@ class Messages:
 
 def heading(tag: Word, inner: Sequence[Piece], mask: Mask) -> list[Word]:
     """Return what stands before messages: the tag, and how long each is."""
-    length = total([piece.lengths for piece in inner])
+    one_byte = sum([piece.longest for piece in inner]) < 128
+    length = total([piece.lengths for piece in inner], np.uint8 if one_byte else np.int64)
     if isinstance(length, int):
         return tagged(tag, tagged(constant(varint_bytes(length)), [], mask), mask)
-    return unsigned_varint(length, tag, mask)
+    return fixed_width(length.astype(np.uint64), 1, tag, mask) if one_byte else unsigned_varint(length, tag, mask)
 
 
 class Lists:
@@ -73,14 +74,15 @@ class Lists:
 
     def pieces(self, start: int, stop: int, above: Mask) -> Sequence[Piece]:
         """See `Column`."""
-        offsets = self._offsets[start : stop + 1].astype(np.int64, copy=False)
+        offsets = self._offsets[start : stop + 1].astype(np.int64)
         first, last = int(offsets[0]), int(offsets[-1])
         if first == last:
             return []
         counts = offsets[1:] - offsets[:-1]
         mask = self._validity.mask(start, stop, above)
-        inner = self._elements.pieces(first, last, _repeated(mask, counts))
-        elements = Elements.of(as_one(inner, last - first), offsets - first, counts)
+        offsets -= first
+        inner = self._elements.pieces(first, last, _of_elements(mask, offsets, counts))
+        elements = Elements.of(as_one(inner, last - first), offsets, counts)
         return [elements] if elements.longest else []
 
     @property
@@ -94,11 +96,21 @@ class Lists:
         return (last - first) * (self._elements.row_bytes + WORD_MEMORY) + self._elements.varying_bytes(first, last)
 
 
-def _repeated(mask: Mask, counts: np.ndarray) -> Mask:
-    """Return the lists' mask for their elements; None where no null list hides any."""
-    if mask is None or not counts[mask == 0].any():
+def _of_elements(mask: Mask, offsets: np.ndarray, counts: np.ndarray) -> Mask:
+    """Return the lists' mask for their elements; None where no null list hides any.
+
+    Few lists are null, so only the places of what they hide are looked up.
+    """
+    if mask is None:
         return None
-    return np.repeat(mask, counts)
+    null = np.flatnonzero(mask == 0)
+    hidden = counts[null]
+    ends = np.cumsum(hidden)
+    if not len(null) or not ends[-1]:
+        return None
+    elements = np.full(int(offsets[-1]), 255, np.uint8)
+    elements[np.repeat(offsets[null] - ends + hidden, hidden) + np.arange(ends[-1])] = 0
+    return elements
 
 
 @dataclass(slots=True, eq=False)

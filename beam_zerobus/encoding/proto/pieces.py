@@ -21,7 +21,6 @@ import numpy as np
 
 __all__ = [
     "BITS",
-    "Items",
     "Lengths",
     "Mask",
     "Piece",
@@ -38,7 +37,7 @@ Mask: TypeAlias = np.ndarray | None
 """Which rows have a value: uint8, 255 (all bits set) where there is one, else 0; None when all have."""
 
 Lengths: TypeAlias = np.ndarray | int
-"""Bytes of each row (uint8 if none can have more than 255, else int64), or the one number that holds for all rows."""
+"""Bytes of each row (int64, or uint8 where that is enough), or the one number that holds for all rows."""
 
 Places: TypeAlias = range | np.ndarray
 """Where in the buffer a piece goes, row by row."""
@@ -74,20 +73,25 @@ class Piece(Protocol):
         ...
 
 
-def total(lengths: list[Lengths]) -> Lengths:
+def total(lengths: list[Lengths], dtype: type[np.integer] = np.int64) -> Lengths:
     """Add up lengths row by row.
 
-    >>> total([1, 2])
-    3
+    Args:
+        lengths: Those of each piece.
+        dtype: What holds the greatest sum.
+
+    Example:
+        >>> total([1, 2])
+        3
     """
     fixed, varying = 0, None
     for length in lengths:
         if isinstance(length, int):
             fixed += length
         elif varying is None:
-            varying = length.astype(np.int64)
+            varying = length.astype(dtype)
         else:
-            varying += length
+            np.add(varying, length, out=varying, casting="unsafe")
     if varying is None:
         return fixed
     if fixed:
@@ -187,30 +191,6 @@ class Words16:
         # numpy defines a shift by 64 as 0: the first word is empty and nothing spills over.
         np.right_shift(self.second.bits, BITS[8] - shift, out=items[:, 1])
         store(out, at, items.view("V16")[:, 0])
-
-
-@dataclass(slots=True, eq=False)
-class Items:
-    """Values of up to some hundred bytes with what stands before them, as items of one width.
-
-    Attributes:
-        items: One item a row.
-        lengths: How much of it is the row's.
-        longest: The greatest length.
-    """
-
-    items: np.ndarray
-    lengths: Lengths
-    longest: int
-
-    @property
-    def rubbish(self) -> int:
-        """What is left of an item, up to all of it."""
-        return self.longest
-
-    def write(self, out: np.ndarray, at: Places) -> None:
-        """Write whole items."""
-        store(out, at, self.items)
 
 
 def _in_bits(lengths: Lengths) -> np.ndarray:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from beam_zerobus.encoding.proto.pieces import Items, Lengths, Mask, Piece, Places, Word, as_array, store
+from beam_zerobus.encoding.proto.pieces import Lengths, Mask, Piece, Places, Word, as_array, store
 from beam_zerobus.encoding.proto.varint import constant, unsigned_varint, varint_bytes
 
-__all__ = ["ONE_WIDTH", "Bytes", "strings"]
+__all__ = ["ONE_WIDTH", "Bytes", "Short", "strings"]
 
 ONE_WIDTH = 512
 """Up to here copying the longest length for all rows is quicker than sorting them by size."""
@@ -84,6 +84,51 @@ class Bytes:
         store(out, at + tail, wide_items(self.source, starts + tail, width))
 
 
+@dataclass(slots=True, eq=False)
+class Short:
+    """Strings under 128 bytes, each behind tag and length.
+
+    Attributes:
+        source: The buffer (uint8).
+        starts: Where each row's string begins in it (int64).
+        lengths: Bytes of each row, tag and length included.
+        longest: The greatest length.
+        tag: What stands before each length.
+    """
+
+    source: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+    longest: int
+    tag: Word
+
+    @classmethod
+    def of(
+        cls, source: np.ndarray, starts: np.ndarray, lengths: np.ndarray, longest: int, tag: Word, mask: Mask
+    ) -> Short:
+        """Return the piece of strings with these lengths (uint8), the longest of them known."""
+        header = tag.longest + 1
+        lengths += header
+        if mask is not None:
+            lengths &= mask
+        return cls(source, starts, lengths, longest + header, tag)
+
+    @property
+    def rubbish(self) -> int:
+        """What is copied of others behind the shortest."""
+        return self.longest
+
+    def write(self, out: np.ndarray, at: Places) -> None:
+        """Copy each string with a few bytes before it, over which tag and length are written."""
+        header = self.tag.longest + 1
+        items = wide_items(self.source, self.starts - header, self.longest)
+        matrix = np.ndarray((len(items), self.longest), np.uint8, items)
+        for offset, byte in enumerate(int(self.tag.bits).to_bytes(self.tag.longest, "little")):
+            matrix[:, offset] = byte
+        np.subtract(self.lengths, header, out=matrix[:, self.tag.longest])
+        store(out, at, items)
+
+
 def wide_items(source: np.ndarray, starts: Places, width: int) -> np.ndarray:
     """Return `width` bytes from each start, as one item a row."""
     first, last = int(starts[0]), int(starts[-1])
@@ -124,19 +169,6 @@ def strings(source: np.ndarray, offsets: np.ndarray, tag: Word, mask: Mask) -> l
         starts = range(int(offsets[0]), int(offsets[-1]), longest)
         return [tag, constant(varint_bytes(longest)), Bytes(source, starts, longest, longest)]
     if longest < 128:
-        front = tag.longest + 1
-        items = wide_items(source, offsets[:-1] - front, front + longest)
-        return [_headed(items, lengths.astype(np.uint8), tag, mask)]
+        return [Short.of(source, offsets[:-1], lengths.astype(np.uint8), longest, tag, mask)]
     return [*unsigned_varint(lengths, tag, mask), Bytes(source, offsets[:-1], lengths, longest)]
 
-
-def _headed(items: np.ndarray, lengths: np.ndarray, tag: Word, mask: Mask) -> Items:
-    """Write tag and length over the few bytes that were taken from before each string."""
-    matrix = np.ndarray((len(items), items.itemsize), np.uint8, items)
-    for offset, byte in enumerate(int(tag.bits).to_bytes(tag.longest, "little")):
-        matrix[:, offset] = byte
-    matrix[:, tag.longest] = lengths
-    lengths = lengths + (tag.longest + 1)
-    if mask is not None:
-        lengths &= mask
-    return Items(items, lengths, items.itemsize)

@@ -58,8 +58,8 @@ def tagged(tag: Word, words: list[Word], mask: Mask) -> list[Word]:
     return [Word(as_bits(mask) & tag.bits, mask & tag.longest, tag.longest), *words]
 
 
-def fixed_width(values: np.ndarray, size: int, tag: Word, mask: np.ndarray) -> list[Word]:
-    """Write values of up to eight bytes, each behind the tag, where the mask has one.
+def fixed_width(values: np.ndarray, size: int, tag: Word, mask: Mask) -> list[Word]:
+    """Write values of up to eight bytes, each behind the tag.
 
     Args:
         values: uint64.
@@ -68,12 +68,11 @@ def fixed_width(values: np.ndarray, size: int, tag: Word, mask: np.ndarray) -> l
         mask: Which rows have a value; see `Mask`.
     """
     if tag.longest + size > _WORD_BYTES:
-        return tagged(tag, [Word(values & as_bits(mask), mask & size, size)], mask)
+        return tagged(tag, [_masked(Word(values, size, size), mask)], mask)
     bits = values << BITS[tag.longest]
     bits |= tag.bits
-    bits &= as_bits(mask)
     size += tag.longest
-    return [Word(bits, mask & size, size)]
+    return [_masked(Word(bits, size, size), mask)]
 
 
 def unsigned_varint(numbers: np.ndarray, tag: Word, mask: Mask) -> list[Word]:

@@ -15,11 +15,11 @@ __all__ = ["constant", "fixed_width", "signed_varint", "tag_word", "tagged", "un
 
 _U64 = np.uint64
 _WORD_BYTES = 8
+_LOW_9_BITS = np.array((1 << 9) - 1, _U64)
 _LOW_56_BITS = np.array((1 << 56) - 1, _U64)
 _UPPER_28_BITS, _FIFTEEN = np.array(0xFFFFFFF0000000, _U64), np.array(15, _U64)
 _UPPER_14_BITS, _THREE = np.array(0x0FFFC0000FFFC000, _U64), np.array(3, _U64)
 _UPPER_7_BITS = np.array(0x3F803F803F803F80, _U64)
-_SEVEN = np.array(7, _U64)
 _REACHED = [np.array(1 << 7 * size) for size in range(9)]
 _MORE_FOLLOW = np.array(
     [0] + [0x8080808080808080 & ((1 << 8 * (size - 1)) - 1) for size in range(1, 9)] + [0x8080808080808080] * 2, _U64
@@ -132,19 +132,14 @@ def _spread(numbers: np.ndarray, longest: int) -> np.ndarray:
     Adding `15 * x` to x shifts x left by four, `3 * x` by two, `x` by one: first the upper 28 of 56 bits make room,
     then the upper 14 of each 28, then the upper 7 of each 14. A shorter number needs fewer of these steps.
     """
+    if longest == 1:
+        return numbers.copy()
+    spread = numbers
     if longest > 4:
-        spread = numbers & _UPPER_28_BITS
-        spread *= _FIFTEEN
-        spread += numbers
-    else:
-        spread = numbers.copy()
+        spread = spread + (spread & _UPPER_28_BITS) * _FIFTEEN
     if longest > 2:
-        upper = spread & _UPPER_14_BITS
-        upper *= _THREE
-        spread += upper
-    if longest > 1:
-        spread += spread & _UPPER_7_BITS
-    return spread
+        spread = spread + (spread & _UPPER_14_BITS) * _THREE
+    return spread + (spread & _UPPER_7_BITS)
 
 
 def signed_varint(numbers: np.ndarray, lowest: int, highest: int, tag: Word, mask: Mask) -> list[Word]:
@@ -159,18 +154,18 @@ def signed_varint(numbers: np.ndarray, lowest: int, highest: int, tag: Word, mas
     """
     if lowest >= 0 and highest < 1 << 56:
         return _short_varint(numbers, lowest, highest, tag, mask)
-    return _long_varint(numbers, tag, mask)
+    return _long_varint(numbers, highest, tag, mask)
 
 
-def _long_varint(numbers: np.ndarray, tag: Word, mask: Mask) -> list[Word]:
+def _long_varint(numbers: np.ndarray, highest: int, tag: Word, mask: Mask) -> list[Word]:
     """Write numbers of up to ten bytes: tag and the first bytes fill one word, the rest stands in another."""
     unsigned = numbers.view(_U64)
-    lengths = _count_bytes(numbers, 1, 9)
+    lengths = _count_bytes(numbers, 1, _size(max(0, highest)))
     lengths += (numbers < 0).view(np.uint8) * 9  # ten bytes if negative
     bits = _spread(unsigned & _LOW_56_BITS, _WORD_BYTES)
     bits |= _MORE_FOLLOW.take(lengths)
-    tail = unsigned >> BITS[7]  # eight bits: the eighth is both the mark that a tenth byte follows and its value
-    tail += (tail >> _SEVEN) << BITS[1]
+    # The sign stands twice in the tail: as the mark that a tenth byte follows, and as that byte.
+    tail = (numbers >> 56).view(_U64) & _LOW_9_BITS
     shift = BITS[tag.longest]
     first, rest = bits << shift | tag.bits, bits >> BITS[8] - shift | tail << shift
     lengths += tag.longest

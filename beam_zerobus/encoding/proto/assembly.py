@@ -96,14 +96,16 @@ def _places(pieces: Sequence[Piece], count: int) -> tuple[Places, int]:
 
     All rows get the room of the longest, unless they differ so much that this would be too much memory.
     """
-    rubbish = max((piece.rubbish for piece in pieces), default=0)
-    longest = sum(piece.longest for piece in pieces)
-    size = (longest + rubbish) * count
+    longest = room = 0
+    for piece in pieces:
+        longest += piece.longest
+        room = max(room, longest + piece.overhang)
+    size = room * count
     if size > _FIXED_STRIDE_BYTES:
         lengths = total([piece.lengths for piece in pieces])
         if not isinstance(lengths, int):
-            return _exact_starts(count, lengths, rubbish)
-    return range(0, max(size, count), max(longest + rubbish, 1)), size
+            return _exact_starts(count, lengths, max([piece.rubbish for piece in pieces]))
+    return range(0, max(size, count), max(room, 1)), size
 
 
 def _exact_starts(count: int, lengths: np.ndarray, rubbish: int) -> tuple[np.ndarray, int]:

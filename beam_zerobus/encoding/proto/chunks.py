@@ -19,8 +19,8 @@ from beam_zerobus.schema.types import Field
 
 __all__ = ["encode_chunks"]
 
-_CHUNK_ROWS = 25_000
-_CHUNK_BYTES = 5 << 20
+_CHUNK_ROWS = 50_000
+_CHUNK_BYTES = 6 << 20
 _FEWEST_ROWS = 256
 """Tables of very many columns take more memory, because each column costs some microseconds a chunk."""
 

@@ -21,10 +21,10 @@ from beam_zerobus.encoding.proto.varint import fixed_width, signed_varint
 
 __all__ = ["COPIES", "WORD_MEMORY", "Booleans", "Column", "Decimals", "Integers", "OneSize", "Strings", "buffer_view"]
 
-WORD_MEMORY = 16
+WORD_MEMORY = 9
 """Bytes of memory for a word of a row: its bits and its length."""
 
-COPIES = 2
+COPIES = 1
 """How often a row's bytes are there while it is encoded: as gathered, and side by side."""
 
 _SAMPLE = 256

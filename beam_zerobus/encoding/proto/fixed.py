@@ -49,6 +49,11 @@ class Fixed:
         """None."""
         return 0
 
+    @property
+    def overhang(self) -> int:
+        """None."""
+        return 0
+
     def write(self, out: np.ndarray, at: Places) -> None:
         """Stamp the layout onto all rows, then fill in column by column."""
         if not isinstance(at, range):
@@ -134,6 +139,11 @@ class FixedOrNull:
     def rubbish(self) -> int:
         """All of it, where a row does not have it."""
         return self.layout.longest
+
+    @property
+    def overhang(self) -> int:
+        """None."""
+        return 0
 
     def write(self, out: np.ndarray, at: Places) -> None:
         """Write it to all rows."""

@@ -150,6 +150,11 @@ class Elements:
         """That of the last element."""
         return self.inner.rubbish
 
+    @property
+    def overhang(self) -> int:
+        """That of the last element."""
+        return self.inner.rubbish
+
     def write(self, out: np.ndarray, at: Places) -> None:
         """Write element by element, each behind the one before it."""
         elements = np.repeat(as_array(at) - self.ends[:-1], self.counts)

@@ -68,6 +68,11 @@ class Piece(Protocol):
         """Bytes behind a row's own that `write` may touch, at most."""
         ...
 
+    @property
+    def overhang(self) -> int:
+        """The same behind those of the longest row."""
+        ...
+
     def write(self, out: np.ndarray, at: Places) -> None:
         """Write each row's bytes at its place in `out` (uint8)."""
         ...
@@ -139,7 +144,12 @@ class Word:
     @property
     def rubbish(self) -> int:
         """What is left of a word, up to all of it."""
-        return 8
+        return 8 - self.lengths if isinstance(self.lengths, int) else 8
+
+    @property
+    def overhang(self) -> int:
+        """What is left of a word by the longest."""
+        return 8 - self.longest
 
     def write(self, out: np.ndarray, at: Places) -> None:
         """Write whole words."""
@@ -182,6 +192,11 @@ class Words16:
     def rubbish(self) -> int:
         """What is left of two words, up to all of them."""
         return 16
+
+    @property
+    def overhang(self) -> int:
+        """What is left of two words by the longest."""
+        return 16 - self.longest
 
     def write(self, out: np.ndarray, at: Places) -> None:
         """Move the second word up to the end of the first, across both halves."""

@@ -10,7 +10,7 @@ from beam_zerobus.encoding.proto.pieces import as_array
 
 __all__ = ["joined", "to_bytes"]
 
-_EVERY_OTHER = bytes([0b01010101]) * 8192
+_EVERY_OTHER = bytes([0b01010101]) * 16_384
 
 
 def to_bytes(rows: Rows) -> list[bytes]:

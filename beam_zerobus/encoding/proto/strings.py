@@ -46,7 +46,12 @@ class Bytes:
     @property
     def rubbish(self) -> int:
         """What is copied of others behind the shortest."""
-        return self.longest if self._one_width else 0
+        return self.longest if self._one_width and not isinstance(self.lengths, int) else 0
+
+    @property
+    def overhang(self) -> int:
+        """None."""
+        return 0
 
     @property
     def _one_width(self) -> bool:
@@ -117,6 +122,11 @@ class Short:
     def rubbish(self) -> int:
         """What is copied of others behind the shortest."""
         return self.longest
+
+    @property
+    def overhang(self) -> int:
+        """None."""
+        return 0
 
     def write(self, out: np.ndarray, at: Places) -> None:
         """Copy each string with a few bytes before it, over which tag and length are written."""

@@ -24,23 +24,28 @@ class Scratch:
 
     def __init__(self) -> None:
         self._buffer = np.empty(0, np.uint8)
-        self._stamped = b"", 0
+        self._stamped: tuple[bytes, int, list[np.ndarray]] = b"", 0, []
 
     def take(self, size: int) -> np.ndarray:
         """Return a buffer of at least `size` bytes; its content is rubbish."""
         if self._buffer.size < size:
             # From 4 MiB numpy asks for huge pages, which scattered writes like.
             self._buffer = np.empty(max(size + size // 8, _HUGE_PAGES_FROM if size > 1 << 20 else 0), np.uint8)
-        self._stamped = b"", 0
+        self._stamped = b"", 0, []
         return self._buffer
 
-    def take_stamped(self, piece: Fixed, count: int) -> np.ndarray:
-        """Return a buffer with a piece's layout in so many rows; the chunk before may have left it there."""
-        layout, rows = self._stamped
+    def take_stamped(self, piece: Fixed, count: int) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Return a buffer with a piece's layout in so many rows, and the views of it that the values go to.
+
+        The chunk before may have left both.
+        """
+        layout, rows, views = self._stamped
         if layout != piece.layout or rows < count:
-            piece.stamp(self.take(piece.lengths * count), piece.places(count))
-            self._stamped = piece.layout, count
-        return self._buffer
+            buffer, places = self.take(piece.lengths * count), piece.places(count)
+            piece.stamp(buffer, places)
+            views = piece.views(buffer, places)
+            self._stamped = piece.layout, count, views
+        return self._buffer, views
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +90,9 @@ def assemble(pieces: Sequence[Piece], count: int, scratch: Scratch) -> Rows:
 
 def _same_layout(piece: Fixed, count: int, scratch: Scratch) -> Rows:
     """Rows of nothing but a layout: the tags are written once, the values for each chunk."""
-    buffer = scratch.take_stamped(piece, count)
-    places = piece.places(count)
-    piece.fill(buffer, places)
-    return Rows(buffer, places, piece.lengths)
+    buffer, views = scratch.take_stamped(piece, count)
+    piece.fill_views(views)
+    return Rows(buffer, piece.places(count), piece.lengths)
 
 
 def _places(pieces: Sequence[Piece], count: int) -> tuple[Places, int]:

@@ -79,8 +79,17 @@ class Fixed:
 
     def fill(self, out: np.ndarray, at: range) -> None:
         """Write the values into the layout."""
-        for offset, values in self.values:
-            np.ndarray((len(at),), values.dtype, out, at.start + offset, (at.step,))[:] = values
+        self.fill_views(self.views(out, at))
+
+    def views(self, out: np.ndarray, at: range) -> list[np.ndarray]:
+        """Return where the values of each column go."""
+        shape, step = (len(at),), (at.step,)
+        return [np.ndarray(shape, values.dtype, out, at.start + offset, step) for offset, values in self.values]
+
+    def fill_views(self, views: list[np.ndarray]) -> None:
+        """Write the values to where they go; views may have more rows."""
+        for view, (_, values) in zip(views, self.values, strict=True):
+            view[: len(values)] = values
 
     def as_items(self, count: int) -> np.ndarray:
         """Return the rows, so many, as one item each."""

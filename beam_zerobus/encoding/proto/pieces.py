@@ -122,7 +122,7 @@ def store(out: np.ndarray, at: Places, items: np.ndarray) -> None:
     """
     width = items.dtype.itemsize
     if isinstance(at, range):
-        np.ndarray((len(at),), items.dtype, out, at.start, (at.step,))[:] = items
+        np.ndarray((len(at),), items.dtype, out, at.start, (at.step,))[...] = items
     else:
         np.ndarray((out.size - width + 1,), f"V{width}", out, 0, (1,))[at] = items.view(f"V{width}")
 

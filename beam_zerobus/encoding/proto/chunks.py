@@ -41,16 +41,17 @@ def encode_chunks(
     """
     columns = bind_fields(arrays, fields)
     scratch = Scratch()
-    start, count = 0, len(arrays[0])
+    start, count, most = 0, len(arrays[0]), _CHUNK_ROWS
     row_bytes = sum(column.row_bytes for column in columns)
     while start < count:
-        stop = start + _chunk_rows(columns, row_bytes, start, min(start + _CHUNK_ROWS, count))
-        yield from _encode(columns, start, stop, limit, scratch, framed=framed)
-        start = stop
+        rows = _chunk_rows(columns, row_bytes, start, min(most, count - start))
+        yield from _encode(columns, start, start + rows, limit, scratch, framed=framed)
+        start += rows
+        most = min(_CHUNK_ROWS, rows + rows // 4 + 1)  # the next chunk is likely as large, and looking at more costs time
 
 
-def _chunk_rows(columns: Sequence[Column], row_bytes: int, start: int, stop: int) -> int:
-    rows = stop - start
+def _chunk_rows(columns: Sequence[Column], row_bytes: int, start: int, most: int) -> int:
+    rows = most
     while rows > 1:
         varying = sum(column.varying_bytes(start, start + rows) for column in columns)
         size = rows * row_bytes + varying

@@ -14,7 +14,7 @@ import pyarrow as pa
 from beam_zerobus.encoding.decimals import plain_text
 from beam_zerobus.encoding.proto.fixed import Fixed
 from beam_zerobus.encoding.proto.lookup import Lookup
-from beam_zerobus.encoding.proto.pieces import Mask, Piece, Word
+from beam_zerobus.encoding.proto.pieces import Mask, Piece, Word, extremes
 from beam_zerobus.encoding.proto.strings import ONE_WIDTH, strings
 from beam_zerobus.encoding.proto.validity import Validity, unpacked_bits
 from beam_zerobus.encoding.proto.varint import fixed_width, signed_varint
@@ -75,7 +75,7 @@ class Integers(OneSize):
         """See `Column`."""
         mask = self._validity.mask(start, stop, above)
         values = self._values[start:stop]
-        lowest, highest = int(values.min()), int(values.max())
+        lowest, highest = extremes(values)
         if self._lookup is None or not self._lookup.covers(lowest, highest):
             if not Lookup.pays(lowest, highest, len(values)):
                 return signed_varint(values.astype(np.int64, copy=False), lowest, highest, self._tag, mask)

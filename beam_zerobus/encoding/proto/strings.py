@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from beam_zerobus.encoding.proto.pieces import Lengths, Mask, Piece, Places, Word, as_array, store
+from beam_zerobus.encoding.proto.pieces import Lengths, Mask, Piece, Places, Word, as_array, extremes, store
 from beam_zerobus.encoding.proto.varint import constant, unsigned_varint, varint_bytes
 
 __all__ = ["ONE_WIDTH", "Bytes", "Short", "strings"]
@@ -171,11 +171,11 @@ def strings(source: np.ndarray, offsets: np.ndarray, tag: Word, mask: Mask) -> l
         mask: Which rows have a string; see `Mask`.
     """
     lengths = offsets[1:] - offsets[:-1]
-    longest = int(lengths.max())
+    shortest, longest = extremes(lengths)
     if longest >= 128 and mask is not None:
         lengths &= mask.view(np.int8)
         longest = int(lengths.max())
-    if mask is None and int(lengths.min()) == longest > 0:
+    if mask is None and shortest == longest > 0:
         starts = range(int(offsets[0]), int(offsets[-1]), longest)
         return [tag, constant(varint_bytes(longest)), Bytes(source, starts, longest, longest)]
     if longest < 128:

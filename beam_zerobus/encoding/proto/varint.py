@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from beam_zerobus.encoding.proto.pieces import BITS, Lengths, Mask, Word, as_bits
+from beam_zerobus.encoding.proto.pieces import BITS, Lengths, Mask, Word, as_bits, extremes
 
 __all__ = ["constant", "fixed_width", "signed_varint", "tag_word", "tagged", "unsigned_varint", "varint_bytes"]
 
@@ -83,7 +83,7 @@ def unsigned_varint(numbers: np.ndarray, tag: Word, mask: Mask) -> list[Word]:
         tag: What stands before each number.
         mask: Which rows have a number; see `Mask`.
     """
-    return _short_varint(numbers, int(numbers.min()), int(numbers.max()), tag, mask)
+    return _short_varint(numbers, *extremes(numbers), tag, mask)
 
 
 def _short_varint(numbers: np.ndarray, lowest: int, highest: int, tag: Word, mask: Mask) -> list[Word]:

@@ -16,7 +16,6 @@ __all__ = ["Rows", "Scratch", "as_one", "assemble", "united"]
 
 _FIXED_STRIDE_BYTES = 4 << 20
 _HUGE_PAGES_FROM = 4 << 20
-_MANY_FIXED_VALUES = 3
 
 
 class Scratch:
@@ -172,13 +171,13 @@ def _paired(words: list[Word]) -> list[Piece]:
 
 
 def _layouts_joined(pieces: Sequence[Piece]) -> Iterator[Piece]:
-    """Join neighbouring layouts; one of a few values only is better joined with the words around it."""
+    """Join neighbouring layouts; one that fits in a word is better joined with the words around it."""
     for is_fixed, run in groupby(pieces, key=_is_fixed):
         if not is_fixed:
             yield from run
             continue
         layout = Fixed.joined([piece for piece in run if isinstance(piece, Fixed)])
-        if len(layout.values) < _MANY_FIXED_VALUES:
+        if layout.lengths <= 8:
             yield from layout.as_words()
         else:
             yield layout

@@ -112,17 +112,14 @@ class Fixed:
         return Fixed(self.layout, tuple([(offset, values[start:stop]) for offset, values in self.values]))
 
     def as_words(self) -> list[Piece]:
-        """Return the same bytes as words, which can join with neighbours of varying length."""
+        """Return the same bytes, up to eight, as words, which can join with neighbours of varying length."""
         words: list[Piece] = []
         start = 0
         for offset, values in self.values:
             tag = int.from_bytes(self.layout[start:offset], "little")
             size, width = offset - start, values.dtype.itemsize
             bits = values.view(f"u{width}").astype(np.uint64)
-            if size + width <= 8:
-                words.append(Word(bits << np.uint64(8 * size) | np.uint64(tag), size + width, size + width))
-            else:
-                words += [Word(np.array(tag, np.uint64), size, size), Word(bits, width, width)]
+            words.append(Word(bits << np.uint64(8 * size) | np.uint64(tag), size + width, size + width))
             start = offset + width
         return words
 

@@ -7,6 +7,8 @@ itself does.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from beam_zerobus.encoding.proto.pieces import BITS, Lengths, Mask, Word, as_bits, extremes
@@ -41,6 +43,7 @@ def varint_bytes(value: int) -> bytes:
     return bytes(encoded)
 
 
+@lru_cache(maxsize=4096)
 def tag_word(number: int, wire_type: int) -> Word:
     """Return what stands before a field's value: its number and how the value is written."""
     return constant(varint_bytes(number << 3 | wire_type))

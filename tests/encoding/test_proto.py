@@ -97,6 +97,22 @@ def test_integers_of_a_small_range_that_drifts_from_chunk_to_chunk(kind: str, mo
     check(f"a {ddl}, b {ddl}, c {ddl} NOT NULL", array, nulls, array)
 
 
+@pytest.mark.parametrize("length", [0, 1, 10, 127, 128, 600])
+def test_strings_of_one_length_among_columns_of_varying(length: int) -> None:
+    codes = pa.array([chr(97 + i % 26) * length for i in range(40)])
+    numbers = pa.array([None if i % 3 else 1 << i for i in range(40)], pa.int64())
+    lists = pa.array([[str(i).zfill(length)] * (i % 4) for i in range(40)])
+    ddl = "a STRING, n BIGINT, b STRING, d DOUBLE, l ARRAY<STRING>, c STRING NOT NULL"
+    check(ddl, codes, numbers, codes, pa.array([1.5] * 40), lists, codes)
+
+
+def test_chunks_follow_rows_that_become_longer_and_shorter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks, "_CHUNK_BYTES", 10_000)
+    monkeypatch.setattr(chunks, "_FEWEST_ROWS", 2)
+    lengths = [1] * 300 + [5_000] * 20 + [200] * 100 + [1] * 300
+    check("s STRING", pa.array(["x" * length for length in lengths]))
+
+
 def test_rows_of_nothing_but_doubles_over_many_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "_CHUNK_ROWS", 100)
     rng = np.random.default_rng(2)

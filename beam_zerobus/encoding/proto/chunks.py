@@ -47,7 +47,7 @@ def encode_chunks(
         rows = _chunk_rows(columns, row_bytes, start, min(most, count - start))
         yield from _encode(columns, start, start + rows, limit, scratch, framed=framed)
         start += rows
-        most = min(_CHUNK_ROWS, rows + rows // 4 + 1)  # the next chunk is likely as large, and looking at more costs time
+        most = min(_CHUNK_ROWS, rows + rows // 4 + 1)  # the next is likely as large; to look at more rows takes time
 
 
 def _chunk_rows(columns: Sequence[Column], row_bytes: int, start: int, most: int) -> int:

@@ -19,13 +19,10 @@ from beam_zerobus.encoding.proto.strings import ONE_WIDTH, strings
 from beam_zerobus.encoding.proto.validity import Validity, unpacked_bits
 from beam_zerobus.encoding.proto.varint import fixed_width, signed_varint
 
-__all__ = ["COPIES", "WORD_MEMORY", "Booleans", "Column", "Decimals", "Integers", "OneSize", "Strings", "buffer_view"]
+__all__ = ["WORD_MEMORY", "Booleans", "Column", "Decimals", "Integers", "OneSize", "Strings", "buffer_view"]
 
 WORD_MEMORY = 9
 """Bytes of memory for a word of a row: its bits and its length."""
-
-COPIES = 1
-"""How often a row's bytes are there while it is encoded: as gathered, and side by side."""
 
 _SAMPLE = 256
 """So many rows show whether a column has negative numbers, which take a second word."""
@@ -131,13 +128,13 @@ class Strings:
     @property
     def row_bytes(self) -> int:
         """See `Column`."""
-        return 2 * WORD_MEMORY + COPIES * (self._tag.longest + 2)
+        return 2 * WORD_MEMORY + self._tag.longest + 2
 
     def varying_bytes(self, start: int, stop: int) -> int:
         """See `Column`."""
         offsets = self._offsets[start : stop + 1]
         longest = int((offsets[1:] - offsets[:-1]).max(initial=0))
-        return COPIES * (longest * (stop - start) if longest <= ONE_WIDTH else int(offsets[-1]) - int(offsets[0]))
+        return longest * (stop - start) if longest <= ONE_WIDTH else int(offsets[-1]) - int(offsets[0])
 
 
 class Decimals(OneSize):
@@ -155,7 +152,7 @@ class Decimals(OneSize):
     @property
     def row_bytes(self) -> int:
         """See `Column`."""
-        return 3 * WORD_MEMORY + COPIES * (self._tag.longest + 10)
+        return 3 * WORD_MEMORY + self._tag.longest + 10
 
 
 def buffer_view(array: pa.Array, position: int, dtype: type[np.generic]) -> np.ndarray:

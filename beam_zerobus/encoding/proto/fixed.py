@@ -12,8 +12,8 @@ from beam_zerobus.encoding.proto.pieces import Piece, Places, Word, store
 __all__ = ["Fixed", "FixedOrNull"]
 
 _FEW_TAGS = 6
-"""Up to so many tags are written quicker one by one than as a layout (23 against 4 microseconds for 8,000 rows of one
-tag), which numpy copies with a call for each row."""
+"""Up to so many columns' tags are quicker written one by one than as a layout, for which numpy makes a call a row
+(8,000 rows of one tag: 4 microseconds instead of 23)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -67,14 +67,14 @@ class Fixed:
         return range(0, self.lengths * count, self.lengths)
 
     def stamp(self, out: np.ndarray, at: range) -> None:
-        """Write the tags."""
+        """Write the tags; what stands between them is of no account."""
         if len(self.values) > _FEW_TAGS:
             store(out, at, np.frombuffer(self.layout, f"V{len(self.layout)}"))
             return
         start = 0
         for offset, values in self.values:
             for position in range(start, offset):
-                np.ndarray((len(at),), np.uint8, out, at.start + position, (at.step,))[:] = self.layout[position]
+                np.ndarray((len(at),), np.uint8, out, at.start + position, (at.step,))[...] = self.layout[position]
             start = offset + values.itemsize
 
     def fill(self, out: np.ndarray, at: range) -> None:

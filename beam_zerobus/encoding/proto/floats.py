@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from beam_zerobus.encoding.proto.columns import COPIES, WORD_MEMORY, OneSize, buffer_view
+from beam_zerobus.encoding.proto.columns import WORD_MEMORY, OneSize, buffer_view
 from beam_zerobus.encoding.proto.fixed import Fixed, FixedOrNull
 from beam_zerobus.encoding.proto.pieces import Mask, Piece, Word
 from beam_zerobus.encoding.proto.strings import Bytes
@@ -41,7 +41,7 @@ class Floats(OneSize):
     @property
     def row_bytes(self) -> int:
         """See `Column`."""
-        return WORD_MEMORY * self.has_nulls + COPIES * (self.tag.longest + self.width)
+        return WORD_MEMORY * self.has_nulls + self.tag.longest + self.width
 
 
 class FloatRun(OneSize):

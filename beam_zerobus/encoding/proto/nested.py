@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from beam_zerobus.encoding.proto.assembly import as_one
-from beam_zerobus.encoding.proto.columns import COPIES, WORD_MEMORY, Column
+from beam_zerobus.encoding.proto.columns import WORD_MEMORY, Column
 from beam_zerobus.encoding.proto.pieces import Lengths, Mask, Piece, Places, Word, as_array, total
 from beam_zerobus.encoding.proto.validity import Validity
 from beam_zerobus.encoding.proto.varint import constant, fixed_width, tagged, unsigned_varint, varint_bytes
@@ -40,7 +40,7 @@ class Messages:
     @property
     def row_bytes(self) -> int:
         """See `Column`."""
-        return WORD_MEMORY + COPIES * (self._tag.longest + 1) + sum(field.row_bytes for field in self._fields)
+        return WORD_MEMORY + self._tag.longest + 1 + sum(field.row_bytes for field in self._fields)
 
     def varying_bytes(self, start: int, stop: int) -> int:
         """See `Column`."""

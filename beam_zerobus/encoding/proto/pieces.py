@@ -111,7 +111,7 @@ def as_bits(mask: np.ndarray) -> np.ndarray:
 
 
 def extremes(numbers: np.ndarray) -> tuple[int, int]:
-    """Return the least and the greatest number; numpy finds their places in a third of the time that it finds them."""
+    """Return the least and the greatest number; asking numpy for their places takes it a third of the time."""
     return numbers.item(numbers.argmin()), numbers.item(numbers.argmax())
 
 

@@ -96,7 +96,7 @@ class Short:
     Attributes:
         source: The buffer (uint8).
         starts: Where each row's string begins in it (int64).
-        lengths: Bytes of each row, tag and length included.
+        lengths: Bytes of each row, tag and length included (uint8).
         longest: The greatest length.
         tag: What stands before each length.
     """
@@ -106,17 +106,6 @@ class Short:
     lengths: np.ndarray
     longest: int
     tag: Word
-
-    @classmethod
-    def of(
-        cls, source: np.ndarray, starts: np.ndarray, lengths: np.ndarray, longest: int, tag: Word, mask: Mask
-    ) -> Short:
-        """Return the piece of strings with these lengths (uint8), the longest of them known."""
-        header = tag.longest + 1
-        lengths += header
-        if mask is not None:
-            lengths &= mask
-        return cls(source, starts, lengths, longest + header, tag)
 
     @property
     def rubbish(self) -> int:
@@ -179,6 +168,9 @@ def strings(source: np.ndarray, offsets: np.ndarray, tag: Word, mask: Mask) -> l
         starts = range(int(offsets[0]), int(offsets[-1]), longest)
         return [tag, constant(varint_bytes(longest)), Bytes(source, starts, longest, longest)]
     if longest < 128:
-        return [Short.of(source, offsets[:-1], lengths.astype(np.uint8), longest, tag, mask)]
+        header = tag.longest + 1
+        lengths = lengths.astype(np.uint8) + np.uint8(header)
+        if mask is not None:
+            lengths &= mask
+        return [Short(source, offsets[:-1], lengths, longest + header, tag)]
     return [*unsigned_varint(lengths, tag, mask), Bytes(source, offsets[:-1], lengths, longest)]
-

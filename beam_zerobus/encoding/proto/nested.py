@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from beam_zerobus.encoding.proto.assembly import as_one
 from beam_zerobus.encoding.proto.columns import WORD_MEMORY, Column
-from beam_zerobus.encoding.proto.pieces import Lengths, Mask, Piece, Places, Word, as_array, total
+from beam_zerobus.encoding.proto.pieces import Lengths, Mask, Piece, Places, Word, as_array, extremes, total
 from beam_zerobus.encoding.proto.validity import Validity
 from beam_zerobus.encoding.proto.varint import constant, fixed_width, tagged, unsigned_varint, varint_bytes
 
@@ -139,11 +139,12 @@ class Elements:
         if isinstance(inner.lengths, int):
             before, ends = None, offsets * inner.lengths
         else:
-            sums = np.zeros(len(inner.lengths) + 1, np.int64)
+            sums = np.empty(len(inner.lengths) + 1, np.int64)
+            sums[0] = 0
             np.cumsum(inner.lengths, out=sums[1:])
-            before, ends = sums[:-1], sums[offsets]
+            before, ends = sums[:-1], sums.take(offsets)
         lengths = ends[1:] - ends[:-1]
-        return cls(inner, counts, ends, before, lengths, int(lengths.max()))
+        return cls(inner, counts, ends, before, lengths, extremes(lengths)[1])
 
     @property
     def rubbish(self) -> int:

@@ -29,7 +29,7 @@ class Scratch:
         """Return a buffer of at least `size` bytes; its content is rubbish."""
         if self._buffer.size < size:
             # From 4 MiB numpy asks for huge pages, which scattered writes like.
-            self._buffer = np.empty(max(size + size // 8, _HUGE_PAGES_FROM if size > 1 << 20 else 0), np.uint8)
+            self._buffer = np.empty(max(size + size // 8, _HUGE_PAGES_FROM if size > 2 << 20 else 0), np.uint8)
         self._stamped = b"", 0, []
         return self._buffer
 
@@ -106,15 +106,16 @@ def _places(pieces: Sequence[Piece], count: int) -> tuple[Places, int]:
     size = room * count
     if size > _FIXED_STRIDE_BYTES:
         lengths = total([piece.lengths for piece in pieces])
-        if not isinstance(lengths, int):
-            return _exact_starts(count, lengths, max([piece.rubbish for piece in pieces]))
+        rubbish = max([piece.rubbish for piece in pieces])
+        if not isinstance(lengths, int) and int(lengths.sum()) + rubbish * count < size:
+            return _exact_starts(count, lengths + rubbish)
     return range(0, max(size, count), max(room, 1)), size
 
 
-def _exact_starts(count: int, lengths: np.ndarray, rubbish: int) -> tuple[np.ndarray, int]:
-    """Where rows differ much in length: each gets its own length, and room for rubbish."""
+def _exact_starts(count: int, rooms: np.ndarray) -> tuple[np.ndarray, int]:
+    """Where rows differ much in length: each gets room for itself and its rubbish."""
     starts = np.zeros(count + 1, np.int64)
-    np.cumsum(lengths + rubbish, out=starts[1:])
+    np.cumsum(rooms, out=starts[1:])
     return starts[:-1], int(starts[-1])
 
 

@@ -134,7 +134,9 @@ class Strings:
         """See `Column`."""
         offsets = self._offsets[start : stop + 1]
         longest = int((offsets[1:] - offsets[:-1]).max(initial=0))
-        return longest * (stop - start) if longest <= ONE_WIDTH else int(offsets[-1]) - int(offsets[0])
+        if longest <= ONE_WIDTH:
+            return longest * (stop - start)
+        return 2 * WORD_MEMORY * (stop - start) + int(offsets[-1]) - int(offsets[0])
 
 
 class Decimals(OneSize):

@@ -93,7 +93,7 @@ class Lists:
     def varying_bytes(self, start: int, stop: int) -> int:
         """See `Column`."""
         first, last = int(self._offsets[start]), int(self._offsets[stop])
-        return (last - first) * (self._elements.row_bytes + WORD_MEMORY) + self._elements.varying_bytes(first, last)
+        return (last - first) * (self._elements.row_bytes + 3 * WORD_MEMORY) + self._elements.varying_bytes(first, last)
 
 
 def _of_elements(mask: Mask, offsets: np.ndarray, counts: np.ndarray) -> Mask:

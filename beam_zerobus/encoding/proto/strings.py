@@ -8,6 +8,7 @@ longest are worth a slice each.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,9 +74,7 @@ class Bytes:
         if isinstance(self.starts, range):
             store(out, at, wide_items(self.source, self.starts, self.longest))
             return
-        step = max(1, _BLOCK_BYTES // max(self.longest, 1))
-        for row in range(0, len(at), step):
-            block = slice(row, row + step)
+        for block in _blocks(len(at), self.longest):
             store(out, at[block], wide_items(self.source, self.starts[block], self.longest))
 
     def _write_class(self, out: np.ndarray, at: np.ndarray, rows: np.ndarray, width: int) -> None:
@@ -119,13 +118,21 @@ class Short:
 
     def write(self, out: np.ndarray, at: Places) -> None:
         """Copy each string with a few bytes before it, over which tag and length are written."""
-        header = self.tag.longest + 1
-        items = wide_items(self.source, self.starts - header, self.longest)
-        matrix = np.ndarray((len(items), self.longest), np.uint8, items)
-        for offset, byte in enumerate(int(self.tag.bits).to_bytes(self.tag.longest, "little")):
-            matrix[:, offset] = byte
-        np.subtract(self.lengths, header, out=matrix[:, self.tag.longest])
-        store(out, at, items)
+        tag = int(self.tag.bits).to_bytes(self.tag.longest, "little")
+        header = len(tag) + 1
+        for block in _blocks(len(at), self.longest):
+            items = wide_items(self.source, self.starts[block] - header, self.longest)
+            matrix = np.ndarray((len(items), self.longest), np.uint8, items)
+            for position, byte in enumerate(tag):
+                matrix[:, position] = byte
+            np.subtract(self.lengths[block], header, out=matrix[:, len(tag)])
+            store(out, at[block], items)
+
+
+def _blocks(rows: int, width: int) -> Iterator[slice]:
+    step = max(1, _BLOCK_BYTES // max(width, 1))
+    for row in range(0, rows, step):
+        yield slice(row, row + step)
 
 
 def wide_items(source: np.ndarray, starts: Places, width: int) -> np.ndarray:

@@ -137,12 +137,20 @@ def _spread(numbers: np.ndarray, longest: int) -> np.ndarray:
     """
     if longest == 1:
         return numbers.copy()
-    spread = numbers
     if longest > 4:
-        spread = spread + (spread & _UPPER_28_BITS) * _FIFTEEN
+        numbers = _with_room(numbers, _UPPER_28_BITS, _FIFTEEN)
     if longest > 2:
-        spread = spread + (spread & _UPPER_14_BITS) * _THREE
-    return spread + (spread & _UPPER_7_BITS)
+        numbers = _with_room(numbers, _UPPER_14_BITS, _THREE)
+    return _with_room(numbers, _UPPER_7_BITS, None)
+
+
+def _with_room(numbers: np.ndarray, upper: np.ndarray, factor: np.ndarray | None) -> np.ndarray:
+    """Move the upper bits up, in one new array: more of them would not stay in the processor's cache."""
+    spread = numbers & upper
+    if factor is not None:
+        spread *= factor
+    spread += numbers
+    return spread
 
 
 def signed_varint(numbers: np.ndarray, lowest: int, highest: int, tag: Word, mask: Mask) -> list[Word]:

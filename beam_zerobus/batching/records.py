@@ -114,7 +114,7 @@ def _from_dicts(
     records: list[dict[Any, Any]], names: list[str], parent: str, place: Place, *, ignore_unknown_fields: bool
 ) -> list[list[Any] | None]:
     try:
-        columns = [[record[name] for record in records] for name in names]
+        columns = [list(map(itemgetter(name), records)) for name in names]
     except KeyError:
         complete = False
     else:

@@ -228,26 +228,12 @@ class Receiver:
                 self._take_metrics(request)
 
     def _take_spans(self, request: Any) -> None:
-        for of_resource in request.resource_spans:
-            resource = _plain(of_resource.resource.attributes)
-            for of_scope in of_resource.scope_spans:
-                for span in of_scope.spans:
-                    self.seen.spans.append(
-                        SpanSeen(
-                            trace_id=span.trace_id.hex(),
-                            span_id=span.span_id.hex(),
-                            parent_id=span.parent_span_id.hex(),
-                            name=span.name,
-                            kind=span.kind,
-                            status=span.status.code,
-                            status_message=span.status.message,
-                            start=span.start_time_unix_nano,
-                            end=span.end_time_unix_nano,
-                            attributes=_plain(span.attributes),
-                            events=[(event.name, _plain(event.attributes)) for event in span.events],
-                            resource=resource,
-                        )
-                    )
+        self.seen.spans += [  # at once: a test may look meanwhile
+            _span_seen(span, _plain(of_resource.resource.attributes))
+            for of_resource in request.resource_spans
+            for of_scope in of_resource.scope_spans
+            for span in of_scope.spans
+        ]
 
     def _take_metrics(self, request: Any) -> None:
         for of_resource in request.resource_metrics:
@@ -270,6 +256,23 @@ class Receiver:
                             attributes=attributes,
                             resource=resource,
                         )
+
+
+def _span_seen(span: Any, resource: dict[str, Any]) -> SpanSeen:
+    return SpanSeen(
+        trace_id=span.trace_id.hex(),
+        span_id=span.span_id.hex(),
+        parent_id=span.parent_span_id.hex(),
+        name=span.name,
+        kind=span.kind,
+        status=span.status.code,
+        status_message=span.status.message,
+        start=span.start_time_unix_nano,
+        end=span.end_time_unix_nano,
+        attributes=_plain(span.attributes),
+        events=[(event.name, _plain(event.attributes)) for event in span.events],
+        resource=resource,
+    )
 
 
 def _plain(attributes: Any) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class Piece(Protocol):
 
     @property
     def overhang(self) -> int:
-        """The same behind those of the longest row."""
+        """Bytes behind the room of the longest that `write` may touch, at most."""
         ...
 
     def write(self, out: np.ndarray, at: Places) -> None:

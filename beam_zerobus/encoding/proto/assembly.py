@@ -90,7 +90,7 @@ def assemble(pieces: Sequence[Piece], count: int, scratch: Scratch) -> Rows:
 def _same_layout(piece: Fixed, count: int, scratch: Scratch) -> Rows:
     """Rows of nothing but a layout: the tags are written once, the values for each chunk."""
     buffer, views = scratch.take_stamped(piece, count)
-    piece.fill_views(views)
+    piece.fill(views)
     return Rows(buffer, piece.places(count), piece.lengths)
 
 

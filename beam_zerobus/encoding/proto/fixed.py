@@ -60,7 +60,7 @@ class Fixed:
             store(out, at, self.as_items(len(at)))
             return
         self.stamp(out, at)
-        self.fill(out, at)
+        self.fill(self.views(out, at))
 
     def places(self, count: int) -> range:
         """Return the places of so many rows without gaps."""
@@ -77,17 +77,13 @@ class Fixed:
                 np.ndarray((len(at),), np.uint8, out, at.start + position, (at.step,))[...] = self.layout[position]
             start = offset + values.itemsize
 
-    def fill(self, out: np.ndarray, at: range) -> None:
-        """Write the values into the layout."""
-        self.fill_views(self.views(out, at))
-
     def views(self, out: np.ndarray, at: range) -> list[np.ndarray]:
         """Return where the values of each column go."""
         shape, step = (len(at),), (at.step,)
         return [np.ndarray(shape, values.dtype, out, at.start + offset, step) for offset, values in self.values]
 
-    def fill_views(self, views: list[np.ndarray]) -> None:
-        """Write the values to where they go; views may have more rows."""
+    def fill(self, views: list[np.ndarray]) -> None:
+        """Write the values to where they go; the views may have more rows."""
         for view, (_, values) in zip(views, self.values, strict=True):
             view[: len(values)] = values
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from beam_zerobus.encoding.proto.assembly import as_one
 from beam_zerobus.encoding.proto.columns import WORD_MEMORY, Column
-from beam_zerobus.encoding.proto.pieces import Lengths, Mask, Piece, Places, Word, as_array, extremes, total
+from beam_zerobus.encoding.proto.pieces import Lengths, Mask, Piece, Places, Word, as_array, total
 from beam_zerobus.encoding.proto.validity import Validity
 from beam_zerobus.encoding.proto.varint import constant, fixed_width, tagged, unsigned_varint, varint_bytes
 
@@ -144,7 +144,7 @@ class Elements:
             np.cumsum(inner.lengths, out=sums[1:])
             before, ends = sums[:-1], sums.take(offsets)
         lengths = ends[1:] - ends[:-1]
-        return cls(inner, counts, ends, before, lengths, extremes(lengths)[1])
+        return cls(inner, counts, ends, before, lengths, int(lengths.max()))
 
     @property
     def rubbish(self) -> int:

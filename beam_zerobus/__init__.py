@@ -8,7 +8,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from beam_zerobus.auth import FederatedToken, OAuthClientCredentials, StaticHeaders
 from beam_zerobus.errors import (
     AuthenticationError,
     ClosedError,
@@ -21,13 +20,14 @@ from beam_zerobus.errors import (
 )
 from beam_zerobus.options import Batching, DebugFiles, Retry, Telemetry
 from beam_zerobus.version import __version__
+from beam_zerobus.workspace.credentials import FederatedToken, OAuthClientCredentials, StaticHeaders
 
 if TYPE_CHECKING:
-    from beam_zerobus.pipeline_options import ZerobusOptions
-    from beam_zerobus.result import TransmissionResult
     from beam_zerobus.sink import WriteResult, WriteToZerobus
-    from beam_zerobus.submission import Submission
-    from beam_zerobus.writer import ZerobusWriter
+    from beam_zerobus.sink.pipeline_options import ZerobusOptions
+    from beam_zerobus.writer.result import TransmissionResult
+    from beam_zerobus.writer.submission import Submission
+    from beam_zerobus.writer.zerobus_writer import ZerobusWriter
 
 __all__ = [
     "AuthenticationError",
@@ -56,12 +56,12 @@ __all__ = [
 
 # Beam takes seconds to import and the SDK starts threads, so each comes in only with what needs it.
 _HOMES = {
-    "Submission": "beam_zerobus.submission",
-    "TransmissionResult": "beam_zerobus.result",
+    "Submission": "beam_zerobus.writer.submission",
+    "TransmissionResult": "beam_zerobus.writer.result",
     "WriteResult": "beam_zerobus.sink",
     "WriteToZerobus": "beam_zerobus.sink",
-    "ZerobusOptions": "beam_zerobus.pipeline_options",
-    "ZerobusWriter": "beam_zerobus.writer",
+    "ZerobusOptions": "beam_zerobus.sink.pipeline_options",
+    "ZerobusWriter": "beam_zerobus.writer.zerobus_writer",
 }
 
 

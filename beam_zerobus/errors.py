@@ -1,4 +1,4 @@
-"""Every exception that beam_zerobus raises, and the record of one refused row.
+"""Every exception that beam_zerobus raises, and the record of one rejected row.
 
 What concerns a whole call (configuration, credentials, a service that stays away) is an exception; what
 concerns single rows is a `RowError` in a result. All of them survive pickling, because Beam carries
@@ -6,10 +6,10 @@ exceptions from worker to runner.
 
     ZerobusError
     ├── ConfigurationError   wrong options: found when they are made, before anything runs; a table that is missing
-    ├── AuthenticationError  credentials missing, wrong or refused again after renewal
+    ├── AuthenticationError  credentials missing, wrong or rejected again after renewal
     ├── ConversionError      rows or schemas that the table's types cannot hold
     ├── TransientError       the service stayed away until the last retry
-    ├── RejectedError        the service refused for good: a grant is missing, or rows are refused
+    ├── RejectedError        the service rejected for good: a grant is missing, or rows are rejected
     └── ClosedError          used after close()
 """
 
@@ -39,7 +39,7 @@ _SHOWN_REASONS = 5
 
 @dataclass(frozen=True, slots=True)
 class RowError:
-    """Why one row was refused.
+    """Why one row was rejected.
 
     Attributes:
         index: The row's position in the batch as it was handed over, from 0.
@@ -92,7 +92,7 @@ class ConfigurationError(ZerobusError, ValueError):
 
 
 class AuthenticationError(ZerobusError):
-    """Credentials are missing, wrong, or were refused again right after they were renewed."""
+    """Credentials are missing, wrong, or were rejected again right after they were renewed."""
 
 
 class ClosedError(ZerobusError):
@@ -114,15 +114,15 @@ class ConversionError(_RowsError, ValueError):
     """A schema or rows cannot be carried to the table.
 
     Attributes:
-        row_errors: The refused rows where single rows are at fault; empty where the schema is.
+        row_errors: The rejected rows where single rows are at fault; empty where the schema is.
     """
 
 
 class RejectedError(_RowsError):
-    """The service refused for good: a grant is missing, or rows are refused.
+    """The service rejected for good: a grant is missing, or rows are rejected.
 
     Attributes:
-        row_errors: The refused rows where single rows are at fault.
+        row_errors: The rejected rows where single rows are at fault.
     """
 
 
@@ -183,11 +183,11 @@ def about_table(table: str) -> Iterator[None]:
 
 
 def summarize(row_errors: Sequence[RowError], *, table: str, total_rows: int) -> str:
-    """Say in one message how many rows were refused, and the first reasons.
+    """Say in one message how many rows were rejected, and the first reasons.
 
     >>> summarize([RowError(7, "null", "column 'id' is NOT NULL")], table="a.b.c", total_rows=10)
-    "1 of 10 rows refused for table a.b.c: row 7: column 'id' is NOT NULL"
+    "1 of 10 rows rejected for table a.b.c: row 7: column 'id' is NOT NULL"
     """
     shown = "; ".join(f"row {error.index}: {error.message}" for error in row_errors[:_SHOWN_REASONS])
     more = f"; and {len(row_errors) - _SHOWN_REASONS} more" if len(row_errors) > _SHOWN_REASONS else ""
-    return f"{len(row_errors)} of {total_rows} rows refused for table {table}: {shown}{more}"
+    return f"{len(row_errors)} of {total_rows} rows rejected for table {table}: {shown}{more}"

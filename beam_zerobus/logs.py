@@ -46,8 +46,8 @@ def get_logger(name: str) -> logging.Logger:
     Python applies a logger's filters only to records made through that very logger, hence one filter a logger.
 
     Example:
-        >>> get_logger("beam_zerobus.writer").name
-        'beam_zerobus.writer'
+        >>> get_logger("beam_zerobus.writer.zerobus_writer").name
+        'beam_zerobus.writer.zerobus_writer'
     """
     logger = logging.getLogger(name)
     logger.addFilter(_FILTER)  # adding it twice does nothing

@@ -18,9 +18,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from beam_zerobus.auth import OAuthClientCredentials
 from beam_zerobus.emulator import Emulator
-from beam_zerobus.registry import close_all
+from beam_zerobus.workspace.credentials import OAuthClientCredentials
+from beam_zerobus.writer.shared import close_all
 
 __all__ = ["zerobus", "zerobus_credentials"]
 

@@ -21,7 +21,7 @@ from apache_beam.pvalue import PCollection, Row
 from apache_beam.typehints.row_type import RowTypeConstraint
 
 from beam_zerobus.errors import ConfigurationError
-from beam_zerobus.flat_options import flat_sink
+from beam_zerobus.sink.flat_options import flat_sink
 
 __all__ = ["WriteToZerobus"]
 
@@ -32,7 +32,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
     Every row is acknowledged by the service before its bundle succeeds; a retried bundle can write a row twice.
     Secrets are never given here: the worker reads them from its environment.
 
-    Outputs: ``acknowledged``, how many rows were written; and, where refused rows are asked for, those rows as
+    Outputs: ``acknowledged``, how many rows were written; and, where rejected rows are asked for, those rows as
     ``element``, with ``message``, ``error_type``, ``stage``, ``table``, ``attempts`` and ``timestamp`` (RFC 3339).
 
     Args:
@@ -48,10 +48,10 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
             it; else the rows' own schema.
         wire_format: ``proto``, ``arrow`` or ``json``.
         arrow_compression: ``none``, ``lz4`` or ``zstd``, for the wire format ``arrow``.
-        error_handling: ``{output: name}`` sends refused rows to the output of this name, in Beam YAML's form: it has
-            ``msg`` and ``stack`` in place of ``message``. Without it one refused row fails the bundle.
-        on_bad_rows: ``raise``, or ``dead_letter`` to send refused rows to the output ``failed_rows``.
-        ignore_unknown_fields: Drop fields that the table does not have, in place of refusing the row.
+        error_handling: ``{output: name}`` sends rejected rows to the output of this name, in Beam YAML's form: it has
+            ``msg`` and ``stack`` in place of ``message``. Without it one rejected row fails the bundle.
+        on_bad_rows: ``raise``, or ``dead_letter`` to send rejected rows to the output ``failed_rows``.
+        ignore_unknown_fields: Drop fields that the table does not have, in place of rejecting the row.
         streams_per_worker: Streams that each worker process opens.
         batch_max_rows: Rows of a batch at most.
         batch_max_bytes: Bytes of a batch at most, approximately.
@@ -164,13 +164,13 @@ def _errors_output(error_handling: Optional[Mapping[str, str]]) -> Optional[str]
     output = named.get("output")
     if set(named) != {"output"} or not isinstance(output, str) or not output or output == "acknowledged":
         raise ConfigurationError(
-            f"error_handling={named!r}: write it as {{output: name}}, with a name for refused rows"
+            f"error_handling={named!r}: write it as {{output: name}}, with a name for rejected rows"
         )
     return output
 
 
 def _row_type(element_type: Any, **first: type) -> RowTypeConstraint:
-    """Return the type of a refused row; `element` keeps the type it came in with, so that other SDKs can read it."""
+    """Return the type of a rejected row; `element` keeps the type it came in with, so that other SDKs can read it."""
     rest = {"error_type": str, "stage": str, "table": str, "attempts": int, "timestamp": str}
     return RowTypeConstraint.from_fields([("element", element_type), *first.items(), *rest.items()])
 

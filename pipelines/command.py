@@ -13,7 +13,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from beam_zerobus import WriteToZerobus
-from beam_zerobus.pipeline_options import ZerobusOptions
+from beam_zerobus.sink.pipeline_options import ZerobusOptions
 
 __all__ = ["InputError", "arguments_of", "check_unused", "last_line", "parser_of", "quieten", "sink_of"]
 
@@ -37,7 +37,7 @@ def parser_of(name: str, description: str) -> argparse.ArgumentParser:
         add_help=False,
         allow_abbrev=False,
     )
-    parser.add_argument("--dead_letters", metavar="DIR", help="keep rows here that are refused, and go on")
+    parser.add_argument("--dead_letters", metavar="DIR", help="keep rows here that are rejected, and go on")
     return parser
 
 
@@ -94,7 +94,7 @@ def sink_of(options: PipelineOptions, *, dead_letters: str | None, **defaults: A
 
     Args:
         options: All options that are not the program's own.
-        dead_letters: Where refused rows are kept; None if they fail the run, unless a flag says otherwise.
+        dead_letters: Where rejected rows are kept; None if they fail the run, unless a flag says otherwise.
         defaults: Settings for which no flag is given.
 
     Raises:

@@ -18,7 +18,7 @@ from apache_beam.pvalue import PCollection
 from rich.console import Console
 
 from beam_zerobus import WriteToZerobus, ZerobusError
-from beam_zerobus.pipeline_options import ZerobusOptions
+from beam_zerobus.sink.pipeline_options import ZerobusOptions
 from pipelines.command import InputError, arguments_of, check_unused, parser_of, quieten, sink_of
 from pipelines.progress import CountFailed, CountWritten, run_and_report
 from pipelines.read_csv import CsvMeaning, check_header
@@ -66,8 +66,8 @@ def _pipeline(files: argparse.Namespace, options: PipelineOptions) -> tuple[beam
         if file_format == "csv":
             meaning = _csv_meaning(files, zerobus, sink)
             check_header(found[file_format][0].path, meaning)
-            rows, refused = read_csv(pipeline, patterns, meaning, dead_letters=with_failed_rows)
-            failed.append(refused)
+            rows, rejected = read_csv(pipeline, patterns, meaning, dead_letters=with_failed_rows)
+            failed.append(rejected)
         else:
             rows = read_rows(pipeline, file_format, patterns)
         # Formats apart, as their rows differ in kind; it is one sink all the same, and so one stream.
@@ -94,7 +94,7 @@ def _check(files: argparse.Namespace, zerobus: ZerobusOptions, formats: Iterable
 def _csv_meaning(files: argparse.Namespace, zerobus: ZerobusOptions, sink: WriteToZerobus) -> CsvMeaning:
     return CsvMeaning(
         table=zerobus.zerobus_table,
-        schema=sink.learn_schema(),
+        schema=sink.resolve_schema(),
         ignore_unknown_fields=bool(zerobus.zerobus_ignore_unknown_fields),
         delimiter=files.delimiter,
         null_values=tuple(files.null_value),

@@ -1,4 +1,4 @@
-"""Counts what a sink writes and refuses, and shows it in the terminal while the pipeline runs."""
+"""Counts what a sink writes and rejects, and shows it in the terminal while the pipeline runs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Totals:
 
     Attributes:
         written: Rows that are durable, or in a dry run would have been sent.
-        failed: Rows that were refused, by the kind of reason.
+        failed: Rows that were rejected, by the kind of reason.
     """
 
     written: int = 0
@@ -84,7 +84,7 @@ def run_and_report(pipeline: beam.Pipeline, console: Console, *, dead_letters: s
     Args:
         pipeline: The pipeline, with `CountWritten` and `CountFailed` in it.
         console: The terminal.
-        dead_letters: Where the pipeline keeps refused rows, None if nowhere.
+        dead_letters: Where the pipeline keeps rejected rows, None if nowhere.
 
     Returns:
         The exit code: 0; 1 where the pipeline failed, or rows did and are not kept; 130 where it was interrupted.

@@ -1,7 +1,7 @@
 """CSV files to RecordBatches in the types of a table.
 
 A file is read block by block, never whole. Its values are text until they are cast to the types of the table's columns,
-a column at a time. A row is refused alone whose text its columns cannot hold, or that has too many or too few values.
+a column at a time. A row is rejected alone whose text its columns cannot hold, or that has too many or too few values.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from beam_zerobus.schema.arrow import canonical_type
 from beam_zerobus.schema.reasons import Faults, Place, Reason
 from beam_zerobus.sink.failed_rows import failed_row
 
-__all__ = ["REFUSED", "CsvMeaning", "ReadCsv", "check_header"]
+__all__ = ["REJECTED", "CsvMeaning", "ReadCsv", "check_header"]
 
-REFUSED = "refused"
+REJECTED = "rejected"
 
 _STAGE = "reading"
 _SHOWN_REASONS = 3
@@ -57,7 +57,7 @@ _WANTED: dict[Primitive, str] = {
 
 _Cast: TypeAlias = Callable[[pa.Array], pa.Array]
 
-Refused: TypeAlias = "list[tuple[Any, RowError]]"
+Rejected: TypeAlias = "list[tuple[Any, RowError]]"
 """Rows as they came, each with its reason."""
 
 
@@ -81,11 +81,11 @@ class CsvMeaning:
 
 
 class ReadCsv(beam.DoFn):
-    """Reads files into RecordBatches; rows that cannot be read go to the output `REFUSED`.
+    """Reads files into RecordBatches; rows that cannot be read go to the output `REJECTED`.
 
     Args:
         meaning: How the text stands for rows.
-        dead_letters: Give refused rows to the output `REFUSED`; otherwise they fail the bundle.
+        dead_letters: Give rejected rows to the output `REJECTED`; otherwise they fail the bundle.
     """
 
     def __init__(self, meaning: CsvMeaning, *, dead_letters: bool) -> None:
@@ -97,23 +97,23 @@ class ReadCsv(beam.DoFn):
         """Read one file.
 
         Raises:
-            ConversionError: Its header does not fit the table; or a row is refused and must not be a dead letter.
+            ConversionError: Its header does not fit the table; or a row is rejected and must not be a dead letter.
         """
         table = self._meaning.table
-        for batch, refused in _blocks(file.path, self._meaning):
-            if refused and not self._dead_letters:
-                raise _unreadable(refused, batch.num_rows + len(refused), table)
+        for batch, rejected in _blocks(file.path, self._meaning):
+            if rejected and not self._dead_letters:
+                raise _unreadable(rejected, batch.num_rows + len(rejected), table)
             yield batch
-            for element, error in refused:
-                yield TaggedOutput(REFUSED, failed_row(element, error, table=table, attempts=0))
+            for element, error in rejected:
+                yield TaggedOutput(REJECTED, failed_row(element, error, table=table, attempts=0))
 
 
-def _unreadable(refused: Refused, rows: int, table: str) -> ConversionError:
-    errors = [error for _, error in refused]
+def _unreadable(rejected: Rejected, rows: int, table: str) -> ConversionError:
+    errors = [error for _, error in rejected]
     reasons = list(dict.fromkeys(error.message for error in errors))
     more = f"; and {len(reasons) - _SHOWN_REASONS} more reasons" if len(reasons) > _SHOWN_REASONS else ""
     return ConversionError(
-        f"{len(refused)} of {rows} rows refused for table {table}: {'; '.join(reasons[:_SHOWN_REASONS])}{more}",
+        f"{len(rejected)} of {rows} rows rejected for table {table}: {'; '.join(reasons[:_SHOWN_REASONS])}{more}",
         row_errors=errors,
     )
 
@@ -127,15 +127,15 @@ def check_header(path: str, meaning: CsvMeaning) -> None:
     _columns(path, meaning)
 
 
-def _blocks(path: str, meaning: CsvMeaning) -> Iterator[tuple[pa.RecordBatch, Refused]]:
+def _blocks(path: str, meaning: CsvMeaning) -> Iterator[tuple[pa.RecordBatch, Rejected]]:
     """Yield the rows of a file: those that can be read, and the others."""
     columns = _columns(path, meaning)
     if not columns:
         return  # an empty file
-    malformed: Refused = []
+    malformed: Rejected = []
     for texts in _text_blocks(path, list(columns), meaning, malformed):
-        batch, refused = _typed(texts, list(columns.values()))
-        yield batch, refused + _moved_out(malformed)
+        batch, rejected = _typed(texts, list(columns.values()))
+        yield batch, rejected + _moved_out(malformed)
     if malformed:
         no_rows = [column.no_values for column in columns.values()]
         yield pa.RecordBatch.from_arrays(no_rows, names=list(columns)), malformed
@@ -162,15 +162,15 @@ def _columns(path: str, meaning: CsvMeaning) -> dict[str, _Column]:
 
 def _header(path: str, delimiter: str) -> list[str]:
     with _opened(path) as stream:
-        # What is no UTF-8 further down is refused there.
+        # What is no UTF-8 further down is rejected there.
         text = io.TextIOWrapper(stream, "utf-8-sig", errors="replace", newline="")
         return next((row for row in csv.reader(text, delimiter=delimiter) if row), [])
 
 
-def _text_blocks(path: str, names: list[str], meaning: CsvMeaning, malformed: Refused) -> Iterator[pa.RecordBatch]:
+def _text_blocks(path: str, names: list[str], meaning: CsvMeaning, malformed: Rejected) -> Iterator[pa.RecordBatch]:
     """Yield the rows as text; those with too many or too few values are added to `malformed`."""
 
-    def refuse(row: arrow_csv.InvalidRow) -> str:
+    def reject(row: arrow_csv.InvalidRow) -> str:
         where = path if row.number is None else f"{path}, row {row.number}"
         what = f"{where}: it has {row.actual_columns} values, the header {row.expected_columns}; correct the row"
         malformed.append((row.text, RowError(0, RowErrorType.INVALID_TEXT.value, what, _STAGE)))
@@ -182,7 +182,7 @@ def _text_blocks(path: str, names: list[str], meaning: CsvMeaning, malformed: Re
                 stream,
                 arrow_csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False),
                 arrow_csv.ParseOptions(
-                    delimiter=meaning.delimiter, newlines_in_values=True, invalid_row_handler=refuse
+                    delimiter=meaning.delimiter, newlines_in_values=True, invalid_row_handler=reject
                 ),
                 arrow_csv.ConvertOptions(
                     include_columns=names,
@@ -197,22 +197,22 @@ def _text_blocks(path: str, names: list[str], meaning: CsvMeaning, malformed: Re
         raise ConversionError(f"{path} cannot be read as CSV: {error}; check its quotes and --delimiter") from error
 
 
-def _moved_out(malformed: Refused) -> Refused:
+def _moved_out(malformed: Rejected) -> Rejected:
     # The reader's own thread may append meanwhile: only what is seen now is taken away.
     moved = malformed[:]
     del malformed[: len(moved)]
     return moved
 
 
-def _typed(texts: pa.RecordBatch, columns: list[_Column]) -> tuple[pa.RecordBatch, Refused]:
+def _typed(texts: pa.RecordBatch, columns: list[_Column]) -> tuple[pa.RecordBatch, Rejected]:
     faults = Faults()
     place = Place(faults)
     arrays = [column.typed(text, place) for column, text in zip(columns, texts.columns, strict=True)]
     batch = pa.RecordBatch.from_arrays(arrays, names=texts.schema.names)
     if not faults:
         return batch, []
-    refused = [(_as_it_came(batch, texts, error.index), error) for error in faults.row_errors(_STAGE)]
-    return batch.take(pa.array(faults.kept(batch.num_rows))), refused
+    rejected = [(_as_it_came(batch, texts, error.index), error) for error in faults.row_errors(_STAGE)]
+    return batch.take(pa.array(faults.kept(batch.num_rows))), rejected
 
 
 def _as_it_came(batch: pa.RecordBatch, texts: pa.RecordBatch, row: int) -> dict[str, Any]:
@@ -251,18 +251,18 @@ class _Column:
         self.no_values = self._cast(pa.array([], pa.binary()))
 
     def typed(self, text: pa.Array, place: Place) -> pa.Array:
-        """Cast the column; text that stands for no value is refused and becomes null."""
+        """Cast the column; text that stands for no value is rejected and becomes null."""
         try:
             return self._cast(text)
         except pa.ArrowInvalid:
             bad = np.zeros(len(text), dtype=bool)
             bad[list(_misfits(text, self._cast))] = True
-        place.refuse(bad, self._reason)
+        place.reject(bad, self._reason)
         return self._cast(pc.if_else(pa.array(bad), pa.scalar(None, text.type), text))
 
 
 def _misfits(text: pa.Array, cast: _Cast, first: int = 0) -> Iterator[int]:
-    """Yield the positions that a cast refuses, found by halving: there are few, mostly."""
+    """Yield the positions that a cast rejects, found by halving: there are few, mostly."""
     try:
         cast(text)
     except pa.ArrowInvalid:

@@ -15,7 +15,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import PCollection
 
 from pipelines.command import InputError
-from pipelines.read_csv import REFUSED, CsvMeaning, ReadCsv
+from pipelines.read_csv import REJECTED, CsvMeaning, ReadCsv
 
 __all__ = ["FORMATS", "FileFormat", "find_files", "patterns_by_format", "read_csv", "read_rows"]
 
@@ -99,6 +99,6 @@ def read_csv(
         | "Find csv" >> beam.Create(patterns)
         | "Match csv" >> fileio.MatchAll()
         | "Spread csv" >> beam.Reshuffle()
-        | "Read csv" >> beam.ParDo(ReadCsv(meaning, dead_letters=dead_letters)).with_outputs(REFUSED, main="rows")
+        | "Read csv" >> beam.ParDo(ReadCsv(meaning, dead_letters=dead_letters)).with_outputs(REJECTED, main="rows")
     )
-    return read["rows"], read[REFUSED]
+    return read["rows"], read[REJECTED]

@@ -1,4 +1,4 @@
-r"""Keep the rows that a table refused, and send them again once they are corrected.
+r"""Keep the rows that a table rejected, and send them again once they are corrected.
 
 Give the `failed_rows` of a sink to `KeepDeadLetters`, in your own pipeline:
 
@@ -7,7 +7,7 @@ Give the `failed_rows` of a sink to `KeepDeadLetters`, in your own pipeline:
 
 Each becomes a line of JSON: `element` (the row as it was), `error_type`, `message`, `stage`, `table`, `attempts`,
 `timestamp`; or a row of Parquet, with `element` as JSON text. Look at them, correct `element` in the files or in
-`correct` below, and send them again; what is refused once more lands in a directory of its own, so nothing is lost and
+`correct` below, and send them again; what is rejected once more lands in a directory of its own, so nothing is lost and
 nothing is sent for ever:
 
     python -m pipelines.replay_dead_letters --input dead-letters/2026-01-31 --zerobus_table main.iot.air_quality \
@@ -40,7 +40,7 @@ from apache_beam.utils.timestamp import Timestamp
 from rich.console import Console
 
 from beam_zerobus import ZerobusError
-from beam_zerobus.pipeline_options import ZerobusOptions
+from beam_zerobus.sink.pipeline_options import ZerobusOptions
 from pipelines.command import InputError, arguments_of, check_unused, parser_of, quieten, sink_of
 from pipelines.progress import CountFailed, CountWritten, run_and_report
 
@@ -204,7 +204,7 @@ def _pipeline(letters: argparse.Namespace, options: PipelineOptions) -> beam.Pip
     """Make the pipeline.
 
     Raises:
-        InputError: There is nothing to read, or rows that are refused again would be written over.
+        InputError: There is nothing to read, or rows that are rejected again would be written over.
         ZerobusError: A setting of the sink is wrong.
     """
     kept = _kept(letters.input)
@@ -246,7 +246,7 @@ def _read(suffix: LetterFormat, pattern: str) -> beam.PTransform[Any, Any]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = parser_of("replay_dead_letters", "Send rows again that a table refused.")
+    parser = parser_of("replay_dead_letters", "Send rows again that a table rejected.")
     parser.add_argument("--input", required=True, metavar="DIR", help="what --dead_letters or KeepDeadLetters kept")
     return parser
 

@@ -63,7 +63,7 @@ def test_inspect_in_json(debug: Path, capsys: pytest.CaptureFixture[str]) -> Non
     status, out, _ = run(capsys, "inspect", debug, "--json", "--head", 1, "--columns", "id,name", "--where", "id>3")
     arrow, proto = json.loads(out)
     assert status == 0
-    assert (arrow["format"], arrow["rows"], arrow["matching_rows"], arrow["refused_rows"]) == ("arrow", 6, 2, 1)
+    assert (arrow["format"], arrow["rows"], arrow["matching_rows"], arrow["rejected_rows"]) == ("arrow", 6, 2, 1)
     assert arrow["head"] == [{"id": 4, "name": "[b]x"}]
     assert proto["head"] == [{"id": 4, "name": "y"}]
     assert proto["schema"][0] == {"name": "id", "type": "int64", "nullable": False}

@@ -1,4 +1,4 @@
-"""Every reason for a refused row names table, column, row, the value's type and what to do, and never the value."""
+"""Every reason for a rejected row names table, column, row, the value's type and what to do, and never the value."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Coloured(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """A row that is refused, and what its reason has to name.
+    """A row that is rejected, and what its reason has to name.
 
     Attributes:
         ddl: The table.
@@ -213,7 +213,7 @@ FROM_ARROW = [
 ]
 
 
-def refusals_of(case: Case) -> tuple[RowError, ...]:
+def rejections_of(case: Case) -> tuple[RowError, ...]:
     schema = TableSchema.from_ddl(case.ddl)
     if isinstance(case.bad, pa.Array):
         batch = pa.RecordBatch.from_arrays([case.bad], names=["c"])
@@ -231,10 +231,10 @@ def refusals_of(case: Case) -> tuple[RowError, ...]:
 
 @pytest.mark.parametrize("case", FROM_PYTHON + FROM_ARROW, ids=lambda case: f"{case.ddl} {case.error_type}")
 def test_a_reason_names_everything_but_the_value(case):
-    (error,) = refusals_of(case)
+    (error,) = rejections_of(case)
     text = summarize([error], table=TABLE, total_rows=2)
     assert error.error_type == case.error_type.value
-    assert f"refused for table {TABLE}: row 1: " in text
+    assert f"rejected for table {TABLE}: row 1: " in text
     assert re.search(rf"column '{re.escape(case.path)}'" if case.path else "the row takes", error.message)
     assert re.search(rf"(?<!\w){re.escape(case.type)}", error.message), error.message
     assert case.remedy in error.message.partition("; ")[2], error.message
@@ -265,7 +265,7 @@ def test_what_is_no_row_has_no_column():
 
 def test_every_type_of_error_has_a_case_and_a_line_in_the_docs():
     with_cases = {case.error_type for case in FROM_PYTHON + FROM_ARROW}
-    from_the_service = {T.REFUSED_BY_SERVICE, T.REFUSED_UNTRIED}  # tests/writer/test_recovery.py
+    from_the_service = {T.REJECTED_BY_SERVICE, T.REJECTED_UNTRIED}  # tests/writer/test_recovery.py
     assert with_cases | {T.INVALID_JSON} | from_the_service == set(RowErrorType)
     rows = DOCS[DOCS.index("| --- |") : DOCS.index("Of several reasons")]
     assert set(re.findall(r"^\| `(\w+)` \|", rows, re.MULTILINE)) == {error_type.value for error_type in RowErrorType}
@@ -286,7 +286,7 @@ WHOLE_BATCHES = [
 
 
 @pytest.mark.parametrize(("ddl", "batch", "says"), WHOLE_BATCHES, ids=lambda value: str(value)[:40])
-def test_a_batch_that_cannot_fit_is_refused_with_table_and_column(ddl, batch, says):
+def test_a_batch_that_cannot_fit_is_rejected_with_table_and_column(ddl, batch, says):
     with (
         ZerobusWriter(TABLE, schema=ddl, dry_run=True) as writer,
         pytest.raises(ConversionError, match=rf"^table main\.iot\.air: .*{says}") as raised,
@@ -312,6 +312,6 @@ def test_a_batch_that_cannot_fit_is_refused_with_table_and_column(ddl, batch, sa
         ("c " + "ARRAY<" * 65 + "INT" + ">" * 65, "types nest deeper than 64 levels; flatten the column"),
     ],
 )
-def test_a_schema_that_no_table_can_have_is_refused_with_the_tables_name(schema, says):
+def test_a_schema_that_no_table_can_have_is_rejected_with_the_tables_name(schema, says):
     with pytest.raises(ValueError, match=rf"^table main\.iot\.air: .*{re.escape(says)}"):
         WriteToZerobus(TABLE, schema=schema, dry_run=True)

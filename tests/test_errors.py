@@ -15,7 +15,7 @@ ROW = RowError(3, "null_in_not_null_column", "column 'id' is NOT NULL")
     [
         ZerobusError("plain"),
         ConversionError("rows", row_errors=[ROW]),
-        RejectedError("refused", row_errors=[ROW]),
+        RejectedError("rejected", row_errors=[ROW]),
         TransientError(
             "gone",
             attempts=6,
@@ -48,5 +48,5 @@ def test_every_error_is_a_zerobus_error():
 def test_a_summary_counts_all_and_shows_the_first():
     rows = [ROW.at(index) for index in range(8)]
     text = summarize(rows, table="a.b.c", total_rows=10)
-    assert text.startswith("8 of 10 rows refused for table a.b.c: row 0: column 'id' is NOT NULL; row 1")
+    assert text.startswith("8 of 10 rows rejected for table a.b.c: row 0: column 'id' is NOT NULL; row 1")
     assert text.endswith("and 3 more")

@@ -1,7 +1,7 @@
 """Python values to Arrow arrays, column by column, nested ones included.
 
 `column_builder` puts the functions for a type together once. Each takes the values of a whole column; values that do
-not fit are refused with their reason and become null, so that what is left is always an array.
+not fit are rejected with their reason and become null, so that what is left is always an array.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from beam_zerobus.schema.reasons import Place, Reason
 __all__ = ["ColumnBuilder", "Options", "fields_builder"]
 
 ColumnBuilder: TypeAlias = Callable[[list[Any], Place], pa.Array]
-"""Makes the array of a column; positions that are refused come as nulls."""
+"""Makes the array of a column; positions that are rejected come as nulls."""
 
-_ARROW_REFUSES = (pa.ArrowException, ValueError, TypeError, OverflowError)
+_ARROW_REJECTS = (pa.ArrowException, ValueError, TypeError, OverflowError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,16 +76,16 @@ def _builder(delta_type: DeltaType, path: str, options: Options) -> ColumnBuilde
 def _leaf_builder(delta_type: Primitive | Decimal, path: str, options: Options) -> ColumnBuilder:
     target = canonical_type(delta_type)
     rules = leaf(delta_type, from_json=options.from_json)
-    refuse = _Refuser(delta_type, path)
+    reject = _Rejectr(delta_type, path)
 
     def build(values: list[Any], place: Place) -> pa.Array:
         try:
             ready = values if rules.direct is None else _ready(values, rules, rules.direct)
             if ready is not None:
                 return ready if isinstance(ready, pa.Array) else pa.array(ready, target)
-        except _ARROW_REFUSES:
+        except _ARROW_REJECTS:
             pass
-        return _one_by_one(values, rules, target, refuse, place)
+        return _one_by_one(values, rules, target, reject, place)
 
     return build
 
@@ -95,7 +95,7 @@ def _ready(values: list[Any], rules: Leaf, direct: frozenset[type]) -> list[Any]
     return values if kinds <= direct else rules.bulk(values, kinds)
 
 
-def _one_by_one(values: list[Any], rules: Leaf, target: pa.DataType, refuse: _Refuser, place: Place) -> pa.Array:
+def _one_by_one(values: list[Any], rules: Leaf, target: pa.DataType, reject: _Rejectr, place: Place) -> pa.Array:
     converted: list[Any] = []
     misfits: dict[int, MisfitError] = {}
     for position, value in enumerate(values):
@@ -106,11 +106,11 @@ def _one_by_one(values: list[Any], rules: Leaf, target: pa.DataType, refuse: _Re
             converted.append(None)
     try:
         array = pa.array(converted, target)
-    except _ARROW_REFUSES:
+    except _ARROW_REJECTS:
         for position, value in enumerate(converted):
             try:
                 pa.scalar(value, target)
-            except _ARROW_REFUSES:
+            except _ARROW_REJECTS:
                 misfits[position] = MisfitError(
                     "is out of range or not exact there; correct the row, or use a larger type in the table",
                     RowErrorType.OUT_OF_RANGE,
@@ -118,11 +118,11 @@ def _one_by_one(values: list[Any], rules: Leaf, target: pa.DataType, refuse: _Re
                 converted[position] = None
         array = pa.array(converted, target)
     for position, why in misfits.items():
-        refuse(position, values[position], why, place)
+        reject(position, values[position], why, place)
     return array
 
 
-class _Refuser:
+class _Rejectr:
     """Words the reasons of one column."""
 
     def __init__(self, delta_type: DeltaType, path: str) -> None:
@@ -130,14 +130,14 @@ class _Refuser:
 
     def __call__(self, position: int, value: Any, misfit: MisfitError, place: Place) -> None:
         message = f"{self._column}: a value of Python type {type(value).__name__} {misfit.what}"
-        place.refuse_at(np.array([position]), Reason(misfit.error_type, message))
+        place.reject_at(np.array([position]), Reason(misfit.error_type, message))
 
 
 def _sized(
     values: list[Any], delta_type: DeltaType, path: str, place: Place, sized: Callable[[Any], Collection[Any] | None]
 ) -> tuple[list[Collection[Any]], pa.Array | None]:
-    """Return each value's children, and the mask of nulls if there are any; values that hold none are refused."""
-    refuse = _Refuser(delta_type, path)
+    """Return each value's children, and the mask of nulls if there are any; values that hold none are rejected."""
+    reject = _Rejectr(delta_type, path)
     held: list[Collection[Any]] = []
     null = np.zeros(len(values), dtype=bool)
     for position, value in enumerate(values):
@@ -146,7 +146,7 @@ def _sized(
             null[position] = True
             if value is not None:
                 wanted = "a list or tuple" if isinstance(delta_type, Array) else "a dict or a list of pairs"
-                refuse(position, value, MisfitError(f"does not fit; pass {wanted}"), place)
+                reject(position, value, MisfitError(f"does not fit; pass {wanted}"), place)
         held.append(() if children is None else children)
     return held, pa.array(null) if null.any() else None
 
@@ -200,9 +200,9 @@ def _map_builder(delta_type: Map, path: str, options: Options) -> ColumnBuilder:
         keys = of_key([key for key, _ in entries], inside)
         items = of_value([item for _, item in entries], inside)
         if keys.null_count:
-            # Arrow makes no map with null keys; their rows are refused, so the entries may go.
+            # Arrow makes no map with null keys; their rows are rejected, so the entries may go.
             valid = np.asarray(keys.is_valid())
-            inside.refuse(~valid, null_key)
+            inside.reject(~valid, null_key)
             keys, items = keys.filter(pa.array(valid)), items.filter(pa.array(valid))
             offsets = np.concatenate(([0], np.cumsum(valid)))[offsets]
         return pa.MapArray.from_arrays(pa.array(offsets.astype(np.int32)), keys, items, mask=mask)

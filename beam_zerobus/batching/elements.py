@@ -49,14 +49,14 @@ def element_converter(
 ) -> ElementConverter:
     """Return the function that turns a list of elements into a RecordBatch that fits a table.
 
-    An element that cannot be read, or has a value that its column cannot hold exactly, is refused with its reason; all
+    An element that cannot be read, or has a value that its column cannot hold exactly, is rejected with its reason; all
     others are converted. Names match without regard to case; fields that an element lacks are null. The function
     keeps no state, so any number of threads may use it.
 
     Args:
         kind: ``"dict"``, ``"row"`` or ``"json"``.
         schema: The table.
-        ignore_unknown_fields: Leave out fields that the table does not have, instead of refusing their elements.
+        ignore_unknown_fields: Leave out fields that the table does not have, instead of rejecting their elements.
 
     Example:
         >>> convert = element_converter("dict", TableSchema.from_ddl("id INT, name STRING"))
@@ -119,7 +119,7 @@ def _no_constant(name: str) -> float:
 
 
 def _parsed(elements: Sequence[Any], parse: Callable[[Any], Any], place: Place) -> list[Any]:
-    """Read JSON objects; what is none is refused and becomes an empty one."""
+    """Read JSON objects; what is none is rejected and becomes an empty one."""
     try:
         records = list(map(parse, elements))
         if types_of(records) <= {dict}:
@@ -133,7 +133,7 @@ def _parsed_alone(position: int, element: Any, parse: Callable[[Any], Any], plac
     kind = type(element).__name__
     if not isinstance(element, str | bytes | bytearray | memoryview):
         what = f"an element of Python type {kind} is no JSON; pass str or bytes"
-        place.refuse_at(np.array([position]), Reason(RowErrorType.WRONG_TYPE, what))
+        place.reject_at(np.array([position]), Reason(RowErrorType.WRONG_TYPE, what))
         return {}
     try:
         record = parse(element)
@@ -145,5 +145,5 @@ def _parsed_alone(position: int, element: Any, parse: Callable[[Any], Any], plac
         if isinstance(record, dict):
             return record
         what = f"an element of Python type {kind} holds JSON, but no object; pass one object for each row"
-    place.refuse_at(np.array([position]), Reason(RowErrorType.INVALID_JSON, what))
+    place.reject_at(np.array([position]), Reason(RowErrorType.INVALID_JSON, what))
     return {}

@@ -34,14 +34,14 @@ def columns_of(
 ) -> list[list[Any] | None]:
     """Take records apart.
 
-    Names match without regard to case, as in Delta. Unknown fields never vanish: their rows are refused, unless
+    Names match without regard to case, as in Delta. Unknown fields never vanish: their rows are rejected, unless
     `ignore_unknown_fields` is set.
 
     Args:
         records: Dicts, NamedTuples, Beam rows or dataclasses, mixed or not.
         names: The fields that are wanted.
         parent: The path of the struct that the records are; empty for rows.
-        place: Where refused records are reported.
+        place: Where rejected records are reported.
         ignore_unknown_fields: Leave out fields that are not wanted.
 
     Returns:
@@ -75,7 +75,7 @@ def _from_tuples(
     unknown = [number for number, field in enumerate(fields) if field.lower() not in wanted]
     if unknown and not ignore_unknown_fields:
         for position, record in enumerate(records):
-            place.refuse_at(np.array([position]), _unknown({fields[n]: record[n] for n in unknown}, parent))
+            place.reject_at(np.array([position]), _unknown({fields[n]: record[n] for n in unknown}, parent))
     # Not zip(*records): its iterators, one a record, would set off the garbage collector.
     positions = {field.lower(): position for position, field in enumerate(fields)}
     found = [positions.get(name.lower()) for name in names]
@@ -83,14 +83,14 @@ def _from_tuples(
 
 
 def _as_dicts(records: list[Any], parent: str, place: Place) -> list[dict[Any, Any]]:
-    """Return each record as a dict; what is no record is refused and becomes an empty one."""
+    """Return each record as a dict; what is no record is rejected and becomes an empty one."""
     dicts: list[dict[Any, Any]] = []
     for position, record in enumerate(records):
         found = _as_dict(record)
         if found is None:
             where = f"column {parent!r} is a STRUCT" if parent else "an element stands for a row"
             message = f"{where}: a value of Python type {type(record).__name__} does not fit; pass a dict or a beam.Row"
-            place.refuse_at(np.array([position]), Reason(RowErrorType.WRONG_TYPE, message))
+            place.reject_at(np.array([position]), Reason(RowErrorType.WRONG_TYPE, message))
         dicts.append({} if found is None else found)
     return dicts
 
@@ -128,7 +128,7 @@ def _from_dicts(
         if not ignore_unknown_fields:
             for position, record in enumerate(records):
                 if extra := {key: record[key] for key in unknown.intersection(record)}:
-                    place.refuse_at(np.array([position]), _unknown(extra, parent))
+                    place.reject_at(np.array([position]), _unknown(extra, parent))
     elif complete:
         return [*columns]
     return [[record.get(name) for record in records] for name in names]
@@ -152,7 +152,7 @@ def _renamed(
             message = (
                 f"{_listed(twice, parent)} stands twice, since Delta does not tell upper from lower case; drop one"
             )
-            place.refuse_at(np.array([position]), Reason(RowErrorType.UNKNOWN_FIELD, message))
+            place.reject_at(np.array([position]), Reason(RowErrorType.UNKNOWN_FIELD, message))
         renamed.append(new)
     return renamed, unknown.difference(known)
 

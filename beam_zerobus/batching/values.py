@@ -67,7 +67,7 @@ class Leaf:
     """How the values of a type without children become Arrow.
 
     Attributes:
-        direct: Python types whose every value pyarrow converts exactly, or refuses; None where it does so with all.
+        direct: Python types whose every value pyarrow converts exactly, or rejects; None where it does so with all.
         bulk: Given all values and the set of their types, returns what pyarrow converts exactly (or an array made of
             them), and None where the values must be looked at one by one. It may raise what pyarrow raises.
         one: Turns a value of another type into one that pyarrow converts exactly, or raises `MisfitError`.

@@ -40,7 +40,7 @@ class PairDiff:
     Attributes:
         stem: Their name without suffix.
         arrow_rows: Rows of the Arrow file, None where there is none.
-        refused_rows: Those of them that were refused before they were encoded.
+        rejected_rows: Those of them that were rejected before they were encoded.
         proto_rows: Rows of the protobuf file, None where there is none.
         columns_only_in_arrow: Columns that were not sent.
         different_values: How many values differ.
@@ -49,7 +49,7 @@ class PairDiff:
 
     stem: str
     arrow_rows: int | None
-    refused_rows: int
+    rejected_rows: int
     proto_rows: int | None
     columns_only_in_arrow: tuple[str, ...] = ()
     different_values: int = 0
@@ -57,10 +57,10 @@ class PairDiff:
 
     @property
     def is_same(self) -> bool:
-        """Whether every row that was not refused is in both files with the same values."""
+        """Whether every row that was not rejected is in both files with the same values."""
         if self.arrow_rows is None or self.proto_rows is None:
             return False
-        return self.arrow_rows - self.refused_rows == self.proto_rows and self.different_values == 0
+        return self.arrow_rows - self.rejected_rows == self.proto_rows and self.different_values == 0
 
 
 def pairs(files: Sequence[DebugFile]) -> list[tuple[DebugFile, DebugFile]]:
@@ -93,7 +93,7 @@ def compare(arrow: DebugFile, proto: DebugFile, *, limit: int) -> PairDiff:
     return PairDiff(
         stem=arrow.name.stem,
         arrow_rows=None if went_in is None else sum(batch.num_rows for batch in went_in),
-        refused_rows=len(never_sent) if went_in else 0,
+        rejected_rows=len(never_sent) if went_in else 0,
         proto_rows=None if went_out is None else sum(batch.num_rows for batch in went_out),
         columns_only_in_arrow=only_in_arrow,
         different_values=different,

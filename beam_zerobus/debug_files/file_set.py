@@ -19,7 +19,7 @@ from beam_zerobus.options import DebugFiles
 
 __all__ = ["FileSet"]
 
-_REMEMBERED_FILES = 1_000  # so many files, the latest, still take marks of refused rows
+_REMEMBERED_FILES = 1_000  # so many files, the latest, still take marks of rejected rows
 
 
 class FileSet:

@@ -46,7 +46,7 @@ class Layout:
         return (self.root / self.arrow_directory, self.root / _PROTO_DIRECTORY)
 
     def path(self, suffix: str, rotation: Rotation | None = None) -> Path:
-        """Return a file's path; marks of refused rows stand with the Arrow files, or else with the protobuf files."""
+        """Return a file's path; marks of rejected rows stand with the Arrow files, or else with the protobuf files."""
         beside_arrow = suffix == ARROW or (suffix == REJECTS and self.arrow)
         directory = self.arrow_directory if beside_arrow else _PROTO_DIRECTORY
         return self.root / directory / str(Name(self.base, rotation, suffix))
@@ -107,12 +107,12 @@ def superfluous(names: list[Name], files: int | None) -> list[Name]:
 
 
 def _copy_marks(source: Path, destination: Path, base: str, rotation: Rotation) -> None:
-    """Copy marks of refused rows; their first field names the data file, which gets its new name."""
+    """Copy marks of rejected rows; their first field names the data file, which gets its new name."""
     with source.open("rb") as lines, BufferedWriter(create_private(destination)) as copy:
         for line in lines:
             copy.write(renamed_mark(line, base, rotation))
 
 
 def renamed_mark(line: bytes, base: str, rotation: Rotation) -> bytes:
-    """Return a mark of a refused row with its data file's name, which stands first, after the rotation."""
+    """Return a mark of a rejected row with its data file's name, which stands first, after the rotation."""
     return line.replace(f'{{"file": "{base}.'.encode(), f'{{"file": "{base}.{rotation}.'.encode(), 1)

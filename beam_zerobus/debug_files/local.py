@@ -20,7 +20,7 @@ def _open_private(path: str, flags: int) -> int:
 
 
 def create_private(path: Path, mode: str = "xb") -> FileIO:
-    """Open a file unbuffered that only its user can read; ``"xb"`` refuses one that exists, ``"ab"`` appends."""
+    """Open a file unbuffered that only its user can read; ``"xb"`` rejects one that exists, ``"ab"`` appends."""
     return FileIO(path, mode, opener=_open_private)
 
 
@@ -46,7 +46,7 @@ def move(source: Path, destination: Path) -> None:
         try:
             source.rename(destination)
         except PermissionError:
-            # Windows refuses for as long as somebody, a reader or a virus scanner, has the file open.
+            # Windows rejects for as long as somebody, a reader or a virus scanner, has the file open.
             if os.name != "nt" or attempt == _RENAME_TRIES - 1:
                 raise
             time.sleep(_RENAME_PAUSE)

@@ -102,7 +102,7 @@ class Name:
 
 
 def file_base(table: str, shard: str | None) -> str:
-    """Return the base of a writer's files, with no character that a file system refuses.
+    """Return the base of a writer's files, with no character that a file system rejects.
 
     >>> file_base("main.iot.air_quality", "host:1-42-0")
     'main.iot.air_quality-host_1-42-0'

@@ -103,7 +103,7 @@ def proto_batches(file: DebugFile) -> Iterator[pa.RecordBatch]:
 
 
 def read_marks(file: DebugFile) -> list[dict[str, Any]]:
-    """Return the marks of refused rows of a file: dicts with file, batch, row, reason, error_type, stage."""
+    """Return the marks of rejected rows of a file: dicts with file, batch, row, reason, error_type, stage."""
     lines = (file.sibling(REJECTS).read() or b"").splitlines()
     marks = []
     for line in lines:

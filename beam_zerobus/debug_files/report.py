@@ -32,7 +32,7 @@ def as_json(summary: SetSummary) -> dict[str, Any]:
         "files": [asdict(file) for file in summary.files],
         "rows": summary.rows,
         "matching_rows": summary.matching_rows,
-        "refused_rows": sum(file.refused_rows for file in summary.files),
+        "rejected_rows": sum(file.rejected_rows for file in summary.files),
         "schemas": summary.schemas,
         "schema": [
             {"name": field.name, "type": str(field.type), "nullable": field.nullable} for field in summary.schema
@@ -58,14 +58,14 @@ def summary_tables(summary: SetSummary) -> list[RenderableType]:
     """Return a summary as tables for a terminal."""
     directories = {os.path.dirname(file.path) for file in summary.files}  # noqa: PTH120  they may be URLs
     directory = directories.pop() if len(directories) == 1 else ""
-    files = _table("file", ">size", ">batches", ">rows", ">refused rows")
+    files = _table("file", ">size", ">batches", ">rows", ">rejected rows")
     for file in summary.files:
         files.add_row(
             file.path.removeprefix(directory).lstrip(r"\/") if directory else file.path,
             _size(file.size_bytes),
             f"{file.batches:,}" if summary.format == "arrow" else "",
             f"{file.rows:,}",
-            f"[red]{file.refused_rows:,}[/red]" if file.refused_rows else "",
+            f"[red]{file.rejected_rows:,}[/red]" if file.rejected_rows else "",
         )
     if len(summary.files) > 1:
         files.add_section()
@@ -88,12 +88,12 @@ def summary_tables(summary: SetSummary) -> list[RenderableType]:
 
 def diff_tables(diffs: Sequence[PairDiff]) -> list[RenderableType]:
     """Return differences as tables for a terminal."""
-    overview = _table("files", ">Arrow rows", ">refused before sending", ">protobuf rows", ">different values", "")
+    overview = _table("files", ">Arrow rows", ">rejected before sending", ">protobuf rows", ">different values", "")
     for diff in diffs:
         overview.add_row(
             diff.stem,
             "missing" if diff.arrow_rows is None else f"{diff.arrow_rows:,}",
-            f"{diff.refused_rows:,}",
+            f"{diff.rejected_rows:,}",
             "missing" if diff.proto_rows is None else f"{diff.proto_rows:,}",
             f"{diff.different_values:,}",
             "[green]same[/green]" if diff.is_same else "[red]differs[/red]",

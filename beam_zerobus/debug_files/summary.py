@@ -27,7 +27,7 @@ class FileSummary:
     size_bytes: int | None
     batches: int
     rows: int
-    refused_rows: int
+    rejected_rows: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,7 +86,7 @@ def summarize(
                 size_bytes=file.size(),
                 batches=batches,
                 rows=rows,
-                refused_rows=len(read_marks(file)),
+                rejected_rows=len(read_marks(file)),
             )
         )
     return list(summaries.values())

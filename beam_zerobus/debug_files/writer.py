@@ -122,7 +122,7 @@ class DebugFileWriter:
 
         Args:
             batch: The rows as they came in.
-            framed: The protobuf rows made of them, in order, without the rows that were refused, as `frame` has them,
+            framed: The protobuf rows made of them, in order, without the rows that were rejected, as `frame` has them,
                 in any number of pieces.
 
         Returns:
@@ -140,7 +140,7 @@ class DebugFileWriter:
             return number
 
     def reject(self, batch_number: int, errors: Sequence[RowError]) -> None:
-        """Mark rows of a batch as refused, with the reasons; the rows themselves are in the files already."""
+        """Mark rows of a batch as rejected, with the reasons; the rows themselves are in the files already."""
         with self._lock:
             if self._destination is not None and errors:
                 try:

@@ -21,7 +21,7 @@ A table is a name and its columns:
 
 A scripted fault is a kind and what ScriptedFault takes, "=" between name and value:
   --fault "status,at_call=3,code=UNAVAILABLE,after_storing=true"
-  --fault "refuse,at_stream=1,code=PERMISSION_DENIED"
+  --fault "reject,at_stream=1,code=PERMISSION_DENIED"
   --fault "token,at_token=1,times=2,http_status=503"
 
 The process runs until SIGINT or SIGTERM; what it acknowledged is then in the tables, as it is after SIGKILL.
@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         "--ack-interval", type=float, default=0.0, metavar="SECONDS", help="between acknowledgements of a stream"
     )
     faults.add_argument(
-        "--reject", metavar="COLUMN=VALUE", action="append", default=[], help="refuse rows with this value; repeatable"
+        "--reject", metavar="COLUMN=VALUE", action="append", default=[], help="reject rows with this value; repeatable"
     )
     return parser
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 from google.protobuf.message import DecodeError
 
-from beam_zerobus.emulator.refusal import Refusal
+from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.rows import ArrowReader, JsonReader, ProtoReader
 from beam_zerobus.emulator.wire import FlightData, RecordType, Request, Response, flight_acknowledgement
 from beam_zerobus.schema import TableSchema
@@ -31,7 +31,7 @@ class Call:
         offset: Its number within the stream.
         rows: Number of rows, known without reading them.
         size: Bytes on the wire.
-        read: Decodes and checks the rows; raises `Refusal`.
+        read: Decodes and checks the rows; raises `Rejection`.
         records: Returns the records as they came.
     """
 
@@ -51,7 +51,7 @@ class StreamProtocol(Protocol):
         """Read the stream's first message; return the table it names, None where it names none.
 
         Raises:
-            Refusal: It is not a stream's first message.
+            Rejection: It is not a stream's first message.
         """
         ...
 
@@ -59,7 +59,7 @@ class StreamProtocol(Protocol):
         """Check what the stream sends against the table's columns, at first and whenever they change.
 
         Raises:
-            Refusal: It does not fit; names the column.
+            Rejection: It does not fit; names the column.
         """
         ...
 
@@ -67,7 +67,7 @@ class StreamProtocol(Protocol):
         """Read a call.
 
         Raises:
-            Refusal: The message is no call of this stream.
+            Rejection: The message is no call of this stream.
         """
         ...
 
@@ -98,11 +98,11 @@ class EphemeralProtocol:
         """Read the stream's creation."""
         request = _parse(first)
         if request.WhichOneof("payload") != "create_stream":
-            raise Refusal.invalid("the first message of a stream must be create_stream")
+            raise Rejection.invalid("the first message of a stream must be create_stream")
         create = request.create_stream
         record_type = create.record_type if create.HasField("record_type") else RecordType.PROTO
         if record_type not in (RecordType.PROTO, RecordType.JSON):
-            raise Refusal.invalid(f"record_type {record_type} is not supported; use PROTO or JSON")
+            raise Rejection.invalid(f"record_type {record_type} is not supported; use PROTO or JSON")
         self.wire_format = "proto" if record_type == RecordType.PROTO else "json"
         self._descriptor = create.descriptor_proto
         table: str = create.table_name
@@ -128,9 +128,9 @@ class EphemeralProtocol:
             carried = body.WhichOneof("payload")
             records = getattr(body, carried).records if carried else []
         else:
-            raise Refusal.invalid("a stream that was created takes ingest_record and ingest_record_batch only")
+            raise Rejection.invalid("a stream that was created takes ingest_record and ingest_record_batch only")
         if carried is not None and carried.startswith("proto") != (self.wire_format == "proto"):
-            raise Refusal.invalid(f"a {self.wire_format} stream does not take {carried}")
+            raise Rejection.invalid(f"a {self.wire_format} stream does not take {carried}")
         if len(message) > MAX_RECORD_BYTES:
             _check_sizes(records)
 
@@ -189,7 +189,7 @@ class FlightProtocol:
         try:
             offset = json.loads(data.app_metadata)["offset_id"]
         except (ValueError, KeyError, TypeError):
-            raise Refusal.invalid('app_metadata must be JSON such as {"offset_id": 0}') from None
+            raise Rejection.invalid('app_metadata must be JSON such as {"offset_id": 0}') from None
         header, body = data.data_header, data.data_body
         batch = reader.batch(header, body)
         return Call(
@@ -217,21 +217,21 @@ def _parse(message: bytes) -> Any:
     try:
         return Request.FromString(message)
     except DecodeError:
-        raise Refusal.invalid("the request cannot be parsed") from None
+        raise Rejection.invalid("the request cannot be parsed") from None
 
 
 def _parse_flight(message: bytes) -> Any:
     try:
         return FlightData.FromString(message)
     except DecodeError:
-        raise Refusal.invalid("the FlightData cannot be parsed") from None
+        raise Rejection.invalid("the FlightData cannot be parsed") from None
 
 
 def _check_sizes(records: Any) -> None:
     for index, record in enumerate(records):
         size = len(record if isinstance(record, bytes) else record.encode())
         if size > MAX_RECORD_BYTES:
-            raise Refusal.invalid(f"record {index} has {size} bytes; a record may have {MAX_RECORD_BYTES} at most")
+            raise Rejection.invalid(f"record {index} has {size} bytes; a record may have {MAX_RECORD_BYTES} at most")
 
 
 def _bytes(response: Any) -> bytes:

@@ -18,7 +18,7 @@ from beam_zerobus.emulator.catalog import Catalog
 from beam_zerobus.emulator.faults import FaultInjector, Faults
 from beam_zerobus.emulator.host import Host
 from beam_zerobus.emulator.http_api import HttpServer, Workspace
-from beam_zerobus.emulator.refusal import Refusal
+from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.session import Session
 from beam_zerobus.emulator.stats import Stats, StatsBook
 from beam_zerobus.emulator.table import Table
@@ -174,7 +174,7 @@ class Emulator:
         for table in self._catalog:
             table.close(commit=True)
         for stream in self._host.streams():
-            stream.finish(Refusal(grpc.StatusCode.UNAVAILABLE, "the emulator is being stopped"))
+            stream.finish(Rejection(grpc.StatusCode.UNAVAILABLE, "the emulator is being stopped"))
         self._close_ports(grace=_STOP_SECONDS)
 
     def kill(self) -> None:

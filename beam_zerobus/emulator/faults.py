@@ -1,4 +1,4 @@
-"""Faults that the emulator injects: scripted ones at a given call, random ones with a seed, and rows that it refuses.
+"""Faults that the emulator injects: scripted ones at a given call, random ones with a seed, and rows that it rejects.
 
     Faults(script=(ScriptedFault("status", at_call=3, code="UNAVAILABLE", after_storing=True),))
     Faults(seed=1, rate=0.2, kinds=("status", "drop", "slow_ack"))
@@ -19,17 +19,17 @@ from typing import Any, Literal, TypeAlias, get_args
 import grpc
 import pyarrow as pa
 
-from beam_zerobus.emulator.refusal import Refusal
+from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.errors import ConfigurationError
 
 __all__ = ["FaultInjector", "FaultKind", "Faults", "RejectRows", "ScriptedFault"]
 
-FaultKind: TypeAlias = Literal["refuse", "status", "drop", "slow_ack", "no_ack", "close", "hang", "token"]
+FaultKind: TypeAlias = Literal["reject", "status", "drop", "slow_ack", "no_ack", "close", "hang", "token"]
 """What goes wrong.
 
 | kind | strikes | what happens |
 | --- | --- | --- |
-| refuse | a stream's creation | the stream ends with `code` before it is ready |
+| reject | a stream's creation | the stream ends with `code` before it is ready |
 | status | a call | the stream ends with `code`, before or after storing the call; it is not acknowledged |
 | drop | a call | the connection is cut without a word, before or after storing |
 | slow_ack | a call | its acknowledgement, and those after it, come `delay` seconds late |
@@ -40,7 +40,7 @@ FaultKind: TypeAlias = Literal["refuse", "status", "drop", "slow_ack", "no_ack",
 """
 
 _CALL_KINDS = ("status", "drop", "slow_ack", "no_ack", "close", "hang")
-_PLACES = {"refuse": "at_stream", "token": "at_token", **dict.fromkeys(_CALL_KINDS, "at_call")}
+_PLACES = {"reject": "at_stream", "token": "at_token", **dict.fromkeys(_CALL_KINDS, "at_call")}
 _TRANSIENT = ("UNAVAILABLE", "INTERNAL", "ABORTED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "CANCELLED")
 
 
@@ -51,11 +51,11 @@ class ScriptedFault:
     Attributes:
         kind: What goes wrong; see `FaultKind`.
         at_call: The call that it strikes, counted from 1 over all streams since the faults were set.
-        at_stream: The stream whose creation it strikes (``"refuse"``), counted likewise.
+        at_stream: The stream whose creation it strikes (``"reject"``), counted likewise.
         at_token: The request for a token that it strikes (``"token"``), counted likewise.
         times: How many calls, streams or requests in a row it strikes from there on.
         table: Only what concerns this table counts; None counts everything.
-        code: Name of the gRPC status (``"refuse"``, ``"status"``).
+        code: Name of the gRPC status (``"reject"``, ``"status"``).
         message: Text of the status; None gives one that tells it is injected.
         after_storing: Store the call's rows first (``"status"``, ``"drop"``): they are in the table, unacknowledged.
         delay: Seconds (``"slow_ack"``, ``"close"``).
@@ -106,12 +106,12 @@ class ScriptedFault:
 
 @dataclass(frozen=True, slots=True)
 class RejectRows:
-    """Rows that the service refuses though they fit the table: a call with one is refused whole, INVALID_ARGUMENT.
+    """Rows that the service rejects though they fit the table: a call with one is rejected whole, INVALID_ARGUMENT.
 
     Attributes:
         column: The column to look at.
-        value: The value that is refused.
-        predicate: Instead of both: a function of a row, as a dict, that is true for refused rows.
+        value: The value that is rejected.
+        predicate: Instead of both: a function of a row, as a dict, that is true for rejected rows.
         table: Only rows for this table; None means all.
 
     Raises:
@@ -132,7 +132,7 @@ class RejectRows:
             raise ConfigurationError("RejectRows: give either column and value, or predicate")
 
     def matches(self, rows: pa.RecordBatch) -> int | None:
-        """Return the index of the first row that is refused, or None."""
+        """Return the index of the first row that is rejected, or None."""
         if self.predicate is not None:
             return next((index for index, row in enumerate(rows.to_pylist()) if self.predicate(row)), None)
         if self.column not in rows.schema.names:
@@ -146,16 +146,16 @@ class RejectRows:
         return found if found >= 0 else None
 
     def check(self, table: str, rows: pa.RecordBatch) -> None:
-        """Refuse a call that holds such a row.
+        """Reject a call that holds such a row.
 
         Raises:
-            Refusal: INVALID_ARGUMENT, naming the record.
+            Rejection: INVALID_ARGUMENT, naming the record.
         """
         if self.table in (None, table):
             record = self.matches(rows)
             if record is not None:
                 where = f"column '{self.column}'" if self.column is not None else "a row"
-                raise Refusal.invalid(f"{where} has a value that this server refuses (record {record})")
+                raise Rejection.invalid(f"{where} has a value that this server rejects (record {record})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,12 +168,12 @@ class Faults:
         seed: Fixes the random faults: the n-th call, stream and request always meet the same.
         kinds: The kinds of random faults. ``"hang"`` and ``"no_ack"`` cost a client its whole patience each time, so
             they are not among the default.
-        codes: The gRPC statuses of random ``"refuse"`` and ``"status"`` faults.
+        codes: The gRPC statuses of random ``"reject"`` and ``"status"`` faults.
         http_statuses: The answers of random ``"token"`` faults.
         max_delay: Upper bound in seconds of random ``"slow_ack"`` and ``"close"`` delays.
         ack_delay: Seconds that every acknowledgement waits (the real service takes about 0.2).
         ack_interval: Seconds between two acknowledgements of a stream at least: coarse acknowledgements.
-        reject_rows: Rows that are refused though they fit the table.
+        reject_rows: Rows that are rejected though they fit the table.
 
     Raises:
         ConfigurationError: A value is out of range or unknown.
@@ -186,7 +186,7 @@ class Faults:
     script: tuple[ScriptedFault, ...] = ()
     rate: float = 0.0
     seed: int = 0
-    kinds: tuple[FaultKind, ...] = ("refuse", "status", "drop", "slow_ack", "close", "token")
+    kinds: tuple[FaultKind, ...] = ("reject", "status", "drop", "slow_ack", "close", "token")
     codes: tuple[str, ...] = _TRANSIENT
     http_statuses: tuple[int, ...] = (429, 500, 503)
     max_delay: float = 0.2

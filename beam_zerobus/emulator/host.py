@@ -9,7 +9,7 @@ from typing import Protocol
 import grpc
 
 from beam_zerobus.emulator.faults import FaultInjector
-from beam_zerobus.emulator.refusal import Refusal
+from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.stats import StatsBook
 from beam_zerobus.emulator.table import Table
 from beam_zerobus.emulator.tokens import InvalidTokenError, Token, TokenIssuer
@@ -20,7 +20,7 @@ __all__ = ["Host", "OpenStream"]
 class OpenStream(Protocol):
     """What the emulator does to a stream from outside."""
 
-    def finish(self, refusal: Refusal) -> None:
+    def finish(self, rejection: Rejection) -> None:
         """Acknowledge what is durable and end it with a status."""
         ...
 
@@ -78,7 +78,7 @@ class Host:
         """Return the token of the header `authorization`.
 
         Raises:
-            Refusal: UNAUTHENTICATED.
+            Rejection: UNAUTHENTICATED.
         """
         kind, _, text = (authorization or "").partition(" ")
         if kind.lower() != "bearer" or not text:
@@ -92,7 +92,7 @@ class Host:
         """Check again what was good when the stream began.
 
         Raises:
-            Refusal: UNAUTHENTICATED.
+            Rejection: UNAUTHENTICATED.
         """
         if token.expired:
             raise _unauthenticated("the access token has expired")
@@ -100,5 +100,5 @@ class Host:
             raise _unauthenticated("the access token was revoked")
 
 
-def _unauthenticated(message: str) -> Refusal:
-    return Refusal(grpc.StatusCode.UNAUTHENTICATED, message)
+def _unauthenticated(message: str) -> Rejection:
+    return Rejection(grpc.StatusCode.UNAUTHENTICATED, message)

@@ -17,7 +17,7 @@ from beam_zerobus.emulator.faults import FaultInjector
 from beam_zerobus.emulator.stats import StatsBook
 from beam_zerobus.emulator.table import Table
 from beam_zerobus.emulator.tokens import InvalidTokenError, TokenIssuer
-from beam_zerobus.schema.type_json import to_columns
+from beam_zerobus.schema.unity_catalog_json import to_columns
 
 __all__ = ["HttpServer", "Workspace"]
 

@@ -13,7 +13,7 @@ import grpc
 
 from beam_zerobus.emulator.calls import StreamProtocol
 from beam_zerobus.emulator.host import Host
-from beam_zerobus.emulator.refusal import Refusal
+from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.tokens import Token
 
 __all__ = ["ClientGone", "CloseSignal", "Cut", "Event", "Fail", "Gone", "Hang", "NoMoreCalls", "Responder", "Stored"]
@@ -36,7 +36,7 @@ class Stored:
 class Fail:
     """The stream ends with a status: after all calls before `offset` are acknowledged, or at once when it is None."""
 
-    refusal: Refusal
+    rejection: Rejection
     offset: int | None = None
 
 
@@ -118,7 +118,7 @@ class Responder:
         """Yield acknowledgements and signals until the client has closed the stream and all is acknowledged.
 
         Raises:
-            Refusal: The status that ends the stream.
+            Rejection: The status that ends the stream.
             ClientGone: Nobody listens any more.
         """
         while True:
@@ -127,9 +127,11 @@ class Responder:
             self._host.check_token(self._token)
             yield from self._acknowledge()
             if self._failure is not None and self._settled(self._failure.offset or 0):
-                raise self._failure.refusal
+                raise self._failure.rejection
             if self._closes_at is not None and time.monotonic() >= self._closes_at:
-                raise Refusal(grpc.StatusCode.UNAVAILABLE, "Error 6002: the server rotates this stream; open a new one")
+                raise Rejection(
+                    grpc.StatusCode.UNAVAILABLE, "Error 6002: the server rotates the stream; open a new one"
+                )
             if self._expected_calls is not None and self._settled(self._expected_calls):
                 return
 
@@ -157,8 +159,8 @@ class Responder:
         match event:
             case Stored():
                 self._stored(event)
-            case Fail(refusal, None):
-                raise refusal
+            case Fail(rejection, None):
+                raise rejection
             case Fail():
                 # Of several failures the first call's counts: those before it are the ones that can be acknowledged.
                 self._failure = min(self._failure or event, event, key=lambda failure: failure.offset or 0)
@@ -169,7 +171,7 @@ class Responder:
                 self._expected_calls = calls
             case Cut():
                 if not self._cut():
-                    raise Refusal(grpc.StatusCode.UNAVAILABLE, "injected fault: the connection was dropped")
+                    raise Rejection(grpc.StatusCode.UNAVAILABLE, "injected fault: the connection was dropped")
                 raise ClientGone
             case Hang():
                 while not isinstance(self._events.get(), Gone | Fail | Cut):

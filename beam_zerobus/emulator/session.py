@@ -18,7 +18,7 @@ from beam_zerobus.emulator import connections
 from beam_zerobus.emulator.calls import Call, StreamProtocol
 from beam_zerobus.emulator.faults import ScriptedFault
 from beam_zerobus.emulator.host import Host
-from beam_zerobus.emulator.refusal import Refusal
+from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.responder import (
     ClientGone,
     CloseSignal,
@@ -66,8 +66,8 @@ class Session:
         self._context.send_initial_metadata(())
         try:
             token, table = self._create(requests)
-        except Refusal as refusal:
-            self._context.abort(refusal.code, refusal.message)
+        except Rejection as rejection:
+            self._context.abort(rejection.code, rejection.message)
         except (StopIteration, grpc.RpcError):
             return
         stats = self._host.stats
@@ -93,16 +93,16 @@ class Session:
             end = "closed"
         except ClientGone:
             return
-        except Refusal as refusal:
-            end = refusal.code.name
-            self._context.abort(refusal.code, refusal.message)
+        except Rejection as rejection:
+            end = rejection.code.name
+            self._context.abort(rejection.code, rejection.message)
         finally:
             self._host.leave(self)
             stats.stream_ended(self.stream_id, end)
 
-    def finish(self, refusal: Refusal) -> None:
+    def finish(self, rejection: Rejection) -> None:
         """Acknowledge what is durable and end the stream with a status, from any thread."""
-        self._events.put(Fail(refusal, 0))
+        self._events.put(Fail(rejection, 0))
 
     def cut(self) -> None:
         """Break the connection, from any thread."""
@@ -116,16 +116,16 @@ class Session:
         """Check who wants to write what where.
 
         Raises:
-            Refusal: The stream is not created.
+            Rejection: The stream is not created.
         """
         headers = dict(self._context.invocation_metadata())
         token = self._host.authenticate(headers.get("authorization"))
         named = self._protocol.table_of(next(requests))
         name = headers.get(_TABLE_HEADER)
         if not name:
-            raise Refusal.invalid(f"the header {_TABLE_HEADER} is missing")
+            raise Rejection.invalid(f"the header {_TABLE_HEADER} is missing")
         if named is not None and named != name:
-            raise Refusal.invalid(f"create_stream names table {named!r}, the header {_TABLE_HEADER} {name!r}")
+            raise Rejection.invalid(f"create_stream names table {named!r}, the header {_TABLE_HEADER} {name!r}")
         fault = self._host.injector.on_stream(name)
         if fault is not None:
             self._host.stats.fault_injected(fault.kind)
@@ -157,18 +157,18 @@ class Session:
                     self._bind(table)
                 call = self._protocol.call(message)
                 if call.offset != offset:
-                    raise Refusal.invalid(f"offset {call.offset} came for {offset}: offsets go up by one from 0")
+                    raise Rejection.invalid(f"offset {call.offset} came for {offset}: offsets go up by one from 0")
                 if not self._take(call, table):
                     return
                 offset += 1
             self._events.put(NoMoreCalls(offset))
-        except Refusal as refusal:
-            self._events.put(Fail(refusal, offset))
+        except Rejection as rejection:
+            self._events.put(Fail(rejection, offset))
         except grpc.RpcError:
             pass  # The stream is over; the responder knows from the context's callback.
         except Exception as error:  # noqa: BLE001 - a stream never dies in silence
             _LOG.exception("the emulator failed while it read a call")
-            self._events.put(Fail(Refusal(grpc.StatusCode.INTERNAL, f"the emulator failed: {type(error).__name__}")))
+            self._events.put(Fail(Rejection(grpc.StatusCode.INTERNAL, f"the emulator failed: {type(error).__name__}")))
 
     def _take(self, call: Call, table: Table) -> bool:
         """Check one call and hand it to the table; False when a fault ends the stream with it."""
@@ -224,21 +224,21 @@ def _after_storing(call: Call, fault: ScriptedFault | None, delay: float) -> Eve
     return Stored(call.offset, call.rows, delay + late, silent=fault.kind == "no_ack")
 
 
-def _denied(message: str) -> Refusal:
-    return Refusal(grpc.StatusCode.PERMISSION_DENIED, f"Error 4024: {message}")
+def _denied(message: str) -> Rejection:
+    return Rejection(grpc.StatusCode.PERMISSION_DENIED, f"Error 4024: {message}")
 
 
-def _not_found(name: str) -> Refusal:
-    return Refusal(grpc.StatusCode.NOT_FOUND, f"Table {name!r} cannot be found.")
+def _not_found(name: str) -> Rejection:
+    return Rejection(grpc.StatusCode.NOT_FOUND, f"Table {name!r} cannot be found.")
 
 
-def _injected(fault: ScriptedFault) -> Refusal:
-    return Refusal(grpc.StatusCode[fault.code], fault.message or f"injected fault: {fault.code}")
+def _injected(fault: ScriptedFault) -> Rejection:
+    return Rejection(grpc.StatusCode[fault.code], fault.message or f"injected fault: {fault.code}")
 
 
 def _storage_failed(problem: BaseException, call: Call) -> Fail:
-    if isinstance(problem, Refusal):
+    if isinstance(problem, Rejection):
         return Fail(problem, call.offset)
     _LOG.error("the emulator could not store rows: %s", problem)
     why = f"the rows could not be stored: {type(problem).__name__}"
-    return Fail(Refusal(grpc.StatusCode.INTERNAL, why), call.offset)
+    return Fail(Rejection(grpc.StatusCode.INTERNAL, why), call.offset)

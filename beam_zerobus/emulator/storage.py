@@ -11,7 +11,7 @@ import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 
 from beam_zerobus.schema import TableSchema
-from beam_zerobus.schema.type_json import to_columns
+from beam_zerobus.schema.unity_catalog_json import to_columns
 
 __all__ = ["Chunk", "DeltaStorage", "DiscardStorage", "MemoryStorage", "Storage"]
 
@@ -104,7 +104,7 @@ class MemoryStorage:
         self._rows += rows
 
     def read(self) -> pa.Table:
-        """Return all rows; raises `Refusal` where a call that was not checked turns out to be bad."""
+        """Return all rows; raises `Rejection` where a call that was not checked turns out to be bad."""
         table = _table(self._chunks, self._schema)
         self._chunks = list(table.to_batches())
         return table

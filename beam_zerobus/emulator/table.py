@@ -11,7 +11,7 @@ from pathlib import Path
 import grpc
 import pyarrow as pa
 
-from beam_zerobus.emulator.refusal import Refusal
+from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.storage import Chunk, Storage
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.schema import TableSchema
@@ -107,7 +107,7 @@ class Table:
     def drop_column(self, name: str) -> None:
         """Drop a column and what is in it.
 
-        A stream whose descriptor has the column is refused at its next call (error 8001).
+        A stream whose descriptor has the column is rejected at its next call (error 8001).
 
         Raises:
             ConfigurationError: There is no such column, or it is the last one.
@@ -119,7 +119,7 @@ class Table:
             self._change(TableSchema(left))
 
     def revoke(self, *privileges: str) -> None:
-        """Take privileges from the client, all of them when none is named; new streams are refused (error 4024)."""
+        """Take privileges from the client, all of them when none is named; new streams are rejected (error 4024)."""
         self.grants = self.grants - (set(privileges) or GRANTS)
 
     def grant(self, *privileges: str) -> None:
@@ -144,7 +144,7 @@ class Table:
         with self._lock:
             self._lock.wait_for(lambda: self._waiting_bytes < _MAX_WAITING_BYTES or self._stopping)
             if self._stopping:
-                done(Refusal(grpc.StatusCode.UNAVAILABLE, "the emulator is being stopped"))
+                done(Rejection(grpc.StatusCode.UNAVAILABLE, "the emulator is being stopped"))
                 return
             self._waiting.append(_Waiting(chunk, rows, size, done))
             self._waiting_bytes += size

@@ -80,7 +80,7 @@ def _to_type(array: pa.Array, target: pa.DataType) -> pa.Array:
 
 
 def _to_nested(array: pa.Array, target: pa.DataType) -> pa.Array:
-    """Rebuild from cast children: Arrow's own nested casts refuse changes of nullability."""
+    """Rebuild from cast children: Arrow's own nested casts reject changes of nullability."""
     mask = array.is_null() if array.null_count else None
     if pa.types.is_struct(target):
         children = [_to_type(array.field(i), target.field(i).type) for i in range(target.num_fields)]

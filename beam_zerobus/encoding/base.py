@@ -14,7 +14,7 @@ from beam_zerobus.errors import RowError
 __all__ = ["MAX_CALL_BYTES", "Encoder", "Payload", "Records"]
 
 MAX_CALL_BYTES = 10_420_224
-"""The SDK refuses a call whose records sum to more (10 MiB less 64 KiB, measured with SDK 1.10.0)."""
+"""The SDK rejects a call whose records sum to more (10 MiB less 64 KiB, measured with SDK 1.10.0)."""
 
 Records: TypeAlias = "list[bytes] | list[str] | pa.RecordBatch"
 """Protobuf rows, JSON rows, or a RecordBatch for Arrow Flight: what one call of the SDK takes."""

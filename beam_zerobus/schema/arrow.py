@@ -27,7 +27,7 @@ _FROM_ARROW = {
     pa.int16(): Primitive.SMALLINT,
     pa.int32(): Primitive.INT,
     pa.int64(): Primitive.BIGINT,
-    # An unsigned integer takes the smallest type that holds all of it; of uint64 the upper half is refused row by row.
+    # An unsigned integer takes the smallest type that holds all of it; of uint64 the upper half is rejected row by row.
     pa.uint8(): Primitive.SMALLINT,
     pa.uint16(): Primitive.INT,
     pa.uint32(): Primitive.BIGINT,
@@ -59,7 +59,7 @@ _CANONICAL = {
     Primitive.TIMESTAMP_NTZ: pa.timestamp("us"),
     Primitive.VARIANT: pa.large_string(),
 }
-_REFUSED = (
+_REJECTED = (
     (pa.types.is_null, "a null type says nothing about the column; cast it to the type of the table's column"),
     (pa.types.is_time, "Delta has no time of day; cast to int64 (BIGINT) or string (STRING)"),
     (pa.types.is_duration, "Zerobus cannot write intervals; cast to int64 (BIGINT)"),
@@ -113,7 +113,7 @@ def _delta_type(arrow_type: pa.DataType, path: str, depth: int) -> DeltaType:
     plain = unwrapped(arrow_type)
     found = _leaf_type(plain, path) or _nested_type(plain, path, depth)
     if found is None:
-        reason = next((why for refuses, why in _REFUSED if refuses(plain)), "cast it to a type that Delta has")
+        reason = next((why for rejects, why in _REJECTED if rejects(plain)), "cast it to a type that Delta has")
         raise ConversionError(f"column {path!r} of Arrow type {arrow_type} fits no Delta type: {reason}")
     return found
 

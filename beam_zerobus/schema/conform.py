@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from beam_zerobus.errors import ConversionError, RowError
-from beam_zerobus.schema.fit import Planner, Step, empty_result
+from beam_zerobus.schema.plan import Planner, Step, empty_result
 from beam_zerobus.schema.reasons import Faults, Place
 from beam_zerobus.schema.table import TableSchema
 
@@ -46,14 +46,14 @@ class Conformer:
     """Makes RecordBatches fit a table; any number of threads may use one.
 
     Names match without regard to case, as in Delta. A nullable column that does not come is filled with nulls. Values
-    are never changed: what the table's type cannot hold exactly is refused, row by row. A batch that fits already goes
+    are never changed: what the table's type cannot hold exactly is rejected, row by row. A batch that fits already goes
     through as it is, without a copy.
 
     Invariant: `_plans` is a tuple that is replaced as a whole under `_lock`, so that readers need no lock.
 
     Args:
         schema: The table.
-        ignore_unknown_fields: Leave out columns and struct fields that the table does not have, instead of refusing
+        ignore_unknown_fields: Leave out columns and struct fields that the table does not have, instead of rejecting
             the batch.
 
     Example:

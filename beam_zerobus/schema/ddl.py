@@ -23,7 +23,7 @@ _DECIMAL_NAMES = ("DECIMAL", "DEC", "NUMERIC")
 _TEXT_NAMES = ("VARCHAR", "CHAR", "CHARACTER")
 _NESTED_NAMES = ("ARRAY", "MAP", "STRUCT")
 
-_REFUSED_TYPES = {
+_REJECTED_TYPES = {
     "INTERVAL": "Zerobus cannot write INTERVAL; store a number of units as BIGINT",
     "VOID": "a VOID column holds nothing; leave it out or give it a type",
     "TIME": "Delta has no TIME type; store microseconds of the day as BIGINT, or text as STRING",
@@ -34,7 +34,7 @@ _REFUSED_TYPES = {
     "TEXT": "Delta has no TEXT; use STRING",
     "BOOL": "Delta has no BOOL; use BOOLEAN",
 }
-_REFUSED_CLAUSES = {
+_REJECTED_CLAUSES = {
     "GENERATED": "Zerobus does not write tables with generated columns; leave the clause out or use another table",
     "DEFAULT": "defaults are the table's concern; leave the clause out",
     "PRIMARY": "constraints are the table's concern; leave the clause out",
@@ -202,8 +202,8 @@ class _Parser:
                 if comment is not None:
                     raise self.error(token, f"COMMENT stands twice for {name!r}")
                 comment = self.string()
-            elif word in _REFUSED_CLAUSES:
-                raise self.error(token, f"{word} for {name!r}: {_REFUSED_CLAUSES[word]}")
+            elif word in _REJECTED_CLAUSES:
+                raise self.error(token, f"{word} for {name!r}: {_REJECTED_CLAUSES[word]}")
             else:
                 return Field(name=name, type=delta_type, nullable=nullable, number=number, comment=comment)
 
@@ -239,8 +239,8 @@ class _Parser:
             return Primitive.STRING
         if word in _NESTED_NAMES:
             return self.nested(token)
-        if word in _REFUSED_TYPES:
-            raise self.error(token, _REFUSED_TYPES[word])
+        if word in _REJECTED_TYPES:
+            raise self.error(token, _REJECTED_TYPES[word])
         known = [*_PRIMITIVES, *_DECIMAL_NAMES, *_TEXT_NAMES, *_NESTED_NAMES]
         close = difflib.get_close_matches(word, known, n=1)
         hint = f"; did you mean {close[0]}?" if close else f"; Delta's types are {', '.join(known)}"

@@ -1,4 +1,4 @@
-"""Why a row is refused: the closed list of error types, and how refused rows are gathered."""
+"""Why a row is rejected: the closed list of error types, and how rejected rows are gathered."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Locate: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 
 class RowErrorType(StrEnum):
-    """Every `error_type` that a refused row can have; `docs/errors.md` explains each."""
+    """Every `error_type` that a rejected row can have; `docs/errors.md` explains each."""
 
     NULL_IN_NOT_NULL_COLUMN = "null_in_not_null_column"
     OUT_OF_RANGE = "out_of_range"
@@ -30,8 +30,8 @@ class RowErrorType(StrEnum):
     NULL_LIST_ELEMENT = "null_list_element"
     NULL_MAP_VALUE = "null_map_value"
     ROW_TOO_LARGE = "row_too_large"
-    REFUSED_BY_SERVICE = "refused_by_service"
-    REFUSED_UNTRIED = "refused_untried"
+    REJECTED_BY_SERVICE = "rejected_by_service"
+    REJECTED_UNTRIED = "rejected_untried"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Reason:
 
 
 class Faults:
-    """Gathers refused rows; of several reasons for one row the first counts."""
+    """Gathers rejected rows; of several reasons for one row the first counts."""
 
     def __init__(self) -> None:
         self._reasons: dict[int, Reason] = {}
@@ -57,7 +57,7 @@ class Faults:
         return bool(self._reasons)
 
     def add(self, reason: Reason, rows: np.ndarray) -> None:
-        """Refuse rows of the batch, unless they were refused before."""
+        """Reject rows of the batch, unless they were rejected before."""
         for row in rows.tolist():
             self._reasons.setdefault(row, reason)
 
@@ -68,7 +68,7 @@ class Faults:
         return np.flatnonzero(keep)
 
     def row_errors(self, stage: str) -> tuple[RowError, ...]:
-        """Return one error for each refused row, in the order of rows."""
+        """Return one error for each rejected row, in the order of rows."""
         return tuple(
             RowError(row, reason.error_type.value, reason.message, stage)
             for row, reason in sorted(self._reasons.items(), key=lambda item: item[0])
@@ -80,7 +80,7 @@ class Place:
     """Where an array stands in the batch: it leads from positions in the array to rows of the batch.
 
     Attributes:
-        faults: Where refused rows are gathered.
+        faults: Where rejected rows are gathered.
         locate: From positions in the array to rows; None where they are the same. Positions that no row shows, such
             as the fields of a null struct, are left out.
     """
@@ -88,12 +88,12 @@ class Place:
     faults: Faults
     locate: Locate | None = None
 
-    def refuse(self, bad: np.ndarray, reason: Reason) -> None:
-        """Refuse the rows in which the positions marked in `bad` stand."""
-        self.refuse_at(np.flatnonzero(bad), reason)
+    def reject(self, bad: np.ndarray, reason: Reason) -> None:
+        """Reject the rows in which the positions marked in `bad` stand."""
+        self.reject_at(np.flatnonzero(bad), reason)
 
-    def refuse_at(self, positions: np.ndarray, reason: Reason) -> None:
-        """Refuse the rows in which the positions stand."""
+    def reject_at(self, positions: np.ndarray, reason: Reason) -> None:
+        """Reject the rows in which the positions stand."""
         self.faults.add(reason, positions if self.locate is None else self.locate(positions))
 
     def inside(self, to_parent: Locate) -> Place:

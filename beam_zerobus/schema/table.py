@@ -12,8 +12,8 @@ from beam_zerobus.schema.arrow import canonical_type, fields_from_arrow, flight_
 from beam_zerobus.schema.compare import field_differences
 from beam_zerobus.schema.ddl import parse_columns
 from beam_zerobus.schema.proto_text import proto_text
-from beam_zerobus.schema.type_json import fields_from_columns
 from beam_zerobus.schema.types import Field
+from beam_zerobus.schema.unity_catalog_json import fields_from_columns
 from beam_zerobus.schema.validation import check_columns, check_protobuf
 
 __all__ = ["TableSchema"]

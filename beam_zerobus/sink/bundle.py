@@ -8,14 +8,14 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from beam_zerobus.config import WriterConfig
 from beam_zerobus.errors import RowError
-from beam_zerobus.registry import Lease, acquire
-from beam_zerobus.result import TransmissionResult
 from beam_zerobus.sink.elements import Origin
 from beam_zerobus.sink.rows import Rows
-from beam_zerobus.submission import Submission
-from beam_zerobus.writer import ZerobusWriter
+from beam_zerobus.writer.config import WriterConfig
+from beam_zerobus.writer.result import TransmissionResult
+from beam_zerobus.writer.shared import Lease, acquire
+from beam_zerobus.writer.submission import Submission
+from beam_zerobus.writer.zerobus_writer import ZerobusWriter
 
 __all__ = ["Bundle", "Settled"]
 
@@ -26,19 +26,19 @@ _MAX_UNSETTLED_ELEMENTS = 200_000  # kept for dead letters, at some hundred byte
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
-    """A batch whose rows are all acknowledged or refused.
+    """A batch whose rows are all acknowledged or rejected.
 
     Attributes:
         origin: Which element each of its rows was.
         count: How many rows it has, those included that never got as far as the writer.
-        refused: The refused rows, by their number among all rows.
+        rejected: The rejected rows, by their number among all rows.
         result: What the writer says of the rows that got there; None where none did.
         encode_ms: Milliseconds that encoding took.
     """
 
     origin: Origin
     count: int
-    refused: tuple[RowError, ...]
+    rejected: tuple[RowError, ...]
     result: TransmissionResult | None
     encode_ms: float
 
@@ -55,15 +55,15 @@ class _Sent:
         return self.submission is None or self.submission.done
 
     def settle(self) -> Settled:
-        """Wait for the outcome, and number the refused rows as the elements are."""
+        """Wait for the outcome, and number the rejected rows as the elements are."""
         result = self.submission.result() if self.submission is not None else None
-        refused = list(self.rows.refused)
+        rejected = list(self.rows.rejected)
         if result is not None:
-            refused += [error.at(self.rows.number(error.index)) for error in result.failed_rows]
+            rejected += [error.at(self.rows.number(error.index)) for error in result.failed_rows]
         return Settled(
             origin=self.rows.origin,
             count=self.rows.count,
-            refused=tuple(sorted(refused, key=lambda error: error.index)),
+            rejected=tuple(sorted(rejected, key=lambda error: error.index)),
             result=result,
             encode_ms=self.submission.encode_seconds * 1000 if self.submission is not None else 0.0,
         )
@@ -102,7 +102,7 @@ class Bundle:
         """
         self._add(rows, writer.submit(rows.batch) if rows.batch.num_rows else None)
 
-    def refuse(self, rows: Rows) -> None:
+    def reject(self, rows: Rows) -> None:
         """Take rows that the writer cannot take, and which say so themselves."""
         self._add(rows, None)
 

@@ -52,7 +52,7 @@ class WriteRows(beam.DoFn):
         return self._full() if len(values) >= self._limit else None
 
     def finish_bundle(self) -> Iterable[Any]:
-        """Send the rest, and wait until the last row of the bundle is acknowledged or refused."""
+        """Send the rest, and wait until the last row of the bundle is acknowledged or rejected."""
         with self._dropping_on_error():
             if (ticker := self._stop_ticker()) is not None:
                 ticker.check()

@@ -1,4 +1,4 @@
-"""Refused rows as elements of `failed_rows`, and their trace in the log."""
+"""Rejected rows as elements of `failed_rows`, and their trace in the log."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ FAILED_ROW_TYPE = RowTypeConstraint.from_fields(
         ("timestamp", Timestamp),
     ]
 )
-"""The row type of `failed_rows`. `element` is Any: what was refused often breaks the type it was declared with."""
+"""The row type of `failed_rows`. `element` is Any: what was rejected often breaks the type it was declared with."""
 
 
 def failed_row(element: object, error: RowError, *, table: str, attempts: int) -> Row:
-    """Return the element of `failed_rows` for one refused row; its `timestamp` is now."""
+    """Return the element of `failed_rows` for one rejected row; its `timestamp` is now."""
     return Row(
         element=element,
         error_type=error.error_type,
@@ -50,10 +50,10 @@ def failed_row(element: object, error: RowError, *, table: str, attempts: int) -
 
 
 def bundle_error(errors: Sequence[RowError], *, table: str, total_rows: int) -> ZerobusError:
-    """Return what fails a bundle whose rows were refused, with the count and the first reasons.
+    """Return what fails a bundle whose rows were rejected, with the count and the first reasons.
 
     >>> str(bundle_error([RowError(7, "null", "column 'id' is NOT NULL")], table="a.b.c", total_rows=10))
-    "1 of 10 rows refused for table a.b.c: row 7: column 'id' is NOT NULL"
+    "1 of 10 rows rejected for table a.b.c: row 7: column 'id' is NOT NULL"
     """
     kind = RejectedError if any(error.stage == "service" for error in errors) else ConversionError
     return kind(summarize(errors, table=table, total_rows=total_rows), row_errors=errors)
@@ -66,7 +66,7 @@ class _Unlogged:
 
 
 class FailureLog:
-    """Logs refused rows, one line a table and interval at most, so that none vanishes without a trace.
+    """Logs rejected rows, one line a table and interval at most, so that none vanishes without a trace.
 
     Invariant, under the one lock: `_unlogged[table].rows` counts what no line has told yet.
     """
@@ -77,7 +77,7 @@ class FailureLog:
         self._unlogged: dict[str, _Unlogged] = {}
 
     def note(self, errors: Sequence[RowError], *, table: str) -> None:
-        """Count refused rows; log the count and one reason of each kind unless a line was logged just now."""
+        """Count rejected rows; log the count and one reason of each kind unless a line was logged just now."""
         now = time.monotonic()
         with self._lock:
             state = self._unlogged.setdefault(table, _Unlogged())
@@ -89,4 +89,4 @@ class FailureLog:
         # The service's words may repeat a value of the row: they are in failed_rows only.
         first = {error.error_type: f": {error.message}" for error in reversed(errors) if error.stage != "service"}
         reasons = "; ".join(f"{kind} ({count}){first.get(kind, '')}" for kind, count in kinds.most_common(3))
-        _log.warning("%d rows refused for table %s went to failed_rows, of late: %s", rows, table, reasons)
+        _log.warning("%d rows rejected for table %s went to failed_rows, of late: %s", rows, table, reasons)

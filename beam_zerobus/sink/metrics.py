@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from apache_beam.metrics.metric import Lineage, Metrics
 
 from beam_zerobus.errors import RowError
-from beam_zerobus.result import TransmissionResult
+from beam_zerobus.writer.result import TransmissionResult
 
 __all__ = ["SinkMetrics"]
 
@@ -46,8 +46,8 @@ class SinkMetrics:
         self._encode_ms.update(round(encode_ms))
         self._ack_latency_ms.update(round(result.latency_ms))
 
-    def rows_refused(self, errors: Iterable[RowError]) -> None:
-        """Count refused rows and their kinds."""
+    def rows_rejected(self, errors: Iterable[RowError]) -> None:
+        """Count rejected rows and their kinds."""
         kinds = [error.error_type for error in errors]
         self._rows_failed.inc(len(kinds))
         for kind in dict.fromkeys(kinds):

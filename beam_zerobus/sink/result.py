@@ -30,12 +30,12 @@ class WriteResult(dict[str, PCollection[Any]]):
 
     @property
     def failed_rows(self) -> PCollection[Any]:
-        """Rows that were refused, with ``on_bad_rows="dead_letter"``; empty otherwise.
+        """Rows that were rejected, with ``on_bad_rows="dead_letter"``; empty otherwise.
 
         Each is ``beam.Row(element, error_type, message, stage, table, attempts, timestamp)`` in the window and at the
         timestamp of its element. `element` is the element itself; for a row of a RecordBatch or Table, one of the same
         kind that holds the row alone. `attempts` counts how often it was sent, 0 if never; `timestamp` is when it was
-        refused.
+        rejected.
         """
         return self[FAILED_ROWS]
 

@@ -24,10 +24,10 @@ from apache_beam.utils.timestamp import Timestamp
 
 from beam_zerobus.errors import ConfigurationError
 
-__all__ = ["UntoldTypeError", "row_type_schema", "schema_source"]
+__all__ = ["UnresolvedTypeError", "row_type_schema", "schema_source"]
 
 
-class UntoldTypeError(ConfigurationError):
+class UnresolvedTypeError(ConfigurationError):
     """A field of a row type says too little of what it holds; the table itself may tell."""
 
 
@@ -60,7 +60,7 @@ def schema_source(element_type: Any) -> pa.Schema | Literal["unity_catalog"] | N
     """Return where elements of a type have their schema: the type or Unity Catalog; None if the type does not tell.
 
     Raises:
-        UntoldTypeError: As `row_type_schema` does.
+        UnresolvedTypeError: As `row_type_schema` does.
 
     Example:
         >>> schema_source(dict[str, int])
@@ -82,7 +82,7 @@ def row_type_schema(row_type: Any) -> pa.Schema | None:
     type is `Optional`.
 
     Raises:
-        UntoldTypeError: A field's type, such as Any, means no column type; the message names its path.
+        UnresolvedTypeError: A field's type, such as Any, means no column type; the message names its path.
 
     Example:
         >>> class Reading(typing.NamedTuple):
@@ -116,7 +116,7 @@ def _arrow_type(python_type: Any, path: str) -> pa.DataType:
         return pa.map_(key, _arrow_field("value", arguments[1], f"{path}.value"))
     if isinstance(origin, type) and issubclass(origin, Iterable) and _is_homogeneous(origin, arguments):
         return pa.list_(_arrow_field("item", arguments[0], f"{path}.item"))
-    raise UntoldTypeError(
+    raise UnresolvedTypeError(
         f"Field {path} has the type {_name(python_type)}, which tells no column type: "
         "declare a type that does, or give WriteToZerobus(schema=...)"
     )

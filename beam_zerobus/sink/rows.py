@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from beam_zerobus.batching import ElementConverter, element_converter, types_of
-from beam_zerobus.config import WriterConfig, resolve_schema
 from beam_zerobus.errors import ConfigurationError, RowError, about_table
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.sink.elements import Elements, Origin, holds_rows
-from beam_zerobus.sink.row_types import UntoldTypeError, schema_source
+from beam_zerobus.sink.row_types import UnresolvedTypeError, schema_source
+from beam_zerobus.writer.config import WriterConfig, parse_schema
 
 __all__ = ["GatheredRows", "RowConverter", "Rows", "separated", "with_schema_of"]
 
@@ -30,18 +30,18 @@ class Rows:
         batch: What is sent.
         origin: The elements.
         kept: For each row of the batch the number of its element; None where all elements are in the batch.
-        refused: The elements that could not be read, by number.
+        rejected: The elements that could not be read, by number.
     """
 
     batch: pa.RecordBatch | pa.Table
     origin: Origin
     kept: np.ndarray | None = None
-    refused: tuple[RowError, ...] = ()
+    rejected: tuple[RowError, ...] = ()
 
     @property
     def count(self) -> int:
         """All rows, those that could not be read included."""
-        return self.batch.num_rows + len(self.refused)
+        return self.batch.num_rows + len(self.rejected)
 
     def number(self, index: int) -> int:
         """Return the number, among all rows, of a row of the batch."""
@@ -63,13 +63,13 @@ class RowConverter:
         }
 
     def convert(self, elements: Elements, kind: Kind) -> Rows:
-        """Convert elements of one kind; those that cannot be read are among `refused`."""
+        """Convert elements of one kind; those that cannot be read are among `rejected`."""
         converted = self._by_kind[kind](elements.values)
-        return Rows(batch=converted.batch, origin=Origin(elements), kept=converted.rows, refused=converted.rejected)
+        return Rows(batch=converted.batch, origin=Origin(elements), kept=converted.rows, rejected=converted.rejected)
 
 
 class GatheredRows:
-    """Rows of several conversions, none refused, that go out as one batch; their elements are let go."""
+    """Rows of several conversions, none rejected, that go out as one batch; their elements are let go."""
 
     def __init__(self) -> None:
         self.clear()
@@ -135,7 +135,7 @@ def with_schema_of(config: WriterConfig, element: object) -> WriterConfig:
     try:
         with about_table(config.table):
             source = schema_source(type(element)) or "unity_catalog"
-    except UntoldTypeError:
+    except UnresolvedTypeError:
         if not can_ask:
             raise
         source = "unity_catalog"
@@ -147,4 +147,4 @@ def with_schema_of(config: WriterConfig, element: object) -> WriterConfig:
         )
     # Equal in every DoFn of the process, so that they share one writer.
     key = hashlib.sha256(f"{config.key}\n{source}".encode()).hexdigest()
-    return replace(config, schema=resolve_schema(source), key=key)
+    return replace(config, schema=parse_schema(source), key=key)

@@ -11,7 +11,6 @@ from apache_beam.pvalue import Row, TaggedOutput
 from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_zerobus.batching import RowLimit
-from beam_zerobus.config import WriterConfig
 from beam_zerobus.errors import ConversionError, RowError
 from beam_zerobus.schema import RowErrorType
 from beam_zerobus.sink.bundle import Bundle, Settled
@@ -20,7 +19,8 @@ from beam_zerobus.sink.failed_rows import FAILED_ROWS, FailureLog, bundle_error,
 from beam_zerobus.sink.metrics import SinkMetrics
 from beam_zerobus.sink.rows import GatheredRows, RowConverter, Rows, separated, with_schema_of
 from beam_zerobus.sink.settings import SinkSettings
-from beam_zerobus.writer import ZerobusWriter
+from beam_zerobus.writer.config import WriterConfig
+from beam_zerobus.writer.zerobus_writer import ZerobusWriter
 
 __all__ = ["BatchSender", "Output"]
 
@@ -64,7 +64,7 @@ class BatchSender:
 
     def elements_at_once(self, element: object) -> int:
         """Say how many elements like this one to collect before `take`."""
-        # What is refused is handed on as it came in, so with dead letters elements are kept anyway.
+        # What is rejected is handed on as it came in, so with dead letters elements are kept anyway.
         if self._settings.dead_letters or not gc.is_tracked(element):
             return self._row_limit.rows
         parts = sum(isinstance(part, _CONTAINERS) for part in gc.get_referents(element))
@@ -96,8 +96,8 @@ class BatchSender:
             rows = self._converter_for(writer).convert(chosen, kind)
             if self._settings.dead_letters:
                 self._send(writer, rows)
-            elif rows.refused:
-                raise bundle_error(rows.refused, table=self._table, total_rows=rows.count)
+            elif rows.rejected:
+                raise bundle_error(rows.rejected, table=self._table, total_rows=rows.count)
             else:
                 self._gather(writer, rows)
 
@@ -121,12 +121,12 @@ class BatchSender:
             if not self._settings.dead_letters:
                 raise
             # Its columns cannot fit: the element as a whole is what is bad.
-            refused = RowError(0, RowErrorType.WRONG_TYPE, str(error), "schema")
-            self._bundle.refuse(Rows(batch=rows.batch.slice(0, 0), origin=Origin(element), refused=(refused,)))
+            rejected = RowError(0, RowErrorType.WRONG_TYPE, str(error), "schema")
+            self._bundle.reject(Rows(batch=rows.batch.slice(0, 0), origin=Origin(element), rejected=(rejected,)))
 
     def _converter_for(self, writer: ZerobusWriter) -> RowConverter:
         """Return the converter for the table's schema, a new one after the schema changed."""
-        schema = writer.schema or writer.learn_schema()
+        schema = writer.schema or writer.resolve_schema()
         if self._converter is None or self._converter.schema is not schema:
             self._converter = RowConverter(schema, ignore_unknown_fields=self._settings.config.ignore_unknown_fields)
         return self._converter
@@ -135,14 +135,14 @@ class BatchSender:
         """Yield what the batches became that are back; with `wait`, all of them.
 
         Raises:
-            ConversionError: Rows were refused on the way, and the bundle is to fail for it.
-            RejectedError: Rows were refused by the service, likewise.
+            ConversionError: Rows were rejected on the way, and the bundle is to fail for it.
+            RejectedError: Rows were rejected by the service, likewise.
             ZerobusError: A batch failed as a whole.
         """
         for settled in self._bundle.settled(all_of_them=wait):
             self._count(settled)
-            if settled.refused and not self._settings.dead_letters:
-                raise bundle_error(settled.refused, table=self._table, total_rows=settled.count)
+            if settled.rejected and not self._settings.dead_letters:
+                raise bundle_error(settled.rejected, table=self._table, total_rows=settled.count)
             yield from self._failed(settled)
             yield from self._acknowledged(settled)
 
@@ -166,14 +166,14 @@ class BatchSender:
     def _count(self, settled: Settled) -> None:
         if settled.result is not None:
             self._metrics.batch_settled(settled.result, encode_ms=settled.encode_ms)
-        if settled.refused:
-            self._metrics.rows_refused(settled.refused)
+        if settled.rejected:
+            self._metrics.rows_rejected(settled.rejected)
 
     def _failed(self, settled: Settled) -> Iterator[Output]:
-        if settled.refused:
-            _failure_log.note(settled.refused, table=self._table)
+        if settled.rejected:
+            _failure_log.note(settled.rejected, table=self._table)
         attempts = settled.result.attempts if settled.result is not None else 0
-        for error in settled.refused:
+        for error in settled.rejected:
             origin = settled.origin
             row = failed_row(
                 self._as_element(origin.element(error.index)),
@@ -188,8 +188,8 @@ class BatchSender:
         if result is None or not result.successful_count:
             return
         bytes_per_row = result.batch_size_bytes / result.successful_count
-        refused = [error.index for error in settled.refused]
-        for rows, placed in settled.origin.by_place(settled.count, without=refused):
+        rejected = [error.index for error in settled.rejected]
+        for rows, placed in settled.origin.by_place(settled.count, without=rejected):
             yield placed(
                 Row(table=self._table, rows=rows, bytes=round(rows * bytes_per_row), latency_ms=result.latency_ms)
             )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from beam_zerobus.config import WriterConfig
 from beam_zerobus.options import Batching
+from beam_zerobus.writer.config import WriterConfig
 
 __all__ = ["SinkSettings"]
 
@@ -17,7 +17,7 @@ class SinkSettings:
     Attributes:
         config: The writer's settings.
         batching: How elements become batches.
-        dead_letters: Refused rows go to `failed_rows`; otherwise they fail the bundle.
+        dead_letters: Rejected rows go to `failed_rows`; otherwise they fail the bundle.
         namespace: The namespace of the metrics.
     """
 

@@ -16,8 +16,6 @@ from apache_beam.transforms.error_handling import ErrorHandler
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.typehints.batch import BatchConverter
 
-from beam_zerobus.auth import Credentials
-from beam_zerobus.config import SchemaSource, WriterConfig, make_config
 from beam_zerobus.errors import ConfigurationError, about_table
 from beam_zerobus.options import ArrowCompression, Batching, DebugFiles, OnBadRows, Retry, Telemetry, WireFormat
 from beam_zerobus.schema import TableSchema
@@ -25,9 +23,11 @@ from beam_zerobus.sink.across_bundles import CollectAcrossBundles
 from beam_zerobus.sink.dofns import WriteRows, WriteRowsInPlace, WriteRowsInWindows, WriteTables, WriteTablesInPlace
 from beam_zerobus.sink.failed_rows import FAILED_ROW_TYPE, FAILED_ROWS
 from beam_zerobus.sink.result import ACKNOWLEDGED, ACKNOWLEDGED_TYPE, WriteResult
-from beam_zerobus.sink.row_types import UntoldTypeError, schema_source
+from beam_zerobus.sink.row_types import UnresolvedTypeError, schema_source
 from beam_zerobus.sink.settings import SinkSettings
-from beam_zerobus.writer import ZerobusWriter
+from beam_zerobus.workspace.credentials import Credentials
+from beam_zerobus.writer.config import SchemaSource, WriterConfig, make_config
+from beam_zerobus.writer.zerobus_writer import ZerobusWriter
 
 __all__ = ["WriteToZerobus"]
 
@@ -53,7 +53,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
             and gives the bad ones to `failed_rows`. RecordBatches and Tables hardly notice. For single elements Beam
             takes a longer way to tell where each came in, 0.7 µs an element even with a sink that does nothing, so
             that dicts go through at some 0.6 of the rate (`python -m tests.benchmarks.sink --only dead-letters`).
-        ignore_unknown_fields: Leave out fields that the table does not have, instead of refusing their rows.
+        ignore_unknown_fields: Leave out fields that the table does not have, instead of rejecting their rows.
         streams_per_worker: Streams of each worker process; more than one gives up the order of rows.
         debug_files: Write what is sent to files.
         telemetry: Where OpenTelemetry metrics and spans go.
@@ -157,7 +157,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
             self._error_handler.add_error_pcollection(result.failed_rows)
         return result
 
-    def learn_schema(self) -> TableSchema:
+    def resolve_schema(self) -> TableSchema:
         """Return the table's schema, asked from Unity Catalog now, and here, where none was given.
 
         Raises:
@@ -166,7 +166,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         """
         config = replace(self._config, debug_files=None, telemetry=None, key="")
         with ZerobusWriter.from_config(config) as writer:
-            return writer.learn_schema()
+            return writer.resolve_schema()
 
     def display_data(self) -> dict[str, Any]:
         """Return the settings that a runner may show; never credentials."""
@@ -194,7 +194,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         try:
             with about_table(self._config.table):
                 source = schema_source(element_type)
-        except UntoldTypeError as untold:
+        except UnresolvedTypeError as untold:
             try:
                 return make_config(self._config.table, schema="unity_catalog", **self._writer_options)
             except ConfigurationError:

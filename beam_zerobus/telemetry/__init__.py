@@ -10,8 +10,8 @@ from beam_zerobus.logs import TraceContextFilter, get_logger
 from beam_zerobus.options import Telemetry
 from beam_zerobus.telemetry.batch import BatchSpan
 from beam_zerobus.telemetry.counts import InFlight
+from beam_zerobus.telemetry.providers import find_source
 from beam_zerobus.telemetry.recorder import Recorder
-from beam_zerobus.telemetry.sources import find_source
 
 __all__ = ["BatchSpan", "InFlight", "Recorder", "TraceContextFilter", "get_logger", "open_recorder"]
 

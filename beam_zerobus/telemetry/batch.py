@@ -19,9 +19,9 @@ from opentelemetry.util.types import AttributeValue
 from beam_zerobus.errors import RowError
 from beam_zerobus.telemetry import instruments as of
 from beam_zerobus.telemetry.counts import Labels
-from beam_zerobus.telemetry.harmless import harmless
-from beam_zerobus.telemetry.signals import Attributes, Source, Trace
-from beam_zerobus.telemetry.wording import attributes_of, describe_error, label
+from beam_zerobus.telemetry.guard import harmless
+from beam_zerobus.telemetry.live_spans import Attributes, Source, Trace
+from beam_zerobus.telemetry.redaction import attributes_of, describe_error, label
 
 __all__ = ["BatchSpan", "Child", "Event", "Failure", "Target"]
 
@@ -153,7 +153,7 @@ class BatchSpan:
 
     @harmless
     def rejected(self, errors: Sequence[RowError]) -> None:
-        """Count refused rows by type and stage."""
+        """Count rejected rows by type and stage."""
         self.rejected_rows += len(errors)
         kinds = Counter((label(error.error_type), label(error.stage)) for error in errors)
         for position, ((error_type, stage), count) in enumerate(kinds.most_common()):
@@ -172,7 +172,7 @@ class BatchSpan:
 
         Args:
             acknowledged_rows: Rows that are durable; an error that knows of more is believed.
-            error: None where each row was acknowledged or refused.
+            error: None where each row was acknowledged or rejected.
         """
         if self._finished:
             return

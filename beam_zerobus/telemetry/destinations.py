@@ -54,7 +54,7 @@ def check_destinations(options: Telemetry) -> None:
         if _uses_otlp(options, signal):
             _exporter_module(options, signal)
     if options.output_dir is not None:
-        from beam_zerobus.telemetry.files import check_directory  # noqa: PLC0415  only who writes files pays for it
+        from beam_zerobus.telemetry.arrow_exporter import check_directory  # noqa: PLC0415  only who writes files pays for it
 
         check_directory(options.output_dir)
 
@@ -71,7 +71,7 @@ def make_destinations(options: Telemetry) -> list[Destination]:
             )
         )
     if options.output_dir is not None:
-        from beam_zerobus.telemetry.files import MetricFiles, SpanFiles  # noqa: PLC0415
+        from beam_zerobus.telemetry.arrow_exporter import MetricFiles, SpanFiles  # noqa: PLC0415
 
         destinations.append(
             Destination(

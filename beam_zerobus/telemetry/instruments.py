@@ -74,7 +74,7 @@ REPLAYED_ROWS: Final = Instrument(
     "beam_zerobus.replayed_rows", "sum", "{row}", "Rows sent again, acknowledgement unknown"
 )
 REPLAYED_PAYLOADS: Final = Instrument("beam_zerobus.replayed_payloads", "sum", "{payload}", "Payloads sent again")
-REJECTED_ROWS: Final = Instrument("beam_zerobus.rejected_rows", "sum", "{row}", "Rows refused, by type and stage")
+REJECTED_ROWS: Final = Instrument("beam_zerobus.rejected_rows", "sum", "{row}", "Rows rejected, by type and stage")
 STREAMS_OPENED: Final = Instrument("beam_zerobus.streams_opened", "sum", "{stream}", "Streams opened")
 STREAMS_CLOSED: Final = Instrument("beam_zerobus.streams_closed", "sum", "{stream}", "Streams ended, by cause")
 STREAMS_OPEN: Final = Instrument("beam_zerobus.streams_open", "level", "{stream}", "Streams open now")

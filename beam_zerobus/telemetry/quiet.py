@@ -7,7 +7,7 @@ import threading
 from typing import Final
 
 from beam_zerobus.logs import get_logger
-from beam_zerobus.telemetry.wording import label
+from beam_zerobus.telemetry.redaction import label
 
 __all__ = ["THREAD_PREFIX", "quieten"]
 

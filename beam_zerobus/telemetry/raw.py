@@ -20,7 +20,7 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 from beam_zerobus.logs import SpanOfThread, span_of_thread
 from beam_zerobus.telemetry.batch import BatchSpan, Child, Failure
 from beam_zerobus.telemetry.durations import Durations
-from beam_zerobus.telemetry.signals import SCOPE
+from beam_zerobus.telemetry.live_spans import SCOPE
 
 __all__ = ["RawSignals", "RawTrace"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from beam_zerobus.telemetry import instruments as of
 from beam_zerobus.telemetry.batch import BatchSpan, Target
 from beam_zerobus.telemetry.counts import InFlight
-from beam_zerobus.telemetry.harmless import harmless
-from beam_zerobus.telemetry.signals import Source
-from beam_zerobus.telemetry.wording import label
+from beam_zerobus.telemetry.guard import harmless
+from beam_zerobus.telemetry.live_spans import Source
+from beam_zerobus.telemetry.redaction import label
 
 __all__ = ["Recorder"]
 

@@ -21,7 +21,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from beam_zerobus import DebugFiles, WriteToZerobus
-from beam_zerobus.registry import close_all
+from beam_zerobus.writer.shared import close_all
 from tests.benchmarks import sink_cases as cases
 from tests.benchmarks.paired import median_interval, paired_ratios
 from tests.benchmarks.sink import Figure, Service, local_zerobus, report, run_pipeline

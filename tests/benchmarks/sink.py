@@ -53,7 +53,7 @@ from zerobus.sdk.sync import TableProperties, ZerobusSdk
 from beam_zerobus import OAuthClientCredentials, WriteToZerobus, ZerobusWriter
 from beam_zerobus.encoding import ProtoEncoder
 from beam_zerobus.options import OnBadRows
-from beam_zerobus.registry import close_all
+from beam_zerobus.writer.shared import close_all
 from tests.benchmarks import sink_cases as cases
 
 EMULATOR = """

@@ -42,7 +42,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-import beam_zerobus.writer_core
+import beam_zerobus.writer.state
 from beam_zerobus import OAuthClientCredentials, Telemetry, ZerobusWriter
 from beam_zerobus.telemetry import InFlight
 from pipelines.flights import COLUMNS, load_flights
@@ -200,8 +200,8 @@ def _open_writers(open_: ExitStack, ddl: str, only: list[str]) -> tuple[ZerobusW
         "OTLP/HTTP": (SET, Telemetry(endpoint=http, protocol="http/protobuf")),
         "absent": (FAULTY, Telemetry(endpoint="http://127.0.0.1:9")),
         "hangs": (FAULTY, Telemetry(endpoint=hangs)),
-        "refuses (UNAVAILABLE)": (FAULTY, Telemetry(endpoint=unavailable)),
-        "refuses (401)": (FAULTY, Telemetry(endpoint=unauthenticated, protocol="http/protobuf")),
+        "rejects (UNAVAILABLE)": (FAULTY, Telemetry(endpoint=unavailable)),
+        "rejects (401)": (FAULTY, Telemetry(endpoint=unauthenticated, protocol="http/protobuf")),
         "closes mid-way": (FAULTY, Telemetry(endpoint=closes)),
     }
     kinds = [Kind(CONTROL, None, without_recorder(make))]
@@ -232,12 +232,12 @@ def server(script: str, *arguments: str) -> Iterator[list[str]]:
 
 def without_recorder(make: Callable[[], ZerobusWriter]) -> ZerobusWriter:
     """Make a writer whose recorder does nothing."""
-    real = beam_zerobus.writer_core.open_recorder
-    beam_zerobus.writer_core.open_recorder = lambda *_, **__: NoRecorder()  # type: ignore[assignment,return-value]
+    real = beam_zerobus.writer.state.open_recorder
+    beam_zerobus.writer.state.open_recorder = lambda *_, **__: NoRecorder()  # type: ignore[assignment,return-value]
     try:
         return make()
     finally:
-        beam_zerobus.writer_core.open_recorder = real
+        beam_zerobus.writer.state.open_recorder = real
 
 
 def sample(rows: int) -> pa.RecordBatch:

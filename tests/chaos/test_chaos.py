@@ -43,7 +43,7 @@ class Ledger:
 @pytest.fixture(autouse=True)
 def short_patience(monkeypatch):
     """A server that hangs is given up after 1.5 s instead of a minute, so that many hangs fit in the time."""
-    monkeypatch.setattr("beam_zerobus.stream._ACK_TIMEOUT_MS", 1500)
+    monkeypatch.setattr("beam_zerobus.delivery.stream._ACK_TIMEOUT_MS", 1500)
 
 
 def writer_to(emulator: Emulator, **settings) -> ZerobusWriter:
@@ -94,7 +94,7 @@ def restart_now_and_then(emulator: Emulator, end: float) -> None:
 @pytest.mark.parametrize("rate", [0.02, 0.2])
 @pytest.mark.parametrize("wire_format", ["proto", "arrow", "json"])
 def test_no_acknowledged_row_is_lost(wire_format, rate, capsys):
-    kinds = ("refuse", "status", "drop", "slow_ack", "no_ack", "close", "hang", "token")
+    kinds = ("reject", "status", "drop", "slow_ack", "no_ack", "close", "hang", "token")
     faults = Faults(seed=SEED, rate=rate, kinds=kinds, max_delay=0.1)
     ledger = Ledger()
     with Emulator(token_life=2.0) as emulator:
@@ -138,7 +138,7 @@ def test_success_under_one_percent_of_faults(capsys):
         for n in range(100)
     ]
     faults = Faults(
-        seed=SEED, rate=0.01, kinds=("refuse", "status", "drop", "slow_ack", "close", "token"), max_delay=0.05
+        seed=SEED, rate=0.01, kinds=("reject", "status", "drop", "slow_ack", "close", "token"), max_delay=0.05
     )
     with Emulator(memory=True, discard=True, faults=faults) as emulator:
         emulator.create_table(TABLE, DDL)
@@ -150,7 +150,7 @@ def test_success_under_one_percent_of_faults(capsys):
                     pending = [writer.submit(batches[n % 100]) for n in range(window, min(count, window + 50))]
                     for submission in pending:
                         try:
-                            done["success" if submission.result(120).success else "refused"] += 1
+                            done["success" if submission.result(120).success else "rejected"] += 1
                         except TransientError:
                             done["failed"] += 1
                 with lock:
@@ -186,7 +186,7 @@ def test_a_thousand_cycles_of_open_fail_recover_close_leave_nothing_behind():
         keepers = [thread for thread in threading.enumerate() if thread.name.startswith("zerobus-main")]
         return len(keepers), len(list(files.iterdir())) if files.is_dir() else 0
 
-    with Emulator(memory=True, faults=Faults(seed=SEED, rate=0.3, kinds=("refuse", "status", "drop"))) as emulator:
+    with Emulator(memory=True, faults=Faults(seed=SEED, rate=0.3, kinds=("reject", "status", "drop"))) as emulator:
         emulator.create_table(TABLE, DDL)
         batch = pa.record_batch({"id": [1], "text": ["x"]})
 

@@ -11,7 +11,7 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadat
 
 
 class MemoryFileSystem(FileSystem):
-    """Holds what was uploaded in `files`; `broken` refuses writes, `delay` slows them down."""
+    """Holds what was uploaded in `files`; `broken` rejects writes, `delay` slows them down."""
 
     files: dict[str, bytes] = {}  # noqa: RUF012  Beam makes an object a call
     uploads: list[str] = []  # noqa: RUF012

@@ -66,7 +66,7 @@ def test_a_value_a_row_and_a_file_that_differ_are_found(tmp_path: Path) -> None:
     assert (missing.arrow_rows, missing.is_same) == (None, False)
 
 
-def test_rows_refused_before_they_were_encoded_are_left_out_those_refused_by_the_service_are_not(
+def test_rows_rejected_before_they_were_encoded_are_left_out_those_rejected_by_the_service_are_not(
     tmp_path: Path,
 ) -> None:
     writer = open_writer(tmp_path)
@@ -78,7 +78,7 @@ def test_rows_refused_before_they_were_encoded_are_left_out_those_refused_by_the
     writer.close()
     (one,) = diff(tmp_path)
     assert one.is_same
-    assert (one.arrow_rows, one.refused_rows, one.proto_rows) == (10, 2, 8)
+    assert (one.arrow_rows, one.rejected_rows, one.proto_rows) == (10, 2, 8)
 
 
 def test_a_column_that_is_not_sent_is_told_and_an_absent_one_is_null(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_summary_counts_and_spans(tmp_path: Path) -> None:
     assert (arrow.base, arrow.format, arrow.rows, arrow.matching_rows, arrow.schemas) == (TABLE, "arrow", 300, 210, 1)
     assert sum(file.rows for file in arrow.files) == 300
     assert sum(file.batches for file in arrow.files) == 6
-    assert [file.refused_rows for file in arrow.files][-1] == 1
+    assert [file.rejected_rows for file in arrow.files][-1] == 1
     assert all(file.size_bytes == Path(file.path).stat().st_size for file in arrow.files)
     base = dt.datetime(2023, 11, 14, 22, 13, 20, tzinfo=dt.UTC)
     assert arrow.time_spans == {"ts": (base + dt.timedelta(microseconds=90), base + dt.timedelta(microseconds=299))}

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from beam_zerobus import DebugFiles, ZerobusWriter, debug_tap
+from beam_zerobus import DebugFiles, ZerobusWriter
 from beam_zerobus.debug_files import read_arrow, read_proto
 from beam_zerobus.debug_files.diff import compare, pairs
 from beam_zerobus.debug_files.files import find_files
@@ -22,6 +22,7 @@ from beam_zerobus.emulator import Emulator
 from beam_zerobus.encoding import ProtoEncoder
 from beam_zerobus.encoding.proto import chunks
 from beam_zerobus.encoding.proto.assembly import Rows
+from beam_zerobus.writer import debug_record
 
 from .samples import AIR, TABLE, air, encode
 from .test_writer import ids
@@ -109,7 +110,7 @@ def test_rows_are_not_framed_where_no_protobuf_file_is_written(
     wire_format: str,
 ) -> None:
     made: list[str] = []
-    framing = [(debug_tap, "frame"), (chunks, "joined")]
+    framing = [(debug_record, "frame"), (chunks, "joined")]
     for owner, name in framing if wire_format == "proto" else [*framing, (ProtoEncoder, "encode")]:
         real = getattr(owner, name)
 
@@ -163,7 +164,7 @@ def test_the_files_of_a_writer_alone_have_no_shard(
     }
 
 
-def test_refused_rows_are_in_the_files_with_their_reason(
+def test_rejected_rows_are_in_the_files_with_their_reason(
     emulator: Emulator, table: str, connect: Callable[..., ZerobusWriter], tmp_path: Path
 ) -> None:
     writer = connect(table, schema=AIR.to_ddl(), debug_files=DebugFiles(output_dir=tmp_path))
@@ -175,7 +176,7 @@ def test_refused_rows_are_in_the_files_with_their_reason(
     assert ids(read_proto(tmp_path)) == [0, 2, 3, 5]
     (pair,) = pairs(find_files(tmp_path, ".arrow"))
     found = compare(*pair, limit=10)
-    assert (found.is_same, found.refused_rows) == (True, 2)
+    assert (found.is_same, found.rejected_rows) == (True, 2)
 
 
 @FORMATS
@@ -245,7 +246,7 @@ def test_rows_that_no_file_can_hold_arrive_all_the_same(
         devices = pa.DictionaryArray.from_arrays(pa.array(range(100), pa.int8()), [f"d{start + i}" for i in range(100)])
         return air(start, 100).set_column(0, "id", pa.array(ids, pa.int64())).set_column(1, "device", devices)
 
-    # Refused rows stand in the files with the rows behind them; these have more devices together than an int8 counts.
+    # Rejected rows stand in the files with the rows behind them; these have more devices together than an int8 counts.
     parts = pa.Table.from_batches([part(0, [None] * 100), part(100, list(range(100)))])
     writer = connect(TABLE, schema=AIR.to_ddl(), debug_files=DebugFiles(output_dir=tmp_path))
     assert writer.send_batch(parts).successful_count == 100

@@ -44,7 +44,7 @@ def test_records_larger_than_what_is_read_at_a_time() -> None:
     assert split(frame(records)) == [frame([record]) for record in records]
 
 
-def test_something_else_is_refused() -> None:
+def test_something_else_is_rejected() -> None:
     with pytest.raises(ValueError, match="byte 5"):
         split(frame([b"abc"]) + b"\x12\x01a")
     with pytest.raises(ValueError, match="no varint"):

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from beam_zerobus.debug_files.names import ARROW, Name, Rotation, file_base
 
-WINDOWS_REFUSES = set('<>:"/\\|?*') | {chr(code) for code in range(32)}
+WINDOWS_REJECTS = set('<>:"/\\|?*') | {chr(code) for code in range(32)}
 
 
 @given(st.lists(st.floats(min_value=-1e9, max_value=2e10), min_size=2, max_size=50))
@@ -25,7 +25,7 @@ def test_a_sequence_that_is_used_up_goes_on_in_the_next_second() -> None:
 @given(st.text(min_size=1, max_size=300), st.none() | st.text(min_size=1, max_size=300))
 def test_any_table_and_shard_make_a_name_for_every_system(table: str, shard: str | None) -> None:
     name = Name(file_base(table, shard), Rotation("20261231T235959Z", 1), ARROW)
-    assert not WINDOWS_REFUSES & set(str(name))
+    assert not WINDOWS_REJECTS & set(str(name))
     assert len(str(name)) < 255
     assert Name.parse(str(name)) == name
     current = Name(name.base, None, ARROW)

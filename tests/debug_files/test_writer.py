@@ -207,7 +207,7 @@ def test_retention_keeps_the_youngest_of_this_writer_and_touches_no_other(tmp_pa
     assert len(names(tmp_path / "zerobus" / "proto")) == 2 * (kept + 1)
 
 
-def test_marks_of_refused_rows_find_their_row_also_after_a_rotation(tmp_path: Path) -> None:
+def test_marks_of_rejected_rows_find_their_row_also_after_a_rotation(tmp_path: Path) -> None:
     writer = open_writer(tmp_path, max_file_bytes=1_500)
     numbers = [write(writer, start) for start in range(0, 60, 3)]
     for number in numbers:

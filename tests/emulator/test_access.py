@@ -92,7 +92,7 @@ def test_token_and_table_belong_together(emulator, header, token_table, life, co
 
 
 @pytest.mark.parametrize("token", [None, "", "a.b.c", "é", "x" * 1000])
-def test_a_token_from_elsewhere_is_refused(emulator: Emulator, token: str | None) -> None:
+def test_a_token_from_elsewhere_is_rejected(emulator: Emulator, token: str | None) -> None:
     if token == "é":  # gRPC's headers are ASCII; HTTP's are not.
         url = f"{emulator.workspace_url}/api/2.1/unity-catalog/tables/{TABLE}"
         assert requests.get(url, headers={"Authorization": "Bearer é".encode()}, timeout=5).status_code == 401

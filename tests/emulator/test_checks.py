@@ -1,4 +1,4 @@
-"""What the service refuses: descriptors and schemas that do not fit the table, and rows that do not."""
+"""What the service rejects: descriptors and schemas that do not fit the table, and rows that do not."""
 
 import grpc
 import pyarrow as pa
@@ -7,7 +7,7 @@ from google.protobuf import descriptor_pb2
 from zerobus.sdk.sync import ZerobusException
 
 from beam_zerobus.emulator import Emulator, Faults, RejectRows
-from beam_zerobus.emulator.refusal import Refusal
+from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.rows import ArrowReader, JsonReader, ProtoReader
 from beam_zerobus.encoding import ProtoEncoder
 from beam_zerobus.schema import TableSchema
@@ -51,14 +51,14 @@ MISFITS = [
 
 
 @pytest.mark.parametrize(("table", "stream", "reason"), MISFITS)
-def test_a_stream_that_does_not_fit_is_refused_by_column(table: str, stream: str, reason: str) -> None:
+def test_a_stream_that_does_not_fit_is_rejected_by_column(table: str, stream: str, reason: str) -> None:
     schema = TableSchema.from_ddl(table)
     for reader, what in ((ProtoReader, descriptor(stream)), (ArrowReader, schema_header(stream))):
-        with pytest.raises(Refusal) as refused:
+        with pytest.raises(Rejection) as rejected:
             reader(schema, what)
-        assert refused.value.code is grpc.StatusCode.INVALID_ARGUMENT
-        assert refused.value.message.startswith("Error 8001: column ")
-        assert reason in refused.value.message
+        assert rejected.value.code is grpc.StatusCode.INVALID_ARGUMENT
+        assert rejected.value.message.startswith("Error 8001: column ")
+        assert reason in rejected.value.message
 
 
 def test_a_nullable_column_may_be_missing() -> None:
@@ -99,8 +99,8 @@ def proto_call(records: list[bytes]) -> bytes:
     [b"", b"\xff", descriptor_pb2.DescriptorProto(name="Row").SerializeToString()],
     ids=["none", "junk", "empty"],
 )
-def test_a_descriptor_that_is_none_is_refused(what: bytes) -> None:
-    with pytest.raises(Refusal, match="descriptor"):
+def test_a_descriptor_that_is_none_is_rejected(what: bytes) -> None:
+    with pytest.raises(Rejection, match="descriptor"):
         ProtoReader(TableSchema.from_ddl("id INT NOT NULL"), what)
 
 
@@ -140,16 +140,16 @@ BAD_JSON = [
 
 
 @pytest.mark.parametrize(("ddl", "record", "reason"), BAD_JSON)
-def test_a_json_row_that_does_not_fit_is_refused_by_column_and_record(ddl: str, record: str, reason: str) -> None:
+def test_a_json_row_that_does_not_fit_is_rejected_by_column_and_record(ddl: str, record: str, reason: str) -> None:
     schema = TableSchema.from_ddl(ddl)
     good = "{}" if schema.columns[0].nullable else '{"id": 1}'
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(Rejection) as rejected:
         JsonReader(schema).read([good] * 5 + [record] + [good] * 3)
-    assert refused.value.code is grpc.StatusCode.INVALID_ARGUMENT
-    assert reason in refused.value.message
-    assert "record 5" in refused.value.message
+    assert rejected.value.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert reason in rejected.value.message
+    assert "record 5" in rejected.value.message
     for secret in ("300", "128", "much", "1.234", "{no", "one"):
-        assert secret not in refused.value.message, "no value in a message"
+        assert secret not in rejected.value.message, "no value in a message"
 
 
 def test_protobuf_rows_that_do_not_fit() -> None:
@@ -163,10 +163,10 @@ def test_protobuf_rows_that_do_not_fit() -> None:
         (b"\x08\x01\x12\x01\xff", "'s' is STRING and has a value that does not fit"),
     ):
         records = [good, good, bad, good]
-        with pytest.raises(Refusal) as refused:
+        with pytest.raises(Rejection) as rejected:
             reader.read(proto_call(records), records)
-        assert reason in refused.value.message
-        assert "record 2" in refused.value.message
+        assert reason in rejected.value.message
+        assert "record 2" in rejected.value.message
 
 
 def test_arrow_rows_that_do_not_fit() -> None:
@@ -182,7 +182,7 @@ def test_arrow_rows_that_do_not_fit() -> None:
         ({"v": "{"}, "'v' is VARIANT"),
         ({"a": ["100.5"]}, "'a.element' is DECIMAL(3,1)"),
     ):
-        with pytest.raises(Refusal, match=reason.replace("(", r"\(").replace(")", r"\)")):
+        with pytest.raises(Rejection, match=reason.replace("(", r"\(").replace(")", r"\)")):
             reader.convert(pa.RecordBatch.from_pylist([good, good | change], schema))
 
 
@@ -200,12 +200,12 @@ def test_a_bad_row_ends_the_stream_after_the_good_calls_before_it(emulator: Emul
         stream.send_records(pa.RecordBatch.from_pydict({"id": pa.array([2, None], pa.int32())}, stream.encoder.schema))
     with pytest.raises(ZerobusException, match="column 'id' is NOT NULL and has no value"):
         stream.flush()
-    assert emulator.table(TABLE).to_arrow().to_pylist() == [{"id": 1}], "nothing of the refused call is stored"
+    assert emulator.table(TABLE).to_arrow().to_pylist() == [{"id": 1}], "nothing of the rejected call is stored"
     assert emulator.stats.streams[0].end == "INVALID_ARGUMENT"
 
 
 @pytest.mark.parametrize("wire_format", FORMATS)
-def test_rows_can_be_refused_by_the_server_alone(emulator: Emulator, wire_format: str) -> None:
+def test_rows_can_be_rejected_by_the_server_alone(emulator: Emulator, wire_format: str) -> None:
     emulator.create_table(TABLE, "id INT, name STRING")
     for rule in (
         RejectRows(column="id", value=7),
@@ -217,7 +217,7 @@ def test_rows_can_be_refused_by_the_server_alone(emulator: Emulator, wire_format
         stream = Stream(emulator, TABLE, "id INT, name STRING", wire_format)
         stream.wait(stream.send([{"id": 8, "name": "x"}]))
         stream.send([{"id": 6, "name": "x"}, {"id": 7}])
-        with pytest.raises(ZerobusException, match=r"refuses \(record 1\)"):
+        with pytest.raises(ZerobusException, match=r"rejects \(record 1\)"):
             stream.flush()
         assert emulator.table(TABLE).count_rows() == before + 1
 

@@ -72,7 +72,7 @@ def test_faults_by_flag() -> None:
             stream.wait(offset)
         stream = Stream(running, TABLE, DDL)
         offset = stream.send([{"id": 7}])
-        with pytest.raises(ZerobusException, match="refuses"):
+        with pytest.raises(ZerobusException, match="rejects"):
             stream.wait(offset)
 
 

@@ -70,8 +70,8 @@ def test_a_dropped_connection_gets_no_status(emulator: Emulator) -> None:
 
 
 @pytest.mark.parametrize("wire_format", FORMATS)
-def test_a_stream_can_be_refused(emulator: Emulator, wire_format: str) -> None:
-    inject(emulator, ScriptedFault("refuse", at_stream=1, code="NOT_FOUND", message="moved away"))
+def test_a_stream_can_be_rejected(emulator: Emulator, wire_format: str) -> None:
+    inject(emulator, ScriptedFault("reject", at_stream=1, code="NOT_FOUND", message="moved away"))
     with pytest.raises(NonRetriableException, match="moved away"):
         Stream(emulator, TABLE, DDL, wire_format)
     Stream(emulator, TABLE, DDL, wire_format).close()
@@ -211,10 +211,10 @@ def test_random_faults_follow_their_seed() -> None:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda: ScriptedFault("explode", at_call=1), "'explode': use one of refuse"),
+        (lambda: ScriptedFault("explode", at_call=1), "'explode': use one of reject"),
         (lambda: ScriptedFault("status"), "set at_call"),
         (lambda: ScriptedFault("status", at_stream=1), "set at_call"),
-        (lambda: ScriptedFault("refuse", at_call=1, at_stream=1), "set at_stream, and only it"),
+        (lambda: ScriptedFault("reject", at_call=1, at_stream=1), "set at_stream, and only it"),
         (lambda: ScriptedFault("status", at_call=0), "count from 1"),
         (lambda: ScriptedFault("status", at_call=1, code="BAD"), "'BAD': use one of CANCELLED"),
         (lambda: ScriptedFault("status", at_call=1, code="OK"), "'OK'"),
@@ -224,7 +224,7 @@ def test_random_faults_follow_their_seed() -> None:
         (lambda: Faults(codes=("OK",)), "'OK'"),
     ],
 )
-def test_wrong_faults_are_refused(make: Callable[[], object], reason: str) -> None:
+def test_wrong_faults_are_rejected(make: Callable[[], object], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         make()
 

@@ -187,7 +187,7 @@ def test_headers_come_before_any_request(emulator: Emulator) -> None:
         ),
     ],
 )
-def test_requests_against_the_rules_are_refused(emulator: Emulator, requests: list, reason: str) -> None:
+def test_requests_against_the_rules_are_rejected(emulator: Emulator, requests: list, reason: str) -> None:
     emulator.create_table(TABLE, DDL)
     with RawStream(emulator, TABLE, emulator.issue_token(TABLE)) as stream:
         for request in requests:

@@ -48,6 +48,6 @@ def test_every_column_is_what_protobuf_writes(path: Path, monkeypatch: pytest.Mo
             fitting = Conformer(schema).conform(pa.RecordBatch.from_arrays([column], ["c"])).batch
             encoder = ProtoEncoder(schema)
             payloads = list(encoder.encode(fitting))
-            refused = {error.index for payload in payloads for error in payload.rejected}
-            kept = fitting.take(pa.array([i for i in range(fitting.num_rows) if i not in refused], pa.int64()))
+            rejected = {error.index for payload in payloads for error in payload.rejected}
+            kept = fitting.take(pa.array([i for i in range(fitting.num_rows) if i not in rejected], pa.int64()))
             assert [record for payload in payloads for record in payload.records] == encoder._classes.serialize(kept)

@@ -117,7 +117,7 @@ def test_the_text_of_every_type() -> None:
 
 
 @pytest.mark.parametrize("rows", [3, 9000])
-def test_rows_above_the_limit_are_refused_and_payloads_stay_below(rows: int) -> None:
+def test_rows_above_the_limit_are_rejected_and_payloads_stay_below(rows: int) -> None:
     schema = TableSchema.from_ddl("s STRING")
     batch = pa.RecordBatch.from_pydict({"s": ["é" * 500, *["ok"] * rows, "x" * 2000]})
     payloads = list(JsonEncoder(schema, max_payload_bytes=1000).encode(batch))

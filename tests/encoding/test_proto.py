@@ -1,4 +1,4 @@
-"""The protobuf encoder where fuzzing does not go: sizes, limits, refused rows, threads, the fallback."""
+"""The protobuf encoder where fuzzing does not go: sizes, limits, rejected rows, threads, the fallback."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def test_map_entries_keep_order_and_duplicates() -> None:
 
 
 @pytest.mark.parametrize("rows", [5, 500])
-def test_rows_that_protobuf_cannot_hold_are_refused_with_their_index(rows: int) -> None:
+def test_rows_that_protobuf_cannot_hold_are_rejected_with_their_index(rows: int) -> None:
     schema = TableSchema.from_ddl(
         "id INT NOT NULL, tags ARRAY<STRING>, m MAP<STRING, INT>, s STRUCT<deep: ARRAY<STRUCT<x: INT NOT NULL>>>"
     )
@@ -245,7 +245,7 @@ def test_rows_that_protobuf_cannot_hold_are_refused_with_their_index(rows: int) 
     assert records(payloads) == expected(schema, batch.take([0, *range(5, rows + 5)]))
 
 
-def test_nulls_below_a_null_do_not_refuse_the_row() -> None:
+def test_nulls_below_a_null_do_not_reject_the_row() -> None:
     schema = TableSchema.from_ddl("s STRUCT<x: INT NOT NULL>, tags ARRAY<STRING>")
     x = pa.array([None] * 50, pa.int32())
     s = pa.StructArray.from_arrays([x], names=["x"], mask=pa.array([True] * 50))
@@ -258,7 +258,7 @@ def test_nulls_below_a_null_do_not_refuse_the_row() -> None:
 
 
 @pytest.mark.parametrize("rows", [3, 200])
-def test_a_row_above_the_limit_is_refused_and_the_others_are_sent(rows: int) -> None:
+def test_a_row_above_the_limit_is_rejected_and_the_others_are_sent(rows: int) -> None:
     fits, too_long = "x" * (1000 - 3 - 3), "x" * (1000 - 3 - 2)
     texts = [too_long, *["short"] * rows, fits, too_long, too_long, "end"]
     batch = pa.RecordBatch.from_pydict({"s": texts})

@@ -64,7 +64,7 @@ def test_every_row_is_what_protobuf_writes(
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(schema=tables(), rows=st.integers(1, 9), seed=st.integers(0, 1 << 32))
-def test_few_rows_are_refused_and_encoded_as_many_are(
+def test_few_rows_are_rejected_and_encoded_as_many_are(
     *, schema: TableSchema, rows: int, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = random_batch(schema, rows, seed, unfit=True)
@@ -75,7 +75,7 @@ def test_few_rows_are_refused_and_encoded_as_many_are(
     assert [(p.records, list(p.rows), p.size_bytes) for p in few] == [
         (p.records, list(p.rows), p.size_bytes) for p in many
     ]
-    refused = [
+    rejected = [
         [(error.index, error.error_type, error.message) for p in part for error in p.rejected] for part in (few, many)
     ]
-    assert refused[0] == refused[1]
+    assert rejected[0] == rejected[1]

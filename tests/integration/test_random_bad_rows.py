@@ -1,7 +1,7 @@
 """Random tables, random rows, a random part of them broken: exactly those come back, all others are in the table.
 
 A row is broken before it is sent (a null, a value of the wrong type or out of range, a field that the table lacks,
-anywhere inside a nested column), or fits and is refused by the service. Each has to come back once for each window it
+anywhere inside a nested column), or fits and is rejected by the service. Each has to come back once for each window it
 came in, at its timestamp, with the right reason and column; every other row has to be in the Delta table, whole.
 """
 
@@ -31,7 +31,7 @@ from hypothesis import strategies as st
 
 from beam_zerobus import Batching, OAuthClientCredentials, WriteToZerobus
 from beam_zerobus.emulator import Emulator, Faults, RejectRows
-from beam_zerobus.registry import close_all
+from beam_zerobus.writer.shared import close_all
 
 ROWS_A_BATCH = 17
 NO_SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate)  # an example takes a second, and is a seed anyway
@@ -249,7 +249,7 @@ class Job:
     elements: list[Any]
     rows: dict[int, dict[str, Any]]
     broken: dict[int, Broken]
-    refused: set[int]
+    rejected: set[int]
     element_of: dict[int, int]
 
 
@@ -257,12 +257,12 @@ def random_job(chance: random.Random, *, kind: str, wire_format: str, count: int
     columns = random_columns(chance)
     rows: dict[int, dict[str, Any]] = {}
     broken: dict[int, Broken] = {}
-    refused: set[int] = set()
+    rejected: set[int] = set()
     for number in range(count):
         row = {"number": number} | {column.name: column.value(chance) for column in columns}
         if chance.random() < rate:
             if chance.random() < 0.3:
-                refused.add(number)
+                rejected.add(number)
             elif found := random_break(chance, columns, arrow=kind == "RecordBatch", wire_format=wire_format):
                 row |= {found[0]: found[1]}
                 broken[number] = found[2]
@@ -276,7 +276,7 @@ def random_job(chance: random.Random, *, kind: str, wire_format: str, count: int
         elements = [beam.Row(**row) if kind == "Row" else row for row in rows.values()]
         element_of = {number: number for number in rows}
     ddl = ", ".join(["number BIGINT NOT NULL", *(column.ddl for column in columns)])
-    return Job(ddl, elements, rows, broken, refused, element_of)
+    return Job(ddl, elements, rows, broken, rejected, element_of)
 
 
 def random_break(
@@ -337,8 +337,8 @@ class Placed(beam.DoFn):
 
 
 def expected_of(job: Job, windows: WindowFn) -> Iterator[tuple[int, str, str, int, str]]:
-    refused = {number: Broken("refused_by_service", "number") for number in job.refused}
-    for number, why in (job.broken | refused).items():
+    rejected = {number: Broken("rejected_by_service", "number") for number in job.rejected}
+    for number, why in (job.broken | rejected).items():
         at = job.element_of[number]
         for window in windows.assign(WindowFn.AssignContext(timestamp=Timestamp(at))):
             yield number, why.error_type, why.column, at, str(window)
@@ -374,7 +374,7 @@ def check(emulator, runner, *, seed, kind, wire_format, windows, count, rate, ma
     job = random_job(random.Random(seed), kind=kind, wire_format=wire_format, count=count, rate=rate)
     stored = emulator.create_table(table, job.ddl)
     emulator.faults = Faults(
-        reject_rows=tuple(RejectRows(column="number", value=n, table=table) for n in sorted(job.refused))
+        reject_rows=tuple(RejectRows(column="number", value=n, table=table) for n in sorted(job.rejected))
     )
     sink = WriteToZerobus(
         table,
@@ -401,7 +401,7 @@ def check(emulator, runner, *, seed, kind, wire_format, windows, count, rate, ma
     written = {row["number"]: comparable(row) for row in stored.to_arrow().to_pylist()}
     assert stored.count_rows() == len(written)
     assert written == {
-        n: comparable(row) for n, row in job.rows.items() if n not in job.broken | dict.fromkeys(job.refused)
+        n: comparable(row) for n, row in job.rows.items() if n not in job.broken | dict.fromkeys(job.rejected)
     }
 
 

@@ -278,7 +278,7 @@ def test_without_a_place_for_them_bad_rows_fail_the_run(zerobus, tmp_path, capsy
     (tmp_path / "in.csv").write_text("id\n1\ntwo\n")
     assert send("--input", str(tmp_path / "in.csv")) == 1
     output = capsys.readouterr().out
-    assert "Failed: 1 of 2 rows refused" in output
+    assert "Failed: 1 of 2 rows rejected" in output
     assert "column 'id' is INT: a value is not a whole number in its range" in output
     assert table.count_rows() == 0
     assert send("--input", str(tmp_path / "in.csv"), "--zerobus_on_bad_rows=dead_letter") == 1

@@ -131,7 +131,7 @@ def test_messages_are_in_the_table_within_seconds(addresses: dict[str, str], zer
                 assert time.monotonic() - sent < SECONDS
             send(keyboard, {"co2": 417})
             send(keyboard, "no JSON")
-            wait_until(lambda: len(kept(letters)) == 2, "refused messages are kept")
+            wait_until(lambda: len(kept(letters)) == 2, "rejected messages are kept")
             send(keyboard, {"device": "after", "co2": None})
             wait_until(lambda: "after" in devices(), "messages go on")
             pipeline.send_signal(signal.SIGINT)

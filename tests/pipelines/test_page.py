@@ -28,7 +28,7 @@ def run(command: str, zerobus: Emulator, directory: Path) -> str:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the page's commands are for a POSIX shell")
-def test_files_are_sent_and_what_was_refused_again(zerobus: Emulator, tmp_path: Path) -> None:
+def test_files_are_sent_and_what_was_rejected_again(zerobus: Emulator, tmp_path: Path) -> None:
     assert f'"{TABLE}={COLUMNS}"' in commands(PAGE, "Pipelines")[0]
     table = zerobus.create_table(TABLE, COLUMNS)
     readings = tmp_path / "readings"
@@ -38,7 +38,7 @@ def test_files_are_sent_and_what_was_refused_again(zerobus: Emulator, tmp_path: 
     )
     with pa.CompressedOutputStream(readings / "b.csv.gz", "gzip") as file:
         csv.write_csv(pa.table({"device": ["cellar"], "co2": [655]}), file)
-    [send], [again] = commands(PAGE, "Files"), commands(PAGE, "Rows that were refused")
+    [send], [again] = commands(PAGE, "Files"), commands(PAGE, "Rows that were rejected")
     assert "2 rows written, 1 failed" in run(send, zerobus, tmp_path)
     [letters] = (tmp_path / "dead-letters" / "today").iterdir()
     letters.write_text(letters.read_text().replace('"device": null', '"device": "garden"'))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from beam_zerobus.emulator import Emulator
-from beam_zerobus.registry import close_all
+from beam_zerobus.writer.shared import close_all
 from tests.runners import job
 from tests.runners.support import zerobus_environment
 

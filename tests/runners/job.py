@@ -65,7 +65,7 @@ def tick(pipeline: beam.Pipeline, *, rows: int, rows_per_tick: int, interval: fl
 
 
 def without_every_hundredth_id(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the row as the table takes it, or refuses it: its id is NOT NULL."""
+    """Return the row as the table takes it, or rejects it: its id is NOT NULL."""
     return {**row, "id": None if row["id"] % 100 == 0 else row["id"]}
 
 
@@ -114,17 +114,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=0.0, help="time that each range takes at least")
     parser.add_argument("--rows-per-tick", type=int, help="run as a stream with so many rows at a time")
     parser.add_argument("--interval", type=float, default=0.1, help="seconds between ticks")
-    parser.add_argument("--refused", help="make every hundredth row a bad one; write those to files of this prefix")
+    parser.add_argument("--rejected", help="make every hundredth row a bad one; write those to files of this prefix")
     job, runner_options = parser.parse_known_args(arguments)
     with beam.Pipeline(options=PipelineOptions(runner_options)) as pipeline:
         if job.rows_per_tick:
             rows = tick(pipeline, rows=job.rows, rows_per_tick=job.rows_per_tick, interval=job.interval)
         else:
             rows = generate(pipeline, rows=job.rows, ranges=job.ranges, seconds=job.seconds)
-        if job.refused:
+        if job.rejected:
             spoiled = rows | "Spoil" >> beam.Map(without_every_hundredth_id)
             written = spoiled | WriteToZerobus(TABLE, schema=COLUMNS, on_bad_rows="dead_letter")
-            written.failed_rows | beam.Map(as_line) | beam.io.WriteToText(job.refused)
+            written.failed_rows | beam.Map(as_line) | beam.io.WriteToText(job.rejected)
         else:
             rows | WriteToZerobus(TABLE, schema=COLUMNS)
 

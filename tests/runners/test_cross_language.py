@@ -51,13 +51,13 @@ def allowed():
 
 
 @pytest.mark.usefixtures("worker_here")
-def test_rows_come_back_equal_and_refused_ones_as_the_rows_that_they_were(zerobus: Emulator) -> None:
+def test_rows_come_back_equal_and_rejected_ones_as_the_rows_that_they_were(zerobus: Emulator) -> None:
     table = zerobus.create_table(TABLE, COLUMNS)
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         rows = pipeline | beam.Create(READINGS).with_output_types(Reading)
         written = rows | expanded(on_bad_rows="dead_letter")
-        refused = written["failed_rows"] | beam.Map(lambda row: (Reading(*row.element), row.error_type, row.attempts))
-        assert_that(refused, equal_to([(READINGS[2], "null_in_not_null_column", 0)]))
+        rejected = written["failed_rows"] | beam.Map(lambda row: (Reading(*row.element), row.error_type, row.attempts))
+        assert_that(rejected, equal_to([(READINGS[2], "null_in_not_null_column", 0)]))
     assert sorted(table.to_arrow().to_pylist(), key=str) == [reading._asdict() for reading in READINGS[:2]]
 
 
@@ -77,7 +77,7 @@ def test_no_row_coder_holds_a_type_of_python_alone(settings: dict[str, Any]) -> 
     assert [schema for schema in schemas if "pythonsdk_any" in str(schema)] == []
 
 
-def test_the_form_of_yaml_alone_is_refused_with_what_to_write_instead() -> None:
+def test_the_form_of_yaml_alone_is_rejected_with_what_to_write_instead() -> None:
     rows = beam.Pipeline(runner=FnApiRunner()) | beam.Create(READINGS).with_output_types(Reading)
     with pytest.raises(RuntimeError, match='on_bad_rows="dead_letter"'):
-        rows | expanded(error_handling=beam.Row(output="refused"))
+        rows | expanded(error_handling=beam.Row(output="rejected"))

@@ -80,18 +80,18 @@ def test_workers_of_a_pool_write_every_row_once(
     assert len(workers_that_wrote_the_same_table(zerobus, ROWS)) == 1
 
 
-def test_refused_rows_go_where_the_pipeline_sends_them(
+def test_rejected_rows_go_where_the_pipeline_sends_them(
     prism: Path, zerobus: Emulator, environment: dict[str, str], pool: str, tmp_path: Path
 ) -> None:
-    command = job_command("Workers of a pool", 2, prism, environment_config=pool, refused=str(tmp_path / "refused"))
+    command = job_command("Workers of a pool", 2, prism, environment_config=pool, rejected=str(tmp_path / "rejected"))
     command[-1] += " --rows=20000"
     run(command, without_secrets(environment))
     written = zerobus.table(job.TABLE).to_arrow()["id"].to_pylist()
     assert sorted(written) == [number for number in range(20_000) if number % 100]
-    refused = [json.loads(line) for file in tmp_path.glob("refused-*") for line in file.read_text().splitlines()]
-    assert sorted(row["element"]["value"] for row in refused) == [number / 8 for number in range(0, 20_000, 100)]
-    assert {row["error_type"] for row in refused} == {"null_in_not_null_column"}
-    assert all("column 'id'" in row["message"] for row in refused)
+    rejected = [json.loads(line) for file in tmp_path.glob("rejected-*") for line in file.read_text().splitlines()]
+    assert sorted(row["element"]["value"] for row in rejected) == [number / 8 for number in range(0, 20_000, 100)]
+    assert {row["error_type"] for row in rejected} == {"null_in_not_null_column"}
+    assert all("column 'id'" in row["message"] for row in rejected)
 
 
 def test_rows_of_a_stream_are_seen_within_seconds(

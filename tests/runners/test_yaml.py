@@ -22,14 +22,14 @@ PIPELINE = ROOT / "pipelines" / "rows_to_zerobus.yaml"
 MADE_TABLE, COMMAND = commands("runners/yaml.md", "A pipeline")
 DDL = "device STRING NOT NULL, co2 INT"
 
-REFUSED_ONES_AS_ROWS = """
+REJECTED_ONES_AS_ROWS = """
     - type: StripErrorMetadata
-      input: WriteToZerobus.refused
+      input: WriteToZerobus.rejected
     - type: WriteToJson
       input: StripErrorMetadata
       config: {path: again.json}
 """
-"""What a pipeline does with refused rows to correct them and send them again."""
+"""What a pipeline does with rejected rows to correct them and send them again."""
 
 
 @pytest.fixture
@@ -80,22 +80,22 @@ def test_the_page_shows_the_pipeline_and_makes_its_table() -> None:
     assert f'"main.iot.air_quality={DDL}"' in MADE_TABLE
 
 
-def test_rows_arrive_and_refused_ones_go_where_the_pipeline_says(
+def test_rows_arrive_and_rejected_ones_go_where_the_pipeline_says(
     emulator: Emulator, environment: dict[str, str], tmp_path: Path
 ) -> None:
     table = emulator.create_table("main.iot.air_quality", DDL)
     pipeline = tmp_path / "pipeline.yaml"
-    pipeline.write_text(PIPELINE.read_text("utf-8").replace("\n\nproviders:", f"{REFUSED_ONES_AS_ROWS}\nproviders:"))
+    pipeline.write_text(PIPELINE.read_text("utf-8").replace("\n\nproviders:", f"{REJECTED_ONES_AS_ROWS}\nproviders:"))
     secrets = {"DATABRICKS_CLIENT_ID": emulator.client_id, "DATABRICKS_CLIENT_SECRET": emulator.client_secret}
     printed = run(pipeline, {**environment, **secrets}, tmp_path)
     assert sorted(table.to_arrow().to_pylist(), key=str) == [
         {"device": "attic", "co2": 417},
         {"device": "cellar", "co2": 655},
     ]
-    [refused] = [json.loads(row) for row in re.findall(r'\{"element".*\}', printed)]
-    assert refused["element"] == {"device": None, "co2": 1}
-    assert refused["error_type"] == "null_in_not_null_column"
-    assert "column 'device'" in refused["msg"]
+    [rejected] = [json.loads(row) for row in re.findall(r'\{"element".*\}', printed)]
+    assert rejected["element"] == {"device": None, "co2": 1}
+    assert rejected["error_type"] == "null_in_not_null_column"
+    assert "column 'device'" in rejected["msg"]
     [again] = tmp_path.glob("again.json*")
     assert json.loads(again.read_text()) == {"device": None, "co2": 1}
     assert emulator.client_secret not in printed

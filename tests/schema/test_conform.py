@@ -72,7 +72,7 @@ def leaf_columns(draw):
 
 @settings(deadline=None)
 @given(leaf_columns(), st.integers(0, 3), st.sampled_from(["plain", "dictionary", "run_end", "extension"]))
-def test_each_value_of_each_type_arrives_exactly_or_is_refused(drawn, offset, wrapping):
+def test_each_value_of_each_type_arrives_exactly_or_is_rejected(drawn, offset, wrapping):
     case, nullable, rows = drawn
     values = [value for value, _ in rows]
     array = raw([None] * offset + values, case.arrow_type)[offset:]
@@ -258,7 +258,7 @@ def test_a_batch_that_fits_goes_through_untouched():
     assert conformed.rejected == ()
 
 
-def test_what_nulls_hide_is_neither_refused_nor_carried():
+def test_what_nulls_hide_is_neither_rejected_nor_carried():
     hidden = pa.array([2**40, 1])
     struct = pa.StructArray.from_arrays([hidden], names=["x"], mask=pa.array([True, False]))
     lists = pa.ListArray.from_arrays(pa.array([0, 1, 2], pa.int32()), hidden, mask=pa.array([True, False]))
@@ -274,7 +274,7 @@ def test_what_nulls_hide_is_neither_refused_nor_carried():
     ]
 
 
-def test_malformed_text_is_refused_where_it_stands():
+def test_malformed_text_is_rejected_where_it_stands():
     text = pa.array([b"ok", b"\xff", None, b"\xc3\xa9"]).view(pa.string())
     split = pa.StringArray.from_buffers(2, pa.py_buffer(np.array([0, 1, 2], np.int32)), pa.py_buffer("é".encode()))
     assert [e.index for e in conform("c STRING", pa.RecordBatch.from_pydict({"c": text})).rejected] == [1]
@@ -334,7 +334,7 @@ def test_nested_fields_are_matched_like_columns():
         ("c INT", pa.month_day_nano_interval(), "integers fit"),
     ],
 )
-def test_types_that_cannot_mean_it_are_refused_with_path_and_remedy(ddl, arrow_type, says):
+def test_types_that_cannot_mean_it_are_rejected_with_path_and_remedy(ddl, arrow_type, says):
     with pytest.raises(ConversionError) as caught:
         conform(ddl, pa.RecordBatch.from_arrays([pa.nulls(1, arrow_type)], names=["c"]))
     assert says in str(caught.value)

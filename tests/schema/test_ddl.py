@@ -41,7 +41,7 @@ def without_comment(field):
 
 @settings(deadline=None)
 @given(st.text(max_size=30) | st.text("abINT<>(),:`'\" \\NOT ULARY", max_size=40))
-def test_any_text_is_read_or_refused_with_its_position(text):
+def test_any_text_is_read_or_rejected_with_its_position(text):
     try:
         schema = TableSchema.from_ddl(text)
     except ConfigurationError as error:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from beam_zerobus.encoding.proto.descriptor import message_descriptor
 from beam_zerobus.errors import ConfigurationError, ConversionError
 from beam_zerobus.schema import Array, Decimal, Field, Primitive, TableSchema, check_protobuf
-from beam_zerobus.schema.type_json import to_columns
+from beam_zerobus.schema.unity_catalog_json import to_columns
 from tests.schema.strategies import bare, schemas
 
 
@@ -104,14 +104,14 @@ def test_arrow_types_that_mean_a_delta_type(arrow_type, delta):
         (pa.dense_union([pa.field("a", pa.int8())]), "union"),
     ],
 )
-def test_arrow_types_that_cannot_be_carried_are_refused(arrow_type, says):
+def test_arrow_types_that_cannot_be_carried_are_rejected(arrow_type, says):
     nested = pa.schema([("c", pa.struct([("x", pa.list_(arrow_type))]))])
     with pytest.raises(ConversionError, match=r"column 'c\.x\.element'") as caught:
         TableSchema.from_arrow(nested)
     assert says in str(caught.value)
 
 
-def test_deep_arrow_types_are_refused():
+def test_deep_arrow_types_are_rejected():
     deep = pa.int8()
     for _ in range(80):
         deep = pa.list_(deep)
@@ -141,7 +141,7 @@ def test_limits_of_a_table(columns, says):
         TableSchema(columns)
 
 
-def test_deep_types_are_refused():
+def test_deep_types_are_rejected():
     deep = Primitive.INT
     for _ in range(100):
         deep = Array(deep)
@@ -212,7 +212,7 @@ def test_unity_catalog_in_all_its_forms():
         ({"name": "x", "type_json": '{"type":' * 70 + '"long"' + "}" * 70}, "deeper"),
     ],
 )
-def test_malformed_answers_of_unity_catalog_are_refused(column, says):
+def test_malformed_answers_of_unity_catalog_are_rejected(column, says):
     with pytest.raises(ConversionError, match="x|no name") as caught:
         uc(column)
     assert says in str(caught.value)

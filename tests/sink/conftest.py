@@ -11,7 +11,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from beam_zerobus import OAuthClientCredentials, WriteToZerobus
 from beam_zerobus.emulator import Emulator
-from beam_zerobus.registry import close_all
+from beam_zerobus.writer.shared import close_all
 
 TABLE = "main.iot.air"
 

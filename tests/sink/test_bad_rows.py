@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 
 from beam_zerobus import Batching, ConversionError, OAuthClientCredentials, RejectedError, RowError, WriteToZerobus
 from beam_zerobus.emulator import Emulator, Faults, RejectRows
-from beam_zerobus.registry import close_all
 from beam_zerobus.sink.failed_rows import FailureLog
+from beam_zerobus.writer.shared import close_all
 
 TABLE = "main.iot.air"
 COLUMNS = "id BIGINT NOT NULL, small SMALLINT, price DECIMAL(6, 2), name STRING"
@@ -95,15 +95,15 @@ def test_failed_rows_come_out_where_they_came_in(emulator, sink, runner, windows
 @given(
     count=st.integers(1, 300),
     broken=st.dictionaries(st.integers(0, 299), st.sampled_from(sorted(BREAKS))),
-    refused=st.sets(st.integers(0, 299), max_size=5),
+    rejected=st.sets(st.integers(0, 299), max_size=5),
     max_rows=st.integers(1, 200),
     wire_format=st.sampled_from(["proto", "arrow", "json"]),
 )
-def test_exactly_the_broken_rows_come_back(count, broken, refused, max_rows, wire_format):
+def test_exactly_the_broken_rows_come_back(count, broken, rejected, max_rows, wire_format):
     broken = {i: kind for i, kind in broken.items() if i < count}
-    refused = {i for i in refused if i < count and i not in broken}
-    expected = sorted([*broken.values(), *["refused_by_service"] * len(refused)])
-    rejections = RejectRows(predicate=lambda row: row["id"] in refused)
+    rejected = {i for i in rejected if i < count and i not in broken}
+    expected = sorted([*broken.values(), *["rejected_by_service"] * len(rejected)])
+    rejections = RejectRows(predicate=lambda row: row["id"] in rejected)
     with Emulator(faults=Faults(reject_rows=(rejections,))) as emulator:
         emulator.create_table(TABLE, COLUMNS)
         sink = WriteToZerobus(
@@ -121,15 +121,15 @@ def test_exactly_the_broken_rows_come_back(count, broken, refused, max_rows, wir
             assert_that(result.failed_rows | beam.Map(lambda row: row.error_type), equal_to(expected))
         ids = sorted(emulator.table(TABLE).to_arrow()["id"].to_pylist())
         close_all()
-    assert ids == [i for i in range(count) if i not in broken and i not in refused]
+    assert ids == [i for i in range(count) if i not in broken and i not in rejected]
 
 
 def test_on_bad_rows_raise_fails_the_bundle_with_count_and_reasons(emulator, table, sink, run):
     rows = [BREAKS["wrong_type"](good(i)) if i in (3, 7) else good(i) for i in range(50)]
-    with pytest.raises(ConversionError, match=r"2 of 50 rows refused for table main\.iot\.air: row 3: column 'name'"):
+    with pytest.raises(ConversionError, match=r"2 of 50 rows rejected for table main\.iot\.air: row 3: column 'name'"):
         run(lambda pipeline: pipeline | beam.Create(rows, reshuffle=False) | sink())
     emulator.faults = Faults(reject_rows=(RejectRows(column="id", value=9),))
-    with pytest.raises(RejectedError, match=r"1 of 50 rows refused for table main\.iot\.air: row 9: "):
+    with pytest.raises(RejectedError, match=r"1 of 50 rows rejected for table main\.iot\.air: row 9: "):
         run(lambda pipeline: pipeline | beam.Create([good(i) for i in range(50)], reshuffle=False) | sink())
 
 
@@ -177,7 +177,7 @@ def test_failed_rows_that_nobody_takes_are_counted_and_logged(table, sink, run, 
     counters = {found.key.metric.name: found.committed for found in metrics["counters"]}
     assert (counters["rows_written"], counters["rows_failed"]) == (5, 5)
     assert metrics["string_sets"][0].committed == {"wrong_type"}
-    assert f"5 rows refused for table {TABLE} went to failed_rows" in caplog.text
+    assert f"5 rows rejected for table {TABLE} went to failed_rows" in caplog.text
     assert "column 'name'" in caplog.text
     assert "n1" not in caplog.text
 
@@ -206,7 +206,7 @@ def test_a_row_that_breaks_its_own_type_still_comes_back(emulator, sink, run):
 
 
 def test_what_a_failed_bundle_has_not_sent_is_never_sent(emulator, table, sink, run):
-    emulator.faults = Faults(rate=1.0, kinds=("refuse",))  # no stream can be opened, so all waits in the ledger
+    emulator.faults = Faults(rate=1.0, kinds=("reject",))  # no stream can be opened, so all waits in the ledger
     rows = [*(good(i) for i in range(2_000)), BREAKS["wrong_type"](good(2_000))]
     with pytest.raises(ConversionError):
         run(lambda pipeline: pipeline | beam.Create(rows, reshuffle=False) | sink(batching=Batching(max_rows=500)))

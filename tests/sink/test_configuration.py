@@ -23,7 +23,7 @@ from beam_zerobus import (
     StaticHeaders,
     WriteToZerobus,
 )
-from beam_zerobus.registry import close_all
+from beam_zerobus.writer.shared import close_all
 
 URLS = {"endpoint": "https://123.zerobus.eu.cloud.databricks.com", "workspace_url": "https://w.cloud.databricks.com"}
 SECRET = "dose-not-leak"
@@ -49,18 +49,18 @@ SECRET = "dose-not-leak"
         ({"dry_run": True, "schema": "unity_catalog"}, "give the schema"),
     ],
 )
-def test_wrong_settings_are_refused_when_the_transform_is_made(settings, message):
+def test_wrong_settings_are_rejected_when_the_transform_is_made(settings, message):
     with pytest.raises(ConfigurationError, match=message):
         WriteToZerobus(**{"table": "main.iot.air", **URLS, **settings})
 
 
 @pytest.mark.parametrize("limits", [{"max_rows": 0}, {"max_bytes": -1}, {"max_delay": 0}, {"max_rows": 1.5}])
-def test_wrong_batching_is_refused(limits):
+def test_wrong_batching_is_rejected(limits):
     with pytest.raises(ConfigurationError, match=f"Batching.{next(iter(limits))}"):
         Batching(**limits)
 
 
-def test_a_row_type_that_tells_too_little_is_refused_when_the_sink_is_applied():
+def test_a_row_type_that_tells_too_little_is_rejected_when_the_sink_is_applied():
     sink = WriteToZerobus(
         "main.iot.air", endpoint=URLS["endpoint"], credentials=StaticHeaders(headers={"authorization": "x"})
     )
@@ -71,7 +71,7 @@ def test_a_row_type_that_tells_too_little_is_refused_when_the_sink_is_applied():
         rows | sink
 
 
-def test_waiting_for_ever_across_bundles_is_refused():
+def test_waiting_for_ever_across_bundles_is_rejected():
     from apache_beam.testing.test_stream import TestStream as Stream
 
     sink = WriteToZerobus("main.iot.air", schema="id BIGINT", batching=Batching(across_bundles=True), dry_run=True)
@@ -144,7 +144,7 @@ def test_a_dry_run_touches_no_network_and_needs_no_credentials(run, tmp_path, mo
     touched = []
     monkeypatch.setattr(socket.socket, "connect", lambda *address: touched.append(address))
     monkeypatch.setattr(socket, "getaddrinfo", lambda *address, **_: touched.append(address))
-    monkeypatch.setattr("beam_zerobus.stream.ZerobusSdk", lambda *service, **_: touched.append(service))
+    monkeypatch.setattr("beam_zerobus.delivery.stream.ZerobusSdk", lambda *service, **_: touched.append(service))
     write = WriteToZerobus(
         "main.iot.air",
         schema="id BIGINT NOT NULL",
@@ -164,6 +164,6 @@ def test_a_dry_run_touches_no_network_and_needs_no_credentials(run, tmp_path, mo
     assert touched == []
     (written,) = (tmp_path / "zerobus" / "arrow").glob("*.arrow")
     with pa.ipc.open_stream(written) as stream:
-        assert stream.read_all()["id"].to_pylist() == [1, None]  # what was read, the refused row marked beside it
+        assert stream.read_all()["id"].to_pylist() == [1, None]  # what was read, the rejected row marked beside it
     (rejects,) = (tmp_path / "zerobus" / "arrow").glob("*.rejects.jsonl")
     assert "null_in_not_null_column" in rejects.read_text()

@@ -18,7 +18,7 @@ from apache_beam.typehints.row_type import RowTypeConstraint
 from apache_beam.utils.timestamp import Timestamp
 
 from beam_zerobus.schema import TableSchema
-from beam_zerobus.sink.row_types import UntoldTypeError, row_type_schema, schema_source
+from beam_zerobus.sink.row_types import UnresolvedTypeError, row_type_schema, schema_source
 
 
 class Point(NamedTuple):
@@ -85,7 +85,7 @@ def test_beams_own_type_constraints_and_logical_types():
 def test_a_type_that_tells_no_column_is_named_by_its_path(hint):
     outer = RowTypeConstraint.from_fields([("inner", RowTypeConstraint.from_fields([("field", hint)]))])
     with pytest.raises(
-        UntoldTypeError, match=r"Field inner\.field has the type .* give WriteToZerobus\(schema=\.\.\.\)"
+        UnresolvedTypeError, match=r"Field inner\.field has the type .* give WriteToZerobus\(schema=\.\.\.\)"
     ):
         row_type_schema(outer)
 

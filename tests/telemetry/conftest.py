@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from beam_zerobus.telemetry import sources
+from beam_zerobus.telemetry import providers
 from tests.telemetry.receiver import Receiver
 
 
@@ -19,8 +19,8 @@ def no_otel_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def end_pipelines() -> None:
     """Shut down what a test set up, as the end of its process would."""
-    sources._close_all()
-    sources._own.clear()
+    providers._close_all()
+    providers._own.clear()
 
 
 @pytest.fixture(autouse=True)

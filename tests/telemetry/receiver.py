@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metric
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
-_REFUSALS = {
+_REJECTIONS = {
     "unavailable": (grpc.StatusCode.UNAVAILABLE, 503),
     "reject": (grpc.StatusCode.INVALID_ARGUMENT, 400),
     "unauthenticated": (grpc.StatusCode.UNAUTHENTICATED, 401),
@@ -93,7 +93,7 @@ class Receiver:
         protocol: ``"grpc"`` or ``"http/protobuf"``.
         mode: ``"ok"``; ``"hang"`` never answers; ``"unavailable"``; ``"reject"`` calls requests invalid;
             ``"unauthenticated"``; ``"close"`` drops the connection in the middle of a request (gRPC) or answer (HTTP).
-        reason: What it says when it refuses.
+        reason: What it says when it rejects.
     """
 
     def __init__(self, protocol: str = "grpc", mode: str = "ok", port: int = 0, reason: str = "no") -> None:
@@ -159,8 +159,8 @@ class Receiver:
             self.seen.requests += 1
         if self.mode == "hang":
             self._closing.wait()
-        if self.mode in _REFUSALS:
-            context.abort(_REFUSALS[self.mode][0], self._reason)
+        if self.mode in _REJECTIONS:
+            context.abort(_REJECTIONS[self.mode][0], self._reason)
 
     def _serve_breaking(self, port: int) -> None:
         """Serve as much of HTTP/2 as lets a client begin its request, and then be gone."""
@@ -193,7 +193,7 @@ class Receiver:
                     self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
                     self.close_connection = True
                     return
-                status = _REFUSALS[receiver.mode][1] if receiver.mode in _REFUSALS else 200
+                status = _REJECTIONS[receiver.mode][1] if receiver.mode in _REJECTIONS else 200
                 if status == 200:
                     if self.headers.get("content-encoding") == "gzip":
                         body = gzip.decompress(body)

@@ -84,7 +84,7 @@ def test_workers_tell_of_every_batch(emulator: Emulator, receive: Callable[..., 
 @MODES
 def test_faults_are_told_alike_to_both(emulator: Emulator, receive: Callable[..., Receiver], mode: str) -> None:
     receiver = receive()
-    emulator.faults = Faults(seed=3, rate=0.2, kinds=("refuse", "status", "drop", "token"))
+    emulator.faults = Faults(seed=3, rate=0.2, kinds=("reject", "status", "drop", "token"))
     counters = write(mode, emulator, receiver)
     seen = receiver.seen
     assert counters["retries"] == seen.total("beam_zerobus.retries") > 0

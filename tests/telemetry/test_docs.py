@@ -9,7 +9,7 @@ from pathlib import Path
 from apache_beam.metrics import Metrics
 
 from beam_zerobus.sink.metrics import SinkMetrics
-from beam_zerobus.telemetry.files import METRIC_SCHEMA, SPAN_SCHEMA
+from beam_zerobus.telemetry.arrow_exporter import METRIC_SCHEMA, SPAN_SCHEMA
 from beam_zerobus.telemetry.instruments import COUNTED, DURATIONS, Instrument
 
 DOCS = Path(__file__).parents[2] / "docs"

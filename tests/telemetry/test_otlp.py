@@ -64,7 +64,7 @@ spans = st.builds(
     attributes,
     st.lists(st.builds(Event, st.just("retry"), attributes, times), max_size=1),
     st.lists(st.builds(Link, contexts), max_size=1),
-    st.sampled_from([Status(), Status(StatusCode.OK), Status(StatusCode.ERROR, "refused")]),
+    st.sampled_from([Status(), Status(StatusCode.OK), Status(StatusCode.ERROR, "rejected")]),
     times,
     times,
 )

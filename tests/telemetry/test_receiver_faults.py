@@ -1,4 +1,4 @@
-"""The receiver is absent, hangs, refuses or breaks off: the sender does not notice."""
+"""The receiver is absent, hangs, rejects or breaks off: the sender does not notice."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_sender_does_not_notice(
     assert endpoint.removeprefix("http://") in warned[0]
 
 
-def test_who_refuses_is_left_alone_for_a_while_and_then_asked_again(
+def test_who_rejects_is_left_alone_for_a_while_and_then_asked_again(
     protocol: str, receive: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pump, "_PAUSE", 1.5)
@@ -154,7 +154,7 @@ def test_queue_keeps_every_span_of_a_burst(receive: Callable[..., Receiver]) -> 
     assert len(receiver.seen.spans) == 6_000
 
 
-def test_queue_keeps_to_the_environments_bound_while_a_receiver_refuses(
+def test_queue_keeps_to_the_environments_bound_while_a_receiver_rejects(
     receive: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pump, "_PAUSE", 1.5)

@@ -24,7 +24,7 @@ def recorder_to(receiver: Receiver, **options: Any) -> Recorder:
     return open_recorder(telemetry, table=TABLE, wire_format="proto")
 
 
-def send(recorder: Recorder, rows: int = 100, error: BaseException | None = None, refused: int = 0) -> None:
+def send(recorder: Recorder, rows: int = 100, error: BaseException | None = None, rejected: int = 0) -> None:
     batch = recorder.batch(rows, rows * 8)
     with batch.encoding():
         pass
@@ -34,9 +34,9 @@ def send(recorder: Recorder, rows: int = 100, error: BaseException | None = None
     with batch.encoding():
         pass  # finds that nothing is left
     batch.waiting_started()
-    if refused:
-        batch.rejected([RowError(index, "null_in_not_null_column", "column 'id'") for index in range(refused)])
-    batch.finish(0 if error is not None else rows - refused, error)
+    if rejected:
+        batch.rejected([RowError(index, "null_in_not_null_column", "column 'id'") for index in range(rejected)])
+    batch.finish(0 if error is not None else rows - rejected, error)
 
 
 def test_what_arrives_is_what_was_sent(protocol: str, receive: Callable[..., Receiver]) -> None:
@@ -169,7 +169,7 @@ def test_failure_marks_the_span(receive: Callable[..., Receiver]) -> None:
     assert seen.total("beam_zerobus.batches", beam_zerobus__outcome="failed") == 1
 
 
-def test_refused_rows_are_counted_by_type_and_stage(receive: Callable[..., Receiver]) -> None:
+def test_rejected_rows_are_counted_by_type_and_stage(receive: Callable[..., Receiver]) -> None:
     receiver = receive()
     recorder = recorder_to(receiver)
     batch = recorder.batch(10, 80)
@@ -230,12 +230,12 @@ def test_error_of_a_step_leaves_row_data_out(receive: Callable[..., Receiver]) -
 def test_reasons_of_a_service_are_counted_not_repeated(receive: Callable[..., Receiver]) -> None:
     receiver = receive()
     recorder = recorder_to(receiver)
-    errors = [RowError(3, "refused_by_service", "value 'Alice' is no INT", "service")]
+    errors = [RowError(3, "rejected_by_service", "value 'Alice' is no INT", "service")]
     batch = recorder.batch(10, 80)
-    batch.finish(0, RejectedError("1 row refused: value 'Alice' is no INT", row_errors=errors))
+    batch.finish(0, RejectedError("1 row rejected: value 'Alice' is no INT", row_errors=errors))
     recorder.flush()
     (span,) = receiver.seen.spans
-    assert span.status_message == "1 rows refused: refused_by_service (1)"
+    assert span.status_message == "1 rows rejected: rejected_by_service (1)"
     assert not any(b"Alice" in raw for raw in receiver.seen.raw)
 
 

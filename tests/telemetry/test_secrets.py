@@ -90,11 +90,11 @@ def expect_silence(
 FAULTS = {
     "the stream ends": ScriptedFault("status", at_call=1, times=9, code="INTERNAL", message=REPEATED),
     "the stream ends once": ScriptedFault("status", at_call=1, code="UNAVAILABLE", message=REPEATED),
-    "rows refused": ScriptedFault("status", at_call=1, times=9, code="INVALID_ARGUMENT", message=REPEATED),
-    "no such table": ScriptedFault("refuse", at_stream=1, times=9, code="NOT_FOUND", message=REPEATED),
-    "a grant is missing": ScriptedFault("refuse", at_stream=1, times=9, code="PERMISSION_DENIED", message=REPEATED),
-    "schema refused": ScriptedFault("refuse", at_stream=1, times=9, code="INVALID_ARGUMENT", message=REPEATED),
-    "tokens refused": ScriptedFault("refuse", at_stream=1, times=9, code="UNAUTHENTICATED", message=REPEATED),
+    "rows rejected": ScriptedFault("status", at_call=1, times=9, code="INVALID_ARGUMENT", message=REPEATED),
+    "no such table": ScriptedFault("reject", at_stream=1, times=9, code="NOT_FOUND", message=REPEATED),
+    "a grant is missing": ScriptedFault("reject", at_stream=1, times=9, code="PERMISSION_DENIED", message=REPEATED),
+    "schema rejected": ScriptedFault("reject", at_stream=1, times=9, code="INVALID_ARGUMENT", message=REPEATED),
+    "tokens rejected": ScriptedFault("reject", at_stream=1, times=9, code="UNAUTHENTICATED", message=REPEATED),
     "tokens expired": ScriptedFault("status", at_call=1, times=9, code="UNAUTHENTICATED", message=REPEATED),
     "no tokens": ScriptedFault("token", at_token=1, times=9, http_status=401),
     "tokens later": ScriptedFault("token", at_token=1, http_status=503),
@@ -177,7 +177,7 @@ def test_dead_letters_of_a_pipeline(
             )
 
     expect_silence(write, "4711")
-    assert any("rows refused" in line for line in listener.lines)
+    assert any("rows rejected" in line for line in listener.lines)
 
 
 @pytest.mark.parametrize("mode", ["unauthenticated", "unavailable"])

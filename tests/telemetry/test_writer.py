@@ -118,7 +118,7 @@ def test_a_large_batch_has_a_span_for_each_payload(watched: Callable[..., Any]) 
 
 def test_retries_and_replays(emulator: Emulator, watched: Callable[..., Any]) -> None:
     writer, receiver = watched()
-    emulator.faults = Faults(script=(ScriptedFault("status", at_call=2), ScriptedFault("refuse", at_stream=2)))
+    emulator.faults = Faults(script=(ScriptedFault("status", at_call=2), ScriptedFault("reject", at_stream=2)))
     for n in range(3):
         assert writer.send_batch(rows(n * 10)).success
     writer.flush_telemetry()
@@ -142,7 +142,7 @@ def test_retries_and_replays(emulator: Emulator, watched: Callable[..., Any]) ->
 
 def test_random_faults(emulator: Emulator, watched: Callable[..., Any]) -> None:
     writer, receiver = watched(retry=Retry(max_retries=50, initial_backoff=0.01, max_backoff=0.05))
-    emulator.faults = Faults(seed=7, rate=0.1, kinds=("refuse", "status", "drop", "slow_ack", "token"), max_delay=0.05)
+    emulator.faults = Faults(seed=7, rate=0.1, kinds=("reject", "status", "drop", "slow_ack", "token"), max_delay=0.05)
     submissions = [writer.submit(rows(n * 10)) for n in range(30)]
     assert all(submission.result(60).success for submission in submissions)
     writer.flush_telemetry()
@@ -160,7 +160,7 @@ def test_random_faults(emulator: Emulator, watched: Callable[..., Any]) -> None:
     assert replayed == counted["rows_replayed"]
 
 
-def test_refused_rows(emulator: Emulator, watched: Callable[..., Any]) -> None:
+def test_rejected_rows(emulator: Emulator, watched: Callable[..., Any]) -> None:
     emulator.faults = Faults(reject_rows=(RejectRows(column="name", value="name-7"),))
     writer, receiver = watched()
     result = writer.send_batch(rows(0))
@@ -183,7 +183,7 @@ def test_refused_rows(emulator: Emulator, watched: Callable[..., Any]) -> None:
 
 def test_giving_up(emulator: Emulator, watched: Callable[..., Any]) -> None:
     writer, receiver = watched(retry=Retry(max_retries=1, initial_backoff=0.01))
-    emulator.faults = Faults(script=(ScriptedFault("refuse", at_stream=1, times=99),))
+    emulator.faults = Faults(script=(ScriptedFault("reject", at_stream=1, times=99),))
     with pytest.raises(TransientError):
         writer.send_batch(rows(0))
     writer.flush_telemetry()
@@ -227,7 +227,7 @@ def test_page_tells_of_all_that_arrives(emulator: Emulator, watched: Callable[..
     writer, receiver = watched(retry=Retry(max_retries=1, initial_backoff=0.01))
     for n in reversed(range(4)):
         writer.send_batch(rows(n * 10))
-    emulator.faults = Faults(script=(ScriptedFault("status", at_call=1), ScriptedFault("refuse", at_stream=1, times=9)))
+    emulator.faults = Faults(script=(ScriptedFault("status", at_call=1), ScriptedFault("reject", at_stream=1, times=9)))
     with pytest.raises(TransientError):
         writer.send_batch(rows(0))
     writer.flush_telemetry()

@@ -110,7 +110,7 @@ def test_a_table_of_many_chunks_is_one_batch(emulator, table, connect):
     assert ids(emulator) == list(range(16))
 
 
-def test_refused_rows_of_a_table_are_counted_over_its_chunks(emulator, table, connect):
+def test_rejected_rows_of_a_table_are_counted_over_its_chunks(emulator, table, connect):
     bad = pa.record_batch({"id": pa.array([1, None], pa.int64()), "name": ["a", "b"]})
     batch = pa.Table.from_batches([rows(10, 3), bad])
     result = connect(schema=DDL).send_batch(batch)
@@ -128,11 +128,11 @@ def test_a_result_splits_the_batch_and_counts_by_type(emulator, table, connect, 
     result = connect(schema=DDL).send_batch(sent)
     assert (result.success, result.is_partial_success) == (False, True)
     assert (result.total_rows, result.successful_count, result.failed_count) == (5, 2, 3)
-    assert result.errors_by_type() == {"null_in_not_null_column": 2, "refused_by_service": 1}
+    assert result.errors_by_type() == {"null_in_not_null_column": 2, "rejected_by_service": 1}
     assert result.failed_batch(sent).column("name").to_pylist() == ["b", "d", "e"]
     assert result.successful_batch(sent).column("name").to_pylist() == ["a", "c"]
     assert type(result.failed_batch(sent)) is type(result.successful_batch(sent)) is type(sent)
-    assert result.error.startswith("3 of 5 rows refused for table main.iot.air: row 1: column 'id'")
+    assert result.error.startswith("3 of 5 rows rejected for table main.iot.air: row 1: column 'id'")
     assert ids(emulator) == [0, 2]
 
 
@@ -204,7 +204,7 @@ def test_a_fork_opens_its_own_stream_and_leaves_the_parents_alone(tmp_path):
 import os, sys
 import pyarrow as pa
 from beam_zerobus import ZerobusWriter, StaticHeaders
-from beam_zerobus.config import make_config
+from beam_zerobus.writer.config import make_config
 endpoint, workspace, client, secret = sys.argv[1:]
 from beam_zerobus import OAuthClientCredentials
 writer = ZerobusWriter("main.iot.air", endpoint=endpoint, workspace_url=workspace, schema={DDL!r},
@@ -246,12 +246,12 @@ def test_a_dry_run_checks_everything_and_needs_nothing(monkeypatch):
     assert (result.successful_count, [error.index for error in result.failed_rows]) == (1, [1])
 
 
-def test_what_is_no_batch_is_refused(connect):
+def test_what_is_no_batch_is_rejected(connect):
     with pytest.raises(ConversionError, match="A dict was sent: give a pyarrow.RecordBatch"):
         connect(schema=DDL).send_batch({"id": 1})
 
 
-class TestRefusals:
+class TestRejections:
     """Each kind of wrong set-up has its own class, and says what to do, without a secret."""
 
     @pytest.fixture(autouse=True)
@@ -291,11 +291,11 @@ class TestRefusals:
             )
         assert "main.iot.air" in str(raised.value)
 
-    def test_rows_of_a_schema_that_does_not_fit_are_refused_in_json_which_has_no_schema(self, connect):
+    def test_rows_of_a_schema_that_does_not_fit_are_rejected_in_json_which_has_no_schema(self, connect):
         result = connect(schema=DDL + ", weight DOUBLE", wire_format="json").send_batch(
             pa.record_batch({"id": [1, 2], "weight": [1.5, None]})
         )
-        assert (result.successful_count, result.errors_by_type()) == (1, {"refused_by_service": 1})
+        assert (result.successful_count, result.errors_by_type()) == (1, {"rejected_by_service": 1})
         assert "weight" in result.failed_rows[0].message
 
     def test_a_writer_works_again_once_the_cause_is_gone(self, emulator, connect):

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_zerobus.emulator.refusal import Refusal
+from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.rows.columns import BadValueError, check_nulls
 from beam_zerobus.emulator.rows.protobuf import decimals, variants
 from beam_zerobus.schema import Array, Decimal, DeltaType, Field, Map, Primitive, Struct, TableSchema
@@ -35,14 +35,14 @@ class ArrowReader:
         header: The header of the stream's first message, its schema.
 
     Raises:
-        Refusal: The stream's schema does not fit the table; names the column.
+        Rejection: The stream's schema does not fit the table; names the column.
     """
 
     def __init__(self, schema: TableSchema, header: bytes) -> None:
         try:
             self._stream_schema = pa.ipc.read_schema(_ipc_message(header, b""))
         except (pa.ArrowException, OSError):
-            raise Refusal.invalid("the first message of an Arrow stream must hold its schema", number=8001) from None
+            raise Rejection.invalid("the first message of an Arrow stream must hold its schema", number=8001) from None
         self._schema = schema.to_canonical_arrow()
         self._fields = schema.columns
         _check_fields(schema.columns, list(self._stream_schema), "")
@@ -51,12 +51,12 @@ class ArrowReader:
         """Return a batch in the table's types.
 
         Raises:
-            Refusal: A value does not fit its column, or is missing in a NOT NULL column.
+            Rejection: A value does not fit its column, or is missing in a NOT NULL column.
         """
         try:
             batch.validate(full=True)
         except pa.ArrowException:
-            raise Refusal.invalid("the RecordBatch breaks the rules of its own types, such as UTF-8") from None
+            raise Rejection.invalid("the RecordBatch breaks the rules of its own types, such as UTF-8") from None
         columns = []
         for field, target in zip(self._fields, self._schema, strict=True):
             index = self._stream_schema.get_field_index(field.name)
@@ -69,32 +69,32 @@ class ArrowReader:
         """Return a batch as the client sent it.
 
         Raises:
-            Refusal: The message is no batch of the stream's schema.
+            Rejection: The message is no batch of the stream's schema.
         """
         try:
             batch = pa.ipc.read_record_batch(_ipc_message(header, body), self._stream_schema)
         except (pa.ArrowException, OSError):
-            raise Refusal.invalid("the message holds no RecordBatch of the stream's schema") from None
+            raise Rejection.invalid("the message holds no RecordBatch of the stream's schema") from None
         return batch
 
 
-def _refuse(path: str, reason: str) -> Refusal:
-    return Refusal.invalid(f"column '{path}' {reason}", number=8001)
+def _reject(path: str, reason: str) -> Rejection:
+    return Rejection.invalid(f"column '{path}' {reason}", number=8001)
 
 
 def _check_fields(fields: tuple[Field, ...], carried: list[pa.Field], parent: str) -> None:
     by_name = {field.name: field for field in carried}
     if len(by_name) < len(carried):
-        raise _refuse(parent.rstrip(".") or carried[0].name, "stands twice in the stream's schema")
+        raise _reject(parent.rstrip(".") or carried[0].name, "stands twice in the stream's schema")
     unknown = by_name.keys() - {field.name for field in fields}
     if unknown:
-        raise _refuse(parent + min(unknown), "is in the stream's schema, but not in the table")
+        raise _reject(parent + min(unknown), "is in the stream's schema, but not in the table")
     for field in fields:
         carrier = by_name.get(field.name)
         if carrier is not None:
             _check_type(field.type, carrier.type, parent + field.name)
         elif not field.nullable:
-            raise _refuse(parent + field.name, "is NOT NULL and missing from the stream's schema")
+            raise _reject(parent + field.name, "is NOT NULL and missing from the stream's schema")
 
 
 def _check_type(delta_type: DeltaType, arrow_type: pa.DataType, path: str) -> None:
@@ -108,7 +108,7 @@ def _check_type(delta_type: DeltaType, arrow_type: pa.DataType, path: str) -> No
         case Struct(fields) if pa.types.is_struct(arrow_type):
             _check_fields(fields, list(arrow_type), f"{path}.")
         case _ if flight_type(delta_type) != arrow_type:
-            raise _refuse(
+            raise _reject(
                 path,
                 f"has the incompatible type {arrow_type} in the stream's schema: "
                 f"{delta_type} needs {flight_type(delta_type)}",
@@ -119,7 +119,7 @@ def _column(field: Field, array: pa.Array) -> pa.Array:
     try:
         return _convert(field.type, array, field.name)
     except BadValueError as error:
-        raise Refusal.invalid(f"column '{error.path}' {error.reason}") from None
+        raise Rejection.invalid(f"column '{error.path}' {error.reason}") from None
 
 
 def _convert(delta_type: DeltaType, array: pa.Array, path: str) -> pa.Array:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from beam_zerobus.emulator.refusal import Refusal
+from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.schema import Field
 from beam_zerobus.schema.arrow import canonical_type
 
@@ -175,7 +175,7 @@ class Column:
         """Return the column of the rows.
 
         Raises:
-            Refusal: A value does not fit, or is missing in a NOT NULL column; names column and record.
+            Rejection: A value does not fit, or is missing in a NOT NULL column; names column and record.
         """
         if self.source is None:
             array = pa.nulls(len(rows), canonical_type(self.field.type))
@@ -183,11 +183,11 @@ class Column:
             try:
                 array = self.source.read(rows)
             except BadValueError:
-                raise self._refusal(self.source, rows) from None
+                raise self._rejection(self.source, rows) from None
         check_nulls(self.field, array)
         return array
 
-    def _refusal(self, source: Source, rows: Values) -> Refusal:
+    def _rejection(self, source: Source, rows: Values) -> Rejection:
         # Halve the rows until the first bad one stands alone.
         first, last = 0, len(rows)
         while last - first > 1:
@@ -197,7 +197,7 @@ class Column:
             else:
                 last = middle
         problem = self._problem(source, rows[first:last]) or BadValueError(self.field.name, "cannot be read")
-        return Refusal.invalid(f"column '{problem.path}' {problem.reason} (record {first})", number=problem.number)
+        return Rejection.invalid(f"column '{problem.path}' {problem.reason} (record {first})", number=problem.number)
 
     def _problem(self, source: Source, rows: Values) -> BadValueError | None:
         try:
@@ -208,11 +208,11 @@ class Column:
 
 
 def check_nulls(field: Field, array: pa.Array) -> None:
-    """Refuse a null in a NOT NULL column.
+    """Reject a null in a NOT NULL column.
 
     Raises:
-        Refusal: Names column and record.
+        Rejection: Names column and record.
     """
     if array.null_count and not field.nullable:
         record = array.is_null().index(True).as_py()
-        raise Refusal.invalid(f"column '{field.name}' is NOT NULL and has no value (record {record})")
+        raise Rejection.invalid(f"column '{field.name}' is NOT NULL and has no value (record {record})")

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from beam_zerobus.emulator.refusal import Refusal
+from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.rows.columns import (
     BadValueError,
     Column,
@@ -53,14 +53,14 @@ class JsonReader:
         """Return the rows of a call.
 
         Raises:
-            Refusal: A record is no JSON object, has a member that is no column, or a value that does not fit.
+            Rejection: A record is no JSON object, has a member that is no column, or a value that does not fit.
         """
         rows = _parse(records)
         unknown = set(chain.from_iterable(rows)) - self._names
         if unknown:
             name = min(unknown)
             record = next(index for index, row in enumerate(rows) if name in row)
-            raise Refusal.invalid(f"column '{name}' is not in the table (record {record})", number=8001)
+            raise Rejection.invalid(f"column '{name}' is not in the table (record {record})", number=8001)
         return pa.RecordBatch.from_arrays([column.read(rows) for column in self._columns], schema=self._schema)
 
 
@@ -70,9 +70,9 @@ def _parse(records: Sequence[str]) -> list[dict[str, Any]]:
         try:
             row = orjson.loads(record)
         except orjson.JSONDecodeError:
-            raise Refusal.invalid(f"record {index} is not JSON") from None
+            raise Rejection.invalid(f"record {index} is not JSON") from None
         if type(row) is not dict:
-            raise Refusal.invalid(f"record {index} is not a JSON object")
+            raise Rejection.invalid(f"record {index} is not a JSON object")
         rows.append(row)
     return rows
 

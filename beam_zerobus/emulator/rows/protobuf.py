@@ -15,7 +15,7 @@ import pyarrow as pa
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
-from beam_zerobus.emulator.refusal import Refusal
+from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.rows.columns import (
     Column,
     Getter,
@@ -59,16 +59,16 @@ class ProtoReader:
         descriptor: The serialized `DescriptorProto` that the stream was created with.
 
     Raises:
-        Refusal: The descriptor does not fit the table; names the column.
+        Rejection: The descriptor does not fit the table; names the column.
     """
 
     def __init__(self, schema: TableSchema, descriptor: bytes) -> None:
         try:
             row = descriptor_pb2.DescriptorProto.FromString(descriptor)
         except DecodeError:
-            raise Refusal.invalid("descriptor_proto is not a serialized DescriptorProto", number=8001) from None
+            raise Rejection.invalid("descriptor_proto is not a serialized DescriptorProto", number=8001) from None
         if not row.name:
-            raise Refusal.invalid("a protobuf stream needs a descriptor_proto that names its message", number=8001)
+            raise Rejection.invalid("a protobuf stream needs a descriptor_proto that names its message", number=8001)
         self._schema = schema.to_canonical_arrow()
         messages = _Messages(row)
         sources = _match_fields(schema.columns, row, messages, "")
@@ -83,7 +83,7 @@ class ProtoReader:
             records: The same records as bytes, to find the bad one.
 
         Raises:
-            Refusal: A record is no message of the descriptor, or a value does not fit its column.
+            Rejection: A record is no message of the descriptor, or a value does not fit its column.
         """
         try:
             request = self._call_class.FromString(call)
@@ -92,13 +92,13 @@ class ProtoReader:
         rows = list(request.batch.records.rows) if request.HasField("batch") else [request.single.row]
         return pa.RecordBatch.from_arrays([column.read(rows) for column in self._columns], schema=self._schema)
 
-    def _undecodable(self, records: Sequence[bytes]) -> Refusal:
+    def _undecodable(self, records: Sequence[bytes]) -> Rejection:
         for index, record in enumerate(records):
             try:
                 self._row_class.FromString(record)
             except DecodeError:
-                return Refusal.invalid(f"record {index} is no message of the stream's descriptor")
-        return Refusal.invalid("the request cannot be parsed")
+                return Rejection.invalid(f"record {index} is no message of the stream's descriptor")
+        return Rejection.invalid("the request cannot be parsed")
 
 
 class _Messages:
@@ -131,8 +131,8 @@ class _Messages:
         return None if path is None else self._by_path[path]
 
 
-def _refuse(path: str, reason: str) -> Refusal:
-    return Refusal.invalid(f"column '{path}' {reason}", number=8001)
+def _reject(path: str, reason: str) -> Rejection:
+    return Rejection.invalid(f"column '{path}' {reason}", number=8001)
 
 
 def _match_fields(
@@ -142,7 +142,7 @@ def _match_fields(
     carried = {field.name: field for field in message.field}
     unknown = carried.keys() - {field.name for field in fields}
     if unknown:
-        raise _refuse(parent + min(unknown), "is in the stream's descriptor, but not in the table")
+        raise _reject(parent + min(unknown), "is in the stream's descriptor, but not in the table")
     matched: list[Source | None] = []
     for field in fields:
         carrier = carried.get(field.name)
@@ -153,7 +153,7 @@ def _match_fields(
         elif field.nullable:
             matched.append(None)
         else:
-            raise _refuse(parent + field.name, "is NOT NULL and missing from the stream's descriptor")
+            raise _reject(parent + field.name, "is NOT NULL and missing from the stream's descriptor")
     return matched
 
 
@@ -169,8 +169,8 @@ def _node(
     message = messages.of(carrier)
     is_map = message is not None and message.options.map_entry
 
-    def mismatch(needed: str) -> Refusal:
-        return _refuse(path, f"has an incompatible type in the stream's descriptor: {delta_type} needs {needed}")
+    def mismatch(needed: str) -> Rejection:
+        return _reject(path, f"has an incompatible type in the stream's descriptor: {delta_type} needs {needed}")
 
     match delta_type:
         case Map(key, value, _):
@@ -260,7 +260,7 @@ def _call_classes(row: descriptor_pb2.DescriptorProto, messages: _Messages) -> t
         pool.Add(file)
         descriptors = [pool.FindMessageTypeByName(f"call.{name}") for name in ("Call", "Row")]
     except (TypeError, KeyError):
-        raise Refusal.invalid("descriptor_proto describes no valid message", number=8001) from None
+        raise Rejection.invalid("descriptor_proto describes no valid message", number=8001) from None
     return message_factory.GetMessageClass(descriptors[0]), message_factory.GetMessageClass(descriptors[1])
 
 

@@ -33,7 +33,7 @@ _ROW_TAG = tag_word(1, 2)  # in `repeated Row rows = 1`
 def encode_chunks(
     arrays: Sequence[pa.Array], fields: Sequence[Field], limit: int, *, framed: bool
 ) -> Iterator[Encoded]:
-    """Yield the rows of a batch, encoded; those above the limit as refused.
+    """Yield the rows of a batch, encoded; those above the limit as rejected.
 
     Args:
         arrays: The batch's columns, at least one, whose rows protobuf can carry.
@@ -88,12 +88,12 @@ def _encode(
 def _without_large_rows(
     columns: Sequence[Column], start: int, sizes: np.ndarray, limit: int, scratch: Scratch, *, framed: bool
 ) -> Iterator[Encoded]:
-    """Refuse what is too large before any of it is copied, and encode the stretches between."""
+    """Reject what is too large before any of it is copied, and encode the stretches between."""
     begin = start
     for position in [*np.flatnonzero(sizes > limit).tolist(), len(sizes)]:
         row = start + position
         if begin < row:
             yield from _encode(columns, begin, row, limit, scratch, framed=framed)
         if position < len(sizes):
-            yield Encoded.refused(row_too_large(row, int(sizes[position]), limit))
+            yield Encoded.without_rows(row_too_large(row, int(sizes[position]), limit))
         begin = row + 1

@@ -13,7 +13,7 @@ from beam_zerobus.encoding.base import MAX_CALL_BYTES, Payload
 from beam_zerobus.encoding.proto.chunks import encode_chunks
 from beam_zerobus.encoding.proto.classes import RowClass
 from beam_zerobus.encoding.proto.descriptor import message_descriptor
-from beam_zerobus.encoding.proto.refusals import Refusals
+from beam_zerobus.encoding.proto.rejections import Rejections
 from beam_zerobus.encoding.splitting import fill_payloads, framed_size, without_large
 from beam_zerobus.errors import RowError
 from beam_zerobus.schema.table import TableSchema
@@ -48,7 +48,7 @@ class ProtoEncoder:
         self.descriptor: DescriptorProto = message_descriptor(schema)
         self._fields = schema.columns
         self._limit = max_payload_bytes
-        self._refusals = Refusals(schema)
+        self._rejections = Rejections(schema)
         self._classes = RowClass(schema, self.descriptor)
 
     def encode(self, batch: pa.RecordBatch, *, framed: bool = False) -> Iterator[Payload]:
@@ -72,22 +72,22 @@ class ProtoEncoder:
 
     def _many(self, batch: pa.RecordBatch, *, framed: bool) -> Iterator[Payload]:
         columns = batch.columns  # pyarrow makes these anew whenever it is asked
-        if refused := self._refusals.find(columns):
-            yield from self._without(batch, refused, framed=framed)
+        if rejected := self._rejections.find(columns):
+            yield from self._without(batch, rejected, framed=framed)
         else:
             chunks = encode_chunks(columns, self._fields, self._limit, framed=framed)
             yield from fill_payloads(chunks, self._limit)
 
-    def _without(self, batch: pa.RecordBatch, refused: tuple[RowError, ...], *, framed: bool) -> Iterator[Payload]:
-        rows = np.delete(np.arange(batch.num_rows), [error.index for error in refused])
+    def _without(self, batch: pa.RecordBatch, rejected: tuple[RowError, ...], *, framed: bool) -> Iterator[Payload]:
+        rows = np.delete(np.arange(batch.num_rows), [error.index for error in rejected])
         for payload in self.encode(batch.take(pa.array(rows)), framed=framed):
-            yield _renumbered(payload, rows, refused)
-            refused = ()
-        if refused:
-            yield Payload(records=[], rows=range(0), size_bytes=0, rejected=refused)
+            yield _renumbered(payload, rows, rejected)
+            rejected = ()
+        if rejected:
+            yield Payload(records=[], rows=range(0), size_bytes=0, rejected=rejected)
 
 
-def _renumbered(payload: Payload, rows: np.ndarray, refused: tuple[RowError, ...]) -> Payload:
+def _renumbered(payload: Payload, rows: np.ndarray, rejected: tuple[RowError, ...]) -> Payload:
     """Give indices into the whole batch instead of those into the rows that were kept."""
     late = tuple(error.at(int(rows[error.index])) for error in payload.rejected)
-    return replace(payload, rows=rows[np.asarray(payload.rows, np.int64)], rejected=refused + late)
+    return replace(payload, rows=rows[np.asarray(payload.rows, np.int64)], rejected=rejected + late)

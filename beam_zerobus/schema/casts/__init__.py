@@ -1,7 +1,7 @@
 """Brings a column without children to the canonical Arrow type of its Delta type.
 
 `leaf_cast` chooses the function once for a pair of types. A function takes a whole array, checks it with a vector
-operation or two, and looks at single values only where that finds something; values that do not fit are refused and
+operation or two, and looks at single values only where that finds something; values that do not fit are rejected and
 become null, so that the cast itself never fails.
 """
 

@@ -27,13 +27,13 @@ def always(target: pa.DataType) -> Cast:
 
 
 def without(array: pa.Array, bad: np.ndarray, reason: Reason, place: Place) -> pa.Array:
-    """Refuse the values marked in `bad` and return the array with nulls in their place."""
-    place.refuse(bad, reason)
+    """Reject the values marked in `bad` and return the array with nulls in their place."""
+    place.reject(bad, reason)
     return pc.if_else(pa.array(bad), pa.scalar(None, array.type), array)
 
 
 def within(numbers: pa.Array, bounds: tuple[int, int], reason: Reason, place: Place) -> pa.Array:
-    """Refuse whole numbers outside of the bounds, which the array's type can hold."""
+    """Reject whole numbers outside of the bounds, which the array's type can hold."""
     if not len(numbers):
         return numbers
     low, high = bounds
@@ -49,6 +49,6 @@ def within(numbers: pa.Array, bounds: tuple[int, int], reason: Reason, place: Pl
 
 
 def divisible(numbers: pa.Array, step: int, reason: Reason, place: Place) -> pa.Array:
-    """Refuse the whole numbers that `step` does not divide."""
+    """Reject the whole numbers that `step` does not divide."""
     bad = np.asarray(numbers.fill_null(0)) % step != 0
     return without(numbers, bad, reason, place) if bad.any() else numbers

@@ -99,7 +99,7 @@ def _reasons(arrow_type: pa.DataType, delta_type: Decimal, path: str) -> dict[Ro
 def _one_by_one(array: pa.Array, delta_type: Decimal, reasons: dict[RowErrorType, Reason], place: Place) -> pa.Array:
     found = [None if value is None else exact_decimal(value, delta_type) for value in array.to_pylist()]
     for error_type, reason in reasons.items():
-        place.refuse(np.fromiter((value is error_type for value in found), bool, len(found)), reason)
+        place.reject(np.fromiter((value is error_type for value in found), bool, len(found)), reason)
     exact = [value if isinstance(value, decimal.Decimal) else None for value in found]
     return pa.array(exact, canonical_type(delta_type))
 

@@ -55,7 +55,7 @@ def _is_binary(arrow_type: pa.DataType) -> bool:
 
 
 def checked_text(text: pa.Array, reason: Reason, place: Place) -> pa.Array:
-    """Refuse the values that are not UTF-8."""
+    """Reject the values that are not UTF-8."""
     if _is_ascii(text):
         return text
     try:

@@ -1,4 +1,4 @@
-// Command rows-to-zerobus writes rows into the table main.iot.air_quality, and those that it refuses to a text file.
+// Command rows-to-zerobus writes rows into the table main.iot.air_quality, and those that it rejects to a text file.
 package main
 
 import (
@@ -17,7 +17,7 @@ import (
 
 var (
 	expansionService = flag.String("expansion_service", "localhost:8097", "address of Beam's expansion service")
-	refused          = flag.String("refused", "refused.txt", "file for refused rows")
+	rejected          = flag.String("rejected", "rejected.txt", "file for rejected rows")
 )
 
 // Reading is a row of the table; a pointer is a column that may be null.
@@ -41,7 +41,7 @@ type Acknowledged struct {
 	LatencyMs float64 `beam:"latency_ms"`
 }
 
-// FailedRow is a row that was refused, and why. Beam makes a struct of what comes from Python, and Go takes one for the
+// FailedRow is a row that was rejected, and why. Beam makes a struct of what comes from Python, and Go takes one for the
 // other only if the fields are the same in name and tag.
 type FailedRow struct {
 	Element    Reading `beam:"element"`
@@ -90,7 +90,7 @@ func main() {
 		Schema:    "device STRING NOT NULL, co2 INT",
 		OnBadRows: "dead_letter",
 	})
-	textio.Write(scope, *refused, beam.ParDo(scope, asLine, written["failed_rows"]))
+	textio.Write(scope, *rejected, beam.ParDo(scope, asLine, written["failed_rows"]))
 	if err := beamx.Run(context.Background(), pipeline); err != nil {
 		log.Fatal(err)
 	}

@@ -35,7 +35,7 @@ def pipeline(zerobus: Emulator, environment: dict[str, str], tmp_path: Path) -> 
         pytest.skip("a Go pipeline needs Go, and go is not on the PATH")
     run(BUILD, environment)
     zerobus.create_table(TABLE, COLUMNS)
-    return PIPELINE.replace("--refused=refused.txt", f"--refused={tmp_path}/refused.txt")
+    return PIPELINE.replace("--rejected=rejected.txt", f"--rejected={tmp_path}/rejected.txt")
 
 
 def run_on_prism(pipeline: str, environment: dict[str, str]) -> int:
@@ -52,18 +52,18 @@ def run_on_prism(pipeline: str, environment: dict[str, str]) -> int:
             return runs
 
 
-def check_refused(directory: Path) -> None:
-    [line] = (directory / "refused.txt").read_text().splitlines()
+def check_rejected(directory: Path) -> None:
+    [line] = (directory / "rejected.txt").read_text().splitlines()
     assert line.startswith("655: null_in_not_null_column: column 'device'")
 
 
-def test_rows_come_back_equal_and_refused_ones_are_where_the_pipeline_says(
+def test_rows_come_back_equal_and_rejected_ones_are_where_the_pipeline_says(
     zerobus: Emulator, pipeline: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
     with expansion_service(environment, tmp_path / "service.log") as service:
         runs = run_on_prism(pipeline.replace(SERVICE_PORT, service), without_addresses_and_secrets(environment))
     check_rows(zerobus, runs)
-    check_refused(tmp_path)
+    check_rejected(tmp_path)
 
 
 def test_workers_of_a_pool_alone_know_the_secrets(
@@ -77,4 +77,4 @@ def test_workers_of_a_pool_alone_know_the_secrets(
         with expansion_service({**elsewhere, **addresses}, tmp_path / "service.log", command) as service:
             runs = run_on_prism(pipeline.replace(SERVICE_PORT, service), elsewhere)
     check_rows(zerobus, runs)
-    check_refused(tmp_path)
+    check_rejected(tmp_path)

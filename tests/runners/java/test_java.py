@@ -56,7 +56,7 @@ def run_pipeline(environment: dict[str, str], tmp_path: Path) -> Iterator[Run]:
 
         def run_here(command: str) -> None:
             command = command.replace(SERVICE_PORT, service).replace("8073", runner).replace("8098", workers)
-            run(command.replace("--refused=refused", f"--refused={tmp_path}/refused"), elsewhere)
+            run(command.replace("--rejected=rejected", f"--rejected={tmp_path}/rejected"), elsewhere)
 
         yield run_here
 
@@ -65,16 +65,16 @@ def test_the_page_makes_the_table() -> None:
     assert f'"{TABLE}={COLUMNS}"' in MADE_TABLE
 
 
-def test_rows_come_back_equal_and_refused_ones_are_where_the_pipeline_says(
+def test_rows_come_back_equal_and_rejected_ones_are_where_the_pipeline_says(
     zerobus: Emulator, run_pipeline: Run, tmp_path: Path
 ) -> None:
     zerobus.create_table(TABLE, COLUMNS)
     run_pipeline(PIPELINE)
     check_rows(zerobus)
-    [refused] = [json.loads(line) for file in tmp_path.glob("refused-*") for line in file.read_text().splitlines()]
-    assert refused["element"] == {"device": None, "co2": 655}
-    assert refused["error_type"] == "null_in_not_null_column"
-    assert "column 'device'" in refused["message"]
+    [rejected] = [json.loads(line) for file in tmp_path.glob("rejected-*") for line in file.read_text().splitlines()]
+    assert rejected["element"] == {"device": None, "co2": 655}
+    assert rejected["error_type"] == "null_in_not_null_column"
+    assert "column 'device'" in rejected["message"]
 
 
 def test_every_type_comes_back_equal_by_the_schema_of_the_rows(zerobus: Emulator, run_pipeline: Run) -> None:

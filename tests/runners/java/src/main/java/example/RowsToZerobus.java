@@ -14,7 +14,7 @@ import org.apache.beam.sdk.values.PCollection;
 import org.apache.beam.sdk.values.PCollectionTuple;
 import org.apache.beam.sdk.values.Row;
 
-/** Writes rows into the table main.iot.air_quality, and those that it refuses to text files. */
+/** Writes rows into the table main.iot.air_quality, and those that it rejects to text files. */
 public class RowsToZerobus {
   public interface Options extends PipelineOptions {
     @Validation.Required
@@ -22,10 +22,10 @@ public class RowsToZerobus {
 
     void setExpansionService(String address);
 
-    @Default.String("refused")
-    String getRefused();
+    @Default.String("rejected")
+    String getRejected();
 
-    void setRefused(String filenamePrefix);
+    void setRejected(String filenamePrefix);
   }
 
   static final Schema READING =
@@ -52,7 +52,7 @@ public class RowsToZerobus {
                 .withKwarg("on_bad_rows", "dead_letter"));
 
     PCollection<Row> failedRows = written.get("failed_rows");
-    failedRows.apply(ToJson.of()).apply(TextIO.write().to(options.getRefused()));
+    failedRows.apply(ToJson.of()).apply(TextIO.write().to(options.getRejected()));
 
     pipeline.run().waitUntilFinish();
   }

@@ -1,0 +1,1 @@
+"""Delivery: payloads go in, acknowledgements come out, whatever happens to the stream in between."""

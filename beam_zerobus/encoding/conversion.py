@@ -1,0 +1,113 @@
+"""From RecordBatch to payloads: the schema's check, then the wire format's encoder, as one step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from beam_zerobus.delivery.stream import StreamSpec
+from beam_zerobus.encoding import Payload, make_encoder
+from beam_zerobus.encoding.proto import ProtoEncoder
+from beam_zerobus.encoding.take import take_rows
+from beam_zerobus.errors import about_table
+from beam_zerobus.options import ArrowCompression, WireFormat
+from beam_zerobus.schema import Conformer, TableSchema
+
+__all__ = ["Conversion"]
+
+
+class Conversion:
+    """Converts RecordBatches for one table schema and wire format; thread-safe, immutable.
+
+    A writer whose table changes gets a new one; payloads of the old one are converted again, never sent on a stream
+    that was opened for the new one.
+    """
+
+    def __init__(
+        self,
+        schema: TableSchema,
+        wire_format: WireFormat,
+        *,
+        table: str,
+        ignore_unknown_fields: bool = False,
+        arrow_compression: ArrowCompression = "none",
+    ) -> None:
+        self.schema = schema
+        self._conformer = Conformer(schema, ignore_unknown_fields=ignore_unknown_fields)
+        with about_table(table):
+            self._encoder = make_encoder(wire_format, schema)
+        self.spec = StreamSpec(
+            table=table,
+            wire_format=wire_format,
+            descriptor=self._encoder.descriptor if isinstance(self._encoder, ProtoEncoder) else None,
+            compression=arrow_compression,
+            arrow_schema=schema.to_arrow() if wire_format == "arrow" else None,
+        )
+
+    def payloads(self, batch: pa.RecordBatch | pa.Table, *, framed: bool = False) -> Iterator[Payload]:
+        """Yield the batch's rows in payloads; row indices, also those of rejected rows, are the batch's own.
+
+        Args:
+            batch: The rows.
+            framed: Give `Payload.framed`, where that costs little; protobuf only.
+
+        Raises:
+            ConversionError: The batch's schema cannot fit the table's.
+        """
+        if isinstance(batch, pa.RecordBatch):
+            yield from self._payloads_of_batch(batch, framed=framed)
+            return
+        start = 0
+        for part in batch.to_batches():
+            for payload in self._payloads_of_batch(part, framed=framed):
+                yield _shifted(payload, start) if start else payload
+            start += part.num_rows
+
+    def _payloads_of_batch(self, batch: pa.RecordBatch, *, framed: bool) -> Iterator[Payload]:
+        with about_table(self.spec.table):
+            conformed = self._conformer.conform(batch)
+        if conformed.rejected:
+            yield Payload(records=[], rows=range(0), size_bytes=0, rejected=conformed.rejected)
+        kept = conformed.rows
+        for payload in self._encode(conformed.batch, framed=framed):
+            yield payload if kept is None else _in_batch(payload, kept)
+
+    def _encode(self, rows: pa.RecordBatch, *, framed: bool) -> Iterator[Payload]:
+        if framed and isinstance(self._encoder, ProtoEncoder):
+            return self._encoder.encode(rows, framed=True)
+        return self._encoder.encode(rows)
+
+    def payloads_of(self, batch: pa.RecordBatch | pa.Table, rows: np.ndarray) -> Iterator[Payload]:
+        """Yield payloads of some of the batch's rows, given by ascending indices."""
+        for payload in self.payloads(take_rows(batch, rows)):
+            yield _in_batch(payload, rows)
+
+    def encode_again(self, batch: pa.RecordBatch | pa.Table, payload: Payload) -> Payload:
+        """Return a payload that this conversion made of `batch`, with the records that were taken from it."""
+        records: list[Any] = []
+        for part in self.payloads_of(batch, np.asarray(payload.rows, dtype=np.int64)):
+            records += part.records
+        return replace(payload, records=records)
+
+
+def _in_batch(payload: Payload, kept: np.ndarray) -> Payload:
+    """Express a payload's row indices, counted among the kept rows, in the incoming batch's."""
+    return replace(
+        payload,
+        rows=kept[np.asarray(payload.rows, dtype=np.int64)],
+        rejected=tuple(error.at(int(kept[error.index])) for error in payload.rejected),
+    )
+
+
+def _shifted(payload: Payload, start: int) -> Payload:
+    """Express a payload's row indices, counted in a part of the batch, in the whole batch's."""
+    rows = payload.rows
+    return replace(
+        payload,
+        rows=range(rows.start + start, rows.stop + start) if isinstance(rows, range) else rows + start,
+        rejected=tuple(error.at(error.index + start) for error in payload.rejected),
+    )

@@ -1,0 +1,300 @@
+"""Plans how the columns of an incoming schema are brought to the types of a table, nested ones included.
+
+A plan is made once for each incoming schema. It matches names without regard to case, as Delta does, and puts the
+casts of `casts/` together along structs, lists and maps. Where a column can go through untouched there is no cast.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from beam_zerobus.schema.arrow import canonical_type, is_list
+from beam_zerobus.schema.casts import Cast, UnfitError, leaf_cast
+from beam_zerobus.schema.reasons import Faults, Place, Reason, RowErrorType
+from beam_zerobus.schema.types import Array, DeltaType, Field, Map, Struct
+
+__all__ = ["Planner", "Step", "empty_result"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How one field of the table is filled.
+
+    Attributes:
+        field: The table's field.
+        source: The position of the incoming field, or None where there is none and nulls are put in.
+        cast: What checks and converts it, or None where it goes through as it is.
+    """
+
+    field: Field
+    source: int | None
+    cast: Cast | None
+
+    def nulls(self, length: int) -> pa.Array:
+        """Return what stands for a field that did not come."""
+        return pa.nulls(length, canonical_type(self.field.type))
+
+
+@dataclass(slots=True)
+class Planner:
+    """Plans columns and gathers everything that does not fit, so that one error can name it all.
+
+    Attributes:
+        ignore_unknown_fields: Leave out fields that the table does not have, instead of naming them a problem.
+        problems: What does not fit, one sentence each.
+    """
+
+    ignore_unknown_fields: bool
+    problems: list[str] = field(default_factory=list)
+
+    def steps(self, incoming: Sequence[pa.Field], wanted: tuple[Field, ...], parent: str) -> tuple[Step, ...]:
+        """Match fields by name and plan each.
+
+        Args:
+            incoming: The fields of the batch, or of a struct in it.
+            wanted: The table's fields.
+            parent: The path of the struct; empty for columns.
+
+        Returns:
+            One step for each wanted field, in their order.
+        """
+        prefix = f"{parent}." if parent else ""
+        sources = self._sources(incoming, wanted, prefix)
+        steps = []
+        for delta_field in wanted:
+            path = prefix + delta_field.name
+            source = sources.get(delta_field.name)
+            if source is not None:
+                cast = self.cast(incoming[source].type, delta_field.type, path, nullable=delta_field.nullable)
+                steps.append(Step(delta_field, source, cast))
+            else:
+                steps.append(Step(delta_field, None, None))
+                if not delta_field.nullable:
+                    self.problems.append(
+                        f"column {path!r} ({delta_field.type}) is NOT NULL in the table and does not come; add it"
+                    )
+        return tuple(steps)
+
+    def _sources(self, incoming: Sequence[pa.Field], wanted: tuple[Field, ...], prefix: str) -> dict[str, int]:
+        by_lower_name = {delta_field.name.lower(): delta_field.name for delta_field in wanted}
+        sources: dict[str, int] = {}
+        for index, arrow_field in enumerate(incoming):
+            name = by_lower_name.get(arrow_field.name.lower())
+            path = prefix + arrow_field.name
+            if name is None:
+                if not self.ignore_unknown_fields:
+                    self.problems.append(_unknown(path, arrow_field, by_lower_name))
+            elif name in sources:
+                self.problems.append(
+                    f"columns {prefix + incoming[sources[name]].name!r} and {path!r} both mean the table's {name!r}, "
+                    "since Delta does not tell upper from lower case; drop one of them"
+                )
+            else:
+                sources[name] = index
+        return sources
+
+    def cast(self, arrow_type: pa.DataType, delta_type: DeltaType, path: str, *, nullable: bool) -> Cast | None:
+        """Plan one column; what does not fit is added to the problems."""
+        if nullable:
+            return self._any(arrow_type, delta_type, path)
+        reason = Reason(
+            RowErrorType.NULL_IN_NOT_NULL_COLUMN,
+            f"column {path!r} ({delta_type}) is NOT NULL and the row has null there (Arrow type {arrow_type}); "
+            "give it a value, or drop NOT NULL from the table's column",
+        )
+        inner = self._any(arrow_type, delta_type, path)
+
+        def check(array: pa.Array, place: Place) -> pa.Array:
+            converted = array if inner is None else inner(array, place)
+            if converted.null_count:
+                place.reject(_is_null(converted), reason)
+            return converted
+
+        return check
+
+    def _any(self, arrow_type: pa.DataType, delta_type: DeltaType, path: str) -> Cast | None:
+        """Take off what is wrapped around the type, then plan the type itself."""
+        if pa.types.is_null(arrow_type):
+            return lambda array, _: pa.nulls(len(array), canonical_type(delta_type))
+        if isinstance(arrow_type, pa.BaseExtensionType):
+            if arrow_type.extension_name == "arrow.bool8":
+                inner = self._any(pa.bool_(), delta_type, path)
+                return lambda array, place: _through(inner, array.storage.cast(pa.bool_()), place)
+            inner = self._any(arrow_type.storage_type, delta_type, path)
+            return lambda array, place: _through(inner, array.storage, place)
+        if pa.types.is_dictionary(arrow_type):
+            inner = self._any(_without_views(arrow_type.value_type), delta_type, path)
+            return lambda array, place: _through(inner, _decoded(array), place)
+        if pa.types.is_run_end_encoded(arrow_type):
+            inner = self._any(_without_views(arrow_type.value_type), delta_type, path)
+            return lambda array, place: _through(inner, _repeated(array), place)
+        return self._plain(arrow_type, delta_type, path)
+
+    def _plain(self, arrow_type: pa.DataType, delta_type: DeltaType, path: str) -> Cast | None:
+        try:
+            if isinstance(delta_type, Struct):
+                if not pa.types.is_struct(arrow_type):
+                    raise UnfitError("only Arrow's struct fits; make it a struct, or change the table's column")
+                return self._struct(arrow_type, delta_type, path)
+            if isinstance(delta_type, Array):
+                if not is_list(arrow_type):
+                    raise UnfitError("only Arrow's lists fit; make it a list, or change the table's column")
+                return self._list(arrow_type, delta_type, path)
+            if isinstance(delta_type, Map):
+                if not pa.types.is_map(arrow_type):
+                    raise UnfitError("only Arrow's map fits; cast the column to a map, or change the table's column")
+                return self._map(arrow_type, delta_type, path)
+            return leaf_cast(arrow_type, delta_type, path)
+        except UnfitError as unfit:
+            self.problems.append(f"column {path!r} is {delta_type} and cannot take Arrow type {arrow_type}: {unfit}")
+            return None
+
+    def _struct(self, arrow_type: pa.StructType, delta_type: Struct, path: str) -> Cast | None:
+        incoming = list(arrow_type)
+        steps = self.steps(incoming, delta_type.fields, path)
+        in_order = [arrow_field.name for arrow_field in incoming] == [step.field.name for step in steps]
+        if in_order and not any(step.cast for step in steps):
+            return None
+
+        def cast(array: pa.Array, place: Place) -> pa.Array:
+            inside = place.inside(lambda positions: positions[~_is_null(array)[positions]])
+            changed, children = not in_order, []
+            for step in steps:
+                child = step.nulls(len(array)) if step.source is None else array.field(step.source)
+                converted = _through(step.cast, child, inside)
+                changed = changed or converted is not child
+                children.append(converted)
+            if not changed:
+                return array
+            fields = [pa.field(step.field.name, child.type) for step, child in zip(steps, children, strict=True)]
+            return pa.StructArray.from_arrays(children, fields=fields, mask=_null_mask(array))
+
+        return cast
+
+    def _list(self, arrow_type: pa.DataType, delta_type: Array, path: str) -> Cast | None:
+        types = pa.types
+        is_canonical = types.is_list(arrow_type) or types.is_large_list(arrow_type)
+        is_large = types.is_large_list(arrow_type) or types.is_large_list_view(arrow_type)
+        of_element = self.cast(
+            arrow_type.value_type, delta_type.element, f"{path}.element", nullable=delta_type.contains_null
+        )
+        if is_canonical and of_element is None:
+            return None
+        make, width = (pa.LargeListArray, np.int64) if is_large else (pa.ListArray, np.int32)
+
+        def cast(array: pa.Array, place: Place) -> pa.Array:
+            offsets, elements = _list_parts(array)
+            converted = _through(of_element, elements, _inside_lists(place, array, offsets))
+            if is_canonical and converted is elements:
+                return array
+            return make.from_arrays(pa.array(offsets.astype(width)), converted, mask=_null_mask(array))
+
+        return cast
+
+    def _map(self, arrow_type: pa.MapType, delta_type: Map, path: str) -> Cast:
+        of_key = self.cast(arrow_type.key_type, delta_type.key, f"{path}.key", nullable=False)
+        of_value = self.cast(
+            arrow_type.item_type, delta_type.value, f"{path}.value", nullable=delta_type.value_contains_null
+        )
+
+        def cast(array: pa.Array, place: Place) -> pa.Array:
+            offsets, first, count = _offsets(array)
+            keys, values = array.keys.slice(first, count), array.items.slice(first, count)
+            inside = _inside_lists(place, array, offsets)
+            new_keys, new_values = _through(of_key, keys, inside), _through(of_value, values, inside)
+            if new_keys is keys and new_values is values:
+                return array
+            if new_keys.null_count:
+                # Arrow makes no map with null keys: the entries go, since their rows are rejected or hidden anyway.
+                valid = new_keys.is_valid()
+                new_keys, new_values = new_keys.filter(valid), new_values.filter(valid)
+                offsets = np.concatenate(([0], np.cumsum(np.asarray(valid))))[offsets]
+            return pa.MapArray.from_arrays(
+                pa.array(offsets.astype(np.int32)), new_keys, new_values, mask=_null_mask(array)
+            )
+
+        return cast
+
+
+def empty_result(step: Step, incoming: pa.DataType | None) -> pa.DataType:
+    """Return the type that a step gives, by running it on nothing."""
+    if incoming is None:
+        return canonical_type(step.field.type)
+    return _through(step.cast, pa.nulls(0, incoming), Place(Faults())).type
+
+
+def _through(cast: Cast | None, array: pa.Array, place: Place) -> pa.Array:
+    return array if cast is None else cast(array, place)
+
+
+def _unknown(path: str, arrow_field: pa.Field, known: dict[str, str]) -> str:
+    close = difflib.get_close_matches(arrow_field.name.lower(), known, n=1)
+    hint = f" (did you mean {known[close[0]]!r}?)" if close else ""
+    return (
+        f"column {path!r} is not in the table{hint}, and comes as Arrow type {arrow_field.type}; leave it out, "
+        "set ignore_unknown_fields=True, or add it to the table"
+    )
+
+
+def _is_null(array: pa.Array) -> np.ndarray:
+    return np.asarray(array.is_null())
+
+
+def _null_mask(array: pa.Array) -> pa.Array | None:
+    return array.is_null() if array.null_count else None
+
+
+def _without_views(arrow_type: pa.DataType) -> pa.DataType:
+    if pa.types.is_string_view(arrow_type):
+        return pa.large_string()
+    return pa.large_binary() if pa.types.is_binary_view(arrow_type) else arrow_type
+
+
+def _decoded(array: pa.DictionaryArray) -> pa.Array:
+    """Decode a dictionary; Arrow has no kernel that does so for views."""
+    plain = _without_views(array.type.value_type)
+    if plain != array.type.value_type:
+        array = pa.DictionaryArray.from_arrays(array.indices, array.dictionary.cast(plain))
+    return array.dictionary_decode()
+
+
+def _repeated(array: pa.RunEndEncodedArray) -> pa.Array:
+    """Decode run-end encoding, of all types; Arrow's own kernel knows some only."""
+    values = array.values.cast(_without_views(array.type.value_type))
+    positions = np.arange(array.offset, array.offset + len(array))
+    return values.take(pa.array(np.searchsorted(np.asarray(array.run_ends), positions, side="right")))
+
+
+def _offsets(array: pa.Array) -> tuple[np.ndarray, int, int]:
+    """Return a list's or map's offsets from 0, its first child and the number of its children."""
+    offsets = np.asarray(array.offsets)
+    first = int(offsets[0])
+    return offsets - first, first, int(offsets[-1]) - first
+
+
+def _list_parts(array: pa.Array) -> tuple[np.ndarray, pa.Array]:
+    """Return the offsets, from 0, and the elements of any kind of list; null lists may hide elements."""
+    types = pa.types
+    if types.is_list(array.type) or types.is_large_list(array.type):
+        offsets, first, count = _offsets(array)
+        return offsets, array.values.slice(first, count)
+    if types.is_fixed_size_list(array.type):
+        size = array.type.list_size
+        elements = array.values.slice(array.offset * size, len(array) * size)
+        return np.arange(len(array) + 1) * size, elements
+    # Views may overlap and stand in any order; pyarrow's own cast to list gets slices of them wrong.
+    sizes = np.where(_is_null(array), 0, np.asarray(array.sizes))
+    return np.concatenate(([0], np.cumsum(sizes))), array.flatten()
+
+
+def _inside_lists(place: Place, array: pa.Array, offsets: np.ndarray) -> Place:
+    def to_lists(positions: np.ndarray) -> np.ndarray:
+        lists = np.searchsorted(offsets, positions, side="right") - 1
+        return lists[~_is_null(array)[lists]]
+
+    return place.inside(to_lists)

@@ -1,0 +1,1 @@
+"""The Databricks workspace: credentials, tokens and Unity Catalog."""

@@ -1,0 +1,1 @@
+"""`ZerobusWriter`: RecordBatches into a table, without Beam."""

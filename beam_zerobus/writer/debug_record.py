@@ -1,0 +1,174 @@
+"""Between writer and debug files: which rows, in which wire format, in which order."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TypeAlias
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import pyarrow as pa
+
+from beam_zerobus.debug_files import DebugFileWriter
+from beam_zerobus.debug_files.framing import frame
+from beam_zerobus.encoding import Payload
+from beam_zerobus.encoding.conversion import Conversion
+from beam_zerobus.errors import ConversionError, RowError
+from beam_zerobus.options import DebugFiles
+from beam_zerobus.writer.counters import Counters
+from beam_zerobus.writer.submission import Submission
+
+__all__ = ["DebugTap", "Page", "open_debug_tap"]
+
+Framed: TypeAlias = Sequence[bytes | memoryview]
+"""Protobuf rows as they stand in a file, in any number of pieces."""
+
+
+def open_debug_tap(options: DebugFiles, conversion: Conversion, *, shard: str | None, counters: Counters) -> DebugTap:
+    """Open the debug files of a writer.
+
+    Raises:
+        ConfigurationError: The directory cannot be made or written.
+    """
+    in_proto = _in_proto(conversion) if options.proto else None
+    files = DebugFileWriter(
+        options,
+        table=conversion.spec.table,
+        shard=shard,
+        descriptor=in_proto.spec.descriptor if in_proto is not None else None,
+        schema=conversion.schema,
+        on_written=counters.debug_file_bytes,
+        on_failure=lambda _reason: counters.debug_files_failed(),
+    )
+    return DebugTap(files, in_proto, write_every=options.write_every)
+
+
+class DebugTap:
+    """Hands each payload to the debug files in the order of sending, and later the reasons of rejected rows.
+
+    Whoever sends also writes, while the payload is on its way to the service: a thread for it was measured to gain
+    nothing, since a result waits for the files anyway.
+
+    Attributes:
+        takes_protobuf: Whether protobuf rows are written.
+
+    Invariant, under the one lock: `_batches` counts the batches, and `_pages` holds the pages of those on their way.
+    """
+
+    def __init__(self, files: DebugFileWriter, in_proto: Conversion | None, *, write_every: int) -> None:
+        self._files = files
+        self._in_proto = in_proto
+        self.takes_protobuf = in_proto is not None
+        self._write_every = write_every
+        self._lock = threading.Lock()
+        self._batches = 0
+        self._pages: WeakKeyDictionary[Submission, Page] = WeakKeyDictionary()
+
+    def page(self, submission: Submission) -> Page | None:
+        """Begin the record of one batch; None where it is left out, or a failure has stopped the files."""
+        with self._lock:
+            left_out = self._batches % self._write_every
+            self._batches += 1
+            if left_out or self._files.failed:
+                return None
+            page = self._pages[submission] = Page(self, submission.batch)
+            return page
+
+    def reject(self, submission: Submission, errors: Sequence[RowError]) -> None:
+        """Mark rejected rows of a batch."""
+        with self._lock:
+            page = self._pages.pop(submission, None)
+        if page is not None:
+            for number, some in page.locate(errors):
+                self._files.reject(number, some)
+
+    def write(self, rows: pa.RecordBatch | pa.Table, sent: Payload | None) -> int:
+        """Write consecutive rows of a batch.
+
+        Args:
+            rows: The rows as they came in.
+            sent: The payload made of them; None where all of them were rejected.
+
+        Returns:
+            The number of these rows in the files, for `reject`.
+        """
+        framed: Framed = ()
+        if sent is not None and self._in_proto is not None:
+            try:
+                framed = _framed(sent) or _made_of(rows, self._in_proto)
+            except Exception as error:  # noqa: BLE001  nothing here may hurt the data
+                self._files.fail(error)
+                return 0  # no row will be marked in files that have stopped
+        return self._files.write(rows, *framed)
+
+    def close(self) -> None:
+        """Close the files."""
+        self._files.close()
+
+
+class Page:
+    """The record of one batch: consecutive slices of it, each with the call that carried its rows.
+
+    Attributes:
+        takes_protobuf: Whether protobuf rows are written, which had best come framed.
+    """
+
+    def __init__(self, tap: DebugTap, batch: pa.RecordBatch | pa.Table) -> None:
+        self.takes_protobuf = tap.takes_protobuf
+        self._tap = tap
+        self._batch = batch
+        self._end = 0
+        self._slices: list[tuple[int, int]] = []  # first row, number of the slice in the files
+
+    def record(self, payload: Payload) -> None:
+        """Write a payload, with the rows up to its last, so that rejected rows stand in their place."""
+        self._write(int(payload.rows[-1]) + 1, payload)
+
+    def end(self) -> None:
+        """Write what is left: rows rejected behind the last payload."""
+        if self._end < self._batch.num_rows:
+            self._write(self._batch.num_rows, None)
+
+    def locate(self, errors: Sequence[RowError]) -> list[tuple[int, list[RowError]]]:
+        """Group rejected rows by the slice that holds them, their indices counted in the slice."""
+        if not self._slices:
+            return []
+        starts = [start for start, _ in self._slices]
+        found: dict[int, list[RowError]] = {}
+        for error in errors:
+            place = int(np.searchsorted(starts, error.index, side="right")) - 1
+            start, number = self._slices[place]
+            found.setdefault(number, []).append(error.at(error.index - start))
+        return list(found.items())
+
+    def _write(self, end: int, sent: Payload | None) -> None:
+        number = self._tap.write(self._batch.slice(self._end, end - self._end), sent)
+        self._slices.append((self._end, number))
+        self._end = end
+
+
+def _framed(payload: Payload) -> Framed:
+    """Return a payload's protobuf rows as they stand in a file; nothing where it holds others."""
+    if payload.framed:
+        return payload.framed
+    records = payload.proto_rows()
+    return (frame(records),) if records else ()
+
+
+def _made_of(rows: pa.RecordBatch | pa.Table, in_proto: Conversion) -> Framed:
+    """Return protobuf rows for rows that were sent in another format."""
+    try:
+        return [piece for payload in in_proto.payloads(rows, framed=True) for piece in _framed(payload)]
+    except ConversionError:
+        return ()  # the other format can carry what protobuf cannot
+
+
+def _in_proto(conversion: Conversion) -> Conversion | None:
+    """Return the conversion to protobuf rows for the files, None where the schema has no protobuf form."""
+    if conversion.spec.descriptor is not None:
+        return conversion
+    try:
+        return Conversion(conversion.schema, "proto", table=conversion.spec.table, ignore_unknown_fields=True)
+    except ConversionError:
+        return None

@@ -1,0 +1,69 @@
+"""What a sent batch comes back as."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from beam_zerobus.encoding.take import take_rows
+from beam_zerobus.errors import RowError
+
+__all__ = ["TransmissionResult"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransmissionResult:
+    """The outcome of one batch: every row is either durable in the table's service or in `failed_rows`.
+
+    Attributes:
+        success: All rows are acknowledged.
+        error: Why not, in one sentence; None on success.
+        attempts: How often the most tried part of the batch was sent.
+        latency_ms: Milliseconds from the call to the last acknowledgement.
+        batch_size_bytes: Bytes of the encoded rows.
+        total_rows: Rows of the batch as it was handed over.
+        successful_count: Rows acknowledged.
+        failed_count: Rows rejected.
+        failed_rows: The rejected rows by index, ascending, each with its reason.
+
+    Example:
+        >>> result = TransmissionResult(
+        ...     success=False, error="1 of 3 rows rejected", attempts=1, latency_ms=4.0, batch_size_bytes=60,
+        ...     total_rows=3, successful_count=2, failed_count=1,
+        ...     failed_rows=(RowError(1, "null_in_not_null_column", "column 'id' is NOT NULL"),))
+        >>> result.is_partial_success, result.errors_by_type()
+        (True, {'null_in_not_null_column': 1})
+        >>> batch = pa.record_batch({"id": [1, None, 3]})
+        >>> result.failed_batch(batch).num_rows, result.successful_batch(batch)["id"].to_pylist()
+        (1, [1, 3])
+    """
+
+    success: bool
+    error: str | None
+    attempts: int
+    latency_ms: float
+    batch_size_bytes: int
+    total_rows: int
+    successful_count: int
+    failed_count: int
+    failed_rows: tuple[RowError, ...] = ()
+
+    @property
+    def is_partial_success(self) -> bool:
+        """True where some rows are acknowledged and some rejected."""
+        return 0 < self.successful_count < self.total_rows
+
+    def failed_batch(self, batch: pa.RecordBatch | pa.Table) -> pa.RecordBatch | pa.Table:
+        """Return the rejected rows of the batch that was sent, in order."""
+        return take_rows(batch, [error.index for error in self.failed_rows])
+
+    def successful_batch(self, batch: pa.RecordBatch | pa.Table) -> pa.RecordBatch | pa.Table:
+        """Return the acknowledged rows of the batch that was sent, in order."""
+        failed = {error.index for error in self.failed_rows}
+        return take_rows(batch, [i for i in range(batch.num_rows) if i not in failed])
+
+    def errors_by_type(self) -> dict[str, int]:
+        """Count the rejected rows by `error_type`."""
+        return dict(Counter(error.error_type for error in self.failed_rows))

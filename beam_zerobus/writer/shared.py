@@ -1,0 +1,159 @@
+"""The writers of this process, one for each configuration, shared by all DoFns that need it.
+
+A DoFn's life is not the worker's: some runners set one up for every bundle, and drop it without teardown. So writers
+live here. A `Lease` pins one; when the last lease is gone the writer lingers, so that the next bundle finds its stream
+open, and is closed when nobody came back. At the end of the process all are closed (see `writer.py`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import platform
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from beam_zerobus.writer.config import WriterConfig
+from beam_zerobus.writer.zerobus_writer import ZerobusWriter
+
+__all__ = ["Lease", "Registry", "acquire", "close_all"]
+
+LINGER_SECONDS = 300.0
+
+
+@dataclass(slots=True, eq=False)
+class _Shared:
+    writer: ZerobusWriter
+    leases: int = 0
+    idle_since: float = 0.0
+
+
+class Lease:
+    """The right to use a shared writer until `release`; releasing twice does nothing."""
+
+    def __init__(self, registry: Registry, key: tuple[str, int], shared: _Shared) -> None:
+        self._registry = registry
+        self._key = key
+        self._shared = shared
+        self._released = False
+
+    @property
+    def writer(self) -> ZerobusWriter:
+        """The shared writer; do not close it."""
+        return self._shared.writer
+
+    def release(self) -> None:
+        """Give the writer back."""
+        if not self._released:
+            self._released = True
+            self._registry._unpin(self._shared)
+
+    def discard(self) -> None:
+        """Give the writer back and have it closed, if it is still the one that others would get."""
+        self._registry._forget(self._key, self._shared)
+        self.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+class Registry:
+    """Writers by configuration and process.
+
+    Invariants, under the one lock:
+    - `_writers` holds the writer that the next `acquire` of a key gets; a writer taken out of it is closed when its
+      last lease is gone.
+    - A writer without leases is closed after `linger` seconds by the timer, which runs while any writer is there.
+    - Writers are closed outside the lock.
+    """
+
+    def __init__(self, linger: float = LINGER_SECONDS) -> None:
+        self._linger = linger
+        self._lock = threading.Lock()
+        self._writers: dict[tuple[str, int], _Shared] = {}
+        self._timer: threading.Timer | None = None
+
+    def acquire(self, config: WriterConfig) -> Lease:
+        """Return a lease of the process's writer for `config`, made if there is none; opens nothing yet."""
+        key = (config.key, os.getpid())
+        with self._lock:
+            shared = self._writers.get(key)
+            if shared is None:
+                shared = self._writers[key] = _Shared(ZerobusWriter.from_config(config, shard=_new_shard()))
+            shared.leases += 1
+            self._start_timer()
+            return Lease(self, key, shared)
+
+    def close(self) -> None:
+        """Close every writer, leased or not."""
+        with self._lock:
+            writers = [shared.writer for (_, pid), shared in self._writers.items() if pid == os.getpid()]
+            self._writers.clear()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+        for writer in writers:
+            writer.close()
+
+    def after_fork(self) -> None:
+        """Start anew in a forked child; the parent's writers stay, untouched, under the parent's process id."""
+        self._lock = threading.Lock()
+        self._timer = None
+
+    def _unpin(self, shared: _Shared) -> None:
+        with self._lock:
+            shared.leases -= 1
+            shared.idle_since = time.monotonic()
+            orphaned = not shared.leases and shared not in self._writers.values()
+        if orphaned:
+            shared.writer.close()
+
+    def _forget(self, key: tuple[str, int], shared: _Shared) -> None:
+        with self._lock:
+            if self._writers.get(key) is shared:
+                del self._writers[key]
+
+    def _start_timer(self) -> None:
+        if self._timer is None:
+            self._timer = threading.Timer(self._linger, self._close_idle)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _close_idle(self) -> None:
+        now = time.monotonic()
+        with self._lock:
+            self._timer = None
+            idle = [
+                key
+                for key, shared in self._writers.items()
+                if not shared.leases and now - shared.idle_since >= self._linger and key[1] == os.getpid()
+            ]
+            closing = [self._writers.pop(key).writer for key in idle]
+            if self._writers:
+                self._start_timer()
+        for writer in closing:
+            writer.close()
+
+
+_numbers = itertools.count()
+
+
+def _new_shard() -> str:
+    """Name what tells this process's debug files from those of other workers."""
+    return f"{platform.node()}-{os.getpid()}-{next(_numbers)}{uuid.uuid4().hex[:6]}"
+
+
+_registry = Registry()
+acquire = _registry.acquire
+close_all = _registry.close
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_registry.after_fork)

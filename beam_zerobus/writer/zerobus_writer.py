@@ -1,0 +1,245 @@
+"""`ZerobusWriter`: RecordBatches into a Delta table, from any number of threads."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import weakref
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+
+from beam_zerobus.errors import ConversionError
+from beam_zerobus.options import ArrowCompression, DebugFiles, Retry, Telemetry, WireFormat
+from beam_zerobus.schema import TableSchema
+from beam_zerobus.workspace.credentials import Credentials
+from beam_zerobus.writer.config import SchemaSource, WriterConfig, make_config
+from beam_zerobus.writer.counters import Counters
+from beam_zerobus.writer.result import TransmissionResult
+from beam_zerobus.writer.state import WriterCore
+from beam_zerobus.writer.submission import Submission
+
+__all__ = ["ZerobusWriter"]
+
+_EXIT_TIMEOUT = 10.0
+
+
+class ZerobusWriter:
+    """Writes RecordBatches to one table through Zerobus; any number of threads may share it.
+
+    Rows are durable when `send_batch` returns (at least once: see `docs/delivery.md`). Nothing is opened before the
+    first batch. A writer that is pickled or used after a fork starts anew, with streams of its own.
+
+    Args:
+        table: ``"catalog.schema.table"``; it must exist.
+        endpoint: URL of the Zerobus service, else ``ZEROBUS_ENDPOINT``.
+        workspace_url: URL of the workspace, else ``DATABRICKS_HOST``.
+        credentials: `OAuthClientCredentials`, `FederatedToken` or `StaticHeaders`; else ``DATABRICKS_CLIENT_ID`` and
+            ``DATABRICKS_CLIENT_SECRET``, read when the first stream is opened.
+        schema: A `pyarrow.Schema`, a DDL string, ``"unity_catalog"`` to fetch it, or None for the first batch's own.
+        wire_format: ``"proto"``, ``"arrow"`` or ``"json"``.
+        retry: How long a failing service is tried again.
+        ignore_unknown_fields: Leave out columns that the table does not have, instead of rejecting the batch.
+        streams_per_worker: Streams to spread the batches over; order holds within one only.
+        debug_files: Write what is sent to files.
+        telemetry: Where metrics and spans go; None for the application's own OpenTelemetry.
+        dry_run: Convert and check everything, send nothing; needs neither network nor credentials.
+        arrow_compression: ``"none"``, ``"lz4"`` or ``"zstd"``, for the Arrow wire format.
+
+    Raises:
+        ConfigurationError: A setting is wrong.
+
+    Example:
+        >>> with ZerobusWriter("main.iot.air_quality", schema="device STRING, co2 INT", dry_run=True) as writer:
+        ...     result = writer.send_batch(pa.record_batch({"device": ["attic"], "co2": [417]}))
+        >>> result.success, result.total_rows
+        (True, 1)
+    """
+
+    def __init__(
+        self,
+        table: str,
+        *,
+        endpoint: str | None = None,
+        workspace_url: str | None = None,
+        credentials: Credentials | None = None,
+        schema: SchemaSource = None,
+        wire_format: WireFormat = "proto",
+        retry: Retry = Retry(),  # noqa: B008 - frozen
+        ignore_unknown_fields: bool = False,
+        streams_per_worker: int = 1,
+        debug_files: DebugFiles | None = None,
+        telemetry: Telemetry | None = None,
+        dry_run: bool = False,
+        arrow_compression: ArrowCompression = "none",
+    ) -> None:
+        self._start(
+            make_config(
+                table,
+                endpoint=endpoint,
+                workspace_url=workspace_url,
+                credentials=credentials,
+                schema=schema,
+                wire_format=wire_format,
+                retry=retry,
+                ignore_unknown_fields=ignore_unknown_fields,
+                streams_per_worker=streams_per_worker,
+                debug_files=debug_files,
+                telemetry=telemetry,
+                dry_run=dry_run,
+                arrow_compression=arrow_compression,
+            ),
+            shard=None,
+        )
+
+    @classmethod
+    def from_config(cls, config: WriterConfig, *, shard: str | None = None) -> Self:
+        """Make a writer from checked settings; `shard` goes into the names of its debug files."""
+        writer = cls.__new__(cls)
+        writer._start(config, shard)
+        return writer
+
+    def _start(self, config: WriterConfig, shard: str | None) -> None:
+        self.config = config
+        self._shard = shard
+        self._core = WriterCore(config, shard)
+        _open_writers.add(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _from_config, (type(self), self.config, self._shard)
+
+    def __repr__(self) -> str:
+        return f"ZerobusWriter({self.config.table!r}, wire_format={self.config.wire_format!r})"
+
+    @property
+    def table(self) -> str:
+        """The table that is written to."""
+        return self.config.table
+
+    @property
+    def schema(self) -> TableSchema | None:
+        """The table's schema, once it is known."""
+        return self._here().schema
+
+    def resolve_schema(self) -> TableSchema:
+        """Return the table's schema, fetched from Unity Catalog if it is to come from there and is not known yet.
+
+        Raises:
+            ConfigurationError: There is no such table; or the schema is to be the first batch's, and none was sent yet.
+            AuthenticationError: The credentials were rejected.
+            TransientError: Unity Catalog stayed away until the last retry.
+        """
+        return self._here().prepare(None).schema
+
+    @property
+    def counters(self) -> Counters:
+        """What this writer has done so far."""
+        return self._here().counters
+
+    @property
+    def in_flight_bytes(self) -> int:
+        """Bytes handed over and neither acknowledged nor rejected yet."""
+        return self._here().in_flight_bytes
+
+    def send_batch(self, batch: pa.RecordBatch | pa.Table) -> TransmissionResult:
+        """Send a batch of any size and wait until its rows are durable.
+
+        Rows that cannot be written are in the result, each with its reason; all others are written.
+
+        Args:
+            batch: Rows whose columns are found in the table's schema by name.
+
+        Returns:
+            Counts, latency and the rejected rows.
+
+        Raises:
+            ConversionError: The batch's schema cannot fit the table's.
+            TransientError: The service stayed away until the last retry; the exception holds the rows not written.
+            AuthenticationError: Credentials are missing or rejected.
+            ConfigurationError: The table does not exist.
+            RejectedError: A grant is missing, or Zerobus cannot write this kind of table.
+            ClosedError: The writer is closed.
+        """
+        return self.submit(batch).result()
+
+    def submit(self, batch: pa.RecordBatch | pa.Table) -> Submission:
+        """Hand a batch over and return when it is queued; waits while too many bytes are in flight.
+
+        Args:
+            batch: As for `send_batch`.
+
+        Returns:
+            A `Submission`; its `result()` waits, and raises what `send_batch` would.
+
+        Raises:
+            ConversionError: The batch's schema cannot fit the table's.
+            ClosedError: The writer is closed.
+        """
+        if not isinstance(batch, pa.RecordBatch | pa.Table):
+            raise ConversionError(f"A {type(batch).__name__} was sent: give a pyarrow.RecordBatch or pyarrow.Table")
+        return self._here().submit(batch)
+
+    async def asend_batch(self, batch: pa.RecordBatch | pa.Table) -> TransmissionResult:
+        """Do as `send_batch` without blocking the event loop: a thread converts, acknowledgements are awaited."""
+        submission = await asyncio.to_thread(self.submit, batch)
+        return await asyncio.wrap_future(submission.future)
+
+    def cancel(self, submission: Submission) -> None:
+        """Forget a submission: nothing more of it is sent, and its `result()` raises ClosedError."""
+        self._here().cancel(submission)
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait until all that was submitted before is acknowledged, rejected or failed.
+
+        Raises:
+            TimeoutError: It took longer than `timeout` seconds.
+        """
+        self._here().flush(timeout)
+
+    def flush_telemetry(self) -> None:
+        """Export metrics and spans now, to providers that `telemetry` asked for; waits `flush_timeout` at most."""
+        self._here().flush_telemetry()
+
+    def close(self, timeout: float | None = None) -> None:
+        """Send what is left, wait for it, and close the streams; closing twice does nothing.
+
+        Args:
+            timeout: Seconds to wait for acknowledgements; what is not acknowledged then fails with ClosedError.
+        """
+        self._here().close(timeout)
+        _open_writers.discard(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _here(self) -> WriterCore:
+        """Return this process's core: after a fork a new one, and the parent's is left untouched."""
+        if self._core.pid != os.getpid():
+            _left_to_the_parent.append(self._core)
+            self._core = WriterCore(self.config, self._shard)
+        return self._core
+
+
+def _from_config(cls: type[ZerobusWriter], config: WriterConfig, shard: str | None) -> ZerobusWriter:
+    return cls.from_config(config, shard=shard)
+
+
+_open_writers: weakref.WeakSet[ZerobusWriter] = weakref.WeakSet()
+
+# Dropping an SDK object that a fork copied hangs the child, so such cores are kept, not collected.
+_left_to_the_parent: list[WriterCore] = []
+
+
+@atexit.register
+def _close_open_writers() -> None:
+    """Close every writer that is still open when the process ends normally."""
+    for writer in list(_open_writers):
+        if writer._core.pid == os.getpid():
+            writer.close(_EXIT_TIMEOUT)

@@ -1,0 +1,406 @@
+"""Elements to RecordBatches, against an oracle that looks at one value at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import json
+import typing
+import uuid
+
+import apache_beam as beam
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from apache_beam.utils.timestamp import Timestamp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from beam_zerobus.batching import RowLimit, element_converter
+from beam_zerobus.options import Batching
+from beam_zerobus.schema import Conformer, Decimal, Field, TableSchema
+
+UTC = dt.UTC
+PLUS_TWO = dt.timezone(dt.timedelta(hours=2))
+SECRET = "s3cret-value"
+D = decimal.Decimal
+EXACT = decimal.Context(prec=200)
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+# For each type: values that fit with what arrives, and values that do not with their reason.
+TABLE = {
+    "TINYINT": ([(5, 5), (np.int64(7), 7), (Level.HIGH, 3)], [(300, "out_of_range"), (1.5, "wrong_type")]),
+    "BIGINT": (
+        [(2**63 - 1, 2**63 - 1), (np.uint8(7), 7)],
+        [
+            (2**63, "out_of_range"),
+            (1.0, "wrong_type"),
+            (True, "wrong_type"),
+            ("5", "wrong_type"),
+            (D(1), "wrong_type"),
+            (uuid.UUID(int=5), "wrong_type"),
+            (float("nan"), "wrong_type"),
+            (np.bool_(True), "wrong_type"),
+            (np.timedelta64(5, "ns"), "wrong_type"),
+        ],
+    ),
+    "FLOAT": ([(0.5, 0.5), (3, 3.0), (np.float16(1.5), 1.5), (float("inf"), float("inf"))],
+              [(1e300, "out_of_range"), (2**60 + 1, "out_of_range"), (True, "wrong_type"), ("1", "wrong_type")]),
+    "DOUBLE": ([(0.1, 0.1), (3, 3.0), (np.float32(1.5), 1.5)],
+               [(2**53 + 1, "out_of_range"), (True, "wrong_type"), (D("0.1"), "wrong_type")]),
+    "BOOLEAN": ([(True, True), (np.bool_(False), False)], [(1, "wrong_type"), ("true", "wrong_type")]),
+    "STRING": ([("é", "é"), (b"ab", "ab"), (Color.RED, "red"), (np.str_("x"), "x")],
+               [(5, "wrong_type"), (b"\xff", "invalid_utf8"), ("\ud800", "invalid_utf8"), ({}, "wrong_type")]),
+    "BINARY": ([(b"\xff", b"\xff"), (bytearray(b"a"), b"a"), (memoryview(b"b"), b"b")],
+               [("text", "wrong_type"), (5, "wrong_type"), ([1], "wrong_type")]),
+    "DECIMAL(5,2)": ([(D("1.5"), D("1.50")), (7, D("7.00")), ("1.25", D("1.25")), (np.int8(3), D("3.00")),
+                      (D("1E+2"), D(100)), (D("0E-60"), D("0.00")), (D("1." + "0" * 60), D("1.00"))],
+                     [(1.5, "wrong_type"), (D("NaN"), "invalid_text"), (D("1.555"), "inexact"), (1000, "out_of_range"),
+                      ("abc", "invalid_text"), (True, "wrong_type"), ("1" + "0" * 300, "out_of_range")]),
+    "DATE": ([(dt.date(2024, 1, 2), dt.date(2024, 1, 2)), ("2024-01-02", dt.date(2024, 1, 2)), (1, dt.date(1970, 1, 2)),
+              (np.datetime64("2024-01-02"), dt.date(2024, 1, 2))],
+             [(dt.datetime(2024, 1, 2), "wrong_type"), ("2024-1-2", "invalid_text"), (1.5, "wrong_type"),
+              (np.datetime64("2024-01-02T01"), "wrong_type"), (pd.Timestamp(0), "wrong_type"), (True, "wrong_type")]),
+    "TIMESTAMP": ([(dt.datetime(2024, 1, 2, 3, tzinfo=PLUS_TWO), dt.datetime(2024, 1, 2, 1, tzinfo=UTC)),
+                   (Timestamp(micros=5), dt.datetime(1970, 1, 1, 0, 0, 0, 5, tzinfo=UTC)),
+                   (1_000_000, dt.datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)),
+                   ("2024-01-02T03:04:05.000006+02:00", dt.datetime(2024, 1, 2, 1, 4, 5, 6, tzinfo=UTC)),
+                   (pd.Timestamp("2024-01-02", tz="UTC"), dt.datetime(2024, 1, 2, tzinfo=UTC))],
+                  [(dt.datetime(2024, 1, 2), "wrong_type"), ("2024-01-02T03:04:05", "invalid_text"),
+                   ("2024-01-02T03:04:05.1234567Z", "invalid_text"), (dt.date(2024, 1, 2), "wrong_type"),
+                   (pd.Timestamp(1, tz="UTC"), "inexact"), (np.datetime64("2024-01-02T01"), "wrong_type"),
+                   (1.5, "wrong_type"), (2**70, "out_of_range")]),
+    "TIMESTAMP_NTZ": ([(dt.datetime(2024, 1, 2, 3), dt.datetime(2024, 1, 2, 3)),
+                       (5, dt.datetime(1970, 1, 1, 0, 0, 0, 5)),
+                       ("2024-01-02 03:04:05", dt.datetime(2024, 1, 2, 3, 4, 5)),
+                       (np.datetime64("2024-01-02T03", "ns"), dt.datetime(2024, 1, 2, 3))],
+                      [(dt.datetime(2024, 1, 2, tzinfo=UTC), "wrong_type"), ("2024-01-02T03:04:05Z", "invalid_text"),
+                       (np.datetime64(1, "ns"), "inexact"), (Timestamp(1), "wrong_type")]),
+    "VARIANT": ([('{"a":1}', '{"a":1}'), ({"a": [1, None]}, '{"a":[1,null]}'), (5, "5"), (b"1", "1")],
+                [(object(), "wrong_type"), ({"a": float("nan")}, "wrong_type"), (b"\xff", "invalid_utf8")]),
+    "ARRAY<INT>": ([([1, None], [1, None]), ((), []), (np.array([1, 2]), [1, 2])],
+                   [("ab", "wrong_type"), (b"ab", "wrong_type"), ({1}, "wrong_type"), ([1, "x"], "wrong_type"),
+                    ([2**40], "out_of_range"), ({"a": 1}, "wrong_type"), (np.array(5), "wrong_type")]),
+    "MAP<STRING, INT>": ([({"a": 1, "b": None}, [("a", 1), ("b", None)]), ([("a", 1)], [("a", 1)]), ({}, [])],
+                         [({5: 1}, "wrong_type"), ({"a": "x"}, "wrong_type"), ({None: 1}, "null_in_not_null_column"),
+                          ("ab", "wrong_type"), ([1, 2], "wrong_type")]),
+    "STRUCT<x: INT, y: STRING>": ([({"x": 1, "y": "a"}, {"x": 1, "y": "a"}), ({}, {"x": None, "y": None}),
+                                   ({"X": 1}, {"x": 1, "y": None}), (beam.Row(x=1, y="a"), {"x": 1, "y": "a"})],
+                                  [({"x": "a"}, "wrong_type"), ({"z": 1}, "unknown_field"), (5, "wrong_type"),
+                                   ([1, 2], "wrong_type"), ({"x": 1, "X": 2}, "unknown_field"),
+                                   ({5: 1}, "unknown_field")]),
+    "ARRAY<STRUCT<a: MAP<STRING, ARRAY<INT>>>>": ([([{"a": {"k": [1]}}, None], [{"a": [("k", [1])]}, None])],
+                                                  [([{"a": {"k": ["x"]}}], "wrong_type"),
+                                                   ([{"b": 1}], "unknown_field")]),
+}  # fmt: skip
+
+
+def convert(kind, ddl, elements, **options):
+    return element_converter(kind, TableSchema.from_ddl(ddl), **options)(elements)
+
+
+@st.composite
+def columns_of_values(draw):
+    ddl = draw(st.sampled_from(sorted(TABLE)))
+    good, bad = TABLE[ddl]
+    choices = [(value, expected, None) for value, expected in good] + [(value, None, reason) for value, reason in bad]
+    choices += [(missing, None, None) for missing in (None, pd.NaT, pd.NA) if missing is None or "<" not in ddl]
+    return ddl, draw(st.lists(st.sampled_from(choices), max_size=10))
+
+
+@st.composite
+def decimal_columns(draw):
+    precision = draw(st.integers(1, 38))
+    delta_type = Decimal(precision, draw(st.integers(0, precision)))
+    digits = st.integers(0, 45).flatmap(lambda n: st.integers(-(10**n), 10**n))
+    number = st.builds(lambda n, e: D(n).scaleb(e, EXACT), digits, st.integers(-45, 10))
+    fitting = st.integers(-(10**precision) + 1, 10**precision - 1).map(lambda n: D(n).scaleb(-delta_type.scale, EXACT))
+    return delta_type, draw(st.lists(number | fitting, max_size=5))
+
+
+def fits_decimal(number, delta_type):
+    shifted = number.scaleb(delta_type.scale, EXACT)
+    return shifted.copy_abs() < 10**delta_type.precision and shifted == shifted.to_integral_value(context=EXACT)
+
+
+@settings(deadline=None, max_examples=300)
+@given(columns_of_values(), st.sampled_from(["dict", "row"]))
+def test_each_value_arrives_exactly_or_is_rejected(drawn, kind):
+    ddl, cells = drawn
+    elements = [{"id": index, "c": value} for index, (value, _, _) in enumerate(cells)]
+    if kind == "row":
+        elements = [beam.Row(**element) for element in elements]
+    converted = convert(kind, f"id BIGINT, c {ddl}", elements)
+    assert [(e.index, e.error_type) for e in converted.rejected] == [
+        (index, reason) for index, (_, _, reason) in enumerate(cells) if reason
+    ]
+    kept = [index for index, (_, _, reason) in enumerate(cells) if not reason]
+    assert (list(range(len(cells))) if converted.rows is None else converted.rows.tolist()) == kept
+    converted.batch.validate(full=True)
+    assert converted.batch.to_pylist() == [{"id": index, "c": cells[index][1]} for index in kept]
+    for error in converted.rejected:
+        assert error.stage == "batching"
+        assert "'c" in error.message
+
+
+@pytest.mark.parametrize(("ddl", "bits"), [("TINYINT", 8), ("SMALLINT", 16), ("INT", 32), ("BIGINT", 64)])
+@pytest.mark.parametrize("odd", [None, True, 1.0, np.int8(5), 2**7, -(2**15) - 1, 2**31, 2**63, 2**70])
+def test_thousands_of_integers_are_taken_as_few_are(ddl, bits, odd):
+    most = 2 ** (bits - 1)
+    values = [most - 1, -most, *range(100), *[7] * 2_000]
+    values.insert(1_000, odd)
+    convert = element_converter("dict", TableSchema.from_ddl(f"x {ddl}"))
+    many, alone = convert([{"x": value} for value in values]), convert([{"x": odd}])
+    assert many.batch.column("x").to_pylist() == [
+        int(value) if value is not None else None for value in values if value is not odd or not alone.rejected
+    ]
+    assert [(error.index, error.message) for error in many.rejected] == [
+        (1_000, error.message) for error in alone.rejected
+    ]
+
+
+@pytest.mark.parametrize("ddl", sorted(TABLE))
+def test_every_value_alone_and_all_together(ddl):
+    good, bad = TABLE[ddl]
+    for value, expected in good:
+        converted = convert("dict", f"c {ddl}", [{"c": value}])
+        assert (converted.batch.to_pylist(), converted.rejected) == ([{"c": expected}], ()), value
+    for value, reason in bad:
+        converted = convert("dict", f"c {ddl}", [{"c": value}])
+        assert [e.error_type for e in converted.rejected] == [reason], value
+        assert converted.batch.num_rows == 0
+    everything = convert("dict", f"c {ddl}", [{"c": value} for value, _ in [*good, *bad]])
+    assert everything.batch.to_pylist() == [{"c": expected} for _, expected in good]
+    assert [e.error_type for e in everything.rejected] == [reason for _, reason in bad]
+
+
+@settings(deadline=None)
+@given(decimal_columns(), st.data())
+def test_decimals_arrive_digit_by_digit_or_are_rejected(drawn, data):
+    """pyarrow loses digits without a word where a scale grows or text is long; nothing of that may come through."""
+    delta_type, numbers = drawn
+    schema = TableSchema((Field(name="c", type=delta_type, number=1),))
+    fits = [fits_decimal(number, delta_type) for number in numbers]
+    as_text = data.draw(st.booleans())
+    elements = [{"c": str(number) if as_text else number} for number in numbers]
+    converted = element_converter("dict", schema)(elements)
+    expected = [number for number, fit in zip(numbers, fits, strict=True) if fit]
+    assert converted.batch.column(0).to_pylist() == expected
+    assert [e.index for e in converted.rejected] == [index for index, fit in enumerate(fits) if not fit]
+
+    text = pa.RecordBatch.from_pydict({"c": pa.array([f"{number:f}" for number in numbers], pa.string())})
+    assert Conformer(schema).conform(text).batch.column(0).to_pylist() == expected
+    try:
+        array = pa.array(numbers, data.draw(st.sampled_from([pa.decimal128(38, 19), pa.decimal256(76, 38)])))
+    except pa.ArrowInvalid:
+        return
+    if array.to_pylist() == numbers:
+        batch = pa.RecordBatch.from_arrays([array], names=["c"])
+        assert Conformer(schema).conform(batch).batch.column(0).to_pylist() == expected
+
+
+def test_what_is_converted_needs_nothing_more_to_fit():
+    schema = TableSchema.from_ddl(", ".join(f"c{i} {ddl}" for i, ddl in enumerate(TABLE)))
+    row = {f"c{i}": good[0][0] for i, (good, _) in enumerate(TABLE.values())}
+    batch = element_converter("dict", schema)([row]).batch
+    conformed = Conformer(schema).conform(batch)
+    assert conformed.rejected == ()
+    assert conformed.batch.schema.equals(batch.schema)
+
+
+class Reading(typing.NamedTuple):
+    id: int
+    name: str | None = None
+
+
+class Shuffled(typing.NamedTuple):
+    NAME: str
+    id: int
+
+
+@dataclasses.dataclass(slots=True)
+class Slotted:
+    id: int
+    name: str | None = None
+
+
+class Wider(typing.NamedTuple):
+    id: int
+    name: str
+    extra: int
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        [Reading(1, "a"), Reading(2)],
+        [Shuffled("a", 1), Shuffled(None, 2)],
+        [Slotted(1, "a"), Slotted(2)],
+        [beam.Row(id=1, name="a"), beam.Row(id=2, name=None)],
+        [beam.Row(id=1, name="a"), {"id": 2}],
+        [{"id": 1, "name": "a"}, {"ID": 2}],
+        [Reading(1, "a"), Slotted(2)],
+    ],
+)
+def test_every_kind_of_row(elements):
+    converted = convert("row", "id BIGINT NOT NULL, name STRING", elements)
+    assert converted.batch.to_pylist() == [{"id": 1, "name": "a"}, {"id": 2, "name": None}]
+    assert converted.rejected == ()
+
+
+def test_rows_whose_fields_are_named_like_methods():
+    row = beam.Row(as_dict=1, _asdict=2, count=3)
+    assert convert("row", "as_dict INT, _asdict INT, count INT", [row]).batch.to_pylist() == [
+        {"as_dict": 1, "_asdict": 2, "count": 3}
+    ]
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        [{"id": 1, "name": "a", "extra": 1}],
+        [{"id": 1, "extra": 1}],
+        [beam.Row(id=1, extra=2)],
+        [Wider(1, "a", 2)],
+    ],
+)
+def test_unknown_fields_never_vanish_unless_told(elements):
+    rejected = convert("row", "id BIGINT, name STRING", elements)
+    assert [e.error_type for e in rejected.rejected] == ["unknown_field"]
+    assert "'extra'" in rejected.rejected[0].message
+    assert "ignore_unknown_fields" in rejected.rejected[0].message
+    told = convert("row", "id BIGINT, name STRING", elements, ignore_unknown_fields=True)
+    assert told.rejected == ()
+    assert told.batch.column("id").to_pylist() == [1]
+
+
+def test_only_rows_with_unknown_fields_are_rejected():
+    elements = [{"id": 1}, {"id": 2, "x": 1}, {"id": 3, "name": None}, {"id": 4, "name": "a", "Y": 1}]
+    converted = convert("dict", "id BIGINT, name STRING", elements)
+    assert converted.rows.tolist() == [0, 2]
+    assert ["'x'" in e.message or "'Y'" in e.message for e in converted.rejected] == [True, True]
+
+
+def test_a_swapped_key_is_noticed_though_the_count_is_right():
+    converted = convert("dict", "id BIGINT, name STRING", [{"id": 1, "name": "a"}, {"id": 2, "nmae": "b"}])
+    assert [e.index for e in converted.rejected] == [1]
+
+
+@pytest.mark.parametrize("kind", ["dict", "row"])
+@pytest.mark.parametrize("element", [None, 5, "text", b"bytes", [1], (1, 2), object(), int])
+def test_what_is_no_row_is_rejected(kind, element):
+    converted = convert(kind, "id BIGINT", [{"id": 1}, element])
+    assert [(e.index, e.error_type) for e in converted.rejected] == [(1, "wrong_type")]
+    assert type(element).__name__ in converted.rejected[0].message
+
+
+def test_nothing_at_all():
+    for kind in ("dict", "row", "json"):
+        assert convert(kind, "id BIGINT, p STRUCT<x: INT>, a ARRAY<INT>", []).batch.num_rows == 0
+
+
+JSON_DDL = (
+    "id BIGINT, d DOUBLE, s STRING, raw BINARY, day DATE, at TIMESTAMP, ntz TIMESTAMP_NTZ, v VARIANT, a ARRAY<INT>, "
+    "m MAP<STRING, INT>, p STRUCT<x: INT>"
+)
+JSON_ROW = {
+    "id": 1, "d": 1.5, "s": "é", "raw": "/w==", "day": "2024-01-02", "at": "2024-01-02T00:00:00Z", "ntz": 5,
+    "v": {"b": 1}, "a": [1], "m": {"k": 1}, "p": {"x": 1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("extra", ["", ", price DECIMAL(20,2)"])
+@pytest.mark.parametrize("encode", [str, str.encode, lambda text: bytearray(text.encode())])
+def test_json_objects(extra, encode):
+    row = JSON_ROW | ({"price": 5} if extra else {})
+    converted = convert("json", JSON_DDL + extra, [encode(json.dumps(row, ensure_ascii=False)), encode("{}")])
+    assert converted.rejected == ()
+    first, second = converted.batch.to_pylist()
+    assert first["raw"] == b"\xff"
+    assert first["day"] == dt.date(2024, 1, 2)
+    assert first["at"] == dt.datetime(2024, 1, 2, tzinfo=UTC)
+    assert (first["s"], first["v"], first["m"], first["p"]) == ("é", '{"b":1}', [("k", 1)], {"x": 1})
+    assert set(second.values()) == {None}
+
+
+def test_decimals_in_json_keep_every_digit():
+    elements = ['{"p": 123456789012345678.91, "d": 0.1, "v": {"a": 0.5}}', '{"p": "0.10", "d": 1}', '{"p": 0.125}']
+    converted = convert("json", "p DECIMAL(20,2), d DOUBLE, v VARIANT", elements)
+    assert converted.batch.to_pylist() == [
+        {"p": D("123456789012345678.91"), "d": 0.1, "v": '{"a":0.5}'},
+        {"p": D("0.10"), "d": 1.0, "v": None},
+    ]
+    assert [(e.index, e.error_type) for e in converted.rejected] == [(2, "inexact")]
+
+
+@pytest.mark.parametrize("extra", ["", ", price DECIMAL(20,2)"])
+@pytest.mark.parametrize(
+    ("element", "reason"),
+    [
+        ("", "invalid_json"),
+        ("null", "invalid_json"),
+        ("[1]", "invalid_json"),
+        ("{}{}", "invalid_json"),
+        ('{"id": 1', "invalid_json"),
+        (b'{"s": "\xff"}', "invalid_json"),
+        ('{"d": NaN}', "invalid_json"),
+        ("[" * 100_000, "invalid_json"),
+        ('{"id": 9223372036854775808}', None),
+        ('{"id": 1.5}', "wrong_type"),
+        ('{"raw": "?"}', "invalid_text"),
+        ('{"at": "yesterday"}', "invalid_text"),
+        ('{"new": 1}', "unknown_field"),
+        ({"id": 1}, "wrong_type"),
+        (None, "wrong_type"),
+    ],
+)
+def test_bad_json_stands_alone(extra, element, reason):
+    converted = convert("json", JSON_DDL + extra, ['{"id": 1}', element, '{"id": 2}'])
+    assert converted.batch.column("id").to_pylist() == [1, 2]
+    assert [e.index for e in converted.rejected] == [1]
+    if reason:
+        assert converted.rejected[0].error_type == reason
+
+
+def test_messages_name_column_type_and_remedy_never_the_value():
+    ddl = "a INT, b DECIMAL(5,2), c TIMESTAMP, d ARRAY<INT>, p STRUCT<x: INT>, r BINARY"
+    for name, value in [
+        ("a", SECRET),
+        ("b", SECRET),
+        ("c", SECRET),
+        ("d", [SECRET]),
+        ("p", {"x": SECRET}),
+        ("r", SECRET),
+    ]:
+        for kind, element in (("dict", {name: value}), ("json", json.dumps({name: value}))):
+            (error,) = convert(kind, ddl, [element]).rejected
+            assert error.message.startswith(f"column '{name}")
+            assert "Python type str" in error.message
+            assert SECRET not in error.message
+    (error,) = convert("json", ddl, [f"{{{SECRET}"]).rejected
+    assert SECRET not in error.message
+
+
+def test_the_row_limit_follows_the_bytes():
+    limit = RowLimit(Batching(max_rows=10_000, max_bytes=100_000))
+    assert limit.rows == 1000
+    limit.learn(rows=1000, nbytes=10_000)
+    assert limit.rows == 10_000
+    limit.learn(rows=10_000, nbytes=100_000_000)
+    assert limit.rows == 10
+    limit.learn(rows=1, nbytes=10**9)
+    assert limit.rows == 1
+    limit.learn(rows=0, nbytes=0)
+    assert limit.rows == 1
+    assert RowLimit(Batching(max_rows=5)).rows == 5

@@ -1,0 +1,56 @@
+"""What the ledger keeps of a payload that is on its way, and how it is made whole again."""
+
+import pyarrow as pa
+import pytest
+
+from beam_zerobus.emulator import Faults
+from beam_zerobus.encoding.conversion import Conversion
+from beam_zerobus.schema import TableSchema
+from tests.emulator.sdk import eventually
+
+DDL = "id BIGINT NOT NULL, name STRING"
+ROWS = 300_000
+
+
+@pytest.fixture(params=["RecordBatch", "Table"])
+def batch(request):
+    """So many rows that they take several calls, every thousandth rejected before sending."""
+    ids = pa.array([None if row % 1000 == 7 else row for row in range(ROWS)], pa.int64())
+    names = pa.array([f"device {row} somewhere in a house of many rooms" * 2 for row in range(ROWS)])
+    batch = pa.record_batch({"id": ids, "name": names})
+    if request.param == "RecordBatch":
+        return batch
+    return pa.Table.from_batches([batch.slice(0, 1000), batch.slice(1000, 99_000), batch.slice(100_000)])
+
+
+@pytest.mark.parametrize("wire_format", ["proto", "json"])
+def test_records_are_made_again_as_they_were(batch, wire_format):
+    conversion = Conversion(TableSchema.from_ddl(DDL), wire_format, table="main.iot.air")
+    payloads = [payload for payload in conversion.payloads(batch) if len(payload.rows)]
+    assert len(payloads) > 2
+    for payload in payloads:
+        stripped = payload.without_records()
+        assert (stripped.records, stripped.has_records) == ([], False)
+        again = conversion.encode_again(batch, stripped)
+        assert again.records == payload.records
+        assert again.has_records
+
+
+def test_what_is_on_its_way_keeps_no_records_and_is_sent_again_all_the_same(emulator, connect, batch, monkeypatch):
+    monkeypatch.setattr("beam_zerobus.delivery.keeper.MAX_IN_FLIGHT_BYTES", 64 << 20)  # all of it
+    table = emulator.create_table("main.iot.air", DDL)
+    emulator.faults = Faults(ack_delay=5.0)
+    writer = connect(schema=DDL, wire_format="proto")
+    submission = writer.submit(batch)
+    (delivery,) = writer._core._deliveries
+    eventually(lambda: delivery._sent and not delivery._queued)
+    on_their_way = list(delivery._sent)
+    assert len(on_their_way) > 2
+    eventually(lambda: not any(entry.payload.has_records for entry in on_their_way))
+    emulator.faults = None
+    emulator.kill()
+    emulator.restart()
+    result = submission.result(60)
+    assert (result.successful_count, result.failed_count) == (ROWS - ROWS // 1000, ROWS // 1000)
+    assert writer.counters.total()["rows_replayed"] == ROWS - ROWS // 1000
+    assert set(table.to_arrow()["id"].to_pylist()) == {row for row in range(ROWS) if row % 1000 != 7}

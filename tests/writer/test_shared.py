@@ -1,0 +1,83 @@
+"""Writers shared by the DoFns of a process."""
+
+import time
+
+import pyarrow as pa
+import pytest
+
+from beam_zerobus import OAuthClientCredentials, Retry
+from beam_zerobus.writer.config import make_config
+from beam_zerobus.writer.shared import Registry
+
+DDL = "id BIGINT"
+
+
+@pytest.fixture
+def config(emulator):
+    emulator.create_table("main.iot.air", DDL)
+    return make_config(
+        "main.iot.air",
+        endpoint=emulator.endpoint,
+        workspace_url=emulator.workspace_url,
+        credentials=OAuthClientCredentials(client_id=emulator.client_id, client_secret=emulator.client_secret),
+        schema=DDL,
+        wire_format="proto",
+        retry=Retry(),
+        ignore_unknown_fields=False,
+        streams_per_worker=1,
+        debug_files=None,
+        telemetry=None,
+        dry_run=False,
+    )
+
+
+def one_row():
+    return pa.record_batch({"id": [1]})
+
+
+def test_leases_of_one_configuration_share_one_writer_and_stream(emulator, config):
+    registry = Registry()
+    for _ in range(5):  # as a runner does that sets DoFns up for every bundle
+        with registry.acquire(config) as first, registry.acquire(config) as second:
+            assert first.writer is second.writer
+            assert first.writer.send_batch(one_row()).success
+    registry.close()
+    assert emulator.stats.streams_opened == 1
+    assert emulator.stats.streams_open == 0
+
+
+def test_an_idle_writer_is_closed_after_its_linger_and_made_anew(emulator, config):
+    registry = Registry(linger=0.2)
+    with registry.acquire(config) as lease:
+        lease.writer.send_batch(one_row())
+    deadline = time.monotonic() + 10
+    while emulator.stats.streams_open and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert emulator.stats.streams_open == 0
+    with registry.acquire(config) as lease:
+        assert lease.writer.send_batch(one_row()).success
+    registry.close()
+
+
+def test_a_leased_writer_outlives_its_linger(emulator, config):
+    registry = Registry(linger=0.1)
+    with registry.acquire(config) as lease:
+        lease.writer.send_batch(one_row())
+        time.sleep(0.5)
+        assert emulator.stats.streams_open == 1
+        assert lease.writer.send_batch(one_row()).success
+    registry.close()
+
+
+def test_a_discarded_writer_is_closed_when_its_last_lease_is_gone(emulator, config):
+    registry = Registry()
+    first, second = registry.acquire(config), registry.acquire(config)
+    first.writer.send_batch(one_row())
+    first.discard()
+    with registry.acquire(config) as third:
+        assert third.writer is not first.writer
+    assert second.writer.send_batch(one_row()).success
+    second.release()
+    second.release()
+    assert emulator.stats.streams_open == 0
+    registry.close()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import faulthandler
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
-from beam_zerobus import OAuthClientCredentials, ZerobusWriter
+from beam_zerobus import OAuthClientCredentials, ZerobusError, ZerobusWriter
 from beam_zerobus.emulator import Emulator
 
 faulthandler.enable()
@@ -61,4 +62,5 @@ def connect(emulator: Emulator) -> Iterator[Callable[..., ZerobusWriter]]:
 
     yield make
     for writer in writers:
-        writer.close(5)
+        with suppress(ZerobusError):  # a test that leaves a failure behind has asserted it
+            writer.close(5)

@@ -1,86 +1,248 @@
-"""The entries of a delivery's ledger: what was handed over and is not settled."""
+"""`Ledger`: what was submitted over one stream and has no outcome yet."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
-import numpy as np
-
-from beam_zerobus.delivery.search import Found, Search
-from beam_zerobus.encoding import Payload
+from beam_zerobus.delivery.entry import Entry, Owner
 from beam_zerobus.encoding.conversion import Conversion
-from beam_zerobus.errors import RowError
-from beam_zerobus.schema import RowErrorType
-from beam_zerobus.writer.submission import Submission
 
-__all__ = ["Entry"]
+__all__ = ["InFlight", "Ledger"]
 
 
-@dataclass(slots=True, eq=False)
-class Entry:
-    """A payload in the ledger.
+class InFlight(Protocol):
+    """Two numbers that telemetry reads; only the ledger writes them."""
 
-    Once the SDK holds its records, an entry keeps none: they are several times the batch that they were made of, and
-    are made of it again where they have to be sent again.
+    bytes: int
+    rows: int
 
-    Attributes:
-        offset: Its offset on the current stream; meaningless while it is queued.
-        attempts: How often it was handed to a stream.
-        suspect: It was in flight when a call was rejected, so it is sent alone to see whether it was the one.
-        schema_confirmed: The table's schema was fetched again since it came, and had not changed.
-        search: The search for its rejected rows, once it was.
-        piece: The rows of it, counted in the payload, that the search wants to be sent now.
-        accepted: The pieces that were acknowledged.
-        found: The outcome of the search, rows counted in the payload.
+
+class Ledger:
+    """The entries of one stream, in the order of submission; knows neither threads nor sockets.
+
+    Invariants, under the one lock (a condition):
+    - `_sent` holds the entries that the current stream took and has not acknowledged, by rising offset; `_queued`
+      holds those behind them that it did not take, or that have to be sent again. No entry is in both.
+    - `_in_flight` has the bytes and rows of all these entries. Callers wait in `wait_for_room` while they take more
+      than the memory allowed, so that they never exceed it by more than one payload for each caller in line.
+    - While an entry that goes alone is in `_sent`, it is there alone.
+    - Once `_closed`, nothing is added.
     """
 
-    payload: Payload
-    submission: Submission
-    conversion: Conversion
-    offset: int = -1
-    attempts: int = 0
-    suspect: bool = False
-    schema_confirmed: bool = False
-    search: Search | None = None
-    piece: range | None = None
-    accepted: list[range] = field(default_factory=list)
-    found: Found | None = None
+    def __init__(self, in_flight: InFlight, *, max_bytes: int, bytes_per_row: int) -> None:
+        self._in_flight = in_flight
+        self._max_bytes = max_bytes
+        self._bytes_per_row = bytes_per_row
+        self._lock = threading.Condition()
+        self._sent: deque[Entry] = deque()
+        self._queued: deque[Entry] = deque()
+        self._closed = False
 
     @property
-    def goes_alone(self) -> bool:
-        """True when nothing else may be in flight with it."""
-        return self.suspect or self.search is not None
+    def bytes(self) -> int:
+        """Encoded bytes without an outcome."""
+        return self._in_flight.bytes
 
-    def to_send(self) -> Payload:
-        """Return what the next call carries."""
-        if not self.payload.has_records:
-            self.payload = self.conversion.encode_again(self.submission.batch, self.payload)
-        return self.payload if self.piece is None else self.payload.slice(self.piece)
+    @property
+    def rows(self) -> int:
+        """Rows without an outcome."""
+        return self._in_flight.rows
 
-    def let_records_go(self) -> None:
-        """Forget the records, which the SDK holds now; a call that may be searched needs them soon."""
-        if not self.goes_alone:
-            self.payload = self.payload.without_records()
+    @property
+    def closed(self) -> bool:
+        """True when nothing more is taken."""
+        return self._closed
 
-    def acknowledged_rows(self) -> list[np.ndarray | range]:
-        """Return the acknowledged rows of a settled entry, counted in the batch."""
-        if self.search is None:
-            return [self.payload.rows]
-        return [self.payload.rows[piece.start : piece.stop] for piece in self.accepted]
+    # Callers.
 
-    def row_errors(self) -> list[RowError]:
-        """Return the rejected rows of a settled entry, counted in the batch."""
-        if self.found is None:
-            return []
-        errors = [
-            self._row_error(row, RowErrorType.REJECTED_BY_SERVICE, f"Zerobus rejected the row: {reason}; correct it")
-            for row, reason in self.found.rejected.items()
-        ]
-        if self.found.given_up is not None:
-            why = f"Zerobus rejected the row's call, and it was not tried alone: {self.found.given_up}; send it again"
-            untried = set(range(len(self.payload.rows))) - self.found.rejected.keys()
-            errors += [self._row_error(row, RowErrorType.REJECTED_UNTRIED, why) for row in sorted(untried)]
-        return errors
+    def wait_for_room(self, owner: Owner, pause_left: Callable[[], float]) -> bool:
+        """Wait until a payload may be added.
 
-    def _row_error(self, row: int, error_type: RowErrorType, message: str) -> RowError:
-        return RowError(int(self.payload.rows[row]), error_type.value, message, "service")
+        Args:
+            owner: The batch of the payload; it may end, or be cancelled, meanwhile.
+            pause_left: Seconds for which nobody may add anything.
+
+        Returns:
+            False where it may never be added: the ledger is closed, or the owner has its outcome.
+        """
+        with self._lock:
+            while not (self._closed or owner.done):
+                pause = pause_left()
+                if not pause and self._in_flight.bytes + self._in_flight.rows * self._bytes_per_row < self._max_bytes:
+                    return True
+                self._lock.wait(pause or None)
+            return False
+
+    def add(self, entry: Entry) -> bool:
+        """Queue an entry; False where the ledger is closed or the owner has its outcome."""
+        with self._lock:
+            if self._closed or entry.owner.done:
+                return False
+            self._queued.append(entry)
+            self._account([entry], 1)
+            self._lock.notify_all()
+            return True
+
+    def cancel(self, owner: Owner) -> None:
+        """Forget the entries of a batch: nothing of it is sent from now on."""
+        with self._lock:
+            dropped = [entry for entry in self._all() if entry.owner is owner]
+            self._sent = deque(entry for entry in self._sent if entry.owner is not owner)
+            self._queued = deque(entry for entry in self._queued if entry.owner is not owner)
+            self._account(dropped, -1)
+
+    def close(self) -> list[Entry]:
+        """Take nothing new; return what was left."""
+        with self._lock:
+            self._closed = True
+        return self.clear()
+
+    # Sending: one thread at a time.
+
+    def next_to_send(self, conversion: Conversion) -> Entry | None:
+        """Return the entry to send next; None where there is none, or it has to wait.
+
+        An entry that must go alone waits for an empty stream, and one of another conversion to be converted again.
+        """
+        with self._lock:
+            if self._closed or not self._queued:
+                return None
+            entry = self._queued[0]
+            if self._sent and (entry.goes_alone or self._sent[0].goes_alone):
+                return None
+            return entry if entry.conversion is conversion else None
+
+    def mark_sent(self, entry: Entry, offset: int) -> bool:
+        """Note that the stream took the entry; False where the entry was cancelled while it was sent."""
+        with self._lock:
+            if not self._queued or self._queued[0] is not entry:
+                return False
+            self._queued.popleft()
+            entry.offset = offset
+            entry.sent_at = time.monotonic()
+            entry.attempts += 1
+            self._sent.append(entry)
+            self._lock.notify_all()
+            return True
+
+    # The keeper.
+
+    def wait_for_work(self, timeout: float) -> bool:
+        """Wait until there is an entry, or the ledger is closed; False when neither happens within `timeout`."""
+        with self._lock:
+            return bool(self._lock.wait_for(lambda: self._closed or self._sent or self._queued, timeout))
+
+    def pause(self, seconds: float) -> None:
+        """Wait, less where nothing is left to wait for."""
+        with self._lock:
+            self._lock.wait_for(lambda: self._closed or not (self._sent or self._queued), seconds)
+
+    def first_sent(self) -> Entry | None:
+        """Return the oldest entry that the stream took and has not acknowledged."""
+        with self._lock:
+            return self._sent[0] if self._sent else None
+
+    def acknowledge(self, offset: int) -> list[Entry]:
+        """Take out what is durable: all up to `offset`.
+
+        An entry under search that wants another piece sent goes back to the head of the queue.
+
+        Returns:
+            The entries that have their outcome.
+        """
+        with self._lock:
+            done: list[Entry] = []
+            while self._sent and self._sent[0].offset <= offset:
+                entry = self._sent.popleft()
+                if entry.piece_accepted():
+                    self._queued.appendleft(entry)
+                else:
+                    done.append(entry)
+            self._account(done, -1)
+            return done
+
+    def reject(self, entry: Entry, reason: str, *, probes: int) -> bool:
+        """Take it that the entry at the head of the queue was rejected alone.
+
+        Returns:
+            True when the search is over and the entry, which has its outcome, is taken out.
+        """
+        with self._lock:
+            if not self._queued or self._queued[0] is not entry:
+                return False  # cancelled
+            if entry.piece_rejected(reason, probes=probes):
+                return False
+            self._queued.popleft()
+            self._account([entry], -1)
+            return True
+
+    def put_back(self) -> list[Entry]:
+        """Queue what was sent and not acknowledged again, before all else; return it. The stream is gone."""
+        with self._lock:
+            unacknowledged = list(self._sent)
+            self._sent.clear()
+            self._queued.extendleft(reversed(unacknowledged))
+            return unacknowledged
+
+    def suspect(self, entries: Iterable[Entry]) -> None:
+        """Have these entries sent one by one."""
+        with self._lock:
+            for entry in entries:
+                entry.suspect = True
+
+    def confirm_schema(self) -> None:
+        """Note that the schema which everything queued was encoded for is still the table's."""
+        with self._lock:
+            for entry in self._queued:
+                entry.schema_confirmed = True
+
+    def outdated(self, conversion: Conversion) -> list[Entry]:
+        """Return the queued entries that another conversion encoded."""
+        with self._lock:
+            return [entry for entry in self._queued if entry.conversion is not conversion]
+
+    def replace(self, entry: Entry, entries: Sequence[Entry]) -> bool:
+        """Put entries in the place of a queued one; False where that was cancelled meanwhile."""
+        with self._lock:
+            if entry not in self._queued:
+                return False
+            position = self._queued.index(entry)
+            del self._queued[position]
+            for number, new in enumerate(entries):
+                self._queued.insert(position + number, new)
+            self._account([entry], -1)
+            self._account(entries, 1)
+            return True
+
+    def owners(self) -> list[Owner]:
+        """Return the batches that have entries here, in order."""
+        with self._lock:
+            return list(dict.fromkeys(entry.owner for entry in self._all()))
+
+    def clear(self) -> list[Entry]:
+        """Take everything out, and return it."""
+        with self._lock:
+            entries = self._all()
+            self._sent.clear()
+            self._queued.clear()
+            self._account(entries, -1)
+            return entries
+
+    def wake(self) -> None:
+        """Let everybody who waits look again."""
+        with self._lock:
+            self._lock.notify_all()
+
+    def _all(self) -> list[Entry]:
+        return [*self._sent, *self._queued]
+
+    def _account(self, entries: Iterable[Entry], sign: int) -> None:
+        """Count entries in or out, and let those who wait for it look again."""
+        for entry in entries:
+            self._in_flight.bytes += sign * entry.payload.size_bytes
+            self._in_flight.rows += sign * len(entry.payload.rows)
+        self._lock.notify_all()

@@ -1,21 +1,15 @@
-"""Backoff between failures, and the breaker that pauses a worker whose calls mostly fail."""
+"""Backoff between failures, and the circuit breaker that pauses a worker whose calls mostly fail."""
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception_type,
-    stop_after_attempt,
-    wait_random_exponential,
-)
-
+from beam_zerobus.delivery import limits
 from beam_zerobus.errors import TransientError
 from beam_zerobus.options import Retry
 
@@ -24,51 +18,62 @@ __all__ = ["Backoff", "Breaker", "retry_transient"]
 _T = TypeVar("_T")
 
 
-def retry_transient(function: Callable[[], _T], retry: Retry) -> _T:
+def retry_transient(function: Callable[[], _T], retry: Retry, *, sleep: Callable[[float], object] = time.sleep) -> _T:
     """Call a function again, with backoff, as long as it raises TransientError and retries are left.
+
+    Args:
+        function: What to call.
+        retry: How often, and with which waits.
+        sleep: Waits for some seconds.
 
     Raises:
         TransientError: The last one.
     """
-    return Retrying(
-        stop=stop_after_attempt(retry.max_retries + 1),
-        wait=wait_random_exponential(multiplier=retry.initial_backoff, max=retry.max_backoff),
-        retry=retry_if_exception_type(TransientError),
-        reraise=True,
-    )(function)
+    backoff = Backoff(retry)
+    while True:
+        try:
+            return function()
+        except TransientError as error:
+            wait = backoff.next_wait(getattr(error, "retry_after", None))
+            if wait is None:
+                raise
+            sleep(wait)
 
 
 class Backoff:
     """Counts failures in a row and draws the wait before the next try, as `Retry` describes.
 
-    Not thread-safe: it belongs to the one thread that recovers a stream.
+    Not thread-safe: it belongs to the thread that tries again.
     """
 
     def __init__(self, retry: Retry) -> None:
         self._retry = retry
-        self._wait = wait_random_exponential(multiplier=retry.initial_backoff, max=retry.max_backoff)
         self.failures = 0
 
-    def progress(self) -> None:
-        """Start counting anew: the service acknowledged something."""
+    def reset(self) -> None:
+        """Start counting anew: something was acknowledged, or everything was given up."""
         self.failures = 0
 
-    def next_wait(self) -> float | None:
-        """Count one more failure; return the seconds to wait, or None when the retries are used up."""
+    def next_wait(self, at_least: float | None = None) -> float | None:
+        """Count one more failure; return the seconds to wait, or None when no retry is left.
+
+        Args:
+            at_least: Seconds that the service asked for (Retry-After); followed up to a limit.
+        """
         self.failures += 1
         if self.failures > self._retry.max_retries:
             return None
-        state = RetryCallState(Retrying(), fn=None, args=(), kwargs={})
-        state.attempt_number = self.failures
-        return float(self._wait(state))
+        # The exponent is bounded, as a float overflows at 2 ** 1024.
+        highest = min(self._retry.max_backoff, self._retry.initial_backoff * 2.0 ** min(self.failures - 1, 1_000))
+        return max(random.uniform(0, highest), min(at_least or 0.0, limits.MAX_RETRY_AFTER))  # noqa: S311 - no secret
 
 
 class Breaker:
     """Pauses every thread of a writer together while most calls fail.
 
-    Outcomes of the last `window` seconds are kept: acknowledged calls, and streams that were lost or not to be opened.
-    When at least `min_calls` of them are there and the share of failures reaches `threshold`, all callers of
-    `pause_left` are told to wait for `pause` seconds, and the window starts empty.
+    It keeps the outcomes of the last `window` seconds: acknowledged calls, and streams that were lost or did not open.
+    When there are at least `min_calls` and the share of failures reaches `threshold`, `pause_left` returns up to
+    `pause` seconds to every caller, and the window starts empty.
 
     Invariants, under the one lock: `_failures` counts the failures in `_outcomes`; outcomes are in order of time.
     """

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from enum import Enum, auto
 from functools import cache
 from typing import Any, Self
 
@@ -30,9 +27,11 @@ from zerobus.sdk.sync import (
     ZerobusSdk,
 )
 
+from beam_zerobus.delivery import limits
+from beam_zerobus.delivery.failures import FailureKind, StreamFailure, _mentions
+from beam_zerobus.delivery.stream_spec import StreamSpec
 from beam_zerobus.encoding import Records
-from beam_zerobus.errors import ConfigurationError, ConversionError, RejectedError, ZerobusError
-from beam_zerobus.options import ArrowCompression, WireFormat
+from beam_zerobus.errors import ZerobusError
 from beam_zerobus.version import __version__
 from beam_zerobus.workspace.tokens import TokenSource
 
@@ -42,8 +41,6 @@ __all__ = ["FailureKind", "Stream", "StreamFailure", "StreamSpec", "open_stream"
 # each record (measured), hence not endless.
 _MAX_RECORDS = 4_000_000
 _MAX_BATCHES = 1 << 16
-_OPEN_TIMEOUT_MS = 15_000
-_ACK_TIMEOUT_MS = 60_000
 # Bounds `wait_for_offset` too (measured, SDK 1.10.0), whose own timeout has no effect.
 _WAIT_SLICE_MS = 1_000
 _SHOWN_DIFFERENCES = 20
@@ -73,23 +70,6 @@ _CODED = re.compile(r"code: '(?P<words>.+?)', message: \"(?P<message>.*?)\"(, so
 _INVALID = re.compile(r"^Invalid argument: (?P<message>.*?)\.?$", re.DOTALL)
 
 
-class FailureKind(Enum):
-    """What may be done about a failed stream."""
-
-    TRANSIENT = auto()
-    """Wait, open a new stream, send again."""
-    ROTATION = auto()
-    """The service closed the stream as it does every quarter of an hour: open a new one at once."""
-    UNAUTHENTICATED = auto()
-    """The token was rejected: buy a new one, once."""
-    REJECTED = auto()
-    """A call was rejected for what it holds: find the rows."""
-    NOT_FOUND = auto()
-    """The table does not exist."""
-    FORBIDDEN = auto()
-    """A grant is missing, or the service cannot do what is asked."""
-
-
 _KINDS = {
     "OK": FailureKind.ROTATION,
     "INVALID_ARGUMENT": FailureKind.REJECTED,
@@ -99,72 +79,6 @@ _KINDS = {
     "UNIMPLEMENTED": FailureKind.FORBIDDEN,
     "UNAUTHENTICATED": FailureKind.UNAUTHENTICATED,
 }
-
-
-class StreamFailure(Exception):  # noqa: N818 - an event of a stream's life, not an error that users meet
-    """A stream that could not be opened or has ended.
-
-    Attributes:
-        kind: What may be done about it.
-        cause: Its status, as short as ``"UNAVAILABLE"``, for metrics.
-        blocked: The service asks for patience: the table is blocked for about a minute.
-        schema_changed: The service found the rows' schema out of date.
-        while_opening: The stream was never open.
-        differences: How the schema of a stream that was never open differs from the table's, as far as is known.
-    """
-
-    while_opening = False
-    differences: Sequence[str] = ()
-
-    def __init__(self, kind: FailureKind, cause: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-        self.cause = cause
-        self.blocked = _mentions(message, 6006)
-        self.schema_changed = _mentions(message, 8001)
-
-    @property
-    def is_final(self) -> bool:
-        """True where trying again cannot help."""
-        return self.kind in (FailureKind.REJECTED, FailureKind.NOT_FOUND, FailureKind.FORBIDDEN)
-
-    def as_error(self, table: str) -> ZerobusError:
-        """Return the error that tells users of a final failure, and the remedy."""
-        return self._as_error(table).quoting(str(self))
-
-    def _as_error(self, table: str) -> ZerobusError:
-        if self.kind is FailureKind.NOT_FOUND:
-            return ConfigurationError(
-                f"Table {table} was not found by Zerobus: create it first, and check its three-part name ({self})"
-            )
-        if self.kind is FailureKind.REJECTED:
-            shown = "; ".join(self.differences[:_SHOWN_DIFFERENCES])
-            how = f" It differs from the table's: {shown}." if shown else ""
-            return ConversionError(
-                f"Zerobus rejected the schema of the rows for table {table}: {self}.{how} Correct it, or let it be "
-                'fetched with schema="unity_catalog"'
-            )
-        return RejectedError(
-            f"Zerobus rejected to write to table {table}: {self}. The service principal needs USE CATALOG, USE SCHEMA, "
-            "SELECT and MODIFY, each granted by name (ALL PRIVILEGES is not enough), on a managed Delta table"
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamSpec:
-    """What a stream carries: the table, the wire format and the shape of its rows.
-
-    Attributes:
-        descriptor: The row message, for protobuf.
-        arrow_schema: The schema of each RecordBatch, for Arrow.
-        compression: Compression of the Arrow bodies.
-    """
-
-    table: str
-    wire_format: WireFormat
-    descriptor: descriptor_pb2.DescriptorProto | None = None
-    arrow_schema: pa.Schema | None = None
-    compression: ArrowCompression = "none"
 
 
 class Stream:
@@ -284,9 +198,9 @@ def _sdk(endpoint: str, workspace_url: str, pid: int) -> ZerobusSdk:  # noqa: AR
 def _record_options(spec: StreamSpec) -> StreamConfigurationOptions:
     return StreamConfigurationOptions(
         recovery=False,
-        recovery_timeout_ms=_OPEN_TIMEOUT_MS,
+        recovery_timeout_ms=int(limits.OPEN_TIMEOUT * 1000),
         max_inflight_records=_MAX_RECORDS,
-        server_lack_of_ack_timeout_ms=_ACK_TIMEOUT_MS,
+        server_lack_of_ack_timeout_ms=int(limits.ACK_TIMEOUT * 1000),
         flush_timeout_ms=_WAIT_SLICE_MS,
         record_type=RecordType.JSON if spec.wire_format == "json" else RecordType.PROTO,
     )
@@ -296,10 +210,10 @@ def _arrow_options(spec: StreamSpec) -> ArrowStreamConfigurationOptions:
     codecs = {"none": IPCCompression.NONE, "lz4": IPCCompression.LZ4_FRAME, "zstd": IPCCompression.ZSTD}
     return ArrowStreamConfigurationOptions(
         recovery=False,
-        recovery_timeout_ms=_OPEN_TIMEOUT_MS,
-        connection_timeout_ms=_OPEN_TIMEOUT_MS,
+        recovery_timeout_ms=int(limits.OPEN_TIMEOUT * 1000),
+        connection_timeout_ms=int(limits.OPEN_TIMEOUT * 1000),
         max_inflight_batches=_MAX_BATCHES,
-        server_lack_of_ack_timeout_ms=_ACK_TIMEOUT_MS,
+        server_lack_of_ack_timeout_ms=int(limits.ACK_TIMEOUT * 1000),
         flush_timeout_ms=_WAIT_SLICE_MS,
         ipc_compression=codecs[spec.compression],
     )
@@ -323,7 +237,3 @@ def _translate(error: ZerobusException) -> StreamFailure:
     status = _STATUS.get(coded["words"], "UNKNOWN")
     kind = FailureKind.ROTATION if _mentions(text, 6002) else _KINDS.get(status, FailureKind.TRANSIENT)
     return StreamFailure(kind, status, coded["message"])
-
-
-def _mentions(message: str, number: int) -> bool:
-    return re.search(rf"(?<!\d){number}(?!\d)", message) is not None

@@ -9,22 +9,28 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from beam_zerobus.delivery.stream import StreamSpec
 from beam_zerobus.encoding import Payload, make_encoder
 from beam_zerobus.encoding.proto import ProtoEncoder
 from beam_zerobus.encoding.take import take_rows
 from beam_zerobus.errors import about_table
-from beam_zerobus.options import ArrowCompression, WireFormat
+from beam_zerobus.options import WireFormat
 from beam_zerobus.schema import Conformer, TableSchema
+from beam_zerobus.schema.unknown_fields import has_unknown_fields
 
 __all__ = ["Conversion"]
 
 
 class Conversion:
-    """Converts RecordBatches for one table schema and wire format; thread-safe, immutable.
+    """Converts RecordBatches for one table schema and wire format; thread-safe, its settings never change.
 
-    A writer whose table changes gets a new one; payloads of the old one are converted again, never sent on a stream
+    A writer whose table changes gets a new one. Payloads of the old one are converted again, never sent over a stream
     that was opened for the new one.
+
+    Attributes:
+        schema: The table's schema.
+        wire_format: ``"proto"``, ``"arrow"`` or ``"json"``.
+        table: ``catalog.schema.table``, for messages.
+        descriptor: The row message, for protobuf.
     """
 
     def __init__(
@@ -34,19 +40,23 @@ class Conversion:
         *,
         table: str,
         ignore_unknown_fields: bool = False,
-        arrow_compression: ArrowCompression = "none",
     ) -> None:
         self.schema = schema
+        self.wire_format = wire_format
+        self.table = table
+        self._known_to_fit: pa.Schema | None = None
         self._conformer = Conformer(schema, ignore_unknown_fields=ignore_unknown_fields)
         with about_table(table):
             self._encoder = make_encoder(wire_format, schema)
-        self.spec = StreamSpec(
-            table=table,
-            wire_format=wire_format,
-            descriptor=self._encoder.descriptor if isinstance(self._encoder, ProtoEncoder) else None,
-            compression=arrow_compression,
-            arrow_schema=schema.to_arrow() if wire_format == "arrow" else None,
-        )
+        self.descriptor = self._encoder.descriptor if isinstance(self._encoder, ProtoEncoder) else None
+
+    def lacks_fields_of(self, incoming: pa.Schema) -> bool:
+        """Return whether rows of an Arrow schema have a field that the table's schema lacks."""
+        if self._known_to_fit is None or not self._known_to_fit.equals(incoming):
+            if has_unknown_fields(incoming, self.schema.columns):
+                return True
+            self._known_to_fit = incoming  # a cache of one; threads may replace it at any time
+        return False
 
     def payloads(self, batch: pa.RecordBatch | pa.Table, *, framed: bool = False) -> Iterator[Payload]:
         """Yield the batch's rows in payloads; row indices, also those of rejected rows, are the batch's own.
@@ -68,7 +78,7 @@ class Conversion:
             start += part.num_rows
 
     def _payloads_of_batch(self, batch: pa.RecordBatch, *, framed: bool) -> Iterator[Payload]:
-        with about_table(self.spec.table):
+        with about_table(self.table):
             conformed = self._conformer.conform(batch)
         if conformed.rejected:
             yield Payload(records=[], rows=range(0), size_bytes=0, rejected=conformed.rejected)

@@ -6,7 +6,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from beam_zerobus.errors import RowError
 from beam_zerobus.sink.elements import Origin
@@ -145,7 +145,7 @@ class Bundle:
     def drain_counts(self) -> dict[str, float]:
         """Return what the writer counted since some bundle asked last; nothing where none was used."""
         with self._lock:
-            return dict(self._lease.writer.counters.drain()) if self._lease is not None else {}
+            return asdict(self._lease.drain_counters()) if self._lease is not None else {}
 
     def finish(self) -> None:
         """Give the writer back; every batch is settled."""

@@ -1,62 +1,75 @@
-"""What a writer has done so far, as plain numbers, for Beam's metrics and for OpenTelemetry at once."""
+"""What a writer has done so far, as plain numbers; the same events go to OpenTelemetry."""
 
 from __future__ import annotations
 
 import threading
-from collections import Counter
-from collections.abc import Mapping
-from typing import Final
+from dataclasses import dataclass, fields, replace
 
-from beam_zerobus.telemetry import InFlight, Recorder
+from beam_zerobus.telemetry import Recorder
 
-__all__ = ["Counters"]
-
-NAMES: Final = (
-    "rows_written",
-    "rows_failed",
-    "rows_replayed",
-    "batches_sent",
-    "bytes_sent",
-    "retries",
-    "streams_opened",
-    "throttled_seconds",
-    "debug_file_failures",
-)
+__all__ = ["Counters", "CountersOfWriter"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Counters:
-    """Counts for one writer.
+    """Counts of one writer in one process; a snapshot.
 
-    Beam drops increments made outside a bundle's thread, so background threads count here and the bundle's thread
-    takes the difference with `drain`.
+    Attributes:
+        rows_written: Rows acknowledged.
+        rows_failed: Rows rejected, each with its reason.
+        rows_replayed: Rows sent again because no acknowledgement arrived; the table has at most as many duplicates.
+        batches_sent: Batches whose rows are all acknowledged or rejected.
+        bytes_sent: Encoded bytes of these batches.
+        retries: Failures that were followed by another try.
+        streams_opened: Streams opened.
+        throttled_seconds: Seconds waited before retries.
+        debug_file_failures: Failures after which debug files stopped.
 
-    Invariant, under the one lock: `_drained` is what `drain` has handed out of `_total`.
+    Example:
+        >>> Counters(rows_written=10) - Counters(rows_written=4)
+        Counters(rows_written=6)
+    """
+
+    rows_written: int = 0
+    rows_failed: int = 0
+    rows_replayed: int = 0
+    batches_sent: int = 0
+    bytes_sent: int = 0
+    retries: int = 0
+    streams_opened: int = 0
+    throttled_seconds: float = 0.0
+    debug_file_failures: int = 0
+
+    def __sub__(self, earlier: Counters) -> Counters:
+        """Return what was counted since an earlier snapshot."""
+        return Counters(**{f.name: getattr(self, f.name) - getattr(earlier, f.name) for f in fields(self)})
+
+    def __repr__(self) -> str:
+        counted = {f.name: value for f in fields(self) if (value := getattr(self, f.name))}
+        return f"Counters({', '.join(f'{name}={value}' for name, value in counted.items())})"
+
+
+class CountersOfWriter:
+    """Counts the events of one writer, from any thread.
+
+    Invariant, under the one lock: `_now` holds everything counted so far.
     """
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._lock = threading.Lock()
-        self._total: Counter[str] = Counter()
-        self._drained: Counter[str] = Counter()
+        self._now = Counters()
 
-    def total(self) -> Mapping[str, float]:
-        """Return all counts since the writer was made, by the names in `NAMES`."""
-        with self._lock:
-            return {name: self._total[name] for name in NAMES}
-
-    def drain(self) -> Mapping[str, float]:
-        """Return what has been counted since the last drain."""
-        with self._lock:
-            fresh = {name: self._total[name] - self._drained[name] for name in NAMES}
-            self._drained = self._total.copy()
-            return fresh
+    def snapshot(self) -> Counters:
+        """Return everything counted so far."""
+        return self._now
 
     def batch_done(self, *, rows_written: int, rows_failed: int, size_bytes: int) -> None:
         """Count a batch whose rows are all acknowledged or rejected."""
         self._add(rows_written=rows_written, rows_failed=rows_failed, batches_sent=1, bytes_sent=size_bytes)
 
     def replayed(self, rows: int) -> None:
-        """Count rows of a payload that is handed to a stream once more."""
+        """Count rows of a payload that is sent once more."""
         self._add(rows_replayed=rows)
         self._recorder.replayed(rows, 1)
 
@@ -75,10 +88,6 @@ class Counters:
         """Note that a stream has ended, and why."""
         self._recorder.stream_closed(cause)
 
-    def in_flight(self) -> InFlight:
-        """Return where a delivery keeps what is in flight."""
-        return self._recorder.in_flight()
-
     def debug_file_bytes(self, written: int) -> None:
         """Note bytes written to debug files."""
         self._recorder.debug_file_bytes(written)
@@ -90,5 +99,5 @@ class Counters:
 
     def _add(self, **amounts: float) -> None:
         with self._lock:
-            for name, amount in amounts.items():
-                self._total[name] += amount  # type: ignore[assignment]
+            counted = {name: getattr(self._now, name) + amount for name, amount in amounts.items()}
+            self._now = replace(self._now, **counted)

@@ -16,7 +16,7 @@ from beam_zerobus.encoding import Payload
 from beam_zerobus.encoding.conversion import Conversion
 from beam_zerobus.errors import ConversionError, RowError
 from beam_zerobus.options import DebugFiles
-from beam_zerobus.writer.counters import Counters
+from beam_zerobus.writer.counters import CountersOfWriter
 from beam_zerobus.writer.submission import Submission
 
 __all__ = ["DebugTap", "Page", "open_debug_tap"]
@@ -25,7 +25,9 @@ Framed: TypeAlias = Sequence[bytes | memoryview]
 """Protobuf rows as they stand in a file, in any number of pieces."""
 
 
-def open_debug_tap(options: DebugFiles, conversion: Conversion, *, shard: str | None, counters: Counters) -> DebugTap:
+def open_debug_tap(
+    options: DebugFiles, conversion: Conversion, *, shard: str | None, counters: CountersOfWriter
+) -> DebugTap:
     """Open the debug files of a writer.
 
     Raises:
@@ -34,9 +36,9 @@ def open_debug_tap(options: DebugFiles, conversion: Conversion, *, shard: str | 
     in_proto = _in_proto(conversion) if options.proto else None
     files = DebugFileWriter(
         options,
-        table=conversion.spec.table,
+        table=conversion.table,
         shard=shard,
-        descriptor=in_proto.spec.descriptor if in_proto is not None else None,
+        descriptor=in_proto.descriptor if in_proto is not None else None,
         schema=conversion.schema,
         on_written=counters.debug_file_bytes,
         on_failure=lambda _reason: counters.debug_files_failed(),
@@ -166,9 +168,9 @@ def _made_of(rows: pa.RecordBatch | pa.Table, in_proto: Conversion) -> Framed:
 
 def _in_proto(conversion: Conversion) -> Conversion | None:
     """Return the conversion to protobuf rows for the files, None where the schema has no protobuf form."""
-    if conversion.spec.descriptor is not None:
+    if conversion.descriptor is not None:
         return conversion
     try:
-        return Conversion(conversion.schema, "proto", table=conversion.spec.table, ignore_unknown_fields=True)
+        return Conversion(conversion.schema, "proto", table=conversion.table, ignore_unknown_fields=True)
     except ConversionError:
         return None

@@ -1,8 +1,8 @@
-"""The writers of this process, one for each configuration, shared by all DoFns that need it.
+"""The writers that a process shares, one for each configuration.
 
-A DoFn's life is not the worker's: some runners set one up for every bundle, and drop it without teardown. So writers
-live here. A `Lease` pins one; when the last lease is gone the writer lingers, so that the next bundle finds its stream
-open, and is closed when nobody came back. At the end of the process all are closed (see `writer.py`).
+A DoFn does not live as long as the worker: some runners set one up for every bundle, and drop it without teardown. So
+writers live here. A `Lease` keeps one open; after the last lease the writer stays open for a while, so that the next
+bundle finds its stream open. At the end of the process all are closed (see `endings.py`).
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ import platform
 import threading
 import time
 import uuid
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+from beam_zerobus.errors import ZerobusError
 from beam_zerobus.writer.config import WriterConfig
+from beam_zerobus.writer.counters import Counters
 from beam_zerobus.writer.zerobus_writer import ZerobusWriter
 
-__all__ = ["Lease", "Registry", "acquire", "close_all"]
+__all__ = ["Lease", "SharedWriters", "acquire", "close_all"]
 
 LINGER_SECONDS = 300.0
 
@@ -30,13 +33,14 @@ class _Shared:
     writer: ZerobusWriter
     leases: int = 0
     idle_since: float = 0.0
+    drained: Counters = field(default_factory=Counters)
 
 
 class Lease:
     """The right to use a shared writer until `release`; releasing twice does nothing."""
 
-    def __init__(self, registry: Registry, key: tuple[str, int], shared: _Shared) -> None:
-        self._registry = registry
+    def __init__(self, shared_writers: SharedWriters, key: tuple[str, int], shared: _Shared) -> None:
+        self._shared_writers = shared_writers
         self._key = key
         self._shared = shared
         self._released = False
@@ -46,15 +50,19 @@ class Lease:
         """The shared writer; do not close it."""
         return self._shared.writer
 
+    def drain_counters(self) -> Counters:
+        """Return what the writer counted since any lease of it was last asked."""
+        return self._shared_writers._drain(self._shared)
+
     def release(self) -> None:
-        """Give the writer back."""
+        """Return the writer."""
         if not self._released:
             self._released = True
-            self._registry._unpin(self._shared)
+            self._shared_writers._return(self._shared)
 
     def discard(self) -> None:
-        """Give the writer back and have it closed, if it is still the one that others would get."""
-        self._registry._forget(self._key, self._shared)
+        """Return the writer and have it closed after its last lease; the next `acquire` makes another one."""
+        self._shared_writers._forget(self._key, self._shared)
         self.release()
 
     def __enter__(self) -> Self:
@@ -66,14 +74,16 @@ class Lease:
         self.release()
 
 
-class Registry:
+class SharedWriters:
     """Writers by configuration and process.
 
     Invariants, under the one lock:
     - `_writers` holds the writer that the next `acquire` of a key gets; a writer taken out of it is closed when its
       last lease is gone.
-    - A writer without leases is closed after `linger` seconds by the timer, which runs while any writer is there.
-    - Writers are closed outside the lock.
+    - A writer without leases is closed after `linger` seconds by the timer, which runs while there is any writer.
+    - `drained` of a shared writer is what `drain_counters` has returned of its counters.
+
+    Writers are closed outside the lock.
     """
 
     def __init__(self, linger: float = LINGER_SECONDS) -> None:
@@ -87,7 +97,7 @@ class Registry:
         key = (config.key, os.getpid())
         with self._lock:
             shared = self._writers.get(key)
-            if shared is None:
+            if shared is None or shared.writer.closed:
                 shared = self._writers[key] = _Shared(ZerobusWriter.from_config(config, shard=_new_shard()))
             shared.leases += 1
             self._start_timer()
@@ -102,20 +112,26 @@ class Registry:
                 self._timer.cancel()
                 self._timer = None
         for writer in writers:
-            writer.close()
+            _close(writer)
 
     def after_fork(self) -> None:
         """Start anew in a forked child; the parent's writers stay, untouched, under the parent's process id."""
         self._lock = threading.Lock()
         self._timer = None
 
-    def _unpin(self, shared: _Shared) -> None:
+    def _return(self, shared: _Shared) -> None:
         with self._lock:
             shared.leases -= 1
             shared.idle_since = time.monotonic()
             orphaned = not shared.leases and shared not in self._writers.values()
         if orphaned:
-            shared.writer.close()
+            _close(shared.writer)
+
+    def _drain(self, shared: _Shared) -> Counters:
+        with self._lock:
+            counted = shared.writer.counters
+            fresh, shared.drained = counted - shared.drained, counted
+            return fresh
 
     def _forget(self, key: tuple[str, int], shared: _Shared) -> None:
         with self._lock:
@@ -124,9 +140,11 @@ class Registry:
 
     def _start_timer(self) -> None:
         if self._timer is None:
-            self._timer = threading.Timer(self._linger, self._close_idle)
-            self._timer.daemon = True
-            self._timer.start()
+            timer = threading.Timer(self._linger, self._close_idle)
+            timer.daemon = True
+            with suppress(RuntimeError):  # no thread to be had: the next lease tries again
+                timer.start()
+                self._timer = timer
 
     def _close_idle(self) -> None:
         now = time.monotonic()
@@ -141,19 +159,24 @@ class Registry:
             if self._writers:
                 self._start_timer()
         for writer in closing:
-            writer.close()
+            _close(writer)
+
+
+def _close(writer: ZerobusWriter) -> None:
+    with suppress(ZerobusError):  # it is logged, and nobody is left to raise it to
+        writer.close()
 
 
 _numbers = itertools.count()
 
 
 def _new_shard() -> str:
-    """Name what tells this process's debug files from those of other workers."""
+    """Return a name that no other worker's debug files have."""
     return f"{platform.node()}-{os.getpid()}-{next(_numbers)}{uuid.uuid4().hex[:6]}"
 
 
-_registry = Registry()
-acquire = _registry.acquire
-close_all = _registry.close
+_of_process = SharedWriters()
+acquire = _of_process.acquire
+close_all = _of_process.close
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_registry.after_fork)
+    os.register_at_fork(after_in_child=_of_process.after_fork)

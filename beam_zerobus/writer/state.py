@@ -1,163 +1,127 @@
-"""What a `ZerobusWriter` holds in one process: the schema, the deliveries, and the batches on their way."""
+"""`WriterState`: what a writer holds in one process, from its first use there to its close."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
-from contextlib import suppress
-from functools import partial
 
 import pyarrow as pa
 
-from beam_zerobus.delivery.keeper import Delivery, DeliveryHooks
-from beam_zerobus.delivery.retry import Breaker, retry_transient
-from beam_zerobus.delivery.stream import FailureKind, Stream, StreamFailure, StreamSpec, open_stream
-from beam_zerobus.encoding.conversion import Conversion
-from beam_zerobus.errors import ClosedError, ConfigurationError, ZerobusError, about_table
-from beam_zerobus.schema import TableSchema
+from beam_zerobus.errors import ClosedError, ZerobusError
 from beam_zerobus.telemetry import open_recorder
 from beam_zerobus.workspace.tokens import TokenSource
-from beam_zerobus.workspace.unity_catalog import fetch_table_schema
+from beam_zerobus.writer.channel import Channel
 from beam_zerobus.writer.config import WriterConfig
-from beam_zerobus.writer.counters import Counters
-from beam_zerobus.writer.debug_record import DebugTap, open_debug_tap
+from beam_zerobus.writer.conversions import Conversions
+from beam_zerobus.writer.counters import CountersOfWriter
 from beam_zerobus.writer.result import TransmissionResult
 from beam_zerobus.writer.submission import Submission
+from beam_zerobus.writer.submissions import Submissions
 
-__all__ = ["WriterCore"]
+__all__ = ["WriterState"]
 
 
-class WriterCore:
-    """What a writer holds in one process.
+class WriterState:
+    """The parts of a writer in one process; it does not know the writer, which may be dropped before its rows arrive.
 
     Invariants:
-    - `_conversion`, `_tap` and `_deliveries` are made together, at the first batch, when the schema is known, under
-      `_preparing`, which may be held while the schema is fetched; later only `_conversion` is replaced.
-    - `_open` holds every submission without an outcome; once `_closed` nothing new is taken. Both under `_lock`.
+    - `_channel` is opened once, with the first batch, under `_opening`.
+    - A batch that was submitted is in `submissions` until its outcome is known.
     """
 
     def __init__(self, config: WriterConfig, shard: str | None) -> None:
         self.pid = os.getpid()
         self._config = config
         self._shard = shard
-        self._recorder = open_recorder(config.telemetry, table=config.table, wire_format=config.wire_format)
-        self.counters = Counters(self._recorder)
+        self.recorder = open_recorder(config.telemetry, table=config.table, wire_format=config.wire_format)
+        self.counters = CountersOfWriter(self.recorder)
         self._tokens = TokenSource(
             config.credentials,
             table=config.table,
             endpoint=config.endpoint or "",
             workspace_url=config.workspace_url,
-            on_refresh=self._recorder.token_refreshed,
+            on_refresh=self.recorder.token_refreshed,
         )
-        self._preparing = threading.Lock()
-        self._lock = threading.Lock()
-        self._open: set[Submission] = set()
-        self._closed = False
-        self._conversion: Conversion | None = None
-        self._tap: DebugTap | None = None
-        self._deliveries: list[Delivery] = []
+        self.conversions = Conversions(config, self._tokens)
+        self.submissions = Submissions(config.table)
+        self._opening = threading.Lock()
+        self._channel: Channel | None = None
 
     @property
-    def schema(self) -> TableSchema | None:
-        """The table's schema, once it is known."""
-        return self._conversion.schema if self._conversion is not None else None
+    def is_used(self) -> bool:
+        """True once a batch was submitted."""
+        return self._channel is not None
 
     @property
     def in_flight_bytes(self) -> int:
-        """Bytes handed over and not settled, over all streams."""
-        return sum(delivery.in_flight_bytes for delivery in self._deliveries)
+        """Encoded bytes without an outcome."""
+        return 0 if self._channel is None else self._channel.in_flight_bytes
+
+    @property
+    def in_flight_rows(self) -> int:
+        """Rows without an outcome."""
+        return 0 if self._channel is None else self._channel.in_flight_rows
 
     def submit(self, batch: pa.RecordBatch | pa.Table) -> Submission:
-        """Convert a batch and hand it over; see `ZerobusWriter.submit`."""
-        conversion = self._conversion or self.prepare(batch)
+        """Encode a batch and send it; returns when it is queued. See `ZerobusWriter.submit`."""
         arrow_bytes = batch.nbytes
-        span = self._recorder.batch(batch.num_rows, arrow_bytes)
         submission = Submission(
-            batch, arrow_bytes=arrow_bytes, table=self._config.table, span=span, on_done=self._finished
+            batch,
+            arrow_bytes=arrow_bytes,
+            table=self._config.table,
+            span=self.recorder.batch(batch.num_rows, arrow_bytes),
+            on_done=self._ended,
         )
-        with self._lock:
-            if self._closed:
-                raise ClosedError(f"The writer of {self._config.table} is closed")
-            self._open.add(submission)
+        self.submissions.add(submission)
         try:
-            self._send(submission, conversion)
-        except ZerobusError as error:
-            self.cancel(submission, error)
-            raise
-        except BaseException:
-            self.cancel(submission)
+            conversion = self.conversions.resolve_for(batch)
+            (self._channel or self._open_channel()).send(submission, conversion)
+        except BaseException as error:
+            submission.asked = True  # it is raised here
+            self.cancel(submission, error if isinstance(error, ZerobusError) else None)
             raise
         return submission
-
-    def _send(self, submission: Submission, conversion: Conversion) -> None:
-        """Convert the batch piece by piece and hand each over as it is ready."""
-        delivery = min(self._deliveries, key=lambda d: d.in_flight_bytes) if self._deliveries else None
-        page = self._tap.page(submission) if self._tap is not None else None
-        payloads = conversion.payloads(submission.batch, framed=page is not None and page.takes_protobuf)
-        while True:
-            started = time.perf_counter()
-            with submission.span.encoding():
-                payload = next(payloads, None)
-            submission.encode_seconds += time.perf_counter() - started
-            if payload is None or submission.done:
-                break
-            submission.opened(payload)
-            if not len(payload.rows):
-                continue
-            if delivery is None:
-                if page is not None:
-                    page.record(payload)
-                submission.settle([payload.rows], (), 0)
-                continue
-            with submission.span.sending():
-                record = partial(page.record, payload) if page is not None else None
-                delivery.hand_over(payload.unframed(), submission, conversion, record)
-            submission.span.sent(1, payload.size_bytes)
-        if page is not None:
-            page.end()
-        submission.span.waiting_started()
-        submission.seal()
 
     def cancel(self, submission: Submission, error: ZerobusError | None = None) -> None:
         """End a submission with an error, and let nothing more of it be sent."""
         submission.fail(error or ClosedError("The submission was cancelled"))
-        for delivery in self._deliveries:
-            delivery.cancel(submission)
+        if self._channel is not None:
+            self._channel.cancel(submission)
 
-    def flush(self, timeout: float | None) -> None:
-        """Wait for all that is on its way now; see `ZerobusWriter.flush`."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        with self._lock:
-            waiting = set(self._open)
-        for submission in waiting:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            try:
-                submission.future.exception(left)
-            except TimeoutError:
-                raise TimeoutError(
-                    f"{self._config.table}: not everything was acknowledged within {timeout} s"
-                ) from None
+    def close(self, deadline: float | None) -> None:
+        """Take nothing new, wait until the deadline, and close the streams; what is left fails with ClosedError.
 
-    def flush_telemetry(self) -> None:
-        """Export what was recorded so far, within the limit of `Telemetry.flush_timeout`."""
-        self._recorder.flush()
+        Args:
+            deadline: A moment of `time.monotonic`; None waits until the limits of delivery end it.
+        """
+        if not self.submissions.close():
+            return
+        try:
+            self.submissions.wait(deadline)
+        except BaseException:
+            deadline = time.monotonic()  # such as Ctrl-C: no more waiting
+            raise
+        finally:
+            if self._channel is not None:
+                self._channel.close(deadline)
+            self.recorder.close()
 
-    def close(self, timeout: float | None) -> None:
-        """Take nothing new, wait for what is on its way, and close the streams."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-        with suppress(TimeoutError):  # what is left fails with ClosedError, where its callers see it
-            self.flush(timeout)
-        for delivery in self._deliveries:
-            delivery.stop(timeout)
-        if self._tap is not None:
-            self._tap.close()
-        self._recorder.close()
+    def _open_channel(self) -> Channel:
+        with self._opening:
+            if self._channel is None:
+                self._channel = Channel(
+                    self._config,
+                    shard=self._shard,
+                    conversions=self.conversions,
+                    tokens=self._tokens,
+                    counters=self.counters,
+                    recorder=self.recorder,
+                )
+            return self._channel
 
-    def _finished(self, submission: Submission, result: TransmissionResult | None, error: ZerobusError | None) -> None:
+    def _ended(self, submission: Submission, result: TransmissionResult | None, error: ZerobusError | None) -> None:
+        """Count an outcome, which its caller does not have yet."""
         if result is not None:
             self.counters.batch_done(
                 rows_written=result.successful_count,
@@ -166,104 +130,7 @@ class WriterCore:
             )
             if result.failed_rows:
                 submission.span.rejected(result.failed_rows)
-                if self._tap is not None:
-                    self._tap.reject(submission, result.failed_rows)
+                if self._channel is not None:
+                    self._channel.record_failed_rows(submission, result.failed_rows)
         submission.span.finish(result.successful_count if result is not None else 0, error)
-        with self._lock:
-            self._open.discard(submission)
-
-    def prepare(self, batch: pa.RecordBatch | pa.Table | None) -> Conversion:
-        """Learn the schema, from `batch` if nothing else tells it, and make what depends on it."""
-        with self._preparing:
-            if self._conversion is not None:
-                return self._conversion
-            if self._closed:
-                raise ClosedError(f"The writer of {self._config.table} is closed")
-            conversion = self._convert_with(self._find_schema(batch))
-            if self._config.debug_files is not None:
-                self._tap = open_debug_tap(
-                    self._config.debug_files, conversion, shard=self._shard, counters=self.counters
-                )
-            if not self._config.dry_run:
-                self._deliveries = self._make_deliveries(conversion)
-            self._conversion = conversion
-            return conversion
-
-    def _convert_with(self, schema: TableSchema) -> Conversion:
-        return Conversion(
-            schema,
-            self._config.wire_format,
-            table=self._config.table,
-            ignore_unknown_fields=self._config.ignore_unknown_fields,
-            arrow_compression=self._config.arrow_compression,
-        )
-
-    def _find_schema(self, batch: pa.RecordBatch | pa.Table | None) -> TableSchema:
-        if isinstance(self._config.schema, TableSchema):
-            return self._config.schema
-        if self._config.schema is not None:
-            return self._fetch_schema()
-        if batch is None:
-            raise ConfigurationError(
-                f"The schema of {self._config.table} is not known before its first batch: "
-                'give schema=..., or schema="unity_catalog" to fetch it'
-            )
-        with about_table(self._config.table):
-            return TableSchema.from_arrow(batch.schema)
-
-    def _fetch_schema(self) -> TableSchema:
-        return retry_transient(self._fetch_schema_once, self._config.retry)
-
-    def _fetch_schema_once(self) -> TableSchema:
-        return fetch_table_schema(
-            self._config.workspace_url or "", self._config.table, headers=self._tokens.workspace_headers()
-        )
-
-    def _make_deliveries(self, conversion: Conversion) -> list[Delivery]:
-        breaker = Breaker()
-        hooks = DeliveryHooks(
-            open_stream=self._open_stream, forget_token=self._tokens.invalidate, refresh=self._refreshed
-        )
-        return [
-            Delivery(
-                name=self._config.table,
-                conversion=conversion,
-                hooks=hooks,
-                retry=self._config.retry,
-                breaker=breaker,
-                counters=self.counters,
-            )
-            for _ in range(self._config.streams_per_worker)
-        ]
-
-    def _open_stream(self, spec: StreamSpec) -> Stream:
-        config = self._config
-        try:
-            return open_stream(
-                spec, endpoint=config.endpoint or "", workspace_url=config.workspace_url, tokens=self._tokens
-            )
-        except StreamFailure as failure:
-            if failure.kind is FailureKind.REJECTED and config.schema != "unity_catalog":
-                failure.differences = self._differences()
-            raise
-
-    def _differences(self) -> list[str]:
-        """Say how the schema differs from the table's, where Unity Catalog tells; the service names one column only."""
-        if self.schema is None or self._config.workspace_url is None:
-            return []
-        with suppress(ZerobusError):
-            return self.schema.differences(self._fetch_schema_once())
-        return []
-
-    def _refreshed(self, old: Conversion) -> Conversion | None:
-        """Fetch the schema again after the service found it out of date; None where that changes nothing."""
-        if self._config.schema != "unity_catalog":
-            return None
-        with self._preparing:
-            if self._conversion is not old:
-                return self._conversion  # another stream met the change first
-            schema = self._fetch_schema()
-            if schema == old.schema:
-                return None
-            self._conversion = self._convert_with(schema)
-            return self._conversion
+        self.submissions.ended(submission, failed=result is None or not result.success)

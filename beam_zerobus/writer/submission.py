@@ -1,11 +1,12 @@
-"""`Submission`: one batch on its way, from hand-over to the last acknowledgement."""
+"""`Submission`: one batch between `submit` and its outcome."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from typing import TypeAlias
 
 import numpy as np
@@ -13,23 +14,26 @@ import pyarrow as pa
 
 from beam_zerobus.encoding import Payload
 from beam_zerobus.encoding.take import take_rows
-from beam_zerobus.errors import RowError, TransientError, ZerobusError, summarize
+from beam_zerobus.errors import ConversionError, RejectedError, RowError, TransientError, ZerobusError, summarize
+from beam_zerobus.logs import get_logger, outline
 from beam_zerobus.telemetry import BatchSpan
 from beam_zerobus.writer.result import TransmissionResult
 
 __all__ = ["Submission"]
 
+_log = get_logger(__name__)
+
 OnDone: TypeAlias = "Callable[[Submission, TransmissionResult | None, ZerobusError | None], None]"
 
 
 class Submission:
-    """A batch that was handed to a writer. `result()` waits for its outcome.
+    """A batch that was submitted to a writer. `result()` waits for its outcome.
 
     Invariants, under the one lock:
-    - Every row of the batch is in exactly one place: not yet encoded, in one of the `_open` payloads that the delivery
-      holds, in `_acknowledged`, or in `_rejected`.
+    - Every row of the batch is in exactly one place: among the `_unencoded`, in one of the `_open` payloads that the
+      delivery holds, in `_acknowledged`, or in `_rejected`.
     - It ends once: when the batch is sealed (all of it is encoded) and no payload is open, or at the first error that
-      concerns the whole batch. Then `_on_done` is called, and then the future is done.
+      concerns the whole batch. Then `_on_done` is called, and then `_outcome` is set, which nobody else can reach.
     """
 
     def __init__(
@@ -39,11 +43,13 @@ class Submission:
         self.arrow_bytes = arrow_bytes
         self.span = span
         self.encode_seconds = 0.0  # written by the thread that submits, before the batch can end
+        self.asked = False  # whether anybody has asked for the outcome
         self._table = table
         self._on_done = on_done
         self._lock = threading.Lock()
-        self._future: Future[TransmissionResult] = Future()
+        self._outcome: Future[TransmissionResult] = Future()
         self._started = time.perf_counter()
+        self._unencoded = batch.num_rows
         self._open = 0
         self._sealed = False
         self._ended = False
@@ -51,6 +57,10 @@ class Submission:
         self._rejected: list[RowError] = []
         self._size_bytes = 0
         self._attempts = 0
+
+    def __repr__(self) -> str:
+        state = "in flight" if not self._outcome.done() else "failed" if self.failure is not None else "acknowledged"
+        return f"<Submission of {self.batch.num_rows} rows to {self._table}: {state}>"
 
     def result(self, timeout: float | None = None) -> TransmissionResult:
         """Wait until every row is acknowledged or rejected.
@@ -60,35 +70,74 @@ class Submission:
 
         Raises:
             TimeoutError: Not finished within `timeout`; the submission goes on.
-            TransientError: The service stayed away until the last retry; the exception holds what is not written.
+            TransientError: The service failed until the last retry; the exception holds the rows not written.
             AuthenticationError: The credentials were rejected.
             RejectedError: The service rejected the table or the schema.
             ClosedError: The writer was closed, or the submission cancelled, before the end.
         """
-        return self._future.result(timeout)
+        try:
+            result = self._outcome.result(timeout)
+        except ZerobusError:
+            self.asked = True
+            raise
+        self.asked = True
+        return result
 
     @property
     def future(self) -> Future[TransmissionResult]:
-        """The outcome as a `concurrent.futures.Future`."""
-        return self._future
+        """The outcome as a new `concurrent.futures.Future`; to cancel that does not cancel the submission."""
+        self.asked = True
+        future: Future[TransmissionResult] = Future()
+        self._outcome.add_done_callback(lambda outcome: _copy(outcome, future))
+        return future
 
     @property
     def done(self) -> bool:
         """True when there is an outcome, or an error."""
         return self._ended
 
+    @property
+    def failure(self) -> ZerobusError | None:
+        """Why not every row is acknowledged; None where all are, or that is not known yet."""
+        if not self._outcome.done():
+            return None
+        error = self._outcome.exception()
+        if error is None:
+            result = self._outcome.result()
+            return _rows_failed(result) if result.failed_rows else None
+        return error if isinstance(error, ZerobusError) else ZerobusError(str(error))
+
+    @property
+    def unacknowledged_rows(self) -> int:
+        """How many rows are not acknowledged so far."""
+        with self._lock:
+            return self.batch.num_rows - sum(len(rows) for rows in self._acknowledged)
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait for the outcome without asking for it; return whether it is there."""
+        try:
+            self._outcome.exception(timeout)
+        except TimeoutError:
+            return False
+        return True
+
     # What follows is the delivery's side.
 
     def opened(self, payload: Payload) -> None:
-        """Count a payload that is handed over, and the rows rejected while it was made."""
+        """Count a payload that is about to be sent, and the rows rejected while it was encoded."""
         with self._lock:
-            self._rejected.extend(payload.rejected)
-            if len(payload.rows):
-                self._open += 1
-                self._size_bytes += payload.size_bytes
+            self._unencoded -= len(payload.rows) + len(payload.rejected)
+            self._open_payload(payload)
+
+    @property
+    def is_encoded(self) -> bool:
+        """True when every row is in a payload or rejected."""
+        return self._unencoded == 0
 
     def seal(self) -> None:
-        """Say that no further payload comes."""
+        """Say that there is no further payload."""
+        if not self.is_encoded:  # a result would count these rows as written
+            self.fail(ZerobusError(f"{self._unencoded} rows of a batch for {self._table} were not encoded"))
         with self._lock:
             self._sealed = True
         self._finish_if_complete()
@@ -103,21 +152,31 @@ class Submission:
         self._finish_if_complete()
 
     def replaced(self, payloads: Sequence[Payload], *, acknowledged: Sequence[np.ndarray | range]) -> None:
-        """Take it that an open payload was converted again, except for rows of it acknowledged before."""
-        for payload in payloads:
-            self.opened(payload)
+        """Take it that an open payload was encoded again, except for rows of it acknowledged before."""
+        with self._lock:
+            for payload in payloads:
+                self._open_payload(payload)
         self.settle(acknowledged, (), 0)
 
     def fail(self, error: ZerobusError) -> None:
-        """End with an error that concerns the whole batch; a TransientError is told what is not written."""
+        """End with an error that concerns the whole batch; a TransientError gets the rows that are not written."""
         with self._lock:
             if self._ended:
                 return
             self._ended = True
             if isinstance(error, TransientError):
                 error = self._with_rows(error)
-        self._on_done(self, None, error)
-        self._future.set_exception(error)
+        self._end(None, error)
+
+    def note(self, event: str, /, **attributes: object) -> None:
+        """Add an event to the batch's span."""
+        self.span.event(event, **attributes)
+
+    def _open_payload(self, payload: Payload) -> None:
+        self._rejected.extend(payload.rejected)
+        if len(payload.rows):
+            self._open += 1
+            self._size_bytes += payload.size_bytes
 
     def _finish_if_complete(self) -> None:
         with self._lock:
@@ -125,8 +184,17 @@ class Submission:
                 return
             self._ended = True
             result = self._make_result()
-        self._on_done(self, result, None)
-        self._future.set_result(result)
+        self._end(result, None)
+
+    def _end(self, result: TransmissionResult | None, error: ZerobusError | None) -> None:
+        try:
+            self._on_done(self, result, error)
+        except Exception as failure:  # noqa: BLE001  whoever waits gets the outcome all the same
+            _log.error("After a batch for %s: %s", self._table, outline(failure))
+        if error is not None:
+            self._outcome.set_exception(error)
+        elif result is not None:
+            self._outcome.set_result(result)
 
     def _make_result(self) -> TransmissionResult:
         rejected = tuple(sorted(self._rejected, key=lambda error: error.index))
@@ -160,6 +228,20 @@ class Submission:
             unacknowledged_rows=len(missing),
             unacknowledged=_batches(take_rows(self.batch, missing)),
         ).quoting(error.quoted)
+
+
+def _rows_failed(result: TransmissionResult) -> ZerobusError:
+    by_service = any(error.stage == "service" for error in result.failed_rows)
+    kind = RejectedError if by_service else ConversionError
+    return kind(result.error or "", row_errors=result.failed_rows)
+
+
+def _copy(outcome: Future[TransmissionResult], future: Future[TransmissionResult]) -> None:
+    """Pass the outcome on to a future of a caller, who may have cancelled it."""
+    error = outcome.exception()
+    with suppress(InvalidStateError):
+        if future.set_running_or_notify_cancel():
+            future.set_exception(error) if error is not None else future.set_result(outcome.result())
 
 
 def _batches(rows: pa.RecordBatch | pa.Table) -> list[pa.RecordBatch]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import os
+import time
 import weakref
 from types import TracebackType
 from typing import Any, Self
@@ -17,13 +17,18 @@ from beam_zerobus.schema import TableSchema
 from beam_zerobus.workspace.credentials import Credentials
 from beam_zerobus.writer.config import SchemaSource, WriterConfig, make_config
 from beam_zerobus.writer.counters import Counters
+from beam_zerobus.writer.endings import (
+    ABORT_SECONDS,
+    close_at_exit,
+    close_in_background,
+    forget_at_exit,
+    left_to_the_parent,
+)
 from beam_zerobus.writer.result import TransmissionResult
-from beam_zerobus.writer.state import WriterCore
+from beam_zerobus.writer.state import WriterState
 from beam_zerobus.writer.submission import Submission
 
 __all__ = ["ZerobusWriter"]
-
-_EXIT_TIMEOUT = 10.0
 
 
 class ZerobusWriter:
@@ -31,6 +36,10 @@ class ZerobusWriter:
 
     Rows are durable when `send_batch` returns (at least once: see `docs/delivery.md`). Nothing is opened before the
     first batch. A writer that is pickled or used after a fork starts anew, with streams of its own.
+
+    No failure stays silent: what was submitted and failed is raised by `Submission.result`, or else by the next
+    `flush`, by `close` or at the end of a ``with`` block, and is logged at ERROR. A writer that nobody holds any more
+    sends what was submitted, for ten seconds at most, and then closes; so does the end of the process.
 
     Args:
         table: ``"catalog.schema.table"``; it must exist.
@@ -104,8 +113,13 @@ class ZerobusWriter:
     def _start(self, config: WriterConfig, shard: str | None) -> None:
         self.config = config
         self._shard = shard
-        self._core = WriterCore(config, shard)
-        _open_writers.add(self)
+        self._state = self._new_state()
+
+    def _new_state(self) -> WriterState:
+        state = WriterState(self.config, self._shard)
+        close_at_exit(state)
+        weakref.finalize(self, close_in_background, state).atexit = False
+        return state
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _from_config, (type(self), self.config, self._shard)
@@ -119,29 +133,40 @@ class ZerobusWriter:
         return self.config.table
 
     @property
+    def closed(self) -> bool:
+        """True after `close`, in this process."""
+        return self._here().submissions.closed
+
+    @property
     def schema(self) -> TableSchema | None:
         """The table's schema, once it is known."""
-        return self._here().schema
+        conversion = self._here().conversions.current
+        return None if conversion is None else conversion.schema
 
     def resolve_schema(self) -> TableSchema:
-        """Return the table's schema, fetched from Unity Catalog if it is to come from there and is not known yet.
+        """Return the table's schema, fetched from Unity Catalog if that is its source and it is not known yet.
 
         Raises:
-            ConfigurationError: There is no such table; or the schema is to be the first batch's, and none was sent yet.
+            ConfigurationError: There is no such table; or the schema is the first batch's, and none was sent yet.
             AuthenticationError: The credentials were rejected.
-            TransientError: Unity Catalog stayed away until the last retry.
+            TransientError: Unity Catalog failed until the last retry.
         """
-        return self._here().prepare(None).schema
+        return self._here().conversions.resolve(None).schema
 
     @property
     def counters(self) -> Counters:
-        """What this writer has done so far."""
-        return self._here().counters
+        """What this writer has done so far in this process; a snapshot."""
+        return self._here().counters.snapshot()
 
     @property
     def in_flight_bytes(self) -> int:
-        """Bytes handed over and neither acknowledged nor rejected yet."""
+        """Encoded bytes of payloads that are neither acknowledged nor rejected yet."""
         return self._here().in_flight_bytes
+
+    @property
+    def in_flight_rows(self) -> int:
+        """Rows of these payloads."""
+        return self._here().in_flight_rows
 
     def send_batch(self, batch: pa.RecordBatch | pa.Table) -> TransmissionResult:
         """Send a batch of any size and wait until its rows are durable.
@@ -149,14 +174,15 @@ class ZerobusWriter:
         Rows that cannot be written are in the result, each with its reason; all others are written.
 
         Args:
-            batch: Rows whose columns are found in the table's schema by name.
+            batch: Rows whose columns are found in the table's schema by name. Do not change its memory before this
+                returns.
 
         Returns:
-            Counts, latency and the rejected rows.
+            Counts, latency and the failed rows.
 
         Raises:
             ConversionError: The batch's schema cannot fit the table's.
-            TransientError: The service stayed away until the last retry; the exception holds the rows not written.
+            TransientError: The service failed until the last retry; the exception holds the rows not written.
             AuthenticationError: Credentials are missing or rejected.
             ConfigurationError: The table does not exist.
             RejectedError: A grant is missing, or Zerobus cannot write this kind of table.
@@ -165,10 +191,10 @@ class ZerobusWriter:
         return self.submit(batch).result()
 
     def submit(self, batch: pa.RecordBatch | pa.Table) -> Submission:
-        """Hand a batch over and return when it is queued; waits while too many bytes are in flight.
+        """Queue a batch and return; waits while too many bytes are in flight.
 
         Args:
-            batch: As for `send_batch`.
+            batch: As for `send_batch`; do not change its memory before the submission is done.
 
         Returns:
             A `Submission`; its `result()` waits, and raises what `send_batch` would.
@@ -182,34 +208,51 @@ class ZerobusWriter:
         return self._here().submit(batch)
 
     async def asend_batch(self, batch: pa.RecordBatch | pa.Table) -> TransmissionResult:
-        """Do as `send_batch` without blocking the event loop: a thread converts, acknowledgements are awaited."""
+        """Do as `send_batch` without blocking the event loop: a thread converts, acknowledgements are awaited.
+
+        To cancel the awaiting task does not take the batch back: its rows may still be written.
+        """
         submission = await asyncio.to_thread(self.submit, batch)
         return await asyncio.wrap_future(submission.future)
 
     def cancel(self, submission: Submission) -> None:
         """Forget a submission: nothing more of it is sent, and its `result()` raises ClosedError."""
+        submission.asked = True
         self._here().cancel(submission)
 
     def flush(self, timeout: float | None = None) -> None:
-        """Wait until all that was submitted before is acknowledged, rejected or failed.
+        """Wait until everything submitted before is acknowledged or has failed.
+
+        Args:
+            timeout: Seconds to wait at most; None waits until the limits of delivery end it.
 
         Raises:
             TimeoutError: It took longer than `timeout` seconds.
+            ZerobusError: A batch, or rows of one, failed since the last flush, and nobody has asked for its result.
         """
-        self._here().flush(timeout)
+        submissions = self._here().submissions
+        if not submissions.wait(_deadline(timeout)):
+            raise TimeoutError(f"{self.config.table}: not everything was acknowledged within {timeout} s")
+        submissions.raise_failures()
 
     def flush_telemetry(self) -> None:
         """Export metrics and spans now, to providers that `telemetry` asked for; waits `flush_timeout` at most."""
-        self._here().flush_telemetry()
+        self._here().recorder.flush()
 
     def close(self, timeout: float | None = None) -> None:
         """Send what is left, wait for it, and close the streams; closing twice does nothing.
 
         Args:
-            timeout: Seconds to wait for acknowledgements; what is not acknowledged then fails with ClosedError.
+            timeout: Seconds to wait for acknowledgements; what is not acknowledged then fails with ClosedError. None
+                waits until the limits of delivery end it.
+
+        Raises:
+            ZerobusError: A batch, or rows of one, failed since the last flush, and nobody has asked for its result.
         """
-        self._here().close(timeout)
-        _open_writers.discard(self)
+        state = self._here()
+        forget_at_exit(state)
+        state.close(_deadline(timeout))
+        state.submissions.raise_failures()
 
     def __enter__(self) -> Self:
         return self
@@ -217,29 +260,25 @@ class ZerobusWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if error is None:
+            self.close()
+            return
+        state = self._here()
+        forget_at_exit(state)
+        state.close(_deadline(ABORT_SECONDS))
+        state.submissions.log_failures()  # the block's own error is on its way
 
-    def _here(self) -> WriterCore:
-        """Return this process's core: after a fork a new one, and the parent's is left untouched."""
-        if self._core.pid != os.getpid():
-            _left_to_the_parent.append(self._core)
-            self._core = WriterCore(self.config, self._shard)
-        return self._core
+    def _here(self) -> WriterState:
+        """Return this process's state: after a fork a new one, and the parent's is left untouched."""
+        if self._state.pid != os.getpid():
+            left_to_the_parent.append(self._state)
+            self._state = self._new_state()
+        return self._state
 
 
 def _from_config(cls: type[ZerobusWriter], config: WriterConfig, shard: str | None) -> ZerobusWriter:
     return cls.from_config(config, shard=shard)
 
 
-_open_writers: weakref.WeakSet[ZerobusWriter] = weakref.WeakSet()
-
-# Dropping an SDK object that a fork copied hangs the child, so such cores are kept, not collected.
-_left_to_the_parent: list[WriterCore] = []
-
-
-@atexit.register
-def _close_open_writers() -> None:
-    """Close every writer that is still open when the process ends normally."""
-    for writer in list(_open_writers):
-        if writer._core.pid == os.getpid():
-            writer.close(_EXIT_TIMEOUT)
+def _deadline(timeout: float | None) -> float | None:
+    return None if timeout is None else time.monotonic() + timeout

@@ -43,7 +43,7 @@ class Ledger:
 @pytest.fixture(autouse=True)
 def short_patience(monkeypatch):
     """A server that hangs is given up after 1.5 s instead of a minute, so that many hangs fit in the time."""
-    monkeypatch.setattr("beam_zerobus.delivery.stream._ACK_TIMEOUT_MS", 1500)
+    monkeypatch.setattr("beam_zerobus.delivery.limits.ACK_TIMEOUT", 1.5)
 
 
 def writer_to(emulator: Emulator, **settings) -> ZerobusWriter:
@@ -111,22 +111,22 @@ def test_no_acknowledged_row_is_lost(wire_format, rate, capsys):
             for thread in threads:
                 thread.join(SECONDS + 120)
             assert not any(thread.is_alive() for thread in threads)
-            counts = writer.counters.total()
+            counts = writer.counters
         emulator.faults = Faults()
         stored = emulator.table(TABLE).to_arrow()["id"].to_pylist()
         injected = dict(emulator.stats.faults)
     with capsys.disabled():
         print(
             f"\n  {wire_format}, rate {rate}, seed {SEED}: {len(ledger.sent):,} rows, faults {injected}, "
-            f"{counts['retries']:.0f} retries, {counts['streams_opened']:.0f} streams, "
-            f"{len(stored) - len(set(stored)):,} duplicates of {counts['rows_replayed']:,.0f} replayed rows, "
+            f"{counts.retries:.0f} retries, {counts.streams_opened:.0f} streams, "
+            f"{len(stored) - len(set(stored)):,} duplicates of {counts.rows_replayed:,.0f} replayed rows, "
             f"{len(ledger.errors)} errors reached callers"
         )
     assert sum(injected.values()) > 0
     assert ledger.acknowledged <= set(stored)
     assert ledger.acknowledged | ledger.in_errors == ledger.sent
     assert set(stored) <= ledger.sent
-    assert len(stored) - len(set(stored)) <= counts["rows_replayed"]
+    assert len(stored) - len(set(stored)) <= counts.rows_replayed
 
 
 def test_success_under_one_percent_of_faults(capsys):
@@ -163,14 +163,14 @@ def test_success_under_one_percent_of_faults(capsys):
             for thread in threads:
                 thread.join(7000)
             elapsed = time.monotonic() - started
-            counts = writer.counters.total()
+            counts = writer.counters
         injected = dict(emulator.stats.faults)
     total = sum(outcomes.values())
     with capsys.disabled():
         print(
             f"\n  {outcomes['success']:,} of {total:,} batches succeeded ({100 * outcomes['success'] / total:.4f}%) in "
-            f"{elapsed:.0f} s under faults {injected}, with {counts['retries']:.0f} retries and "
-            f"{counts['rows_replayed']:,.0f} replayed rows"
+            f"{elapsed:.0f} s under faults {injected}, with {counts.retries:.0f} retries and "
+            f"{counts.rows_replayed:,.0f} replayed rows"
         )
     assert total == BATCHES // THREADS * THREADS
     assert outcomes["success"] == total

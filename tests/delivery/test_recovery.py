@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from beam_zerobus import AuthenticationError, ClosedError, ConversionError, Retry, TransientError
 from beam_zerobus.emulator import Emulator, Faults, RejectRows, ScriptedFault
 from beam_zerobus.encoding import ArrowEncoder
-from beam_zerobus.writer import state
+from beam_zerobus.writer import conversions
 
 DDL = "id BIGINT NOT NULL, name STRING"
 FORMATS = pytest.mark.parametrize("wire_format", ["proto", "arrow", "json"])
@@ -49,8 +49,8 @@ def test_a_transient_status_is_tried_again(emulator, connect, wire_format, code)
     assert writer.send_batch(rows(0)).attempts == 1
     assert writer.send_batch(rows(10)).attempts == 2
     assert ids(emulator) == list(range(20))
-    assert writer.counters.total()["retries"] == 1
-    assert writer.counters.total()["rows_replayed"] == 10
+    assert writer.counters.retries == 1
+    assert writer.counters.rows_replayed == 10
 
 
 @FORMATS
@@ -76,7 +76,7 @@ def test_a_lost_acknowledgement_writes_twice_and_is_counted(emulator, connect, w
     writer = connect(schema=DDL, wire_format=wire_format, retry=QUICK)
     assert writer.send_batch(rows(0)).success
     assert len(ids(emulator)) == 20
-    assert writer.counters.total()["rows_replayed"] == 10
+    assert writer.counters.rows_replayed == 10
 
 
 @FORMATS
@@ -87,7 +87,7 @@ def test_rotation_is_not_a_failure(emulator, connect, wire_format):
         assert writer.send_batch(rows(n * 10)).success
         time.sleep(0.06)
     assert sorted(set(ids(emulator))) == list(range(100))
-    assert writer.counters.total()["retries"] == 0
+    assert writer.counters.retries == 0
     assert emulator.stats.streams_opened >= 3
 
 
@@ -139,7 +139,7 @@ def test_retries_are_counted_anew_after_progress(emulator, connect):
     for n in range(12):
         assert writer.send_batch(rows(n * 10)).success
     assert sorted(set(ids(emulator))) == list(range(120))
-    assert writer.counters.total()["retries"] == 6
+    assert writer.counters.retries == 6
 
 
 def test_after_the_last_retry_the_error_says_what_is_not_written(emulator, connect):
@@ -199,7 +199,7 @@ def test_one_failure_that_hits_many_threads_is_recovered_once(emulator, connect)
         thread.join(60)
     assert len(set(ids(emulator))) == 10 + 16 * 50
     assert emulator.stats.streams_opened == 2
-    assert writer.counters.total()["retries"] == 1
+    assert writer.counters.retries == 1
 
 
 def test_close_gives_up_within_its_timeout(emulator, connect):
@@ -207,7 +207,8 @@ def test_close_gives_up_within_its_timeout(emulator, connect):
     writer = connect(schema=DDL)
     submission = writer.submit(rows(0))
     started = time.monotonic()
-    writer.close(0.5)
+    with pytest.raises(ClosedError, match="main.iot.air"):
+        writer.close(0.5)
     assert time.monotonic() - started < 5
     with pytest.raises(ClosedError, match="main.iot.air"):
         submission.result(0)
@@ -225,7 +226,7 @@ def test_a_cancelled_submission_is_not_sent_again(emulator, connect):
 
 
 def test_callers_wait_for_room(emulator, connect, monkeypatch):
-    monkeypatch.setattr("beam_zerobus.delivery.keeper.MAX_IN_FLIGHT_BYTES", 1000)
+    monkeypatch.setattr("beam_zerobus.delivery.limits.MAX_IN_FLIGHT_BYTES", 1000)
     emulator.faults = Faults(ack_delay=0.2)
     writer = connect(schema=DDL)
     started = time.monotonic()
@@ -242,21 +243,20 @@ def test_callers_wait_for_room(emulator, connect, monkeypatch):
 def test_rows_that_the_sdk_keeps_one_by_one_count_for_more_than_their_bytes(
     emulator, connect, monkeypatch, wire_format, most
 ):
-    monkeypatch.setattr("beam_zerobus.delivery.keeper.MAX_IN_FLIGHT_BYTES", 24_000)
+    monkeypatch.setattr("beam_zerobus.delivery.limits.MAX_IN_FLIGHT_BYTES", 24_000)
     emulator.faults = Faults(ack_delay=1.0)
     writer = connect(schema=DDL, wire_format=wire_format)
     in_flight = []
     for n in range(10):
         writer.submit(rows(n * 100, 100))
-        (delivery,) = writer._core._deliveries
-        in_flight.append(delivery._in_flight.rows)
+        in_flight.append(writer.in_flight_rows)
     assert max(in_flight) == most
     writer.flush(30)
     assert len(ids(emulator)) == 1000
 
 
 def test_an_idle_stream_is_closed_and_opened_again_on_demand(emulator, connect, monkeypatch):
-    monkeypatch.setattr("beam_zerobus.delivery.keeper.IDLE_CLOSE_SECONDS", 0.2)
+    monkeypatch.setattr("beam_zerobus.delivery.limits.IDLE_CLOSE", 0.2)
     writer = connect(schema=DDL)
     writer.send_batch(rows(0))
     deadline = time.monotonic() + 10
@@ -265,7 +265,7 @@ def test_an_idle_stream_is_closed_and_opened_again_on_demand(emulator, connect, 
     assert emulator.stats.streams[0].end == "closed"
     assert writer.send_batch(rows(10)).success
     assert emulator.stats.streams_opened == 2
-    assert writer.counters.total()["retries"] == 0
+    assert writer.counters.retries == 0
 
 
 def test_a_stream_that_was_lost_while_idle_is_replaced_without_counting_as_a_failure(emulator, connect):
@@ -281,7 +281,7 @@ def test_while_most_calls_fail_all_threads_pause_and_the_pause_is_counted(emulat
     writer = connect(schema=DDL, retry=Retry(max_retries=20, initial_backoff=0.001, max_backoff=0.01))
     first = writer.submit(rows(0))
     started = time.monotonic()
-    while writer.counters.total()["throttled_seconds"] < 0.9 and time.monotonic() < started + 20:
+    while writer.counters.throttled_seconds < 0.9 and time.monotonic() < started + 20:
         time.sleep(0.01)
     waiting = threading.Thread(target=lambda: writer.submit(rows(10)))
     paused = time.monotonic()
@@ -426,8 +426,8 @@ class TestChangedSchema:
             fetched.append(schema.to_ddl())
             return schema
 
-        real = state.fetch_table_schema
-        monkeypatch.setattr(state, "fetch_table_schema", fetch)
+        real = conversions.fetch_table_schema
+        monkeypatch.setattr(conversions, "fetch_table_schema", fetch)
         return fetched
 
     def widen(self, table):
@@ -482,14 +482,14 @@ class TestChangedSchema:
         writer = connect(schema="unity_catalog", retry=QUICK)
         assert writer.send_batch(self.sized(0)).success
         self.widen(table)
-        real, tries = state.fetch_table_schema, iter(range(100))
+        real, tries = conversions.fetch_table_schema, iter(range(100))
 
         def fetch(*arguments, **options):
             if next(tries) < 8:  # more often than one fetch is tried
                 raise TransientError("Unity Catalog is away", cause="UNITY_CATALOG_503")
             return real(*arguments, **options)
 
-        monkeypatch.setattr(state, "fetch_table_schema", fetch)
+        monkeypatch.setattr(conversions, "fetch_table_schema", fetch)
         assert writer.send_batch(self.sized(10)).success
         assert ids(emulator) == list(range(20))
         assert next(tries) == 9

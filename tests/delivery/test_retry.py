@@ -24,7 +24,7 @@ def test_jitter_spreads_the_waits():
 def test_progress_starts_the_count_anew():
     backoff = Backoff(Retry(max_retries=1, initial_backoff=0))
     assert backoff.next_wait() is not None
-    backoff.progress()
+    backoff.reset()
     assert backoff.next_wait() is not None
     assert backoff.next_wait() is None
 

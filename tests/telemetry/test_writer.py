@@ -122,12 +122,12 @@ def test_retries_and_replays(emulator: Emulator, watched: Callable[..., Any]) ->
     for n in range(3):
         assert writer.send_batch(rows(n * 10)).success
     writer.flush_telemetry()
-    seen, counted = receiver.seen, writer.counters.total()
-    assert counted["retries"] == 2
+    seen, counted = receiver.seen, writer.counters
+    assert counted.retries == 2
     assert seen.total("beam_zerobus.retries", beam_zerobus__cause="UNAVAILABLE") == 2
-    assert seen.total("beam_zerobus.replayed_rows") == counted["rows_replayed"] == 10
-    assert seen.total("beam_zerobus.streams_opened") == counted["streams_opened"] == 2
-    assert seen.total("beam_zerobus.throttled_time") == pytest.approx(counted["throttled_seconds"])
+    assert seen.total("beam_zerobus.replayed_rows") == counted.rows_replayed == 10
+    assert seen.total("beam_zerobus.streams_opened") == counted.streams_opened == 2
+    assert seen.total("beam_zerobus.throttled_time") == pytest.approx(counted.throttled_seconds)
     assert seen.total("messaging.client.sent.messages") == 30
     assert seen.total("beam_zerobus.batches", beam_zerobus__outcome="acknowledged") == 3
 
@@ -146,18 +146,18 @@ def test_random_faults(emulator: Emulator, watched: Callable[..., Any]) -> None:
     submissions = [writer.submit(rows(n * 10)) for n in range(30)]
     assert all(submission.result(60).success for submission in submissions)
     writer.flush_telemetry()
-    seen, counted = receiver.seen, writer.counters.total()
-    assert counted["retries"] > 0
+    seen, counted = receiver.seen, writer.counters
+    assert counted.retries > 0
     assert seen.total("messaging.client.sent.messages") == 300
     assert seen.total("beam_zerobus.batches") == len(seen.named(SEND)) == 30
-    assert seen.total("beam_zerobus.retries") == counted["retries"]
-    assert seen.total("beam_zerobus.replayed_rows") == counted["rows_replayed"]
-    assert seen.total("beam_zerobus.streams_opened") == counted["streams_opened"]
+    assert seen.total("beam_zerobus.retries") == counted.retries
+    assert seen.total("beam_zerobus.replayed_rows") == counted.rows_replayed
+    assert seen.total("beam_zerobus.streams_opened") == counted.streams_opened
     assert seen.total("beam_zerobus.streams_open") <= 1
     assert seen.total("beam_zerobus.in_flight_rows") == seen.total("beam_zerobus.in_flight_bytes") == 0
     assert max(len(span.events) for span in seen.named(SEND)) < 100  # from there on some are left out
     replayed = sum(e["beam_zerobus.rows"] for span in seen.named(SEND) for e in events(span, "replayed"))
-    assert replayed == counted["rows_replayed"]
+    assert replayed == counted.rows_replayed
 
 
 def test_rejected_rows(emulator: Emulator, watched: Callable[..., Any]) -> None:
@@ -213,12 +213,12 @@ def test_debug_files_that_fail_are_counted_once(watched: Callable[..., Any], tmp
     writer.send_batch(rows(0))
     shutil.rmtree(tmp_path / "debug")
     deadline = time.monotonic() + 10
-    while not writer.counters.total()["debug_file_failures"] and time.monotonic() < deadline:  # noticed in 0.1 s
+    while not writer.counters.debug_file_failures and time.monotonic() < deadline:  # noticed in 0.1 s
         assert writer.send_batch(rows(10)).success
     assert writer.send_batch(rows(20)).success
     writer.flush_telemetry()
     assert receiver.seen.total("beam_zerobus.debug_file_failures") == 1
-    assert writer.counters.total()["debug_file_failures"] == 1
+    assert writer.counters.debug_file_failures == 1
 
 
 def test_page_tells_of_all_that_arrives(emulator: Emulator, watched: Callable[..., Any]) -> None:

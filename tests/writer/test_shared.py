@@ -7,7 +7,7 @@ import pytest
 
 from beam_zerobus import OAuthClientCredentials, Retry
 from beam_zerobus.writer.config import make_config
-from beam_zerobus.writer.shared import Registry
+from beam_zerobus.writer.shared import SharedWriters
 
 DDL = "id BIGINT"
 
@@ -36,7 +36,7 @@ def one_row():
 
 
 def test_leases_of_one_configuration_share_one_writer_and_stream(emulator, config):
-    registry = Registry()
+    registry = SharedWriters()
     for _ in range(5):  # as a runner does that sets DoFns up for every bundle
         with registry.acquire(config) as first, registry.acquire(config) as second:
             assert first.writer is second.writer
@@ -47,7 +47,7 @@ def test_leases_of_one_configuration_share_one_writer_and_stream(emulator, confi
 
 
 def test_an_idle_writer_is_closed_after_its_linger_and_made_anew(emulator, config):
-    registry = Registry(linger=0.2)
+    registry = SharedWriters(linger=0.2)
     with registry.acquire(config) as lease:
         lease.writer.send_batch(one_row())
     deadline = time.monotonic() + 10
@@ -60,7 +60,7 @@ def test_an_idle_writer_is_closed_after_its_linger_and_made_anew(emulator, confi
 
 
 def test_a_leased_writer_outlives_its_linger(emulator, config):
-    registry = Registry(linger=0.1)
+    registry = SharedWriters(linger=0.1)
     with registry.acquire(config) as lease:
         lease.writer.send_batch(one_row())
         time.sleep(0.5)
@@ -70,7 +70,7 @@ def test_a_leased_writer_outlives_its_linger(emulator, config):
 
 
 def test_a_discarded_writer_is_closed_when_its_last_lease_is_gone(emulator, config):
-    registry = Registry()
+    registry = SharedWriters()
     first, second = registry.acquire(config), registry.acquire(config)
     first.writer.send_batch(one_row())
     first.discard()

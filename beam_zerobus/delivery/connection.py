@@ -1,0 +1,86 @@
+"""`Connection`: the stream of a ledger at the moment, and the sending over it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from beam_zerobus.delivery.entry import Entry
+from beam_zerobus.delivery.failures import StreamFailure
+from beam_zerobus.delivery.ledger import Ledger
+from beam_zerobus.delivery.stream import Stream
+from beam_zerobus.delivery.unexpected import unexpected
+from beam_zerobus.encoding.conversion import Conversion
+
+__all__ = ["Connection"]
+
+
+class Connection:
+    """Sends what a ledger has queued, in its order, over one stream after the other.
+
+    Invariants, under the one lock, which is held during a call of the SDK:
+    - One thread at a time sends, so that the order of the ledger is the order of offsets.
+    - What the ledger holds as sent was sent over `_stream`. Only the keeper exchanges it.
+    - `_failure` is what `_stream` said when it took no more; nothing is sent after that.
+    - Only entries of `conversion` are sent; the stream is open for its schema.
+    """
+
+    def __init__(self, name: str, ledger: Ledger, conversion: Conversion, on_replay: Callable[[int], None]) -> None:
+        self._name = name
+        self._ledger = ledger
+        self._on_replay = on_replay
+        self._lock = threading.Lock()
+        self._stream: Stream | None = None
+        self._failure: StreamFailure | None = None
+        self.conversion = conversion
+
+    @property
+    def stream(self) -> Stream | None:
+        """The open stream."""
+        return self._stream
+
+    @property
+    def failure(self) -> StreamFailure | None:
+        """Why the stream takes no more."""
+        return self._failure
+
+    def send_queued(self) -> None:
+        """Send what is queued until nothing is left, or has to wait, or the stream fails; from any thread."""
+        with self._lock:
+            while self._stream is not None and self._failure is None:
+                entry = self._ledger.next_to_send(self.conversion)
+                if entry is None:
+                    return
+                self._send(entry, self._stream)
+
+    def _send(self, entry: Entry, stream: Stream) -> None:
+        try:
+            offset = stream.send(entry.to_send().records)
+        except StreamFailure as failure:
+            self._failure = failure
+            self._ledger.wake()
+            return
+        except Exception as error:  # noqa: BLE001  it is this batch's, whichever thread sends it
+            self._ledger.cancel(entry.owner)
+            entry.owner.fail(unexpected(error, f"A payload for {self._name} could not be sent"))
+            return
+        if not self._ledger.mark_sent(entry, offset):
+            return
+        if entry.attempts > 1 and entry.search is None:
+            self._on_replay(len(entry.payload.rows))
+            entry.owner.note("replayed", rows=len(entry.payload.rows))
+        entry.drop_records()
+
+    def exchange(self, stream: Stream | None) -> tuple[Stream | None, list[Entry]]:
+        """Put a new stream, or none, in place; return the old one, and its unacknowledged entries, queued again."""
+        with self._lock:
+            old, self._stream, self._failure = self._stream, stream, None
+            return old, self._ledger.put_back()
+
+    def take_idle(self) -> Stream | None:
+        """Take the stream out if nothing is sent or queued."""
+        with self._lock:
+            if self._ledger.owners():
+                return None
+            idle, self._stream = self._stream, None
+            return idle

@@ -1,0 +1,161 @@
+"""`Delivery`: encoded rows in, outcomes out, over one stream at a time.
+
+Three parts do the work: the `Ledger` holds what has no outcome yet, the `Connection` sends it, and the `Keeper`, a
+thread of its own, opens streams, waits for acknowledgements and recovers from failures.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from beam_zerobus.delivery import limits
+from beam_zerobus.delivery.connection import Connection
+from beam_zerobus.delivery.entry import Entry, Owner
+from beam_zerobus.delivery.keeper import Hooks, Keeper, Monitor, fail_all
+from beam_zerobus.delivery.ledger import InFlight, Ledger
+from beam_zerobus.delivery.retry import Breaker
+from beam_zerobus.delivery.unexpected import unexpected
+from beam_zerobus.encoding import Payload
+from beam_zerobus.encoding.conversion import Conversion
+from beam_zerobus.errors import ClosedError
+from beam_zerobus.options import Retry
+
+__all__ = ["Delivery"]
+
+
+class Delivery:
+    """Delivers the payloads of any number of threads over one stream at a time.
+
+    Two locks, taken in this order:
+    - `_line` lets one caller after the other wait for room, encode and send, so that callers who wait hold no encoded
+      rows, and files written beside have the order of sending.
+    - `_starting` guards `_thread`: there is one keeper as long as there is work, and a dead one is replaced.
+
+    Args:
+        name: The table.
+        conversion: What encodes the first payloads.
+        hooks: What the delivery needs from its writer.
+        retry: How often a failing service is tried again.
+        breaker: Pauses callers while most calls fail; shared by the deliveries of a writer.
+        monitor: Counts what happens.
+        in_flight: Where the ledger writes what is in flight.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        conversion: Conversion,
+        hooks: Hooks,
+        retry: Retry,
+        breaker: Breaker,
+        monitor: Monitor,
+        in_flight: InFlight,
+    ) -> None:
+        self._name = name
+        self._breaker = breaker
+        self._ledger = Ledger(
+            in_flight,
+            max_bytes=limits.MAX_IN_FLIGHT_BYTES,
+            bytes_per_row=0 if conversion.wire_format == "arrow" else limits.BYTES_PER_ROW,
+        )
+        self._connection = Connection(name, self._ledger, conversion, monitor.replayed)
+        self._keeper = Keeper(
+            name,
+            ledger=self._ledger,
+            connection=self._connection,
+            hooks=hooks,
+            retry=retry,
+            breaker=breaker,
+            monitor=monitor,
+        )
+        self._line = threading.Lock()
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def in_flight_bytes(self) -> int:
+        """Encoded bytes that have no outcome yet."""
+        return self._ledger.bytes
+
+    @property
+    def in_flight_rows(self) -> int:
+        """Rows that have no outcome yet."""
+        return self._ledger.rows
+
+    @contextmanager
+    def room(self, owner: Owner) -> Iterator[bool]:
+        """Wait for the caller's turn and for room, and hold the turn in the block, which encodes and calls `send`.
+
+        Args:
+            owner: The batch that is to be sent.
+
+        Yields:
+            False where the batch has its outcome, so that nothing more of it needs to be sent.
+
+        Raises:
+            ClosedError: The delivery was stopped.
+        """
+        with self._line:
+            yield self._ledger.wait_for_room(owner, self._breaker.pause_left) or self._check_open(owner)
+
+    def send(self, payload: Payload, owner: Owner, conversion: Conversion) -> None:
+        """Send a payload, or queue it while no stream is open; called in a block of `room`.
+
+        Args:
+            payload: At least one row.
+            owner: Receives the outcome.
+            conversion: What encoded the payload.
+
+        Raises:
+            ClosedError: The delivery was stopped.
+            ZerobusError: The system has no thread left for the keeper.
+        """
+        if not self._ledger.add(Entry(payload, owner, conversion)):
+            self._check_open(owner)
+            return
+        self._ensure_keeper(owner)
+        self._connection.send_queued()
+
+    def _check_open(self, owner: Owner) -> Literal[False]:
+        """Raise if the delivery was stopped before its owner had an outcome."""
+        if owner.done:
+            return False
+        raise ClosedError(f"The writer of {self._name} is closed")
+
+    def cancel(self, owner: Owner) -> None:
+        """Forget what is left of a batch: nothing of it is sent from now on."""
+        self._ledger.cancel(owner)
+
+    def stop(self, timeout: float | None) -> None:
+        """Close the stream; what has no outcome fails with ClosedError. Waits `timeout` seconds for the thread."""
+        error = ClosedError(f"The writer of {self._name} was closed before the batch was acknowledged")
+        fail_all(self._ledger.close(), error)
+        with self._starting:
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+
+    def _ensure_keeper(self, owner: Owner) -> None:
+        with self._starting:
+            if self._thread is not None and self._thread.is_alive():
+                return
+            thread = threading.Thread(target=self._run_keeper, name=f"zerobus-{self._name}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # the system has no thread left
+                self._ledger.cancel(owner)
+                raise unexpected(error, f"A thread for {self._name} did not start") from error
+            self._thread = thread
+
+    def _run_keeper(self) -> None:
+        try:
+            self._keeper.run()
+        except BaseException as error:  # noqa: BLE001  such as a panic of the SDK's Rust code
+            with self._starting:  # whoever adds an entry from here on starts another keeper
+                self._thread = None
+                left = self._ledger.clear()
+            fail_all(left, unexpected(error, f"Delivery to {self._name} failed"))

@@ -1,0 +1,36 @@
+"""Whether an Arrow schema has a field that a table lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import pyarrow as pa
+
+from beam_zerobus.schema.types import Array, DeltaType, Field, Map, Struct
+
+__all__ = ["has_unknown_fields"]
+
+
+def has_unknown_fields(incoming: Iterable[pa.Field], columns: Sequence[Field]) -> bool:
+    """Return whether a column, or a struct field at any depth, is not in the table; names match in any case.
+
+    Example:
+        >>> table = TableSchema.from_ddl("id BIGINT")
+        >>> has_unknown_fields(pa.schema({"ID": pa.int64(), "new": pa.string()}), table.columns)
+        True
+    """
+    known = {column.name.casefold(): column.type for column in columns}
+    return any(
+        (column_type := known.get(field.name.casefold())) is None or _is_wider(field.type, column_type)
+        for field in incoming
+    )
+
+
+def _is_wider(incoming: pa.DataType, column_type: DeltaType) -> bool:
+    if isinstance(column_type, Struct) and pa.types.is_struct(incoming):
+        return has_unknown_fields(list(incoming), column_type.fields)
+    if isinstance(column_type, Array) and (pa.types.is_list(incoming) or pa.types.is_large_list(incoming)):
+        return _is_wider(incoming.value_type, column_type.element)
+    if isinstance(column_type, Map) and pa.types.is_map(incoming):
+        return _is_wider(incoming.item_type, column_type.value)
+    return False

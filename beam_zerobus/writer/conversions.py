@@ -1,0 +1,167 @@
+"""`Conversions`: the conversion for a table's schema as a writer knows it now."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+
+import pyarrow as pa
+
+from beam_zerobus.delivery.retry import retry_transient
+from beam_zerobus.encoding.conversion import Conversion
+from beam_zerobus.errors import ClosedError, ConfigurationError, ZerobusError, about_table
+from beam_zerobus.logs import get_logger
+from beam_zerobus.schema import TableSchema
+from beam_zerobus.workspace.tokens import TokenSource
+from beam_zerobus.workspace.unity_catalog import fetch_table_schema
+from beam_zerobus.writer.config import UNITY_CATALOG, WriterConfig
+
+__all__ = ["Conversions"]
+
+_log = get_logger(__name__)
+
+LOOK_AGAIN_SECONDS = 30.0
+"""Seconds between two fetches of a schema because batches have fields that it lacks."""
+
+
+class Conversions:
+    """Finds the table's schema when it is first needed, and again when it may have changed; thread-safe.
+
+    Invariants, under the one lock, which is not held while a schema is fetched:
+    - `_current` is the newest conversion; it never becomes None again.
+    - `_finding` is the search for the first one while it lasts; all threads share its outcome, so that a catalog that
+      does not answer makes them wait once, side by side.
+    - `_looked_at` is when the schema was last fetched because of unknown fields.
+    """
+
+    def __init__(self, config: WriterConfig, tokens: TokenSource) -> None:
+        self._config = config
+        self._tokens = tokens
+        self._lock = threading.Lock()
+        self._fetching = threading.Lock()
+        self._current: Conversion | None = None
+        self._finding: Future[Conversion] | None = None
+        self._looked_at = float("-inf")
+
+    @property
+    def current(self) -> Conversion | None:
+        """The conversion, once the schema is known."""
+        return self._current
+
+    def resolve(self, batch: pa.RecordBatch | pa.Table | None) -> Conversion:
+        """Return the conversion; its schema is that of `batch` where nothing else is known about it.
+
+        Raises:
+            ConfigurationError: There is no such table, or no batch to take the schema from.
+            ZerobusError: The schema could not be fetched.
+        """
+        if self._current is not None:
+            return self._current
+        with self._lock:
+            finding, first = self._finding, self._finding is None
+            if finding is None:
+                finding = self._finding = Future()
+        if first:
+            self._find(finding, batch)
+        return finding.result()
+
+    def resolve_for(self, batch: pa.RecordBatch | pa.Table) -> Conversion:
+        """Return the conversion for a batch, after another look at the table where it lacks a field of the batch."""
+        conversion = self._current or self.resolve(batch)
+        if self.may_change and conversion.lacks_fields_of(batch.schema):
+            return self.look_again(conversion)
+        return conversion
+
+    @property
+    def may_change(self) -> bool:
+        """True where the schema is the table's own, which can be fetched again."""
+        return self._config.schema == UNITY_CATALOG
+
+    def look_again(self, known: Conversion) -> Conversion:
+        """Fetch the schema because rows have a field that it lacks, at most twice a minute; return the newest."""
+        with self._lock:
+            due = time.monotonic() - self._looked_at >= LOOK_AGAIN_SECONDS
+            if due:
+                self._looked_at = time.monotonic()
+        if due:
+            try:
+                self._fetch_newer(known, self._fetch)
+            except ZerobusError as error:  # what is known goes on to count
+                _log.warning(
+                    "The schema of %s could not be fetched again: %s", self._config.table, type(error).__name__
+                )
+        return self._current or known
+
+    def refresh(self, outdated: Conversion) -> Conversion | None:
+        """Return a newer conversion than one that the service found out of date; None where nothing has changed.
+
+        Raises:
+            ZerobusError: The schema could not be fetched.
+        """
+        return self._fetch_newer(outdated, self._fetch_with_retry) if self.may_change else None
+
+    def differences(self) -> list[str]:
+        """Say how the schema differs from the table's, where Unity Catalog knows; the service names one column only."""
+        if self._current is None or self.may_change or self._config.workspace_url is None:
+            return []
+        with suppress(ZerobusError):
+            return self._current.schema.differences(self._fetch())
+        return []
+
+    def _find(self, finding: Future[Conversion], batch: pa.RecordBatch | pa.Table | None) -> None:
+        try:
+            conversion = self._convert_with(self._find_schema(batch))
+        except BaseException as error:
+            with self._lock:
+                self._finding = None  # the next batch tries again
+            if isinstance(error, Exception):
+                finding.set_exception(error)
+                return
+            finding.set_exception(ClosedError(f"The search for the schema of {self._config.table} was interrupted"))
+            raise
+        with self._lock:
+            self._current = conversion
+        finding.set_result(conversion)
+
+    def _find_schema(self, batch: pa.RecordBatch | pa.Table | None) -> TableSchema:
+        if isinstance(self._config.schema, TableSchema):
+            return self._config.schema
+        if self.may_change:
+            return self._fetch_with_retry()
+        if batch is None:
+            raise ConfigurationError(
+                f"The schema of {self._config.table} is not known before its first batch: "
+                'give schema=..., or schema="unity_catalog" to fetch it'
+            )
+        with about_table(self._config.table):
+            return TableSchema.from_arrow(batch.schema)
+
+    def _fetch_newer(self, known: Conversion, fetch: Callable[[], TableSchema]) -> Conversion | None:
+        with self._fetching:  # one thread fetches, the others find what it found
+            if self._current is not known:
+                return self._current
+            schema = fetch()
+            if schema == known.schema:
+                return None
+            with self._lock:
+                self._current = self._convert_with(schema)
+            return self._current
+
+    def _convert_with(self, schema: TableSchema) -> Conversion:
+        return Conversion(
+            schema,
+            self._config.wire_format,
+            table=self._config.table,
+            ignore_unknown_fields=self._config.ignore_unknown_fields,
+        )
+
+    def _fetch_with_retry(self) -> TableSchema:
+        return retry_transient(self._fetch, self._config.retry)
+
+    def _fetch(self) -> TableSchema:
+        return fetch_table_schema(
+            self._config.workspace_url or "", self._config.table, headers=self._tokens.workspace_headers()
+        )

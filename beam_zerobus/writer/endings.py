@@ -1,0 +1,82 @@
+"""How writers end that nobody closes: at the end of the process, and when nobody holds them any more."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+from contextlib import suppress
+
+from beam_zerobus.writer.state import WriterState
+
+__all__ = ["ABORT_SECONDS", "EXIT_SECONDS", "close_at_exit", "close_in_background", "forget_at_exit"]
+
+EXIT_SECONDS = 10.0
+"""Seconds that the end of a process, and a dropped writer, wait for acknowledgements: all writers together."""
+
+ABORT_SECONDS = 2.0
+"""Seconds that the end of a ``with`` block waits for them after an exception in the block."""
+
+# Dropping an SDK object that a fork copied hangs the child, so a parent's states are kept there, not collected.
+left_to_the_parent: list[WriterState] = []
+
+_lock = threading.Lock()
+_open_states: set[WriterState] = set()
+
+
+def close_at_exit(state: WriterState) -> None:
+    """Have a state closed when the process ends, unless it is closed before."""
+    with _lock:
+        _open_states.add(state)
+
+
+def forget_at_exit(state: WriterState) -> None:
+    """Take it that somebody closes this state."""
+    with _lock:
+        _open_states.discard(state)
+
+
+def close_in_background(state: WriterState) -> None:
+    """Close the state of a writer that nobody holds any more, without holding up who dropped it.
+
+    It stays among those that the end of the process closes, until it is closed.
+    """
+    if state.pid != os.getpid():
+        left_to_the_parent.append(state)
+    elif state.is_used:
+        with suppress(RuntimeError):  # no thread to be had: the end of the process closes it
+            threading.Thread(target=_close_dropped, args=(state,), name="zerobus-close", daemon=True).start()
+    else:
+        _close_dropped(state)
+
+
+def _close_dropped(state: WriterState) -> None:
+    state.close(time.monotonic() + EXIT_SECONDS)
+    state.submissions.log_failures()
+    forget_at_exit(state)
+
+
+@atexit.register
+def _close_all() -> None:
+    """Close every writer that is still open, within one limit for all, and log what is not acknowledged then."""
+    deadline = time.monotonic() + EXIT_SECONDS
+    with _lock:
+        states = [state for state in _open_states if state.pid == os.getpid()]
+        _open_states.clear()
+    for state in states:
+        with suppress(Exception):  # the others have their turn
+            state.close(deadline)
+        state.submissions.log_failures()
+
+
+def _start_anew() -> None:
+    """Go on in a forked child: the parent's states are the parent's."""
+    global _lock  # noqa: PLW0603 - the parent's may be held
+    _lock = threading.Lock()
+    left_to_the_parent.extend(_open_states)
+    _open_states.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_anew)

@@ -1,0 +1,114 @@
+"""`Submissions`: the batches of a writer without an outcome, and the failures that nobody has asked for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+
+from beam_zerobus.errors import ClosedError, ZerobusError
+from beam_zerobus.logs import get_logger
+from beam_zerobus.telemetry.redaction import describe_error
+from beam_zerobus.writer.submission import Submission
+
+__all__ = ["Submissions"]
+
+_log = get_logger(__name__)
+
+_MAX_UNREPORTED = 1_000
+
+
+class Submissions:
+    """Every batch of one writer from `submit` until somebody knows its outcome.
+
+    Invariants, under the one lock:
+    - `_open` holds the submissions without an outcome, in order.
+    - `_failed` holds those that failed, as a whole or in some rows, oldest first; they leave it when their outcome was
+      asked for, was raised by `raise_failures`, or when there are too many: then the oldest are logged.
+    - Once `_closed`, nothing is added.
+    """
+
+    def __init__(self, table: str) -> None:
+        self._table = table
+        self._lock = threading.Lock()
+        self._open: dict[Submission, None] = {}
+        self._failed: deque[Submission] = deque()
+        self._closed = False
+
+    def add(self, submission: Submission) -> None:
+        """Take a new submission.
+
+        Raises:
+            ClosedError: The writer is closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise ClosedError(f"The writer of {self._table} is closed")
+            self._open[submission] = None
+
+    def ended(self, submission: Submission, *, failed: bool) -> None:
+        """Note that a submission has its outcome."""
+        too_old: Submission | None = None
+        with self._lock:
+            self._open.pop(submission, None)
+            if failed and not submission.asked:
+                self._failed.append(submission)
+                if len(self._failed) > _MAX_UNREPORTED:
+                    too_old = self._failed.popleft()
+        if too_old is not None:
+            self._log_failure(too_old)
+
+    @property
+    def closed(self) -> bool:
+        """True when nothing new is taken."""
+        return self._closed
+
+    def open(self) -> list[Submission]:
+        """Return the submissions without an outcome."""
+        with self._lock:
+            return list(self._open)
+
+    def close(self) -> bool:
+        """Take nothing new; return False where this was done before."""
+        with self._lock:
+            closed, self._closed = self._closed, True
+            return not closed
+
+    def wait(self, deadline: float | None) -> bool:
+        """Wait for all that are open now; return False if some have no outcome at the deadline.
+
+        Args:
+            deadline: A moment of `time.monotonic`; None waits until the limits of delivery end it.
+        """
+        return all(s.wait(None if deadline is None else max(0.0, deadline - time.monotonic())) for s in self.open())
+
+    def raise_failures(self) -> None:
+        """Log each failure that nobody has asked for, and raise the first.
+
+        Raises:
+            ZerobusError: What the batch failed with; for failed rows a RejectedError or ConversionError with reasons.
+        """
+        errors = self.log_failures()
+        if errors:
+            raise errors[0]
+
+    def log_failures(self) -> list[ZerobusError]:
+        """Log each failure that nobody has asked for, and return them."""
+        with self._lock:
+            failed = [submission for submission in self._failed if not submission.asked]
+            self._failed.clear()
+        for submission in failed:
+            self._log_failure(submission)
+        return [submission.failure for submission in failed if submission.failure is not None]
+
+    def _log_failure(self, submission: Submission) -> None:
+        """Log how many rows of a batch are not in the table, and why; never what they hold."""
+        submission.asked = True
+        if submission.failure is not None:
+            _log.error(
+                "%d of %d rows of a batch for table %s are not acknowledged: %s",
+                submission.unacknowledged_rows,
+                submission.batch.num_rows,
+                self._table,
+                describe_error(submission.failure),
+            )

@@ -8,6 +8,7 @@ import threading
 import time
 from contextlib import suppress
 
+from beam_zerobus.logs import get_logger, outline
 from beam_zerobus.writer.state import WriterState
 
 __all__ = ["ABORT_SECONDS", "EXIT_SECONDS", "close_at_exit", "close_in_background", "forget_at_exit"]
@@ -20,6 +21,8 @@ ABORT_SECONDS = 2.0
 
 # Dropping an SDK object that a fork copied hangs the child, so a parent's states are kept there, not collected.
 left_to_the_parent: list[WriterState] = []
+
+_log = get_logger(__name__)
 
 _lock = threading.Lock()
 _open_states: set[WriterState] = set()
@@ -65,8 +68,12 @@ def _close_all() -> None:
         states = [state for state in _open_states if state.pid == os.getpid()]
         _open_states.clear()
     for state in states:
-        with suppress(Exception):  # the others have their turn
+        try:
             state.close(deadline)
+        except KeyboardInterrupt:
+            deadline = time.monotonic()  # no more waiting, for none of them
+        except Exception as error:  # noqa: BLE001  the others have their turn
+            _log.error("A writer did not close: %s", outline(error))
         state.submissions.log_failures()
 
 

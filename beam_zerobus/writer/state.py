@@ -45,6 +45,7 @@ class WriterState:
         )
         self.conversions = Conversions(config, self._tokens)
         self.submissions = Submissions(config.table)
+        self._closed = threading.Event()
         self._opening = threading.Lock()
         self._channel: Channel | None = None
 
@@ -92,10 +93,13 @@ class WriterState:
     def close(self, deadline: float | None) -> None:
         """Take nothing new, wait until the deadline, and close the streams; what is left fails with ClosedError.
 
+        Where another thread closes already, this waits for it.
+
         Args:
             deadline: A moment of `time.monotonic`; None waits until the limits of delivery end it.
         """
         if not self.submissions.close():
+            self._closed.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
             return
         try:
             self.submissions.wait(deadline)
@@ -106,6 +110,7 @@ class WriterState:
             if self._channel is not None:
                 self._channel.close(deadline)
             self.recorder.close()
+            self._closed.set()
 
     def _open_channel(self) -> Channel:
         with self._opening:

@@ -6,12 +6,13 @@ import asyncio
 import os
 import time
 import weakref
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
 
-from beam_zerobus.errors import ConversionError
+from beam_zerobus.errors import ConversionError, ZerobusError
 from beam_zerobus.options import ArrowCompression, DebugFiles, Retry, Telemetry, WireFormat
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.workspace.credentials import Credentials
@@ -250,8 +251,13 @@ class ZerobusWriter:
             ZerobusError: A batch, or rows of one, failed since the last flush, and nobody has asked for its result.
         """
         state = self._here()
-        forget_at_exit(state)
-        state.close(_deadline(timeout))
+        try:
+            state.close(_deadline(timeout))
+        except BaseException:
+            state.submissions.log_failures()  # such as Ctrl-C: that is raised
+            raise
+        finally:
+            forget_at_exit(state)
         state.submissions.raise_failures()
 
     def __enter__(self) -> Self:
@@ -263,10 +269,8 @@ class ZerobusWriter:
         if error is None:
             self.close()
             return
-        state = self._here()
-        forget_at_exit(state)
-        state.close(_deadline(ABORT_SECONDS))
-        state.submissions.log_failures()  # the block's own error is on its way
+        with suppress(ZerobusError):  # it is logged, and the block's own error is raised
+            self.close(ABORT_SECONDS)
 
     def _here(self) -> WriterState:
         """Return this process's state: after a fork a new one, and the parent's is left untouched."""

@@ -1,0 +1,57 @@
+"""The keeper and the connection under errors that nobody foresaw."""
+
+import pyarrow as pa
+import pytest
+
+from beam_zerobus import ZerobusError
+from beam_zerobus.delivery.connection import Connection
+from beam_zerobus.delivery.keeper import Keeper
+from beam_zerobus.emulator import Faults
+
+DDL = "id BIGINT NOT NULL"
+PATIENCE = 30
+
+
+def batch(start, count=3):
+    return pa.record_batch({"id": pa.array(range(start, start + count), pa.int64())})
+
+
+@pytest.fixture(autouse=True)
+def table(emulator):
+    return emulator.create_table("main.iot.air", DDL)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("unforeseen"), BaseException("a panic of Rust code")])
+def test_a_keeper_that_dies_fails_its_batches_and_is_replaced(table, connect, monkeypatch, error):
+    writer = connect(schema=DDL)
+    assert writer.send_batch(batch(0)).success
+    real = Keeper._work
+
+    def die(keeper):
+        monkeypatch.setattr(Keeper, "_work", real)
+        raise error
+
+    monkeypatch.setattr(Keeper, "_work", die)
+    with pytest.raises(ZerobusError, match="unexpectedly"):
+        writer.submit(batch(3)).result(PATIENCE)
+    assert writer.send_batch(batch(6)).success
+    assert set(table.to_arrow()["id"].to_pylist()) >= {0, 1, 2, 6, 7, 8}
+
+
+def test_a_payload_that_cannot_be_sent_fails_its_own_batch_only(emulator, table, connect, monkeypatch):
+    emulator.faults = Faults(ack_delay=0.2)
+    writer = connect(schema=DDL)
+    assert writer.send_batch(batch(0)).success
+    real = Connection._send
+
+    def fail_for_one(connection, entry, stream):
+        if entry.owner.batch["id"][0].as_py() == 3:
+            monkeypatch.setattr(entry.owner, "batch", None)
+            entry.payload = entry.payload.without_records()
+        real(connection, entry, stream)
+
+    monkeypatch.setattr(Connection, "_send", fail_for_one)
+    submissions = [writer.submit(batch(n * 3)) for n in range(1, 5)]
+    with pytest.raises(ZerobusError, match="could not be sent"):
+        submissions[0].result(PATIENCE)
+    assert all(submission.result(PATIENCE).success for submission in submissions[1:])

@@ -1,0 +1,103 @@
+"""The rooms of the package: sizes, arrows that point one way, and who may import what."""
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "beam_zerobus"
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+# Each room may use those named behind it, and what is FOR_ALL; docs/architecture.md shows the same arrows.
+ROOMS = {
+    "sink": {"batching", "writer", "workspace", "delivery", "encoding", "schema", "telemetry"},
+    "batching": {"schema"},
+    "writer": {"delivery", "encoding", "schema", "workspace", "telemetry", "debug_files"},
+    "delivery": {"encoding", "schema", "workspace"},
+    "encoding": {"schema"},
+    "workspace": {"schema"},
+    "schema": set(),
+    "telemetry": {"rotated_files"},
+    "debug_files": {"rotated_files", "schema"},
+    "rotated_files": set(),
+    "emulator": {"schema"},
+}
+FOR_ALL = {"errors", "options", "logs", "version"}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield the modules that a module imports, also inside functions and under TYPE_CHECKING."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                yield name if name in MODULES else node.module
+
+
+def room(module: str) -> str:
+    return module.split(".")[1] if module.count(".") else module
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_has_one_job(module):
+    assert len(MODULES[module].read_text().splitlines()) <= 350
+
+
+def test_no_circle_of_imports():
+    arrows = {
+        module: {target for target in imports(path) if target in MODULES and target != module}
+        for module, path in MODULES.items()
+    }
+    arrows["beam_zerobus"] = set()  # the package's names, which it loads when they are asked for
+    done: set[str] = set()
+
+    def visit(module: str, way: tuple[str, ...]) -> None:
+        assert module not in way, " -> ".join((*way[way.index(module) :], module))
+        if module not in done:
+            for target in sorted(arrows[module]):
+                visit(target, (*way, module))
+            done.add(module)
+
+    for module in arrows:
+        visit(module, ())
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_arrows_between_rooms_point_one_way(name):
+    used = defaultdict(set)
+    for module, path in MODULES.items():
+        if room(module) == name:
+            for target in imports(path):
+                if target in MODULES and room(target) not in ROOMS[name] | FOR_ALL | {name}:
+                    used[module].add(target)
+    assert not used
+
+
+def importers(library: str) -> set[str]:
+    return {
+        module
+        for module, path in MODULES.items()
+        if any(target == library or target.startswith(f"{library}.") for target in imports(path))
+    }
+
+
+def test_the_sdk_is_imported_in_one_room():
+    assert importers("zerobus") == {"beam_zerobus.delivery.sdk_errors", "beam_zerobus.delivery.stream"}
+
+
+def test_beam_is_imported_in_the_sink_and_in_yaml_only():
+    elsewhere = {module for module in importers("apache_beam") if room(module) not in ("sink", "yaml")}
+    assert all("beam" in module.split(".")[-1] for module in elsewhere), elsewhere
+
+
+def test_the_top_level_is_small():
+    names = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert names - {"__init__"} == set(ROOMS) | FOR_ALL | {"cli", "testing", "yaml"}

@@ -2,8 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_zerobus import ConfigurationError, Retry
-from beam_zerobus.delivery.retry import Backoff, Breaker
+from beam_zerobus import ConfigurationError, Retry, TransientError
+from beam_zerobus.delivery import limits
+from beam_zerobus.delivery.retry import Backoff, Breaker, retry_transient
 
 
 @given(st.integers(0, 8), st.floats(0, 2), st.floats(2, 60))
@@ -64,3 +65,32 @@ def test_the_breaker_forgets_what_left_its_window():
     clock.now += 11
     breaker.succeeded(3)
     assert breaker.failed() == 0
+
+
+def test_a_wait_that_the_service_asks_for_is_followed_within_a_limit():
+    backoff = Backoff(Retry(initial_backoff=0, max_backoff=0))
+    assert backoff.next_wait(7.0) == 7.0
+    assert backoff.next_wait(1e9) == limits.MAX_RETRY_AFTER
+    assert backoff.next_wait() == 0
+
+
+def test_a_transient_error_is_tried_again_until_no_retry_is_left():
+    waits, tries = [], iter([TransientError("1"), TransientError("2"), "answer", TransientError("3")])
+
+    def call():
+        result = next(tries)
+        if isinstance(result, TransientError):
+            raise result
+        return result
+
+    retry = Retry(max_retries=2, initial_backoff=0.5)
+    assert retry_transient(call, retry, sleep=waits.append) == "answer"
+    assert [wait <= limit for wait, limit in zip(waits, [0.5, 1.0], strict=True)] == [True, True]
+    with pytest.raises(TransientError, match="3"):
+        retry_transient(call, Retry(max_retries=0), sleep=waits.append)
+    assert len(waits) == 2
+
+
+def test_a_count_without_end_does_not_overflow():
+    backoff = Backoff(Retry(max_retries=5000, initial_backoff=0.1, max_backoff=1.0))
+    assert all(0 <= backoff.next_wait() <= 1.0 for _ in range(5000))

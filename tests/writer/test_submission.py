@@ -1,0 +1,149 @@
+"""One batch between submit and its outcome; the delivery's side is played by the test."""
+
+import threading
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beam_zerobus import ConversionError, RowError, TransientError, ZerobusError
+from beam_zerobus.encoding import Payload
+from beam_zerobus.telemetry import open_recorder
+from beam_zerobus.writer.submission import Submission
+from beam_zerobus.writer.submissions import Submissions
+
+TABLE = "main.iot.air"
+
+
+def submission(rows=10, on_done=lambda *_: None):
+    recorder = open_recorder(None, table=TABLE, wire_format="proto")
+    batch = pa.record_batch({"id": range(rows)})
+    return Submission(batch, arrow_bytes=batch.nbytes, table=TABLE, span=recorder.batch(rows, 1), on_done=on_done)
+
+
+def payload(rows, rejected=()):
+    return Payload(
+        records=[b"x"] * len(rows),
+        rows=np.asarray(rows, dtype=np.int64),
+        size_bytes=len(rows),
+        rejected=tuple(RowError(row, "null", "null") for row in rejected),
+    )
+
+
+@given(st.data())
+def test_every_row_is_acknowledged_or_failed_however_the_batch_is_cut(data):
+    made = submission(12)
+    outcome = data.draw(
+        st.lists(st.sampled_from(["good", "rejected early", "rejected late"]), min_size=12, max_size=12)
+    )
+    cuts = sorted(data.draw(st.sets(st.integers(1, 11), max_size=4)))
+    payloads = []
+    for start, end in zip([0, *cuts], [*cuts, 12], strict=True):
+        early = [row for row in range(start, end) if outcome[row] == "rejected early"]
+        payloads.append(payload([row for row in range(start, end) if row not in early], early))
+    for one in payloads:
+        made.opened(one)
+    assert made.is_encoded
+    settled = data.draw(st.permutations(payloads))
+    seal_at = data.draw(st.integers(0, len(settled)))
+    for position, one in enumerate(settled):
+        if position == seal_at:
+            made.seal()
+        late = [int(row) for row in one.rows if outcome[row] == "rejected late"]
+        if len(one.rows):
+            kept = np.asarray([row for row in one.rows if row not in late], dtype=np.int64)
+            made.settle([kept], [RowError(row, "rejected_by_service", "no", "service") for row in late], 1)
+    if seal_at == len(settled):
+        made.seal()
+    result = made.result(0)
+    assert [error.index for error in result.failed_rows] == [row for row in range(12) if outcome[row] != "good"]
+    assert result.successful_count + result.failed_count == 12
+
+
+def test_rows_that_were_forgotten_are_an_error_and_never_a_success():
+    made = submission(10)
+    made.opened(payload(range(9)))
+    made.settle([range(9)], (), 1)
+    made.seal()
+    with pytest.raises(ZerobusError, match="1 rows of a batch for main.iot.air were not encoded"):
+        made.result(0)
+
+
+def test_an_error_holds_what_is_not_written():
+    made = submission(10)
+    made.opened(payload(range(10)))
+    made.settle([range(4)], [RowError(4, "null", "null")], 1)
+    made.fail(TransientError("gone", cause="UNAVAILABLE"))
+    with pytest.raises(TransientError, match=r"4 of the batch's 10 rows are acknowledged, 5 are not") as raised:
+        made.result(0)
+    assert [batch["id"].to_pylist() for batch in raised.value.unacknowledged] == [[5, 6, 7, 8, 9]]
+    assert made.unacknowledged_rows == 6
+
+
+def test_what_is_called_at_the_end_may_fail():
+    def fail(*_):
+        raise RuntimeError("of somebody else")
+
+    made = submission(1, on_done=fail)
+    made.opened(payload([0]))
+    made.settle([range(1)], (), 1)
+    made.seal()
+    assert made.result(0).success
+
+
+def test_it_says_how_it_is():
+    made = submission(1)
+    assert repr(made) == "<Submission of 1 rows to main.iot.air: in flight>"
+    made.opened(payload([0]))
+    made.settle([range(1)], (), 1)
+    made.seal()
+    assert repr(made) == "<Submission of 1 rows to main.iot.air: acknowledged>"
+
+
+class TestSubmissions:
+    """The batches of a writer, until somebody knows their outcome."""
+
+    def failed(self, submissions, error=None):
+        made = submission(3, on_done=lambda one, *_: submissions.ended(one, failed=True))
+        submissions.add(made)
+        made.fail(error or ConversionError("no"))
+        return made
+
+    def test_failures_that_somebody_asked_for_are_not_raised(self):
+        submissions = Submissions(TABLE)
+        asked, _ = self.failed(submissions), self.failed(submissions, ZerobusError("other"))
+        with pytest.raises(ConversionError):
+            asked.result(0)
+        with pytest.raises(ZerobusError, match="other"):
+            submissions.raise_failures()
+        submissions.raise_failures()
+
+    def test_each_failure_that_nobody_asked_for_is_logged(self, caplog):
+        submissions = Submissions(TABLE)
+        for _ in range(3):
+            self.failed(submissions)
+        with pytest.raises(ConversionError):
+            submissions.raise_failures()
+        assert [record.getMessage() for record in caplog.records] == [
+            "3 of 3 rows of a batch for table main.iot.air are not acknowledged: no"
+        ] * 3
+
+    def test_failures_that_nobody_ever_asks_for_take_no_more_memory_than_a_thousand(self, caplog):
+        submissions = Submissions(TABLE)
+        for _ in range(1_010):
+            self.failed(submissions)
+        assert len(caplog.records) == 10  # these are logged, and forgotten
+        assert len(submissions.log_failures()) == 1_000
+
+    def test_waiting_has_an_end(self):
+        submissions = Submissions(TABLE)
+        made = submission(1, on_done=lambda one, *_: submissions.ended(one, failed=False))
+        submissions.add(made)
+        assert not submissions.wait(0.0)
+        threading.Timer(0.1, made.seal).start()
+        made.opened(payload([0]))
+        made.settle([range(1)], (), 1)
+        assert submissions.wait(None)
+        assert submissions.open() == []

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from beam_zerobus.encoding.base import Payload
 from beam_zerobus.encoding.decimals import plain_text
 from beam_zerobus.schema.table import TableSchema
+from beam_zerobus.schema.validation import check_wire_types
 
 __all__ = ["MAX_BATCH_BYTES", "ArrowEncoder"]
 
@@ -27,6 +28,9 @@ class ArrowEncoder:
     Attributes:
         schema: The schema of the stream; every batch has exactly this one.
 
+    Raises:
+        ConversionError: An Arrow Flight stream cannot carry a column, such as an array of arrays.
+
     Example:
         >>> encoder = ArrowEncoder(TableSchema.from_ddl("name STRING"))
         >>> batch = pa.RecordBatch.from_pydict({"name": ["a", "b"]})
@@ -35,6 +39,7 @@ class ArrowEncoder:
     """
 
     def __init__(self, schema: TableSchema, max_payload_bytes: int = MAX_BATCH_BYTES) -> None:
+        check_wire_types(schema.columns)
         self.schema = schema.to_arrow()
         self._limit = max_payload_bytes
 

@@ -179,9 +179,9 @@ def test_descriptor_says_required_optional_repeated_and_map() -> None:
     schema = TableSchema.from_ddl(f"id BIGINT NOT NULL, note STRING, tags ARRAY<STRING>, {maps}")
     descriptor = ProtoEncoder(schema).descriptor
     assert [field.label for field in descriptor.field] == [2, 1, 3, 3, 3]
-    assert [nested.name for nested in descriptor.nested_type] == ["MEntry", "AirQualityEntry"]
-    assert descriptor.nested_type[0].options.map_entry
-    assert descriptor.nested_type[0].nested_type[0].field[0].label == 2
+    assert [nested.name for nested in descriptor.nested_type] == ["MValue", "MEntry", "AirQualityEntry"]
+    assert [nested.options.map_entry for nested in descriptor.nested_type] == [False, True, True]
+    assert descriptor.nested_type[0].field[0].label == 2
     parsed(descriptor, b"\x08\x01")
 
 

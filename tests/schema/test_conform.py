@@ -351,7 +351,7 @@ def test_all_problems_are_named_at_once():
 
 def test_names_that_differ_in_case_only_are_ambiguous():
     batch = pa.RecordBatch.from_arrays([pa.array([1]), pa.array([2])], names=["id", "ID"])
-    with pytest.raises(ConversionError, match="both mean the table's 'id'"):
+    with pytest.raises(ConversionError, match="both match the table's 'id'"):
         conform("id BIGINT", batch)
 
 

@@ -27,7 +27,7 @@ class RowClass:
 
     Args:
         schema: The table's columns.
-        descriptor: Their message, as `message_descriptor` describes it.
+        descriptor: Their message, as `TableSchema.to_descriptor` describes it.
     """
 
     def __init__(self, schema: TableSchema, descriptor: DescriptorProto) -> None:
@@ -65,6 +65,7 @@ def _make_twin(message: DescriptorProto) -> None:
     message.ClearField("options")
     for position, field in enumerate(message.field):
         field.name = f"f{position}"
+        field.ClearField("json_name")
         if field.type == FieldDescriptorProto.TYPE_STRING:
             field.type = FieldDescriptorProto.TYPE_BYTES
         if is_entry:

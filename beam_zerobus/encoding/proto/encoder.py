@@ -12,7 +12,6 @@ from google.protobuf.descriptor_pb2 import DescriptorProto
 from beam_zerobus.encoding.base import MAX_CALL_BYTES, Payload
 from beam_zerobus.encoding.proto.chunks import encode_chunks
 from beam_zerobus.encoding.proto.classes import RowClass
-from beam_zerobus.encoding.proto.descriptor import message_descriptor
 from beam_zerobus.encoding.proto.rejections import Rejections
 from beam_zerobus.encoding.splitting import fill_payloads, framed_size, without_large
 from beam_zerobus.errors import RowError
@@ -45,7 +44,7 @@ class ProtoEncoder:
     """
 
     def __init__(self, schema: TableSchema, max_payload_bytes: int = MAX_CALL_BYTES) -> None:
-        self.descriptor: DescriptorProto = message_descriptor(schema)
+        self.descriptor: DescriptorProto = schema.to_descriptor()
         self._fields = schema.columns
         self._limit = max_payload_bytes
         self._rejections = Rejections(schema)

@@ -24,7 +24,7 @@ class Conformed:
     """A RecordBatch that fits the table.
 
     Attributes:
-        batch: The rows that fit, with exactly the table's columns, in the table's order, in their canonical Arrow types.
+        batch: The rows that fit, with the table's columns only, in the table's order and their canonical Arrow types.
         rows: The index of each of them in the incoming batch (int64, ascending); None if all were kept.
         rejected: The other rows, each with its reason, in order.
     """

@@ -85,7 +85,7 @@ def parse_columns(text: str) -> tuple[Field, ...]:
         The columns, numbered from 1.
 
     Raises:
-        DdlError: The text does not follow the grammar, or names a type that Zerobus cannot write; the message gives line
+        DdlError: The text does not follow the grammar, or has a type that Zerobus cannot write; the message gives line
             and column.
 
     Example:
@@ -146,7 +146,9 @@ class _Parser:
             return self.error(token, f"this {character} is not closed")
         if self.text.startswith("/*", position):
             return self.error(token, "this comment is not closed")
-        return self.error(token, f"unexpected character {character!r}; names consist of ASCII letters, digits and underscores")
+        return self.error(
+            token, f"unexpected character {character!r}; names consist of ASCII letters, digits and underscores"
+        )
 
     def error(self, token: _Token, message: str) -> DdlError:
         line = self.text.count("\n", 0, token.position) + 1

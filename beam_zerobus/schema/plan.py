@@ -76,7 +76,8 @@ class Planner:
                 steps.append(Step(delta_field, None, None))
                 if not delta_field.nullable:
                     self.problems.append(
-                        f"column {path!r} ({delta_field.type}) is NOT NULL in the table and missing from the batch; add it"
+                        f"column {path!r} ({delta_field.type}) is NOT NULL in the table and missing from the batch; "
+                        "add it"
                     )
         return tuple(steps)
 
@@ -151,7 +152,9 @@ class Planner:
                 return self._map(arrow_type, delta_type, path)
             return leaf_cast(arrow_type, delta_type, path)
         except UnfitError as unfit:
-            self.problems.append(f"column {path!r} is {delta_type} and does not accept Arrow type {arrow_type}: {unfit}")
+            self.problems.append(
+                f"column {path!r} is {delta_type} and does not accept Arrow type {arrow_type}: {unfit}"
+            )
             return None
 
     def _struct(self, arrow_type: pa.StructType, delta_type: Struct, path: str) -> Cast | None:

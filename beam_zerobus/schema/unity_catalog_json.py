@@ -45,7 +45,8 @@ def fields_from_json(columns: object, table: str = "") -> tuple[Field, ...]:
         The columns in the order of their positions.
 
     Raises:
-        ConversionError: The JSON has another form, or a NOT NULL column has a type that Zerobus cannot write.
+        ConversionError: The JSON has another form, or Zerobus cannot write a NOT NULL column, or any column, of the
+            table.
 
     Example:
         >>> fields_from_json([{"name": "id", "type_json": '"long"', "position": 0}])[0].to_ddl()
@@ -67,6 +68,8 @@ def fields_from_json(columns: object, table: str = "") -> tuple[Field, ...]:
                     "drop NOT NULL, or write to another table"
                 ) from None
             left_out.append(str(error))
+    if left_out and not fields:
+        raise ConversionError(f"Zerobus cannot write any column of the table: {'; '.join(left_out)}")
     if left_out:
         _warn_once(table, "; ".join(left_out))
     return tuple(sorted(fields, key=lambda field: field.number))

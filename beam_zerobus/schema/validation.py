@@ -31,7 +31,7 @@ def check_columns(columns: tuple[Field, ...]) -> None:
         raise ConfigurationError("the schema has no columns: add at least one")
     if len(columns) > MAX_COLUMNS:
         raise ConfigurationError(
-            f"the schema has {len(columns)} columns, Zerobus accepts {MAX_COLUMNS}: "
+            f"the schema has {len(columns)} columns, Zerobus accepts at most {MAX_COLUMNS}: "
             "group columns into a STRUCT or split the table"
         )
     _check_fields(columns, "", 0)
@@ -48,8 +48,7 @@ def _check_fields(fields: Iterable[Field], parent: str, depth: int) -> None:
             )
         if (twin := names.get(field.name.lower())) is not None:
             raise ConfigurationError(
-                f"columns {twin!r} and {path!r} have the same name: Delta ignores case; "
-                "rename one of them"
+                f"columns {twin!r} and {path!r} have the same name: Delta ignores case; rename one of them"
             )
         if (holder := numbers.get(field.number)) is not None:
             raise ConfigurationError(

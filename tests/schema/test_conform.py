@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from beam_zerobus.encoding import ArrowEncoder, ProtoEncoder
 from beam_zerobus.errors import ConversionError
 from beam_zerobus.schema import Array, Conformer, Decimal, Field, Map, Primitive, Struct, TableSchema
 from beam_zerobus.schema.arrow import canonical_type
@@ -274,7 +275,68 @@ def test_what_nulls_hide_is_neither_rejected_nor_carried():
     ]
 
 
-def test_malformed_text_is_rejected_where_it_stands():
+@settings(deadline=None, max_examples=50)
+@given(
+    st.permutations(["id", "p", "l", "m", "v"]), st.permutations(["a", "b", "c"]), st.sampled_from(["proto", "arrow"])
+)
+def test_every_order_of_columns_and_fields_is_sent_in_the_order_of_the_table(columns, fields, wire_format):
+    types = {"a": pa.int64(), "b": pa.string(), "c": pa.list_(pa.int64())}
+    struct = pa.struct([(name.upper(), types[name]) for name in fields])
+    values = {"A": 1, "B": "x", "C": [2]}
+    point = {name.upper(): values[name.upper()] for name in fields}
+    arrays = {
+        "id": pa.array([7]),
+        "p": pa.array([point], struct),
+        "l": pa.array([[point, None]] if wire_format == "arrow" else [[point]], pa.list_(struct)),
+        "m": pa.array([[("k", point)]], pa.map_(pa.string(), struct)),
+        "v": pa.array([0.5]),
+    }
+    inner = "STRUCT<a: INT, b: STRING, c: ARRAY<BIGINT>>"
+    schema = TableSchema.from_ddl(f"v DOUBLE, m MAP<STRING, {inner}>, id BIGINT NOT NULL, l ARRAY<{inner}>, p {inner}")
+    batch = pa.RecordBatch.from_arrays([arrays[name] for name in columns], names=columns)
+    conformed = Conformer(schema).conform(batch).batch
+    assert conformed.schema.names == schema.to_arrow().names
+    plain = {"a": 1, "b": "x", "c": [2]}
+    expected = {"v": 0.5, "m": [("k", plain)], "id": 7, "l": [plain, None], "p": plain}
+    if wire_format == "arrow":
+        (sent,) = ArrowEncoder(schema).encode(conformed)
+        assert sent.records.schema.equals(schema.to_arrow(), check_metadata=True)
+        assert sent.records.to_pylist() == [expected]
+    else:
+        expected["l"] = [plain]
+        straight = pa.RecordBatch.from_pylist([expected], schema.to_canonical_arrow())
+        assert [p.records for p in ProtoEncoder(schema).encode(conformed)] == [
+            p.records for p in ProtoEncoder(schema).encode(straight)
+        ]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("1e99999999999999999999", "out_of_range"),
+        ("-0.4e00669999999999999999999999999", "out_of_range"),
+        ("1e-99999999999999999999", "inexact"),
+        ("1e999999999999999999", "out_of_range"),
+        ("1e-999999999999999999", "inexact"),
+        ("0." + "0" * 5000 + "1", "inexact"),
+        ("9" * 5000, "out_of_range"),
+        ("1" * 1_000_000 + "x", "invalid_text"),
+        ("Infinity", "invalid_text"),
+        ("0e99999999999999999999", None),
+        ("-0.0e-99999999999999999999", None),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_decimal_text_of_any_size_concerns_its_row_only(text, reason):
+    batch = pa.RecordBatch.from_pydict({"d": ["1.5", text, None], "n": [1, 2, 3]})
+    conformed = conform("d DECIMAL(10,2), n BIGINT", batch)
+    assert [(error.index, error.error_type) for error in conformed.rejected] == ([(1, reason)] if reason else [])
+    assert conformed.batch.column("d").to_pylist()[0] == decimal.Decimal("1.50")
+    if reason is None:
+        assert conformed.batch.column("d").to_pylist()[1] == 0
+
+
+def test_malformed_text_is_rejected_in_its_row():
     text = pa.array([b"ok", b"\xff", None, b"\xc3\xa9"]).view(pa.string())
     split = pa.StringArray.from_buffers(2, pa.py_buffer(np.array([0, 1, 2], np.int32)), pa.py_buffer("é".encode()))
     assert [e.index for e in conform("c STRING", pa.RecordBatch.from_pydict({"c": text})).rejected] == [1]
@@ -284,7 +346,7 @@ def test_malformed_text_is_rejected_where_it_stands():
     assert [e.index for e in conform("c DECIMAL(5,2)", pa.RecordBatch.from_pydict({"c": text[1:2]})).rejected] == [0]
 
 
-def test_missing_columns_come_as_nulls_and_unknown_ones_are_named():
+def test_missing_columns_are_null_and_unknown_ones_are_named():
     batch = pa.RecordBatch.from_pydict({"ID": [1], "extra": [2]})
     ddl = "name STRING, id BIGINT, p STRUCT<x: INT>, d DECIMAL(5,2)"
     with pytest.raises(ConversionError, match="'extra' is not in the table"):
@@ -334,7 +396,7 @@ def test_nested_fields_are_matched_like_columns():
         ("c INT", pa.month_day_nano_interval(), "integers fit"),
     ],
 )
-def test_types_that_cannot_mean_it_are_rejected_with_path_and_remedy(ddl, arrow_type, says):
+def test_types_that_do_not_fit_are_rejected_with_path_and_remedy(ddl, arrow_type, says):
     with pytest.raises(ConversionError) as caught:
         conform(ddl, pa.RecordBatch.from_arrays([pa.nulls(1, arrow_type)], names=["c"]))
     assert says in str(caught.value)
@@ -355,14 +417,14 @@ def test_names_that_differ_in_case_only_are_ambiguous():
         conform("id BIGINT", batch)
 
 
-def test_null_type_means_null_of_any_type():
+def test_null_type_is_null_of_any_type():
     batch = pa.RecordBatch.from_pydict({"c": pa.nulls(2)})
     for ddl in ("c INT", "c STRUCT<a: INT>", "c ARRAY<INT>", "c MAP<STRING, INT>", "c DECIMAL(3,1)"):
         assert conform(ddl, batch).batch.to_pylist() == [{"c": None}] * 2
     assert [e.error_type for e in conform("c INT NOT NULL", batch).rejected] == ["null_in_not_null_column"] * 2
 
 
-def test_arrows_own_extension_types_go_by_what_they_hold():
+def test_arrows_own_extension_types_count_as_their_storage():
     batch = pa.RecordBatch.from_arrays(
         [
             pa.ExtensionArray.from_storage(pa.json_(), pa.array(['{"a":1}'])),

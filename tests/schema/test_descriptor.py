@@ -166,7 +166,7 @@ def test_tuples_of_spark_and_names_of_one_json_name_are_encoded():
     pool = descriptor_pool.DescriptorPool()
     pool.Add(FileDescriptorProto(name="row.proto", syntax="proto2", message_type=[schema.to_descriptor()]))
     row = message_factory.GetMessageClass(pool.FindMessageTypeByName("Row")).FromString(payload.records[0])
-    found = [getattr(row, "_1")._1, getattr(row, "_2")[0]._1, getattr(row, "_3")["a"], row.user_id, row.userId]
+    found = [row._1._1, row._2[0]._1, row._3["a"], row.user_id, row.userId]
     assert found == [1, 2, 3, 4, 5]
 
 
@@ -249,7 +249,7 @@ def test_printed_files_of_any_table_compile_to_the_descriptor(tmp_path_factory, 
 
 
 def conventional(message: DescriptorProto) -> bool:
-    """Whether protoc gives the entry messages of all maps the same names: not for maps named `_1`, or `a_b` and `aB`."""
+    """Whether protoc names the entry messages of all maps alike: it does not for `_1`, nor for `a_b` beside `aB`."""
     entries = {inner.name for inner in message.nested_type if inner.options.map_entry}
     for field in message.field:
         name = field.type_name.rpartition(".")[2]
@@ -261,5 +261,3 @@ def conventional(message: DescriptorProto) -> bool:
 def test_proto_message_names_are_checked():
     with pytest.raises(ConfigurationError, match="message_name"):
         TableSchema.from_ddl("a INT").to_proto("1 Row")
-
-

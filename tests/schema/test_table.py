@@ -8,7 +8,7 @@ from hypothesis import given, settings
 
 from beam_zerobus.encoding import ArrowEncoder, ProtoEncoder
 from beam_zerobus.errors import ConfigurationError, ConversionError
-from beam_zerobus.schema import Array, Decimal, Field, Primitive, TableSchema
+from beam_zerobus.schema import Array, Conformer, Decimal, Field, Map, Primitive, Struct, TableSchema
 from tests.schema.strategies import bare, schemas
 
 
@@ -55,6 +55,22 @@ def test_flight_types_are_those_of_the_service():
     assert schema.to_arrow().field("n").type.value_field.name == "item"
 
 
+def test_list_elements_and_map_values_are_nullable_in_flight_but_not_struct_fields():
+    struct = Struct((Field(name="x", type=Primitive.INT, nullable=False, number=1),))
+    types = (Array(struct, False), Map(Primitive.STRING, struct, False))
+    schema = TableSchema(tuple(Field(name=f"c{i}", type=kind, number=i) for i, kind in enumerate(types, start=1)))
+    array, mapping = schema.to_arrow().types
+    assert (array.value_field.nullable, array.value_type.field("x").nullable) == (True, False)
+    assert (mapping.item_field.nullable, mapping.key_field.nullable) == (True, False)
+    batch = pa.RecordBatch.from_pydict(
+        {"c1": [[{"x": 1}], [None]], "c2": pa.array([[], []], pa.map_("string", mapping.item_type))}
+    )
+    conformed = Conformer(schema).conform(batch)
+    assert [(error.index, error.error_type) for error in conformed.rejected] == [(1, "null_in_not_null_column")]
+    (payload,) = ArrowEncoder(schema).encode(conformed.batch)
+    assert payload.records.schema.equals(schema.to_arrow(), check_metadata=True)
+
+
 @pytest.mark.parametrize(
     ("arrow_type", "delta"),
     [
@@ -84,7 +100,7 @@ def test_flight_types_are_those_of_the_service():
         (pa.fixed_shape_tensor(pa.float32(), [2, 2]), "ARRAY<FLOAT>"),
     ],
 )
-def test_arrow_types_that_mean_a_delta_type(arrow_type, delta):
+def test_arrow_types_with_a_delta_type(arrow_type, delta):
     assert TableSchema.from_arrow(pa.schema([("c", arrow_type)])).to_ddl() == f"c {delta}"
 
 
@@ -100,7 +116,7 @@ def test_arrow_types_that_mean_a_delta_type(arrow_type, delta):
         (pa.dense_union([pa.field("a", pa.int8())]), "union"),
     ],
 )
-def test_arrow_types_that_cannot_be_carried_are_rejected(arrow_type, says):
+def test_arrow_types_without_a_delta_type_are_rejected(arrow_type, says):
     nested = pa.schema([("c", pa.struct([("x", pa.list_(arrow_type))]))])
     with pytest.raises(ConversionError, match=r"column 'c\.x\.element'") as caught:
         TableSchema.from_arrow(nested)
@@ -234,11 +250,15 @@ def test_nullable_columns_of_types_that_zerobus_cannot_write_are_left_out_with_o
     for name in ("'took' is INTERVAL DAY", "'place' is GEOGRAPHY", "'p' is STRUCT", "'later' is SOME_TYPE"):
         assert name in warning
     assert "DDL" not in warning
+    with pytest.raises(ConversionError, match="cannot write any column of the table: 'took' is INTERVAL DAY"):
+        uc(table["columns"][1])
 
 
 def test_a_not_null_column_of_a_type_that_zerobus_cannot_write_is_an_error():
     struct = '{"type":"struct","fields":[{"name":"x","type":"interval day"}]}'
-    with pytest.raises(ConversionError, match=r"column 'p' is NOT NULL .*'p\.x' is INTERVAL DAY .*BIGINT.*; drop NOT NULL"):
+    with pytest.raises(
+        ConversionError, match=r"column 'p' is NOT NULL .*'p\.x' is INTERVAL DAY .*BIGINT.*; drop NOT NULL"
+    ):
         uc({"name": "p", "type_json": struct, "nullable": False})
 
 

@@ -82,7 +82,10 @@ def _from_decimals(array: pa.Array, delta_type: Decimal) -> pa.Array | None:
 def _reasons(arrow_type: pa.DataType, delta_type: Decimal, path: str) -> dict[RowErrorType, Reason]:
     before, after = delta_type.precision - delta_type.scale, delta_type.scale
     parts = {
-        RowErrorType.OUT_OF_RANGE: (f"has more than {before} digits before the decimal point", "use a larger precision"),
+        RowErrorType.OUT_OF_RANGE: (
+            f"has more than {before} digits before the decimal point",
+            "use a larger precision",
+        ),
         RowErrorType.INEXACT: (f"has more than {after} digits after the decimal point", "use a larger scale"),
         RowErrorType.INVALID_TEXT: ("is not a plain decimal number", "use STRING"),
     }

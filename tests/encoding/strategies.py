@@ -170,7 +170,7 @@ def _nan_payloads(array: pa.Array) -> pa.Array:
 
 
 def _hide(rng: random.Random, array: pa.Array, delta_type: DeltaType) -> pa.Array:
-    """Set some values to null without touching the data behind them."""
+    """Set some values to null without changing the data under them."""
     share = rng.choice([0.0, 0.3, 1.0])
     null = np.array([rng.random() < share for _ in range(len(array))], bool)
     if isinstance(delta_type, Struct):

@@ -1,4 +1,4 @@
-"""`Conformer` against an oracle that looks at one value at a time, in plain Python."""
+"""`Conformer` compared with a plain Python implementation for single values."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def column(case_type, *, nullable=True, name="c", number=1):
 
 
 def raw(values, arrow_type):
-    """An array of the type; numbers stand for what a temporal type counts."""
+    """An array of the type; temporal types are given as numbers."""
     kind = pa.types
     if kind.is_temporal(arrow_type):
         width = pa.int32() if kind.is_date32(arrow_type) else pa.int64()
         return pa.array(values, width).view(arrow_type)
-    if kind.is_float16(arrow_type):  # pyarrow before 21 takes numpy's alone
+    if kind.is_float16(arrow_type):  # pyarrow before 21 accepts only numpy's
         values = [value if value is None else np.float16(value) for value in values]
     return pa.array(values, arrow_type)
 
 
-def meant(value, case):
-    """What a good value is in the table: counted from the epoch for dates and timestamps, whose text differs."""
+def expected_value(value, case):
+    """A good value in the table: for dates and timestamps the number since the epoch."""
     if value is None:
         return None
     arrow, delta = case.arrow_type, case.delta_type
@@ -54,7 +54,7 @@ def meant(value, case):
 
 
 def seen(array):
-    """The array as plain values, with the numbers behind dates and timestamps."""
+    """The array as plain values; dates and timestamps as numbers."""
     if pa.types.is_temporal(array.type):
         return array.view(pa.int32() if pa.types.is_date32(array.type) else pa.int64()).to_pylist()
     return array.to_pylist()
@@ -92,7 +92,7 @@ def test_each_value_of_each_type_arrives_exactly_or_is_rejected(drawn, offset, w
     assert (list(range(len(rows))) if conformed.rows is None else conformed.rows.tolist()) == kept
     conformed.batch.validate(full=True)
     out = conformed.batch.column(0)
-    assert seen(out) == [meant(values[index], case) for index in kept]
+    assert seen(out) == [expected_value(values[index], case) for index in kept]
     assert_canonical(out.type, case.delta_type)
     for error in conformed.rejected:
         assert error.stage == "schema"
@@ -130,7 +130,7 @@ def assert_canonical(arrow_type, delta_type):
         assert arrow_type == canonical_type(delta_type)
 
 
-# Nested columns: an INT at the bottom comes as int64, so that 2**40 is bad, and None is bad where it is NOT NULL.
+# Nested columns: the innermost INT may be int64 in Arrow, so that 2**40 is bad, and None is bad for NOT NULL.
 
 
 @st.composite
@@ -151,7 +151,7 @@ def nested_types(draw, depth=3):
 
 
 def incoming_type(draw, delta_type):
-    """An Arrow type for the nested type, any of those that can mean it."""
+    """Any of the Arrow types that fit the nested type."""
     if isinstance(delta_type, Array):
         element = incoming_type(draw, delta_type.element)
         kinds = [pa.list_, pa.large_list, pa.list_view, pa.large_list_view, lambda t: pa.list_(t, 2)]
@@ -167,7 +167,7 @@ def incoming_type(draw, delta_type):
 
 
 def value_of(draw, delta_type, arrow_type, reasons, *, nullable):
-    """A value, and what is wrong in it."""
+    """A value; the errors in it are added to `reasons`."""
     if draw(st.integers(0, 5)) == 0:
         if not nullable:
             reasons.add("null_in_not_null_column")
@@ -239,7 +239,7 @@ def conform(ddl, batch, **options):
     return Conformer(TableSchema.from_ddl(ddl), **options).conform(batch)
 
 
-def test_a_batch_that_fits_goes_through_untouched():
+def test_a_batch_that_fits_is_returned_unchanged():
     batch = pa.RecordBatch.from_pydict(
         {
             "id": pa.array([1, 2]),

@@ -73,7 +73,7 @@ def wire_types() -> st.SearchStrategy[DeltaType]:
 
 
 def message_base(name: str) -> str:
-    """Letters and digits, upper case after what is dropped; M in front unless a letter is there."""
+    """Letters and digits, upper case after other characters; M in front unless the first one is a letter."""
     text = "".join(part[:1].upper() + part[1:] for part in re.split("[^A-Za-z0-9]+", name) if part)
     return text if re.match("[A-Za-z]", text) else "M" + text
 
@@ -107,7 +107,7 @@ def official_type(delta_type: DeltaType, message: str):
 
 
 def seen(message: DescriptorProto, path: str, known: dict[str, DescriptorProto] | None = None):
-    """What a descriptor says, in the same form; a name that was taken has lost its number."""
+    """The fields of a descriptor, in the same form."""
     known = (known or {}) | {f"{path}.{inner.name}": inner for inner in message.nested_type}
     taken = {field.name for field in message.field} | {inner.name for inner in message.nested_type}
     assert len(taken) == len(message.field) + len(message.nested_type), "fields and messages share one namespace"
@@ -125,7 +125,7 @@ def seen(message: DescriptorProto, path: str, known: dict[str, DescriptorProto] 
 
 
 def same(ours, theirs) -> bool:
-    """Compare; a message name of ours may have a number behind it where another name took it."""
+    """Compare; our name of a message may end with a number, where the name is in use already."""
     if isinstance(ours, list | tuple):
         if len(ours) == 3 and ours[0] in ("map", "message"):
             assert re.fullmatch(re.escape(theirs[1]) + r"\d*", ours[1]), (ours[1], theirs[1])
@@ -200,7 +200,7 @@ def protoc(folder: Path, *arguments: object, data: bytes = b"") -> bytes:
 
 @pytest.fixture
 def compiler() -> None:
-    pytest.importorskip("grpc_tools", reason="protoc comes with grpcio-tools")
+    pytest.importorskip("grpc_tools", reason="grpcio-tools has protoc")
 
 
 @pytest.mark.usefixtures("compiler")
@@ -232,8 +232,8 @@ def test_protoc_decodes_rows_with_the_descriptor(tmp_path):
 @settings(deadline=None, max_examples=5)
 @given(st.lists(columns(wire_types()), min_size=10, max_size=10))
 def test_printed_files_of_any_table_compile_to_the_descriptor(tmp_path_factory, tables):
-    """In one call, as protoc takes a moment to start; what protobuf's own rules forbid is left out."""
-    pytest.importorskip("grpc_tools", reason="protoc comes with grpcio-tools")
+    """In one call, as protoc starts slowly; tables that protobuf's own rules forbid are left out."""
+    pytest.importorskip("grpc_tools", reason="grpcio-tools has protoc")
     folder = tmp_path_factory.mktemp("tables")
     number = count()
     descriptors = {}

@@ -235,7 +235,7 @@ def test_a_reason_names_everything_but_the_value(case):
     text = summarize([error], table=TABLE, total_rows=2)
     assert error.error_type == case.error_type.value
     assert f"rejected for table {TABLE}: row 1: " in text
-    assert re.search(rf"column '{re.escape(case.path)}'" if case.path else "the row takes", error.message)
+    assert re.search(rf"column '{re.escape(case.path)}'" if case.path else "the row has", error.message)
     assert re.search(rf"(?<!\w){re.escape(case.type)}", error.message), error.message
     assert case.remedy in error.message.partition("; ")[2], error.message
     assert case.secret not in text

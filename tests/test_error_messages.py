@@ -235,7 +235,7 @@ def test_a_reason_names_everything_but_the_value(case):
     text = summarize([error], table=TABLE, total_rows=2)
     assert error.error_type == case.error_type.value
     assert f"rejected for table {TABLE}: row 1: " in text
-    assert re.search(rf"column '{re.escape(case.path)}'" if case.path else "the row takes", error.message)
+    assert re.search(rf"column '{re.escape(case.path)}'" if case.path else "the row has", error.message)
     assert re.search(rf"(?<!\w){re.escape(case.type)}", error.message), error.message
     assert case.remedy in error.message.partition("; ")[2], error.message
     assert case.secret not in text
@@ -272,16 +272,24 @@ def test_every_type_of_error_has_a_case_and_a_line_in_the_docs():
 
 
 WHOLE_BATCHES = [
-    ("c INT", pa.table({"c": [1], "weight": [7.77]}), "'weight' is not in the table, and comes as Arrow type double"),
+    ("c INT", pa.table({"c": [1], "weight": [7.77]}), "'weight' is not in the table; it has Arrow type double"),
     (
         "c INT, d INT NOT NULL",
         pa.table({"c": [1]}),
-        r"column 'd' \(INT\) is NOT NULL in the table and does not come; add",
+        r"column 'd' \(INT\) is NOT NULL in the table and missing from the batch; add",
     ),
-    ("c INT", pa.table({"c": ["s3cr3t"]}), "column 'c' is INT and cannot take Arrow type string: .*; cast the column"),
-    ("c STRUCT<x: INT>", pa.table({"c": [{"x": 7.77}]}), "column 'c.x' is INT and cannot take Arrow type double"),
-    ("c INT", pa.table([[1], [2]], names=["c", "C"]), "columns 'c' and 'C' both mean the table's 'c'.*; drop one"),
-    ("c ARRAY<ARRAY<INT>>", pa.table({"c": [[[1]]]}), "column 'c': protobuf holds no ARRAY<ARRAY<INT>>; wrap"),
+    (
+        "c INT",
+        pa.table({"c": ["s3cr3t"]}),
+        "column 'c' is INT and does not accept Arrow type string: .*; cast the column",
+    ),
+    ("c STRUCT<x: INT>", pa.table({"c": [{"x": 7.77}]}), "column 'c.x' is INT and does not accept Arrow type double"),
+    ("c INT", pa.table([[1], [2]], names=["c", "C"]), "columns 'c' and 'C' both match the table's 'c'.*; drop one"),
+    (
+        "c ARRAY<ARRAY<INT>>",
+        pa.table({"c": [[[1]]]}),
+        "column 'c': Zerobus does not accept ARRAY<ARRAY<INT>> in protobuf or Arrow streams; wrap",
+    ),
 ]
 
 
@@ -300,14 +308,14 @@ def test_a_batch_that_cannot_fit_is_rejected_with_table_and_column(ddl, batch, s
     [
         ("c INTT", "schema DDL, line 1, column 3: 'INTT' is not a Delta type; did you mean INT?"),
         ("", "schema DDL, line 1, column 1: expected a name and a type"),
-        ("`a b` INT", "column 'a b': names hold ASCII letters"),
+        ("`a b` INT", "column 'a b': names consist of ASCII letters"),
         (
             ", ".join(f"c{n} INT" for n in range(2_001)),
-            "the schema has 2001 columns, Zerobus takes 2000: group columns",
+            "the schema has 2001 columns, Zerobus accepts at most 2000: group columns",
         ),
         (
             pa.schema([("t", pa.time32("s"))]),
-            "column 't' of Arrow type time32[s] fits no Delta type: Delta has no time",
+            "column 't' of Arrow type time32[s] has no Delta type: Delta has no type for a time",
         ),
         ("c " + "ARRAY<" * 65 + "INT" + ">" * 65, "types nest deeper than 64 levels; flatten the column"),
     ],

@@ -17,7 +17,6 @@ from beam_zerobus.emulator.faults import FaultInjector
 from beam_zerobus.emulator.stats import StatsBook
 from beam_zerobus.emulator.table import Table
 from beam_zerobus.emulator.tokens import InvalidTokenError, TokenIssuer
-from beam_zerobus.schema.unity_catalog_json import to_columns
 
 __all__ = ["HttpServer", "Workspace"]
 
@@ -119,7 +118,7 @@ class Workspace:
             "full_name": name,
             "table_type": "MANAGED",
             "data_source_format": "DELTA",
-            "columns": to_columns(table.schema),
+            "columns": table.schema.to_unity_catalog(),
             "storage_location": table.path.as_uri() if table.path is not None else "memory:",
             "properties": {},
         }

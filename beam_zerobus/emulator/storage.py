@@ -11,7 +11,6 @@ import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 
 from beam_zerobus.schema import TableSchema
-from beam_zerobus.schema.unity_catalog_json import to_columns
 
 __all__ = ["Chunk", "DeltaStorage", "DiscardStorage", "MemoryStorage", "Storage"]
 
@@ -167,7 +166,7 @@ def _with_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 def _stored_schema(schema: TableSchema) -> pa.Schema:
     fields = []
-    for field, column in zip(schema.to_canonical_arrow(), to_columns(schema), strict=True):
+    for field, column in zip(schema.to_canonical_arrow(), schema.to_unity_catalog(), strict=True):
         metadata = {_COLUMN: json.dumps(column)}
         if "comment" in column:
             metadata[b"comment"] = column["comment"]

@@ -1,4 +1,4 @@
-"""Wire formats: each turns a RecordBatch that fits the table into payloads below the call limit."""
+"""Wire formats: each encodes a RecordBatch that fits the table, as payloads below the limit of a call."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def make_encoder(wire_format: WireFormat, schema: TableSchema) -> Encoder:
 
     Raises:
         ConfigurationError: There is no such wire format.
-        ConversionError: The format cannot carry a column's type.
+        ConversionError: The format does not support a column's type.
 
     Example:
         >>> schema = TableSchema.from_ddl("id BIGINT NOT NULL")

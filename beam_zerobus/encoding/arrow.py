@@ -1,4 +1,4 @@
-"""`ArrowEncoder`: RecordBatches as they go through Arrow Flight, with no copy where the type fits already."""
+"""`ArrowEncoder`: RecordBatches for Arrow Flight, without a copy where the type fits already."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import pyarrow.compute as pc
 from beam_zerobus.encoding.base import Payload
 from beam_zerobus.encoding.decimals import plain_text
 from beam_zerobus.schema.table import TableSchema
+from beam_zerobus.schema.validation import check_wire_types
 
 __all__ = ["MAX_BATCH_BYTES", "ArrowEncoder"]
 
 MAX_BATCH_BYTES = 8 << 20
-"""The service does not limit a batch; this keeps what is in flight in portions of 8 MiB of Arrow memory."""
+"""The service does not limit a batch; this limits a payload in flight to 8 MiB of Arrow memory."""
 
 
 class ArrowEncoder:
@@ -22,10 +23,13 @@ class ArrowEncoder:
 
     Args:
         schema: The table's columns.
-        max_payload_bytes: Arrow memory of a payload at most, unless one row alone is above it.
+        max_payload_bytes: The most Arrow memory of a payload, unless a single row has more.
 
     Attributes:
-        schema: The schema of the stream; every batch has exactly this one.
+        schema: The schema of the stream; every batch has exactly this schema.
+
+    Raises:
+        ConversionError: An Arrow Flight stream cannot carry a column, such as an array of arrays.
 
     Example:
         >>> encoder = ArrowEncoder(TableSchema.from_ddl("name STRING"))
@@ -35,18 +39,19 @@ class ArrowEncoder:
     """
 
     def __init__(self, schema: TableSchema, max_payload_bytes: int = MAX_BATCH_BYTES) -> None:
+        check_wire_types(schema.columns)
         self.schema = schema.to_arrow()
         self._limit = max_payload_bytes
 
     def encode(self, batch: pa.RecordBatch) -> Iterator[Payload]:
-        """Yield the batch in slices; see `beam_zerobus.encoding.Encoder`. An empty batch gives no payload."""
-        # The SDK compares the names of map and list children too, which Arrow itself does only with the metadata.
-        as_it_is = batch.schema.equals(self.schema, check_metadata=True)
+        """Yield the batch in slices; see `beam_zerobus.encoding.Encoder`. An empty batch has no payload."""
+        # The SDK also compares the names of map and list children, which Arrow itself compares only with the metadata.
+        unchanged = batch.schema.equals(self.schema, check_metadata=True)
         start = 0
         for part, nbytes in self._parts(batch):
             rows = range(start, start + part.num_rows)
             start = rows.stop
-            if as_it_is:
+            if unchanged:
                 yield Payload(records=part, rows=rows, size_bytes=nbytes)
                 continue
             columns = [_to_type(column, field.type) for column, field in zip(part.columns, self.schema, strict=True)]
@@ -54,9 +59,9 @@ class ArrowEncoder:
             yield Payload(records=records, rows=rows, size_bytes=records.nbytes)
 
     def _parts(self, batch: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, int]]:
-        """Halve until the parts are small enough: rows can differ in size, so no step would fit all. Tell their sizes.
+        """Halve until the parts are small enough, since rows differ in size; yield each part with its size.
 
-        A batch is measured once: it takes some 10 microseconds, and gives up the interpreter's lock.
+        A batch is measured once: this takes about 10 microseconds and releases the interpreter's lock.
         """
         if not batch.num_rows:
             return
@@ -80,7 +85,7 @@ def _to_type(array: pa.Array, target: pa.DataType) -> pa.Array:
 
 
 def _to_nested(array: pa.Array, target: pa.DataType) -> pa.Array:
-    """Rebuild from cast children: Arrow's own nested casts reject changes of nullability."""
+    """Rebuild the array from cast children: Arrow's own nested casts reject a change of nullability."""
     mask = array.is_null() if array.null_count else None
     if pa.types.is_struct(target):
         children = [_to_type(array.field(i), target.field(i).type) for i in range(target.num_fields)]
@@ -95,7 +100,7 @@ def _to_nested(array: pa.Array, target: pa.DataType) -> pa.Array:
 
 
 def _inner_range(array: pa.Array) -> tuple[pa.Array, int, int]:
-    """Return offsets counted from 0, and which part of the inner values they mean."""
+    """Return offsets counted from 0, and the start and length of their part of the inner values."""
     if not len(array):
         return pa.array([0], pa.int32()), 0, 0
     first, last = array.offsets[0], array.offsets[-1]

@@ -1,4 +1,4 @@
-"""What the writer knows of a wire format: an `Encoder` turns a RecordBatch into `Payload`s."""
+"""The interface of a wire format: an `Encoder` turns a RecordBatch into `Payload`s."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_CALL_BYTES = 10_420_224
 """The SDK rejects a call whose records sum to more (10 MiB less 64 KiB, measured with SDK 1.10.0)."""
 
 Records: TypeAlias = "list[bytes] | list[str] | pa.RecordBatch"
-"""Protobuf rows, JSON rows, or a RecordBatch for Arrow Flight: what one call of the SDK takes."""
+"""Protobuf rows, JSON rows, or a RecordBatch for Arrow Flight: the rows of one call of the SDK."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,12 +25,13 @@ class Payload:
     """The rows of one call, encoded.
 
     Attributes:
-        records: What is handed to the SDK; one entry a row, in the order of `rows`.
+        records: The argument of the SDK's call; one entry a row, in the order of `rows`.
         rows: For each record the index of its row in the batch that was encoded, ascending (int64).
         size_bytes: Bytes of the records together, at most the encoder's `max_payload_bytes`.
-        rejected: Rows met on the way that this format cannot carry; they are in no payload.
-        framed: Protobuf rows once more, as a request has them: each behind field tag and length, in any number of
-            pieces; empty unless asked for.
+        rejected: Rows that were found while this payload was filled and that the format cannot carry; no payload has
+            them.
+        framed: The protobuf rows a second time, as a request has them: each after its field tag and length, in any
+            number of pieces; empty unless requested.
     """
 
     records: Records
@@ -40,26 +41,26 @@ class Payload:
     framed: tuple[memoryview, ...] = ()
 
     def proto_rows(self) -> list[bytes]:
-        """Return the records where they are protobuf rows, else nothing."""
+        """Return the records if they are protobuf rows, else an empty list."""
         if isinstance(self.records, list) and self.records and isinstance(self.records[0], bytes):
             return cast("list[bytes]", self.records)
         return []
 
     @property
     def has_records(self) -> bool:
-        """False once `without_records` took them."""
+        """False for the result of `without_records`."""
         return isinstance(self.records, pa.RecordBatch) or len(self.records) == len(self.rows)
 
     def without_records(self) -> Payload:
-        """Return what is left to know of a payload once it is sent; a RecordBatch stays, as it only refers to rows."""
+        """Return the payload without its records, to keep in flight; a RecordBatch stays, as it only refers to rows."""
         return self if isinstance(self.records, pa.RecordBatch) else replace(self, records=[])
 
     def unframed(self) -> Payload:
-        """Return the payload without `framed`, which is memory that a payload on its way need not hold."""
+        """Return the payload without `framed`, memory that a payload in flight does not need."""
         return replace(self, framed=()) if self.framed else self
 
     def slice(self, part: range) -> Payload:
-        """Return the payload of some consecutive rows, counted in this payload."""
+        """Return the payload of consecutive rows; `part` counts the rows of this payload."""
         records = self.records
         if isinstance(records, pa.RecordBatch):
             some: Records = records.slice(part.start, len(part))
@@ -76,9 +77,9 @@ class Encoder(Protocol):
         """Yield the batch's rows in order, in payloads below the call limit.
 
         Args:
-            batch: Rows that `beam_zerobus.schema.conform` made: the table's types, names and order.
+            batch: Rows from `beam_zerobus.schema.Conformer`: the table's types, names and order.
 
         Yields:
-            Payloads; the last may hold no record and only rejected rows.
+            Payloads; the last one may have rejected rows only.
         """
         ...

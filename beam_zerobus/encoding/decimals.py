@@ -1,4 +1,4 @@
-"""Decimals as text: how every wire format carries DECIMAL."""
+"""Decimals as text: the form of DECIMAL in every wire format."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ __all__ = ["plain_text"]
 
 
 def plain_text(array: pa.Array) -> pa.Array:
-    """Return decimals as large_string in plain digits, all of the scale written.
+    """Return decimals as large_string in plain digits, with all digits of the scale.
 
-    Arrow itself writes small values in scientific notation, which the service does not read.
+    Arrow itself writes small values in scientific notation, which the service does not accept.
 
     >>> from decimal import Decimal
     >>> plain_text(pa.array([Decimal("0.00000010"), None])).to_pylist()

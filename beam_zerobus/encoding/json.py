@@ -1,7 +1,7 @@
 """`JsonEncoder`: rows as JSON objects, written column by column.
 
-How values are written. A null column or field is left out; everything else follows protobuf's way of carrying the
-type, because the service reads both alike:
+A null column or field is left out. Other values have the form that they have in protobuf, because the service reads
+both alike:
 
 | Delta | JSON |
 | --- | --- |
@@ -16,7 +16,7 @@ type, because the service reads both alike:
 | ARRAY | array; null elements as null |
 | MAP | object; keys as strings, null values as null |
 | STRUCT | object |
-| VARIANT | string that holds JSON |
+| VARIANT | string of JSON |
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class JsonEncoder:
 
     Args:
         schema: The table's columns.
-        max_payload_bytes: Bytes of a payload at most, the framing of its records included.
+        max_payload_bytes: The most bytes of a payload, including the framing of its records.
 
     Example:
         >>> encoder = JsonEncoder(TableSchema.from_ddl("id INT, name STRING"))
@@ -75,13 +75,13 @@ class JsonEncoder:
 
 
 def _join(*parts: pa.Array | str) -> pa.Array:
-    """Concatenate; a null part makes the whole null."""
+    """Concatenate; if a part is null, the result is null."""
     texts = [pa.scalar(part, _TEXT) if isinstance(part, str) else part for part in parts]
     return pc.binary_join_element_wise(*texts, pa.scalar("", _TEXT))
 
 
 def _objects(columns: Sequence[pa.Array], fields: Sequence[Field]) -> pa.Array:
-    # Each member brings its own comma: Arrow's null_handling="skip" loses rows in which every part is null.
+    # Each member starts with its own comma: Arrow's null_handling="skip" loses rows in which every part is null.
     members = [
         _join(f",{json.dumps(field.name)}:", _value(column, field.type))
         for column, field in zip(columns, fields, strict=True)

@@ -1,4 +1,4 @@
-"""Where rows are cut into payloads, so that no call of the SDK is above its limit."""
+"""Splits rows into payloads, so that no call of the SDK exceeds its limit."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from beam_zerobus.schema.reasons import RowErrorType
 
 __all__ = ["Encoded", "fill_payloads", "framed_size", "framed_sizes", "row_too_large", "without_large"]
 
-# One is on its way while the next is encoded: 10 MB were acknowledged in 0.85 of the time (measured). With less, a
-# search for rejected rows, which takes one payload after the other, would need more calls.
+# Below the limit of a call, so that one payload is in flight while the next is encoded: 10 MB were acknowledged in 0.85
+# of the time (measured). Smaller payloads would mean more calls, also for a search for rejected rows.
 _PAYLOAD_BYTES = 4 << 20
-# Tag and varint, by the bits of the length.
+# Bytes of tag and varint, by the number of bits of the length.
 _FRAME_BYTES = tuple(1 + max(1, (bits + 6) // 7) for bits in range(64))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoded:
-    """Rows on their way into payloads.
+    """Encoded rows that are not in a payload yet.
 
     Attributes:
-        records: The encoded rows; whoever takes this may keep and extend the list.
-        sizes: Bytes of each record, framing included; none is above the limit.
+        records: The encoded rows; the receiver may keep and extend the list.
+        sizes: Bytes of each record with its framing; none is above the limit.
         rows: Index of each record's row.
-        rejected: Rows that were met on the way and are not among the records.
-        framed: The records once more, each behind tag and length; None unless asked for.
+        rejected: Rejected rows, which are not among the records.
+        framed: The records a second time, each after its tag and length; None unless requested.
     """
 
     records: list[bytes] | list[str]
@@ -40,12 +40,12 @@ class Encoded:
 
     @classmethod
     def without_rows(cls, *errors: RowError) -> Encoded:
-        """Hold rejected rows only."""
+        """Return a part with rejected rows only."""
         return cls(records=[], sizes=np.empty(0, np.int64), rows=range(0), rejected=errors)
 
 
 def framed_sizes(lengths: np.ndarray) -> np.ndarray:
-    """Return the bytes that records take inside a request: tag, length as a varint, and the record itself.
+    """Return the bytes of each record inside a request: tag, length as a varint, and the record itself.
 
     >>> framed_sizes(np.array([0, 127, 128])).tolist()
     [2, 129, 131]
@@ -59,7 +59,7 @@ def framed_sizes(lengths: np.ndarray) -> np.ndarray:
 
 
 def framed_size(length: int) -> int:
-    """Return the bytes that one record takes inside a request.
+    """Return the bytes of one record inside a request.
 
     >>> framed_size(128)
     131
@@ -68,13 +68,13 @@ def framed_size(length: int) -> int:
 
 
 def row_too_large(row: int, size: int, limit: int) -> RowError:
-    """Say that a row is above the limit of a call."""
-    message = f"the row takes {size:,} bytes, a call at most {limit:,}; make its text, binaries, arrays or maps smaller"
+    """Return the error of a row that exceeds the limit of a call."""
+    message = f"the row has {size:,} bytes, a call at most {limit:,}; make its text, binaries, arrays or maps smaller"
     return RowError(row, RowErrorType.ROW_TOO_LARGE.value, message, "encoding")
 
 
 def without_large(records: list[bytes] | list[str], lengths: np.ndarray, rows: range, limit: int) -> Encoded:
-    """Take out the rows above the limit; `records` is changed in place."""
+    """Reject the rows above the limit; `records` is changed in place."""
     sizes = framed_sizes(lengths)
     large = np.flatnonzero(sizes > limit)
     if not len(large):
@@ -90,13 +90,13 @@ def without_large(records: list[bytes] | list[str], lengths: np.ndarray, rows: r
 
 
 def fill_payloads(parts: Iterable[Encoded], limit: int) -> Iterator[Payload]:
-    """Fill one payload after the other, to 4 MiB or the limit; a row above 4 MiB has one for itself.
+    """Fill payloads in order, each up to 4 MiB or the limit; a row above 4 MiB has a payload of its own.
 
-    Only references to records move; what they hold is not copied.
+    Records are not copied, only references to them.
 
     Args:
         parts: The encoded rows, in order; none is above the limit.
-        limit: Bytes of a payload at most.
+        limit: The most bytes of a payload.
     """
     limit = min(limit, _PAYLOAD_BYTES)
     filling = _Filling()
@@ -133,7 +133,7 @@ class _Filling:
         self.framed: list[memoryview] = []
 
     def add(self, part: Encoded, some: range, begin: int, end: int) -> None:
-        """Add some of a part's records, which are its bytes `begin` to `end`, framing included."""
+        """Add some of a part's records, which are bytes `begin` to `end` of the part, framing included."""
         if not some:
             return
         records = part.records if len(some) == len(part.records) else part.records[some.start : some.stop]
@@ -157,7 +157,7 @@ class _Filling:
 
 
 def _consecutive(parts: list[np.ndarray | range]) -> np.ndarray | range:
-    """Return one range where the parts are ranges that follow on each other, else an array."""
+    """Return one range if the parts are consecutive ranges, else an array."""
     if not parts:
         return range(0)
     first, last = parts[0], parts[-1]

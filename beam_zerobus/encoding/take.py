@@ -15,7 +15,7 @@ _Batch = TypeVar("_Batch", pa.RecordBatch, pa.Table)
 
 
 def take_rows(batch: _Batch, rows: Sequence[int] | np.ndarray) -> _Batch:
-    """Return the rows at ascending indices; also for view types, for which Arrow has no such kernel yet."""
+    """Return the rows at ascending indices, also of view types, which Arrow's own kernel does not support yet."""
     try:
         return batch.take(pa.array(rows, pa.int64()))
     except pa.ArrowNotImplementedError:

@@ -1,10 +1,9 @@
-"""The table's schema: where it comes from, what it allows, and how a RecordBatch is made to fit it."""
+"""The table's schema: its sources, its limits, its forms in Arrow and protobuf, and batches that fit it."""
 
 from beam_zerobus.schema.conform import Conformed, Conformer
 from beam_zerobus.schema.reasons import RowErrorType
 from beam_zerobus.schema.table import TableSchema
 from beam_zerobus.schema.types import Array, Decimal, DeltaType, Field, Map, Primitive, Struct
-from beam_zerobus.schema.validation import check_protobuf
 
 __all__ = [
     "Array",
@@ -18,5 +17,4 @@ __all__ = [
     "RowErrorType",
     "Struct",
     "TableSchema",
-    "check_protobuf",
 ]

@@ -1,4 +1,4 @@
-"""Between Arrow's types and Delta's, both ways."""
+"""Arrow types to Delta types, and Delta types to Arrow types."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FROM_ARROW = {
     pa.int16(): Primitive.SMALLINT,
     pa.int32(): Primitive.INT,
     pa.int64(): Primitive.BIGINT,
-    # An unsigned integer takes the smallest type that holds all of it; of uint64 the upper half is rejected row by row.
+    # The smallest type that holds all values; the upper half of uint64 is rejected row by row.
     pa.uint8(): Primitive.SMALLINT,
     pa.uint16(): Primitive.INT,
     pa.uint32(): Primitive.BIGINT,
@@ -60,8 +60,8 @@ _CANONICAL = {
     Primitive.VARIANT: pa.large_string(),
 }
 _REJECTED = (
-    (pa.types.is_null, "a null type says nothing about the column; cast it to the type of the table's column"),
-    (pa.types.is_time, "Delta has no time of day; cast to int64 (BIGINT) or string (STRING)"),
+    (pa.types.is_null, "every value is null, so the type is unknown; cast it to the type of the table's column"),
+    (pa.types.is_time, "Delta has no type for a time of day; cast to int64 (BIGINT) or string (STRING)"),
     (pa.types.is_duration, "Zerobus cannot write intervals; cast to int64 (BIGINT)"),
     (pa.types.is_interval, "Zerobus cannot write intervals; split it into int64 columns (BIGINT)"),
     (pa.types.is_union, "Delta has no union; use a struct with one field for each kind"),
@@ -69,7 +69,7 @@ _REJECTED = (
 
 
 def unwrapped(arrow_type: pa.DataType) -> pa.DataType:
-    """Return the type behind dictionaries, run-end encoding and extension types.
+    """Return the type inside dictionaries, run-end encoding and extension types.
 
     Example:
         >>> unwrapped(pa.dictionary(pa.int8(), pa.string()))
@@ -85,10 +85,10 @@ def unwrapped(arrow_type: pa.DataType) -> pa.DataType:
 
 
 def fields_from_arrow(arrow_fields: Iterable[pa.Field]) -> tuple[Field, ...]:
-    """Return the columns that Arrow fields mean, numbered from 1.
+    """Return the columns for Arrow fields, numbered from 1.
 
     Raises:
-        ConversionError: A type that no Delta type holds.
+        ConversionError: A field has a type without a Delta type.
     """
     return _fields(arrow_fields, "", 0)
 
@@ -113,8 +113,8 @@ def _delta_type(arrow_type: pa.DataType, path: str, depth: int) -> DeltaType:
     plain = unwrapped(arrow_type)
     found = _leaf_type(plain, path) or _nested_type(plain, path, depth)
     if found is None:
-        reason = next((why for rejects, why in _REJECTED if rejects(plain)), "cast it to a type that Delta has")
-        raise ConversionError(f"column {path!r} of Arrow type {arrow_type} fits no Delta type: {reason}")
+        reason = next((why for rejects, why in _REJECTED if rejects(plain)), "cast it to another type")
+        raise ConversionError(f"column {path!r} of Arrow type {arrow_type} has no Delta type: {reason}")
     return found
 
 
@@ -144,7 +144,7 @@ def _nested_type(arrow_type: pa.DataType, path: str, depth: int) -> DeltaType | 
 
 
 def is_list(arrow_type: pa.DataType) -> bool:
-    """Tell whether the type is one of Arrow's five list types.
+    """Return whether the type is one of Arrow's five list types.
 
     Example:
         >>> is_list(pa.list_(pa.int8(), 3))
@@ -161,54 +161,55 @@ def is_list(arrow_type: pa.DataType) -> bool:
 
 
 def _decimal(arrow_type: pa.DataType, path: str) -> Decimal:
-    # Arrow allows negative scales (thousands) and scales above the precision (thousandths only); Delta does not.
+    # Arrow allows negative scales and scales above the precision; Delta does not.
     scale = max(arrow_type.scale, 0)
     precision = max(arrow_type.precision - min(arrow_type.scale, 0), scale)
     if precision > MAX_DECIMAL_PRECISION:
         raise ConversionError(
-            f"column {path!r} of Arrow type {arrow_type} fits no Delta type: DECIMAL has at most "
+            f"column {path!r} of Arrow type {arrow_type} has no Delta type: DECIMAL has at most "
             f"{MAX_DECIMAL_PRECISION} digits; cast it to a smaller precision or to string"
         )
     return Decimal(precision, scale)
 
 
 def canonical_type(delta_type: DeltaType) -> pa.DataType:
-    """Return the Arrow type in which encoders get the type.
+    """Return the Arrow type of a column that an encoder accepts.
 
     Example:
         >>> canonical_type(Decimal(10, 2))
         Decimal128Type(decimal128(10, 2))
     """
-    return _arrow_type(delta_type, decimal_as_text=False)
+    return _arrow_type(delta_type, flight=False)
 
 
 def flight_type(delta_type: DeltaType) -> pa.DataType:
-    """Return the Arrow type in which Zerobus takes the type over Arrow Flight.
+    """Return the Arrow type of a column of an Arrow Flight stream.
 
-    It is the canonical one, but for DECIMAL, which travels as text.
+    It is the canonical type, except that DECIMAL is text, and that list elements and map values are nullable, as in the
+    official client. A null where the table allows none is still rejected, row by row.
 
     Example:
         >>> flight_type(Decimal(10, 2))
         DataType(large_string)
     """
-    return _arrow_type(delta_type, decimal_as_text=True)
+    return _arrow_type(delta_type, flight=True)
 
 
-def _arrow_type(delta_type: DeltaType, *, decimal_as_text: bool) -> pa.DataType:
+def _arrow_type(delta_type: DeltaType, *, flight: bool) -> pa.DataType:
     def of(inner: DeltaType) -> pa.DataType:
-        return _arrow_type(inner, decimal_as_text=decimal_as_text)
+        return _arrow_type(inner, flight=flight)
 
     match delta_type:
         case Primitive():
             return _CANONICAL[delta_type]
         case Decimal(precision, scale):
-            return pa.large_string() if decimal_as_text else pa.decimal128(precision, scale)
+            return pa.large_string() if flight else pa.decimal128(precision, scale)
         case Array(element, contains_null):
-            return pa.list_(pa.field("item", of(element), nullable=contains_null))
+            return pa.list_(pa.field("item", of(element), nullable=flight or contains_null))
         case Map(key, value, value_contains_null):
             return pa.map_(
                 pa.field("keys", of(key), nullable=False),
-                pa.field("values", of(value), nullable=value_contains_null),
+                pa.field("values", of(value), nullable=flight or value_contains_null),
             )
         case Struct(fields):
             return pa.struct([pa.field(field.name, of(field.type), nullable=field.nullable) for field in fields])

@@ -1,4 +1,4 @@
-"""What keeps rows of one schema from fitting a table, in words."""
+"""Differences between a schema and a table, as sentences."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["field_differences"]
 
 
 def field_differences(ours: tuple[Field, ...], table: tuple[Field, ...], parent: str = "") -> Iterator[str]:
-    """Yield what is different between two lists of fields, by name without regard to case.
+    """Yield the differences between two lists of fields; names match without regard to case.
 
-    Order, comments and field numbers are no difference: every wire format goes by the table's.
+    Order, comments and field numbers do not count, because every wire format uses the table's.
     """
     prefix = f"{parent}." if parent else ""
     in_table = {field.name.lower(): field for field in table}

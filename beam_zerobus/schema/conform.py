@@ -1,4 +1,4 @@
-"""`Conformer`: makes RecordBatches fit a table, and takes out the rows that do not."""
+"""`Conformer`: converts RecordBatches to a table's columns, and rejects the rows that do not fit."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Conformed:
     """A RecordBatch that fits the table.
 
     Attributes:
-        batch: The rows that fit: exactly the table's columns, in their order, in their canonical Arrow types.
-        rows: For each of them its index in the batch that came in (int64, ascending); None where all were kept.
+        batch: The rows that fit, with the table's columns only, in the table's order and their canonical Arrow types.
+        rows: The index of each of them in the incoming batch (int64, ascending); None if all were kept.
         rejected: The other rows, each with its reason, in order.
     """
 
@@ -43,11 +43,12 @@ class _Plan:
 
 
 class Conformer:
-    """Makes RecordBatches fit a table; any number of threads may use one.
+    """Converts RecordBatches to a table's columns; thread-safe.
 
-    Names match without regard to case, as in Delta. A nullable column that does not come is filled with nulls. Values
-    are never changed: what the table's type cannot hold exactly is rejected, row by row. A batch that fits already goes
-    through as it is, without a copy.
+    Names match without regard to case, as in Delta. The result has the table's columns in the table's order, whatever
+    the order in the batch, in structs too. A nullable column that is missing from the batch is filled with nulls.
+    Values are never changed: a value that the table's type cannot hold exactly is rejected with its row. A batch that
+    fits already is returned as it is, without a copy.
 
     Invariant: `_plans` is a tuple that is replaced as a whole under `_lock`, so that readers need no lock.
 
@@ -72,11 +73,11 @@ class Conformer:
         self._lock = threading.Lock()
 
     def conform(self, batch: pa.RecordBatch) -> Conformed:
-        """Check a batch and bring it to the table's columns and types.
+        """Check a batch and convert it to the table's columns and types.
 
         Raises:
-            ConversionError: A column cannot be carried at all: unknown to the table, of a type that does not fit, or
-                NOT NULL and missing. The message names all such columns and what to do.
+            ConversionError: A column does not fit as a whole: it is not in the table, has a type that does not fit, or
+                is NOT NULL and missing. The message names all such columns and the remedies.
         """
         plan = self._plan(batch.schema)
         faults = Faults()
@@ -144,6 +145,6 @@ def _listed(problems: list[str]) -> str:
 
 def _not_implemented(step: Step, arrow_type: pa.DataType | None, error: pa.ArrowNotImplementedError) -> ConversionError:
     return ConversionError(
-        f"column {step.field.name!r} comes as Arrow type {arrow_type}, which pyarrow {pa.__version__} cannot convert "
+        f"column {step.field.name!r} has Arrow type {arrow_type}, which pyarrow {pa.__version__} cannot convert "
         f"({error}); cast the column to a plain type first"
     )

@@ -9,7 +9,18 @@ from dataclasses import dataclass
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.schema.types import MAX_NESTING, Array, Decimal, DeltaType, Field, Map, Primitive, Struct
 
-__all__ = ["parse_columns", "parse_type"]
+__all__ = ["DdlError", "parse_columns", "parse_type"]
+
+
+class DdlError(ConfigurationError):
+    """Text that does not follow the grammar, or a type that Zerobus cannot write.
+
+    Attributes:
+        reason: The message without line and column.
+    """
+
+    reason: str = ""
+
 
 _PRIMITIVES = {primitive.value: primitive for primitive in Primitive} | {
     "BYTE": Primitive.TINYINT,
@@ -25,7 +36,7 @@ _NESTED_NAMES = ("ARRAY", "MAP", "STRUCT")
 
 _REJECTED_TYPES = {
     "INTERVAL": "Zerobus cannot write INTERVAL; store a number of units as BIGINT",
-    "VOID": "a VOID column holds nothing; leave it out or give it a type",
+    "VOID": "a VOID column holds only nulls; leave it out or give it a type",
     "TIME": "Delta has no TIME type; store microseconds of the day as BIGINT, or text as STRING",
     "OBJECT": "Zerobus cannot write OBJECT; store JSON as VARIANT or STRING",
     "GEOGRAPHY": "Zerobus cannot write GEOGRAPHY; store WKB as BINARY",
@@ -36,13 +47,13 @@ _REJECTED_TYPES = {
 }
 _REJECTED_CLAUSES = {
     "GENERATED": "Zerobus does not write tables with generated columns; leave the clause out or use another table",
-    "DEFAULT": "defaults are the table's concern; leave the clause out",
-    "PRIMARY": "constraints are the table's concern; leave the clause out",
-    "FOREIGN": "constraints are the table's concern; leave the clause out",
-    "REFERENCES": "constraints are the table's concern; leave the clause out",
-    "CONSTRAINT": "constraints are the table's concern; leave the clause out",
+    "DEFAULT": "defaults belong to the table; leave the clause out",
+    "PRIMARY": "constraints belong to the table; leave the clause out",
+    "FOREIGN": "constraints belong to the table; leave the clause out",
+    "REFERENCES": "constraints belong to the table; leave the clause out",
+    "CONSTRAINT": "constraints belong to the table; leave the clause out",
     "CHECK": "Zerobus does not write tables with CHECK constraints; leave the clause out or use another table",
-    "MASK": "column masks are the table's concern; leave the clause out",
+    "MASK": "column masks belong to the table; leave the clause out",
 }
 
 _TOKEN = re.compile(
@@ -67,15 +78,15 @@ def parse_columns(text: str) -> tuple[Field, ...]:
     """Read ``name TYPE [NOT NULL] [COMMENT '...'], ...``.
 
     Args:
-        text: The column list as it stands between the parentheses of CREATE TABLE. Case does not matter;
-            names may stand in backquotes; SQL comments are skipped.
+        text: The column list, that is, what is between the parentheses of CREATE TABLE. Case does not matter; names
+            may be in backquotes; SQL comments are skipped.
 
     Returns:
         The columns, numbered from 1.
 
     Raises:
-        ConfigurationError: The text does not follow the grammar, or names a type that Zerobus cannot write; the
-            message gives line and column.
+        DdlError: The text does not follow the grammar, or has a type that Zerobus cannot write; the message gives line
+            and column.
 
     Example:
         >>> [str(column.type) for column in parse_columns("id BIGINT NOT NULL, tags ARRAY<STRING>")]
@@ -84,7 +95,7 @@ def parse_columns(text: str) -> tuple[Field, ...]:
     parser = _Parser(text)
     first, second = parser.tokens[0], parser.tokens[min(1, len(parser.tokens) - 1)]
     if first.text.upper() == "CREATE" and second.text.upper() in ("TABLE", "OR", "EXTERNAL"):
-        raise parser.error(first, "give only the column list, without CREATE TABLE and without its parentheses")
+        raise parser.error(first, "give only the column list, without CREATE TABLE and its parentheses")
     columns = parser.fields(end="")
     parser.expect_end()
     return columns
@@ -94,7 +105,7 @@ def parse_type(text: str) -> DeltaType:
     """Read one type, such as ``array<struct<a: int, b: decimal(10,2)>>``.
 
     Raises:
-        ConfigurationError: The text is no type that Zerobus can write; the message gives line and column.
+        DdlError: The text is not a type that Zerobus can write; the message gives line and column.
 
     Example:
         >>> str(parse_type("map<string,int>"))
@@ -128,19 +139,21 @@ class _Parser:
         tokens.append(_Token("end", "", position))
         return tokens
 
-    def _lexical_error(self, position: int) -> ConfigurationError:
+    def _lexical_error(self, position: int) -> DdlError:
         character = self.text[position]
         token = _Token("", character, position)
         if character in "`'\"":
-            return self.error(token, f"this {character} is never closed")
+            return self.error(token, f"this {character} is not closed")
         if self.text.startswith("/*", position):
-            return self.error(token, "this comment is never closed")
-        return self.error(token, f"unexpected character {character!r}; names hold ASCII letters, digits and underscore")
+            return self.error(token, "this comment is not closed")
+        return self.error(
+            token, f"unexpected character {character!r}; names consist of ASCII letters, digits and underscores"
+        )
 
-    def error(self, token: _Token, message: str) -> ConfigurationError:
+    def error(self, token: _Token, message: str) -> DdlError:
         line = self.text.count("\n", 0, token.position) + 1
         column = token.position - (self.text.rfind("\n", 0, token.position) + 1) + 1
-        return ConfigurationError(f"schema DDL, line {line}, column {column}: {message}")
+        return DdlError(f"schema DDL, line {line}, column {column}: {message}", {"reason": message})
 
     def peek(self) -> _Token:
         return self.tokens[self.next]
@@ -176,7 +189,7 @@ class _Parser:
         """Fields between commas, up to (not including) the mark `end`."""
         fields: list[Field] = []
         if self.peek().kind == "end" or self.peek().text == end:
-            raise self.error(self.peek(), "expected a name and a type; there is none")
+            raise self.error(self.peek(), "expected a name and a type")
         while True:
             fields.append(self.field(number=len(fields) + 1))
             if not self.mark(","):
@@ -195,12 +208,12 @@ class _Parser:
                 if not self.keyword("NULL"):
                     raise self.error(self.peek(), f"expected NULL after NOT, found {_shown(self.peek())}")
                 if not nullable:
-                    raise self.error(token, f"NOT NULL stands twice for {name!r}")
+                    raise self.error(token, f"NOT NULL appears twice for {name!r}")
                 nullable = False
             elif word == "COMMENT":
                 self.take()
                 if comment is not None:
-                    raise self.error(token, f"COMMENT stands twice for {name!r}")
+                    raise self.error(token, f"COMMENT appears twice for {name!r}")
                 comment = self.string()
             elif word in _REJECTED_CLAUSES:
                 raise self.error(token, f"{word} for {name!r}: {_REJECTED_CLAUSES[word]}")

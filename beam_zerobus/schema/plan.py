@@ -1,7 +1,7 @@
-"""Plans how the columns of an incoming schema are brought to the types of a table, nested ones included.
+"""Plans how the columns of an incoming schema are converted to the types of a table, nested ones included.
 
-A plan is made once for each incoming schema. It matches names without regard to case, as Delta does, and puts the
-casts of `casts/` together along structs, lists and maps. Where a column can go through untouched there is no cast.
+A plan is made once for each incoming schema. It matches names without regard to case, as Delta does, and combines the
+casts of `casts/` along structs, lists and maps. A column that needs no check and no conversion has no cast.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ __all__ = ["Planner", "Step", "empty_result"]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """How one field of the table is filled.
+    """The source and conversion of one field of the table.
 
     Attributes:
         field: The table's field.
-        source: The position of the incoming field, or None where there is none and nulls are put in.
-        cast: What checks and converts it, or None where it goes through as it is.
+        source: The position of the incoming field; None if it is missing and filled with nulls.
+        cast: Checks and converts it; None if it is used as it is.
     """
 
     field: Field
@@ -36,16 +36,16 @@ class Step:
     cast: Cast | None
 
     def nulls(self, length: int) -> pa.Array:
-        """Return what stands for a field that did not come."""
+        """Return the values of a field that is missing from the batch."""
         return pa.nulls(length, canonical_type(self.field.type))
 
 
 @dataclass(slots=True)
 class Planner:
-    """Plans columns and gathers everything that does not fit, so that one error can name it all.
+    """Plans columns and collects all problems, so that one error can name them all.
 
     Attributes:
-        ignore_unknown_fields: Leave out fields that the table does not have, instead of naming them a problem.
+        ignore_unknown_fields: Leave out fields that the table does not have, instead of reporting a problem.
         problems: What does not fit, one sentence each.
     """
 
@@ -76,7 +76,8 @@ class Planner:
                 steps.append(Step(delta_field, None, None))
                 if not delta_field.nullable:
                     self.problems.append(
-                        f"column {path!r} ({delta_field.type}) is NOT NULL in the table and does not come; add it"
+                        f"column {path!r} ({delta_field.type}) is NOT NULL in the table and missing from the batch; "
+                        "add it"
                     )
         return tuple(steps)
 
@@ -91,20 +92,20 @@ class Planner:
                     self.problems.append(_unknown(path, arrow_field, by_lower_name))
             elif name in sources:
                 self.problems.append(
-                    f"columns {prefix + incoming[sources[name]].name!r} and {path!r} both mean the table's {name!r}, "
-                    "since Delta does not tell upper from lower case; drop one of them"
+                    f"columns {prefix + incoming[sources[name]].name!r} and {path!r} both match the table's {name!r}, "
+                    "since Delta ignores case; drop one of them"
                 )
             else:
                 sources[name] = index
         return sources
 
     def cast(self, arrow_type: pa.DataType, delta_type: DeltaType, path: str, *, nullable: bool) -> Cast | None:
-        """Plan one column; what does not fit is added to the problems."""
+        """Plan one column; add to the problems if its type does not fit."""
         if nullable:
             return self._any(arrow_type, delta_type, path)
         reason = Reason(
             RowErrorType.NULL_IN_NOT_NULL_COLUMN,
-            f"column {path!r} ({delta_type}) is NOT NULL and the row has null there (Arrow type {arrow_type}); "
+            f"column {path!r} ({delta_type}) is NOT NULL and null in the row (Arrow type {arrow_type}); "
             "give it a value, or drop NOT NULL from the table's column",
         )
         inner = self._any(arrow_type, delta_type, path)
@@ -118,7 +119,7 @@ class Planner:
         return check
 
     def _any(self, arrow_type: pa.DataType, delta_type: DeltaType, path: str) -> Cast | None:
-        """Take off what is wrapped around the type, then plan the type itself."""
+        """Unwrap dictionaries, run-end encoding and extension types, then plan the type itself."""
         if pa.types.is_null(arrow_type):
             return lambda array, _: pa.nulls(len(array), canonical_type(delta_type))
         if isinstance(arrow_type, pa.BaseExtensionType):
@@ -139,11 +140,11 @@ class Planner:
         try:
             if isinstance(delta_type, Struct):
                 if not pa.types.is_struct(arrow_type):
-                    raise UnfitError("only Arrow's struct fits; make it a struct, or change the table's column")
+                    raise UnfitError("only Arrow's struct fits; convert it to a struct, or change the table's column")
                 return self._struct(arrow_type, delta_type, path)
             if isinstance(delta_type, Array):
                 if not is_list(arrow_type):
-                    raise UnfitError("only Arrow's lists fit; make it a list, or change the table's column")
+                    raise UnfitError("only Arrow's lists fit; convert it to a list, or change the table's column")
                 return self._list(arrow_type, delta_type, path)
             if isinstance(delta_type, Map):
                 if not pa.types.is_map(arrow_type):
@@ -151,7 +152,9 @@ class Planner:
                 return self._map(arrow_type, delta_type, path)
             return leaf_cast(arrow_type, delta_type, path)
         except UnfitError as unfit:
-            self.problems.append(f"column {path!r} is {delta_type} and cannot take Arrow type {arrow_type}: {unfit}")
+            self.problems.append(
+                f"column {path!r} is {delta_type} and does not accept Arrow type {arrow_type}: {unfit}"
+            )
             return None
 
     def _struct(self, arrow_type: pa.StructType, delta_type: Struct, path: str) -> Cast | None:
@@ -210,7 +213,7 @@ class Planner:
             if new_keys is keys and new_values is values:
                 return array
             if new_keys.null_count:
-                # Arrow makes no map with null keys: the entries go, since their rows are rejected or hidden anyway.
+                # Arrow does not allow null keys: drop the entries, since their rows are rejected or hidden anyway.
                 valid = new_keys.is_valid()
                 new_keys, new_values = new_keys.filter(valid), new_values.filter(valid)
                 offsets = np.concatenate(([0], np.cumsum(np.asarray(valid))))[offsets]
@@ -222,7 +225,7 @@ class Planner:
 
 
 def empty_result(step: Step, incoming: pa.DataType | None) -> pa.DataType:
-    """Return the type that a step gives, by running it on nothing."""
+    """Return the type of a step's result, by running it on an empty array."""
     if incoming is None:
         return canonical_type(step.field.type)
     return _through(step.cast, pa.nulls(0, incoming), Place(Faults())).type
@@ -236,7 +239,7 @@ def _unknown(path: str, arrow_field: pa.Field, known: dict[str, str]) -> str:
     close = difflib.get_close_matches(arrow_field.name.lower(), known, n=1)
     hint = f" (did you mean {known[close[0]]!r}?)" if close else ""
     return (
-        f"column {path!r} is not in the table{hint}, and comes as Arrow type {arrow_field.type}; leave it out, "
+        f"column {path!r} is not in the table{hint}; it has Arrow type {arrow_field.type}; leave it out, "
         "set ignore_unknown_fields=True, or add it to the table"
     )
 
@@ -256,7 +259,7 @@ def _without_views(arrow_type: pa.DataType) -> pa.DataType:
 
 
 def _decoded(array: pa.DictionaryArray) -> pa.Array:
-    """Decode a dictionary; Arrow has no kernel that does so for views."""
+    """Decode a dictionary; Arrow has no such kernel for views."""
     plain = _without_views(array.type.value_type)
     if plain != array.type.value_type:
         array = pa.DictionaryArray.from_arrays(array.indices, array.dictionary.cast(plain))
@@ -264,7 +267,7 @@ def _decoded(array: pa.DictionaryArray) -> pa.Array:
 
 
 def _repeated(array: pa.RunEndEncodedArray) -> pa.Array:
-    """Decode run-end encoding, of all types; Arrow's own kernel knows some only."""
+    """Decode run-end encoding of all types; Arrow's own kernel supports only some."""
     values = array.values.cast(_without_views(array.type.value_type))
     positions = np.arange(array.offset, array.offset + len(array))
     return values.take(pa.array(np.searchsorted(np.asarray(array.run_ends), positions, side="right")))
@@ -287,7 +290,7 @@ def _list_parts(array: pa.Array) -> tuple[np.ndarray, pa.Array]:
         size = array.type.list_size
         elements = array.values.slice(array.offset * size, len(array) * size)
         return np.arange(len(array) + 1) * size, elements
-    # Views may overlap and stand in any order; pyarrow's own cast to list gets slices of them wrong.
+    # Views may overlap, in any order; pyarrow's own cast to list returns wrong values for slices of them.
     sizes = np.where(_is_null(array), 0, np.asarray(array.sizes))
     return np.concatenate(([0], np.cumsum(sizes))), array.flatten()
 

@@ -1,4 +1,4 @@
-"""Why a row is rejected: the closed list of error types, and how rejected rows are gathered."""
+"""Why a row is rejected: the list of error types, and the collection of rejected rows."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class RowErrorType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """What is wrong with a value of a column, whichever row it stands in.
+    """What is wrong with a value of a column, in any row.
 
     Attributes:
         error_type: The name to group by.
@@ -48,7 +48,7 @@ class Reason:
 
 
 class Faults:
-    """Gathers rejected rows; of several reasons for one row the first counts."""
+    """Collects rejected rows; a row keeps the first reason that is added."""
 
     def __init__(self) -> None:
         self._reasons: dict[int, Reason] = {}
@@ -57,12 +57,12 @@ class Faults:
         return bool(self._reasons)
 
     def add(self, reason: Reason, rows: np.ndarray) -> None:
-        """Reject rows of the batch, unless they were rejected before."""
+        """Reject rows of the batch; rows that are rejected already keep their reason."""
         for row in rows.tolist():
             self._reasons.setdefault(row, reason)
 
     def kept(self, total_rows: int) -> np.ndarray:
-        """Return the rows that no reason was given against, ascending (int64)."""
+        """Return the rows that are not rejected, ascending (int64)."""
         keep = np.ones(total_rows, dtype=bool)
         keep[list(self._reasons)] = False
         return np.flatnonzero(keep)
@@ -77,26 +77,26 @@ class Faults:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an array stands in the batch: it leads from positions in the array to rows of the batch.
+    """The place of an array in the batch: maps positions in the array to rows of the batch.
 
     Attributes:
-        faults: Where rejected rows are gathered.
-        locate: From positions in the array to rows; None where they are the same. Positions that no row shows, such
-            as the fields of a null struct, are left out.
+        faults: Collects the rejected rows.
+        locate: Maps positions to rows; None if they are equal. Positions that no row shows, such as the fields of a
+            null struct, are left out.
     """
 
     faults: Faults
     locate: Locate | None = None
 
     def reject(self, bad: np.ndarray, reason: Reason) -> None:
-        """Reject the rows in which the positions marked in `bad` stand."""
+        """Reject the rows of the positions marked in `bad`."""
         self.reject_at(np.flatnonzero(bad), reason)
 
     def reject_at(self, positions: np.ndarray, reason: Reason) -> None:
-        """Reject the rows in which the positions stand."""
+        """Reject the rows of the positions."""
         self.faults.add(reason, positions if self.locate is None else self.locate(positions))
 
     def inside(self, to_parent: Locate) -> Place:
-        """Return the place of a child array, whose positions `to_parent` leads to positions of this array."""
+        """Return the place of a child array; `to_parent` maps its positions to those of this array."""
         outer = self.locate
         return Place(self.faults, to_parent if outer is None else lambda positions: outer(to_parent(positions)))

@@ -1,4 +1,4 @@
-"""`TableSchema`: the columns of a table, from whatever source they came."""
+"""`TableSchema`: the columns of a table, read from any source and printed in any form."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+from google.protobuf.descriptor_pb2 import DescriptorProto
 
 from beam_zerobus.schema.arrow import canonical_type, fields_from_arrow, flight_type
 from beam_zerobus.schema.compare import field_differences
 from beam_zerobus.schema.ddl import parse_columns
+from beam_zerobus.schema.descriptor import message_descriptor
 from beam_zerobus.schema.proto_text import proto_text
 from beam_zerobus.schema.types import Field
-from beam_zerobus.schema.unity_catalog_json import fields_from_columns
-from beam_zerobus.schema.validation import check_columns, check_protobuf
+from beam_zerobus.schema.unity_catalog_json import fields_from_json, fields_to_json
+from beam_zerobus.schema.validation import check_columns
 
 __all__ = ["TableSchema"]
 
@@ -28,7 +30,7 @@ class TableSchema:
 
     Raises:
         ConfigurationError: No column or more than 2,000; a name that is not ASCII letters, digits and underscore, or
-            that differs from another in case at most; a field number that protobuf does not allow; types nested too
+            that equals another without regard to case; a field number that protobuf does not allow; types nested too
             deep.
 
     Example:
@@ -49,11 +51,11 @@ class TableSchema:
         """Read the column list of a CREATE TABLE statement.
 
         Args:
-            ddl: ``name TYPE [NOT NULL] [COMMENT '...'], ...`` with every type of Delta that Zerobus can write; case
-                does not matter, names may stand in backquotes. VARCHAR(n) and CHAR(n) are read as STRING.
+            ddl: ``name TYPE [NOT NULL] [COMMENT '...'], ...`` with any Delta type that Zerobus can write; case does not
+                matter, names may be in backquotes. VARCHAR(n) and CHAR(n) are read as STRING.
 
         Raises:
-            ConfigurationError: The text is no column list; the message gives line and column.
+            ConfigurationError: The text is not a column list; the message gives line and column.
 
         Example:
             >>> TableSchema.from_ddl("point struct<x: double not null, y: double>").columns[0].name
@@ -63,14 +65,15 @@ class TableSchema:
 
     @classmethod
     def from_arrow(cls, schema: pa.Schema) -> TableSchema:
-        """Take the columns that an Arrow schema means.
+        """Convert an Arrow schema to the columns of a table.
 
-        Dictionaries, run-end encoding and extension types count as what they hold. Unsigned integers become the next
-        larger signed type, uint64 BIGINT; float16 becomes FLOAT; Arrow's JSON type becomes VARIANT.
+        Dictionaries and run-end encoding become their value type, extension types their storage type. Unsigned
+        integers become the next larger signed type, uint64 becomes BIGINT, float16 FLOAT, and Arrow's JSON type
+        VARIANT.
 
         Raises:
-            ConversionError: A column that no Delta type holds, such as a time of day.
-            ConfigurationError: Names or count that a table cannot have.
+            ConversionError: A column has a type without a Delta type, such as a time of day.
+            ConfigurationError: The names or the number of columns are not allowed in a table.
 
         Example:
             >>> TableSchema.from_arrow(pa.schema([pa.field("id", pa.uint8(), nullable=False)])).to_ddl()
@@ -80,25 +83,39 @@ class TableSchema:
 
     @classmethod
     def from_unity_catalog(cls, table: Mapping[str, Any]) -> TableSchema:
-        """Take the columns that Unity Catalog describes.
+        """Read the columns of a table from Unity Catalog's description.
+
+        A nullable column of a type that Zerobus cannot write, such as INTERVAL, is left out: its rows get null. One
+        warning names all such columns. Columns with a negative position are left out too.
 
         Args:
             table: The JSON of ``GET /api/2.1/unity-catalog/tables/catalog.schema.table``. The protobuf field number
                 of a column is its position + 1; a column without ``nullable`` is nullable.
 
         Raises:
-            ConversionError: The JSON is not of that form, or a column has a type that Zerobus cannot write.
-            ConfigurationError: Names that Zerobus cannot write.
+            ConversionError: The JSON has another form, or a NOT NULL column has a type that Zerobus cannot write.
+            ConfigurationError: Zerobus cannot write to columns of these names.
 
         Example:
             >>> column = {"name": "id", "position": 3, "nullable": False, "type_json": '{"name": "id", "type": "long"}'}
             >>> TableSchema.from_unity_catalog({"columns": [column]}).columns[0].number
             4
         """
-        return cls(fields_from_columns(table.get("columns")))
+        return cls(fields_from_json(table.get("columns"), str(table.get("full_name") or table.get("name") or "")))
+
+    def to_unity_catalog(self) -> list[dict[str, Any]]:
+        """Return the ``columns`` of Unity Catalog's table endpoint.
+
+        Example:
+            >>> TableSchema.from_ddl("id BIGINT NOT NULL").to_unity_catalog()[0]["type_name"]
+            'LONG'
+        """
+        return fields_to_json(self.columns)
 
     def to_arrow(self) -> pa.Schema:
-        """Return the schema of the Arrow Flight stream into this table; DECIMAL travels as text there.
+        """Return the schema of the Arrow Flight stream into this table.
+
+        DECIMAL is text there, and list elements and map values are nullable.
 
         Example:
             >>> TableSchema.from_ddl("price DECIMAL(10,2)").to_arrow().field("price").type
@@ -107,7 +124,7 @@ class TableSchema:
         return pa.schema([pa.field(c.name, flight_type(c.type), nullable=c.nullable) for c in self.columns])
 
     def to_canonical_arrow(self) -> pa.Schema:
-        """Return the schema in which encoders get rows: as `to_arrow`, but DECIMAL is decimal128.
+        """Return the schema of the batches that encoders accept: as `to_arrow`, but DECIMAL is decimal128.
 
         Example:
             >>> TableSchema.from_ddl("price DECIMAL(10,2)").to_canonical_arrow().field("price").type
@@ -124,15 +141,30 @@ class TableSchema:
         """
         return ", ".join(column.to_ddl() for column in self.columns)
 
+    def to_descriptor(self, message_name: str = "Row") -> DescriptorProto:
+        """Return the protobuf message of a row, as a protobuf stream announces it.
+
+        Args:
+            message_name: The name of the message; the service ignores it.
+
+        Raises:
+            ConversionError: Protobuf cannot hold a column, such as an array of arrays.
+
+        Example:
+            >>> [field.number for field in TableSchema.from_ddl("id BIGINT, name STRING").to_descriptor().field]
+            [1, 2]
+        """
+        return message_descriptor(self.columns, message_name)
+
     def to_proto(self, message_name: str = "Row") -> str:
-        """Return a ``.proto`` file (proto2) with one message for a row of this table.
+        """Return the text of a ``.proto`` file (proto2) with one message for a row of this table.
 
         Args:
             message_name: The name of the message.
 
         Raises:
             ConversionError: Protobuf cannot hold a column, such as an array of arrays.
-            ConfigurationError: `message_name` is no protobuf name.
+            ConfigurationError: `message_name` is not a protobuf name.
 
         Example:
             >>> print(TableSchema.from_ddl("id BIGINT NOT NULL, tags ARRAY<STRING>").to_proto("Reading"))
@@ -144,11 +176,10 @@ class TableSchema:
             }
             <BLANKLINE>
         """
-        check_protobuf(self)
         return proto_text(self.columns, message_name)
 
     def differences(self, table: TableSchema) -> list[str]:
-        """Say what is different in a table, one sentence each; order, comments and field numbers do not count.
+        """Return the differences to a table, one sentence each; order, comments and field numbers do not count.
 
         Example:
             >>> TableSchema.from_ddl("id INT, b STRING").differences(TableSchema.from_ddl("b STRING, ID BIGINT"))

@@ -1,8 +1,8 @@
 """The types of a Delta table, as plain values.
 
-A `DeltaType` says what a column holds; a `Field` adds name, nullability and the protobuf field number;
-`TableSchema` (in `table.py`) is the list of a table's columns. Every source of a schema (pyarrow, DDL, Beam rows,
-Unity Catalog) makes these, and every wire format is made from these.
+A `DeltaType` is the type of a column; a `Field` adds name, nullability and the protobuf field number; `TableSchema` (in
+`table.py`) is the list of a table's columns. Every source of a schema (pyarrow, DDL, Beam rows, Unity Catalog) is
+converted to these types, and these are converted to every wire format.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["Array", "Decimal", "DeltaType", "Field", "Map", "Primitive", "Struct
 MAX_DECIMAL_PRECISION = 38
 
 MAX_NESTING = 64
-"""How deep types may nest; every reader of a schema stops there, whatever it is fed."""
+"""How deep types may nest; every reader of a schema rejects deeper input."""
 
 
 class Primitive(Enum):
@@ -44,7 +44,7 @@ class Primitive(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Decimal:
-    """DECIMAL(precision, scale): exact digits, 1 to 38 of them, `scale` behind the point."""
+    """DECIMAL(precision, scale): 1 to 38 exact digits, `scale` of them after the decimal point."""
 
     precision: int = 10
     scale: int = 0
@@ -53,7 +53,7 @@ class Decimal:
         if not (1 <= self.precision <= MAX_DECIMAL_PRECISION and 0 <= self.scale <= self.precision):
             raise ConfigurationError(
                 f"DECIMAL({self.precision},{self.scale}) is not a Delta type: "
-                f"precision goes from 1 to {MAX_DECIMAL_PRECISION}, scale from 0 to the precision"
+                f"precision ranges from 1 to {MAX_DECIMAL_PRECISION}, scale from 0 to the precision"
             )
 
     def __str__(self) -> str:
@@ -102,7 +102,7 @@ class Field:
 
     Attributes:
         name: The name, as the table spells it.
-        type: What it holds.
+        type: Its type.
         nullable: False for NOT NULL.
         number: The protobuf field number: for columns of a table from Unity Catalog its position + 1,
             otherwise counted from 1.
@@ -116,7 +116,7 @@ class Field:
     comment: str | None = None
 
     def to_ddl(self, separator: str = " ") -> str:
-        """Return the field as it stands in a CREATE TABLE statement.
+        """Return the field as a CREATE TABLE statement has it.
 
         >>> Field(name="id", type=Primitive.BIGINT, nullable=False, number=1).to_ddl()
         'id BIGINT NOT NULL'

@@ -1,19 +1,19 @@
-"""The protobuf encoder beside protobuf's own classes, ptars and the floor, in one run.
+"""Compares the protobuf encoder with protobuf's own classes, ptars and the floor, in one run.
 
     python -m tests.benchmarks.encode [--rows 100000] [--quick] [--check] [--json] [case ...]
 
-Every candidate starts from the same RecordBatch and ends with a list of `bytes`, a row each:
+Every candidate turns the same RecordBatch into a list of `bytes`, one for each row:
 
-- floor: turning a finished buffer into such a list, which no way of encoding can do without;
-- encoder: `ProtoEncoder.encode`, payloads included;
+- floor: turning a finished buffer into such a list, which every encoder has to do;
+- encoder: `ProtoEncoder.encode`, including payloads;
 - protobuf: `Row(**row).SerializeToString()` for each row of `to_pylist(maps_as_pydicts="lossy")`, which maps need;
-- protobuf, plain: the same with plain `to_pylist()`, where there is no map: pyarrow 25 has a quicker way there;
+- protobuf, plain: the same with plain `to_pylist()`, for tables without maps: faster since pyarrow 25;
 - ptars: a Rust library, in slices of 8,192 rows (needs the extra `bench`).
 
-The candidates take turns, the first round does not count, and medians of processor time are compared, so that a busy
-machine troubles all alike. Each but protobuf runs twice in its turn, and the second time counts: protobuf's classes
-give memory back to the system (`malloc_trim`), and who comes next would pay for that in page faults. `--check` exits
-with 1 where a target is missed.
+The candidates run in turn, the first round does not count, and medians of processor time are compared, so that a busy
+machine affects all alike. Each candidate except protobuf runs twice in its turn, and the second run counts: protobuf's
+classes return memory to the system (`malloc_trim`), which would cause page faults in the next candidate. `--check`
+exits with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -73,22 +73,22 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Benchmark the protobuf encoder.")
-    parser.add_argument("case", nargs="*", help="cases to run; all unless given")
+    parser.add_argument("case", nargs="*", help="cases to run (default: all)")
     parser.add_argument("--rows", type=int, default=100_000, help="rows of a batch")
     parser.add_argument("--rounds", type=int, default=5, help="rounds that count")
     parser.add_argument("--quick", action="store_true", help="20,000 rows, 3 rounds")
     parser.add_argument("--json", action="store_true", help="figures as JSON on standard output")
-    parser.add_argument("--check", action="store_true", help="exit with 1 where a target is missed")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed")
     return parser.parse_args()
 
 
 def _keep_freed_memory() -> list[bytes]:
-    """Make glibc and Python keep what is freed, as the heap of a worker that has run for a while does.
+    """Make glibc and Python keep freed memory, like the heap of a worker that has run for a while.
 
-    Else page faults would decide, which cost 2 microseconds each on some machines and hit candidates by luck.
+    Otherwise page faults, 2 microseconds each on some machines, would affect candidates at random.
 
     Returns:
-        A few small objects in each of the arenas that Python has claimed; while they live, so do the arenas.
+        A few small objects in each of Python's arenas, which keep the arenas allocated.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -133,7 +133,7 @@ def measure(case: Case, rows: int, rounds: int) -> dict[str, Any]:
 
 
 def _alternate(candidates: dict[str, Candidate], rounds: int) -> dict[str, float]:
-    """Let the candidates take turns, each round beginning with another one; return medians of processor time."""
+    """Run the candidates in turn, each round starting with another one; return medians of processor time."""
     names = list(candidates)
     times: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(rounds + 1):
@@ -168,7 +168,7 @@ def _floor(records: list[bytes]) -> Candidate:
 
 
 def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Give dates and timestamps as the integers that the messages hold: without that, others could not encode them."""
+    """Convert dates and timestamps to the integers of the messages, which the other candidates need."""
     kinds = {pa.date32(): pa.int32(), pa.timestamp("us", "UTC"): pa.int64(), pa.timestamp("us"): pa.int64()}
     columns = [column.view(kinds[column.type]) if column.type in kinds else column for column in batch.columns]
     casts = {pa.int8(): pa.int32(), pa.int16(): pa.int32(), pa.large_string(): pa.string()}
@@ -188,7 +188,7 @@ def _protobuf(encoder: ProtoEncoder, batch: pa.RecordBatch, maps: str | None = "
 
 
 def _protobuf_plain(encoder: ProtoEncoder, batch: pa.RecordBatch) -> dict[str, Candidate]:
-    """Return the candidate with plain `to_pylist()`, none where there is a map."""
+    """Return the candidate with plain `to_pylist()`; none for a table with a map."""
     if any(pa.types.is_map(field.type) for field in batch.schema):
         return {}
     return {PLAIN: _protobuf(encoder, batch, maps=None)}
@@ -214,7 +214,7 @@ def _ptars(encoder: ProtoEncoder, batch: pa.RecordBatch) -> Candidate | None:
 
 
 def _transient_bytes(encoder: ProtoEncoder, batch: pa.RecordBatch) -> int:
-    """Return what encoding holds at most beyond its result: Python's, numpy's and Arrow's memory."""
+    """Return the most memory that encoding uses beyond its result: Python's, numpy's and Arrow's."""
     pool = pa.default_memory_pool()
     before = pool.bytes_allocated()
     tracemalloc.start()
@@ -236,7 +236,7 @@ def _missed(case: Case, result: dict[str, Any]) -> list[str]:
 
 
 def measure_small(case: Case, rounds: int) -> dict[str, Any]:
-    """Return how many times protobuf's classes, and their plain way, the encoder is on few rows."""
+    """Return the encoder's speed on few rows, as multiples of protobuf's classes, both ways."""
     encoder = ProtoEncoder(case.schema())
     ratios: dict[str, dict[int, float]] = {}
     for rows in SMALL_BATCHES:

@@ -1,4 +1,4 @@
-"""The batches that the encoder's benchmark runs on: tables and made-up rows, the same on every machine."""
+"""The batches of the encoder's benchmark: tables and generated rows, the same on every machine."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Make = Callable[[np.random.Generator, int], pa.RecordBatch]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A table and how its rows are made.
+    """A table and its rows.
 
     Attributes:
         name: Short name on the terminal.
-        about: What is in a row.
-        make: Makes so many rows from a random generator.
-        times_upb: Times the speed of protobuf's classes that must be reached, None where nothing is promised.
+        about: The columns.
+        make: Generates a number of rows.
+        times_upb: The target, as a multiple of the speed of protobuf's classes; None for no target.
         times_ptars: The same for ptars.
         small_batches: Whether batches of few rows are measured too.
     """
@@ -37,7 +37,7 @@ class Case:
     small_batches: bool = False
 
     def batch(self, rows: int) -> pa.RecordBatch:
-        """Make the batch; the same rows on every call."""
+        """Generate the batch; the same rows on every call."""
         return self.make(np.random.default_rng(7), rows)
 
     def schema(self) -> TableSchema:

@@ -29,7 +29,7 @@ def encode(schema: TableSchema, batch: pa.RecordBatch, **options: int) -> list[p
 
 
 def plain(value: object) -> object:
-    """Write decimals as the text that travels, down to any depth; NaN as a word, to compare."""
+    """Decimals as the text that is sent, at any depth, and NaN as a word, to compare."""
     if isinstance(value, Decimal):
         return format(value, "f")
     if isinstance(value, dict):
@@ -74,7 +74,7 @@ def test_columns_that_fit_are_not_copied() -> None:
         assert addresses[0] == addresses[1]
 
 
-def test_large_batches_go_in_slices_and_empty_ones_not_at_all() -> None:
+def test_large_batches_are_sliced_and_empty_ones_have_no_payload() -> None:
     schema = TableSchema.from_ddl("s STRING")
     batch = pa.RecordBatch.from_pydict({"s": ["x" * size for size in range(2000)]})
     sent = encode(schema, batch, max_payload_bytes=100_000)

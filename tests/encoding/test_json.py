@@ -62,7 +62,8 @@ SCALARS: dict[type, Any] = {
 
 
 def json_key(key: Any) -> str:
-    return str(key).lower() if isinstance(key, bool) else str(key)
+    plain = SCALARS[type(key)](key)
+    return str(plain).lower() if isinstance(plain, bool) else str(plain)
 
 
 def encode(schema: TableSchema, batch: pa.RecordBatch) -> list[str]:

@@ -113,7 +113,7 @@ def test_chunks_follow_rows_that_become_longer_and_shorter(monkeypatch: pytest.M
     check("s STRING", pa.array(["x" * length for length in lengths]))
 
 
-def test_rows_of_nothing_but_doubles_over_many_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_doubles_only_over_many_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "_CHUNK_ROWS", 100)
     rng = np.random.default_rng(2)
     check(", ".join(f"c{i} DOUBLE" for i in range(30)), *[pa.array(rng.random(450)) for _ in range(30)])
@@ -179,13 +179,13 @@ def test_descriptor_says_required_optional_repeated_and_map() -> None:
     schema = TableSchema.from_ddl(f"id BIGINT NOT NULL, note STRING, tags ARRAY<STRING>, {maps}")
     descriptor = ProtoEncoder(schema).descriptor
     assert [field.label for field in descriptor.field] == [2, 1, 3, 3, 3]
-    assert [nested.name for nested in descriptor.nested_type] == ["MEntry", "AirQualityEntry"]
-    assert descriptor.nested_type[0].options.map_entry
-    assert descriptor.nested_type[0].nested_type[0].field[0].label == 2
+    assert [nested.name for nested in descriptor.nested_type] == ["MValue", "MEntry", "AirQualityEntry"]
+    assert [nested.options.map_entry for nested in descriptor.nested_type] == [False, True, True]
+    assert descriptor.nested_type[0].field[0].label == 2
     parsed(descriptor, b"\x08\x01")
 
 
-def test_arrays_are_not_packed_and_readers_of_packed_ones_take_them_too() -> None:
+def test_arrays_are_not_packed_and_readers_of_packed_ones_accept_them() -> None:
     encoder = ProtoEncoder(TableSchema.from_ddl("n ARRAY<INT>, d ARRAY<DOUBLE>"))
     batch = pa.RecordBatch.from_pydict({"n": pa.array([[1, 300]] * 40, pa.list_(pa.int32())), "d": [[0.5]] * 40})
     record = records(list(encoder.encode(batch)))[0]
@@ -198,7 +198,7 @@ def test_arrays_are_not_packed_and_readers_of_packed_ones_take_them_too() -> Non
     assert (list(row.n), list(row.d)) == ([1, 300], [0.5])
 
 
-def test_a_type_without_protobuf_form_names_column_and_remedy() -> None:
+def test_a_type_that_protobuf_cannot_hold_names_column_and_remedy() -> None:
     with pytest.raises(ConversionError, match="'a'.*STRUCT"):
         ProtoEncoder(TableSchema.from_ddl("a ARRAY<ARRAY<INT>>"))
     with pytest.raises(ConfigurationError, match="wire_format='xml'"):
@@ -336,7 +336,7 @@ def test_threads_share_an_encoder() -> None:
     assert encoded == [expected(schema, one) for one in batches]
 
 
-def test_nothing_is_encoded_before_it_is_asked_for() -> None:
+def test_payloads_are_encoded_on_demand() -> None:
     batch = pa.RecordBatch.from_pydict({"s": ["w" * 1000] * 40_000})
     payloads = ProtoEncoder(TableSchema.from_ddl("s STRING")).encode(batch)
     tracemalloc.start()

@@ -1,4 +1,4 @@
-"""The fast encoder against protobuf's own classes, on whatever hypothesis thinks of."""
+"""The fast encoder compared with protobuf's own classes, on generated tables and rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random tables, and for each type the Arrow types that can mean it, with values that fit and values that do not."""
+"""Random tables, and for each type the Arrow types that fit it, with values that fit and values that do not."""
 
 from __future__ import annotations
 

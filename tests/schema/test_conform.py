@@ -1,4 +1,4 @@
-"""`Conformer` against an oracle that looks at one value at a time, in plain Python."""
+"""`Conformer` compared with a plain Python implementation for single values."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from beam_zerobus.encoding import ArrowEncoder, ProtoEncoder
 from beam_zerobus.errors import ConversionError
 from beam_zerobus.schema import Array, Conformer, Decimal, Field, Map, Primitive, Struct, TableSchema
 from beam_zerobus.schema.arrow import canonical_type
@@ -25,18 +26,18 @@ def column(case_type, *, nullable=True, name="c", number=1):
 
 
 def raw(values, arrow_type):
-    """An array of the type; numbers stand for what a temporal type counts."""
+    """An array of the type; temporal types are given as numbers."""
     kind = pa.types
     if kind.is_temporal(arrow_type):
         width = pa.int32() if kind.is_date32(arrow_type) else pa.int64()
         return pa.array(values, width).view(arrow_type)
-    if kind.is_float16(arrow_type):  # pyarrow before 21 takes numpy's alone
+    if kind.is_float16(arrow_type):  # pyarrow before 21 accepts only numpy's
         values = [value if value is None else np.float16(value) for value in values]
     return pa.array(values, arrow_type)
 
 
-def meant(value, case):
-    """What a good value is in the table: counted from the epoch for dates and timestamps, whose text differs."""
+def expected_value(value, case):
+    """A good value in the table: for dates and timestamps the number since the epoch."""
     if value is None:
         return None
     arrow, delta = case.arrow_type, case.delta_type
@@ -53,7 +54,7 @@ def meant(value, case):
 
 
 def seen(array):
-    """The array as plain values, with the numbers behind dates and timestamps."""
+    """The array as plain values; dates and timestamps as numbers."""
     if pa.types.is_temporal(array.type):
         return array.view(pa.int32() if pa.types.is_date32(array.type) else pa.int64()).to_pylist()
     return array.to_pylist()
@@ -91,7 +92,7 @@ def test_each_value_of_each_type_arrives_exactly_or_is_rejected(drawn, offset, w
     assert (list(range(len(rows))) if conformed.rows is None else conformed.rows.tolist()) == kept
     conformed.batch.validate(full=True)
     out = conformed.batch.column(0)
-    assert seen(out) == [meant(values[index], case) for index in kept]
+    assert seen(out) == [expected_value(values[index], case) for index in kept]
     assert_canonical(out.type, case.delta_type)
     for error in conformed.rejected:
         assert error.stage == "schema"
@@ -129,7 +130,7 @@ def assert_canonical(arrow_type, delta_type):
         assert arrow_type == canonical_type(delta_type)
 
 
-# Nested columns: an INT at the bottom comes as int64, so that 2**40 is bad, and None is bad where it is NOT NULL.
+# Nested columns: the innermost INT may be int64 in Arrow, so that 2**40 is bad, and None is bad for NOT NULL.
 
 
 @st.composite
@@ -150,7 +151,7 @@ def nested_types(draw, depth=3):
 
 
 def incoming_type(draw, delta_type):
-    """An Arrow type for the nested type, any of those that can mean it."""
+    """Any of the Arrow types that fit the nested type."""
     if isinstance(delta_type, Array):
         element = incoming_type(draw, delta_type.element)
         kinds = [pa.list_, pa.large_list, pa.list_view, pa.large_list_view, lambda t: pa.list_(t, 2)]
@@ -166,7 +167,7 @@ def incoming_type(draw, delta_type):
 
 
 def value_of(draw, delta_type, arrow_type, reasons, *, nullable):
-    """A value, and what is wrong in it."""
+    """A value; the errors in it are added to `reasons`."""
     if draw(st.integers(0, 5)) == 0:
         if not nullable:
             reasons.add("null_in_not_null_column")
@@ -238,7 +239,7 @@ def conform(ddl, batch, **options):
     return Conformer(TableSchema.from_ddl(ddl), **options).conform(batch)
 
 
-def test_a_batch_that_fits_goes_through_untouched():
+def test_a_batch_that_fits_is_returned_unchanged():
     batch = pa.RecordBatch.from_pydict(
         {
             "id": pa.array([1, 2]),
@@ -274,7 +275,68 @@ def test_what_nulls_hide_is_neither_rejected_nor_carried():
     ]
 
 
-def test_malformed_text_is_rejected_where_it_stands():
+@settings(deadline=None, max_examples=50)
+@given(
+    st.permutations(["id", "p", "l", "m", "v"]), st.permutations(["a", "b", "c"]), st.sampled_from(["proto", "arrow"])
+)
+def test_every_order_of_columns_and_fields_is_sent_in_the_order_of_the_table(columns, fields, wire_format):
+    types = {"a": pa.int64(), "b": pa.string(), "c": pa.list_(pa.int64())}
+    struct = pa.struct([(name.upper(), types[name]) for name in fields])
+    values = {"A": 1, "B": "x", "C": [2]}
+    point = {name.upper(): values[name.upper()] for name in fields}
+    arrays = {
+        "id": pa.array([7]),
+        "p": pa.array([point], struct),
+        "l": pa.array([[point, None]] if wire_format == "arrow" else [[point]], pa.list_(struct)),
+        "m": pa.array([[("k", point)]], pa.map_(pa.string(), struct)),
+        "v": pa.array([0.5]),
+    }
+    inner = "STRUCT<a: INT, b: STRING, c: ARRAY<BIGINT>>"
+    schema = TableSchema.from_ddl(f"v DOUBLE, m MAP<STRING, {inner}>, id BIGINT NOT NULL, l ARRAY<{inner}>, p {inner}")
+    batch = pa.RecordBatch.from_arrays([arrays[name] for name in columns], names=columns)
+    conformed = Conformer(schema).conform(batch).batch
+    assert conformed.schema.names == schema.to_arrow().names
+    plain = {"a": 1, "b": "x", "c": [2]}
+    expected = {"v": 0.5, "m": [("k", plain)], "id": 7, "l": [plain, None], "p": plain}
+    if wire_format == "arrow":
+        (sent,) = ArrowEncoder(schema).encode(conformed)
+        assert sent.records.schema.equals(schema.to_arrow(), check_metadata=True)
+        assert sent.records.to_pylist() == [expected]
+    else:
+        expected["l"] = [plain]
+        straight = pa.RecordBatch.from_pylist([expected], schema.to_canonical_arrow())
+        assert [p.records for p in ProtoEncoder(schema).encode(conformed)] == [
+            p.records for p in ProtoEncoder(schema).encode(straight)
+        ]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("1e99999999999999999999", "out_of_range"),
+        ("-0.4e00669999999999999999999999999", "out_of_range"),
+        ("1e-99999999999999999999", "inexact"),
+        ("1e999999999999999999", "out_of_range"),
+        ("1e-999999999999999999", "inexact"),
+        ("0." + "0" * 5000 + "1", "inexact"),
+        ("9" * 5000, "out_of_range"),
+        ("1" * 1_000_000 + "x", "invalid_text"),
+        ("Infinity", "invalid_text"),
+        ("0e99999999999999999999", None),
+        ("-0.0e-99999999999999999999", None),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_decimal_text_of_any_size_concerns_its_row_only(text, reason):
+    batch = pa.RecordBatch.from_pydict({"d": ["1.5", text, None], "n": [1, 2, 3]})
+    conformed = conform("d DECIMAL(10,2), n BIGINT", batch)
+    assert [(error.index, error.error_type) for error in conformed.rejected] == ([(1, reason)] if reason else [])
+    assert conformed.batch.column("d").to_pylist()[0] == decimal.Decimal("1.50")
+    if reason is None:
+        assert conformed.batch.column("d").to_pylist()[1] == 0
+
+
+def test_malformed_text_is_rejected_in_its_row():
     text = pa.array([b"ok", b"\xff", None, b"\xc3\xa9"]).view(pa.string())
     split = pa.StringArray.from_buffers(2, pa.py_buffer(np.array([0, 1, 2], np.int32)), pa.py_buffer("é".encode()))
     assert [e.index for e in conform("c STRING", pa.RecordBatch.from_pydict({"c": text})).rejected] == [1]
@@ -284,7 +346,7 @@ def test_malformed_text_is_rejected_where_it_stands():
     assert [e.index for e in conform("c DECIMAL(5,2)", pa.RecordBatch.from_pydict({"c": text[1:2]})).rejected] == [0]
 
 
-def test_missing_columns_come_as_nulls_and_unknown_ones_are_named():
+def test_missing_columns_are_null_and_unknown_ones_are_named():
     batch = pa.RecordBatch.from_pydict({"ID": [1], "extra": [2]})
     ddl = "name STRING, id BIGINT, p STRUCT<x: INT>, d DECIMAL(5,2)"
     with pytest.raises(ConversionError, match="'extra' is not in the table"):
@@ -334,7 +396,7 @@ def test_nested_fields_are_matched_like_columns():
         ("c INT", pa.month_day_nano_interval(), "integers fit"),
     ],
 )
-def test_types_that_cannot_mean_it_are_rejected_with_path_and_remedy(ddl, arrow_type, says):
+def test_types_that_do_not_fit_are_rejected_with_path_and_remedy(ddl, arrow_type, says):
     with pytest.raises(ConversionError) as caught:
         conform(ddl, pa.RecordBatch.from_arrays([pa.nulls(1, arrow_type)], names=["c"]))
     assert says in str(caught.value)
@@ -351,18 +413,18 @@ def test_all_problems_are_named_at_once():
 
 def test_names_that_differ_in_case_only_are_ambiguous():
     batch = pa.RecordBatch.from_arrays([pa.array([1]), pa.array([2])], names=["id", "ID"])
-    with pytest.raises(ConversionError, match="both mean the table's 'id'"):
+    with pytest.raises(ConversionError, match="both match the table's 'id'"):
         conform("id BIGINT", batch)
 
 
-def test_null_type_means_null_of_any_type():
+def test_null_type_is_null_of_any_type():
     batch = pa.RecordBatch.from_pydict({"c": pa.nulls(2)})
     for ddl in ("c INT", "c STRUCT<a: INT>", "c ARRAY<INT>", "c MAP<STRING, INT>", "c DECIMAL(3,1)"):
         assert conform(ddl, batch).batch.to_pylist() == [{"c": None}] * 2
     assert [e.error_type for e in conform("c INT NOT NULL", batch).rejected] == ["null_in_not_null_column"] * 2
 
 
-def test_arrows_own_extension_types_go_by_what_they_hold():
+def test_arrows_own_extension_types_count_as_their_storage():
     batch = pa.RecordBatch.from_arrays(
         [
             pa.ExtensionArray.from_storage(pa.json_(), pa.array(['{"a":1}'])),

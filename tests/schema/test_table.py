@@ -1,18 +1,14 @@
 """`TableSchema` from and to Arrow, Unity Catalog and .proto; its limits and differences."""
 
 import json
-import subprocess
-import sys
 
 import pyarrow as pa
 import pytest
-from google.protobuf import descriptor_pb2
 from hypothesis import given, settings
 
-from beam_zerobus.encoding.proto.descriptor import message_descriptor
+from beam_zerobus.encoding import ArrowEncoder, ProtoEncoder
 from beam_zerobus.errors import ConfigurationError, ConversionError
-from beam_zerobus.schema import Array, Decimal, Field, Primitive, TableSchema, check_protobuf
-from beam_zerobus.schema.unity_catalog_json import to_columns
+from beam_zerobus.schema import Array, Conformer, Decimal, Field, Map, Primitive, Struct, TableSchema
 from tests.schema.strategies import bare, schemas
 
 
@@ -26,7 +22,7 @@ def test_arrow_keeps_everything_but_comments_and_variant(schema):
 @settings(deadline=None)
 @given(schemas())
 def test_unity_catalog_keeps_everything(schema):
-    columns = json.loads(json.dumps(to_columns(schema)))
+    columns = json.loads(json.dumps(schema.to_unity_catalog()))
     expected = TableSchema(tuple(without_empty_comment(column) for column in schema.columns))
     assert TableSchema.from_unity_catalog({"columns": columns}) == expected
     from_text = TableSchema.from_unity_catalog(
@@ -59,6 +55,22 @@ def test_flight_types_are_those_of_the_service():
     assert schema.to_arrow().field("n").type.value_field.name == "item"
 
 
+def test_list_elements_and_map_values_are_nullable_in_flight_but_not_struct_fields():
+    struct = Struct((Field(name="x", type=Primitive.INT, nullable=False, number=1),))
+    types = (Array(struct, False), Map(Primitive.STRING, struct, False))
+    schema = TableSchema(tuple(Field(name=f"c{i}", type=kind, number=i) for i, kind in enumerate(types, start=1)))
+    array, mapping = schema.to_arrow().types
+    assert (array.value_field.nullable, array.value_type.field("x").nullable) == (True, False)
+    assert (mapping.item_field.nullable, mapping.key_field.nullable) == (True, False)
+    batch = pa.RecordBatch.from_pydict(
+        {"c1": [[{"x": 1}], [None]], "c2": pa.array([[], []], pa.map_("string", mapping.item_type))}
+    )
+    conformed = Conformer(schema).conform(batch)
+    assert [(error.index, error.error_type) for error in conformed.rejected] == [(1, "null_in_not_null_column")]
+    (payload,) = ArrowEncoder(schema).encode(conformed.batch)
+    assert payload.records.schema.equals(schema.to_arrow(), check_metadata=True)
+
+
 @pytest.mark.parametrize(
     ("arrow_type", "delta"),
     [
@@ -88,15 +100,15 @@ def test_flight_types_are_those_of_the_service():
         (pa.fixed_shape_tensor(pa.float32(), [2, 2]), "ARRAY<FLOAT>"),
     ],
 )
-def test_arrow_types_that_mean_a_delta_type(arrow_type, delta):
+def test_arrow_types_with_a_delta_type(arrow_type, delta):
     assert TableSchema.from_arrow(pa.schema([("c", arrow_type)])).to_ddl() == f"c {delta}"
 
 
 @pytest.mark.parametrize(
     ("arrow_type", "says"),
     [
-        (pa.time32("s"), "no time of day"),
-        (pa.time64("us"), "no time of day"),
+        (pa.time32("s"), "no type for a time of day"),
+        (pa.time64("us"), "no type for a time of day"),
         (pa.duration("s"), "BIGINT"),
         (pa.month_day_nano_interval(), "intervals"),
         (pa.null(), "cast it to the type"),
@@ -104,7 +116,7 @@ def test_arrow_types_that_mean_a_delta_type(arrow_type, delta):
         (pa.dense_union([pa.field("a", pa.int8())]), "union"),
     ],
 )
-def test_arrow_types_that_cannot_be_carried_are_rejected(arrow_type, says):
+def test_arrow_types_without_a_delta_type_are_rejected(arrow_type, says):
     nested = pa.schema([("c", pa.struct([("x", pa.list_(arrow_type))]))])
     with pytest.raises(ConversionError, match=r"column 'c\.x\.element'") as caught:
         TableSchema.from_arrow(nested)
@@ -130,7 +142,7 @@ def field(name, number, delta_type=Primitive.INT):
         (tuple(field(f"c{i}", i + 1) for i in range(2001)), "2001 columns"),
         ((field("a", 0),), "number 0"),
         ((field("a", 19_500),), "19000 to 19999"),
-        ((field("a", 1 << 29),), "numbers go from 1"),
+        ((field("a", 1 << 29),), "numbers range from 1"),
         ((field("a", 1), field("b", 1)), "share the protobuf field number 1"),
         ((field("", 1),), "ASCII"),
         ((field("a\n", 1),), "ASCII"),
@@ -156,19 +168,18 @@ def test_deep_types_are_rejected():
         ("a ARRAY<MAP<INT, INT>>", "'a'"),
         ("a MAP<STRING, ARRAY<INT>>", "'a'"),
         ("a MAP<DOUBLE, INT>", "'a'"),
-        ("a MAP<DATE, INT>", "'a'"),
+        ("a MAP<VARIANT, INT>", "'a'"),
+        ("a MAP<STRUCT<x: INT>, INT>", "'a'"),
         ("a STRUCT<b: ARRAY<ARRAY<INT>>>", "'a.b'"),
         ("`1st` INT", "'1st'"),
         ("a ARRAY<STRUCT<b: MAP<BINARY, INT>>>", "'a.element.b'"),
     ],
 )
-def test_what_protobuf_cannot_hold_is_named(ddl, path):
+def test_columns_that_no_stream_carries_are_named(ddl, path):
     schema = TableSchema.from_ddl(ddl)
-    with pytest.raises(ConversionError, match="wire_format='arrow'") as caught:
-        check_protobuf(schema)
-    assert f"column {path}" in str(caught.value)
-    with pytest.raises(ConversionError):
-        schema.to_proto()
+    for make in (schema.to_descriptor, schema.to_proto, lambda: ProtoEncoder(schema), lambda: ArrowEncoder(schema)):
+        with pytest.raises(ConversionError, match=f"column {path}: Zerobus does not accept .*; (wrap|use|rename)"):
+            make()
 
 
 def uc(*columns):
@@ -196,16 +207,73 @@ def test_unity_catalog_in_all_its_forms():
     assert [column.number for column in schema.columns] == [3, 6, 8, 10, 11, 12]
 
 
+def test_unity_catalog_without_type_json():
+    columns = [
+        {"name": "a", "type_text": "array<struct<x:bigint,y:decimal(5,2)>>", "type_json": ""},
+        {"name": "b", "type_name": "LONG", "type_json": "{}"},
+        {"name": "c", "type_name": "DECIMAL", "type_precision": 12, "type_scale": 2},
+        {"name": "d", "type_name": "TIMESTAMP_NTZ", "nullable": False},
+        {"name": "e", "type_text": "string", "type_name": "STRING", "position": None},
+    ]
+    assert uc(*columns).to_ddl() == (
+        "a ARRAY<STRUCT<x: BIGINT, y: DECIMAL(5,2)>>, b BIGINT, c DECIMAL(12,2), d TIMESTAMP_NTZ NOT NULL, e STRING"
+    )
+
+
+def test_columns_with_a_negative_position_are_dropped():
+    schema = uc(
+        {"name": "gone", "type_text": "interval day", "nullable": False, "position": -1},
+        {"name": "b", "type_text": "int", "position": 1},
+        {"name": "a", "type_text": "int", "position": 0},
+    )
+    assert [(column.name, column.number) for column in schema.columns] == [("a", 1), ("b", 2)]
+
+
+def test_nullable_columns_of_types_that_zerobus_cannot_write_are_left_out_with_one_warning(caplog):
+    table = {
+        "full_name": "main.tests.left_out",
+        "columns": [
+            {"name": "id", "type_text": "bigint", "nullable": False, "position": 0},
+            {"name": "took", "type_json": '"interval day to second"', "position": 1},
+            {"name": "place", "type_text": "geography(4326)", "type_name": "GEOGRAPHY", "position": 2},
+            {"name": "p", "type_text": "struct<x:int,inside:array<geometry>>", "position": 3},
+            {"name": "later", "type_name": "SOME_TYPE_OF_THE_FUTURE", "position": 4},
+            {"name": "name", "type_text": "string", "position": 5},
+        ],
+    }
+    for _ in range(3):  # every stream reads the schema
+        schema = TableSchema.from_unity_catalog(table)
+    assert schema.to_ddl() == "id BIGINT NOT NULL, name STRING"
+    assert [column.number for column in schema.columns] == [1, 6]
+    (warning,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert warning.startswith("table main.tests.left_out: columns that Zerobus cannot write are left out")
+    for name in ("'took' is INTERVAL DAY", "'place' is GEOGRAPHY", "'p' is STRUCT", "'later' is SOME_TYPE"):
+        assert name in warning
+    assert "DDL" not in warning
+    with pytest.raises(ConversionError, match="cannot write any column of the table: 'took' is INTERVAL DAY"):
+        uc(table["columns"][1])
+
+
+def test_a_not_null_column_of_a_type_that_zerobus_cannot_write_is_an_error():
+    struct = '{"type":"struct","fields":[{"name":"x","type":"interval day"}]}'
+    with pytest.raises(
+        ConversionError, match=r"column 'p' is NOT NULL .*'p\.x' is INTERVAL DAY .*BIGINT.*; drop NOT NULL"
+    ):
+        uc({"name": "p", "type_json": struct, "nullable": False})
+
+
 @pytest.mark.parametrize(
     ("column", "says"),
     [
         ({}, "no name"),
         ({"name": "x"}, "'x'"),
-        ({"name": "x", "type_json": "{"}, "not JSON"),
-        ({"name": "x", "type_json": "[" * 100_000}, "not JSON"),
+        ({"name": "x", "type_json": "{"}, "not valid JSON"),
+        ({"name": "x", "type_json": "[" * 100_000}, "not valid JSON"),
+        ({"name": "x", "type_name": "STRUCT"}, "neither type_json nor type_text"),
+        ({"name": "x", "type_name": 7}, "'x'"),
         ({"name": "x", "type_json": "5"}, "neither a name nor an object"),
         ({"name": "x", "type_json": '{"type": {}}'}, "neither"),
-        ({"name": "x", "type_json": '"interval year"'}, "INTERVAL"),
+        ({"name": "x", "type_json": '"interval year"', "nullable": False}, "INTERVAL"),
         ({"name": "x", "type_json": '{"type":"struct"}'}, "list of fields"),
         ({"name": "x", "type_json": '{"type":"struct","fields":[{"type":"long"}]}'}, "field 1"),
         ({"name": "x", "type_json": '"long"', "position": "1"}, "position"),
@@ -216,47 +284,6 @@ def test_malformed_answers_of_unity_catalog_are_rejected(column, says):
     with pytest.raises(ConversionError, match="x|no name") as caught:
         uc(column)
     assert says in str(caught.value)
-
-
-def test_proto_text_is_what_protoc_reads_and_matches_the_descriptor(tmp_path):
-    pytest.importorskip("grpc_tools", reason="protoc comes with grpcio-tools")
-    schema = TableSchema.from_ddl(
-        "id BIGINT NOT NULL COMMENT 'two\nlines', name STRING, small TINYINT, price DECIMAL(10,2), at TIMESTAMP, "
-        "ntz TIMESTAMP_NTZ, day DATE, raw BINARY, ok BOOLEAN, f FLOAT, d DOUBLE, v VARIANT, tags ARRAY<STRING>, "
-        "counts MAP<STRING, INT>, point STRUCT<x: DOUBLE NOT NULL, inner: STRUCT<y: INT>>, "
-        "pts ARRAY<STRUCT<x: DOUBLE>>, Pts_2 STRUCT<message: STRING>, by_name MAP<STRING, STRUCT<x: INT>>, "
-        "message STRING"
-    )
-    source = tmp_path / "row.proto"
-    source.write_text(schema.to_proto("Reading"))
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "grpc_tools.protoc",
-            f"-I{tmp_path}",
-            f"--descriptor_set_out={tmp_path / 'out'}",
-            source,
-        ],
-        check=True,
-    )
-    files = descriptor_pb2.FileDescriptorSet.FromString((tmp_path / "out").read_bytes())
-    compiled = files.file[0].message_type[0]
-    ours = message_descriptor(schema, "Reading")
-    assert shape(compiled) == shape(ours)
-
-
-def shape(message, outer=()):
-    """The fields, with those of the messages inside; protoc and we may nest a map's values differently."""
-    nested = dict(outer)
-    for inner in message.nested_type:
-        nested[inner.name] = shape(inner, nested.items())
-    return [(f.name, f.number, f.label, f.type, nested.get(f.type_name.split(".")[-1])) for f in message.field]
-
-
-def test_proto_message_names_are_checked():
-    with pytest.raises(ConfigurationError, match="message_name"):
-        TableSchema.from_ddl("a INT").to_proto("1 Row")
 
 
 @settings(deadline=None, max_examples=30)

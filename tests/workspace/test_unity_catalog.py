@@ -15,7 +15,6 @@ from beam_zerobus.errors import (
     TransientError,
 )
 from beam_zerobus.schema import TableSchema
-from beam_zerobus.schema.unity_catalog_json import to_columns
 from beam_zerobus.workspace.unity_catalog import fetch_table_schema
 
 TABLE = "main.iot.air_quality"
@@ -66,7 +65,7 @@ def workspace():
 
 def test_columns_come_back_as_they_were_described(workspace):
     workspace.answer(
-        200, {"columns": to_columns(SCHEMA), "table_type": "MANAGED", "data_source_format": "DELTA", "name": "x"}
+        200, {"columns": SCHEMA.to_unity_catalog(), "table_type": "MANAGED", "data_source_format": "DELTA", "name": "x"}
     )
     assert workspace.fetch() == SCHEMA
     path, headers = workspace.requests[0]
@@ -90,8 +89,8 @@ def test_columns_come_back_as_they_were_described(workspace):
         (200, {}, ConversionError, "no list of columns"),
         (200, {"columns": [], "table_type": "MANAGED"}, ConfigurationError, "no column"),
         (200, {"columns": [{"name": "x", "type_json": '"interval day"'}]}, ConversionError, "'x'"),
-        (200, {"columns": to_columns(SCHEMA), "table_type": "VIEW"}, RejectedError, "VIEW"),
-        (200, {"columns": to_columns(SCHEMA), "data_source_format": "ICEBERG"}, RejectedError, "ICEBERG"),
+        (200, {"columns": SCHEMA.to_unity_catalog(), "table_type": "VIEW"}, RejectedError, "VIEW"),
+        (200, {"columns": SCHEMA.to_unity_catalog(), "data_source_format": "ICEBERG"}, RejectedError, "ICEBERG"),
     ],
 )
 def test_each_failure_has_its_class_and_names_the_remedy(workspace, status, body, error, says):

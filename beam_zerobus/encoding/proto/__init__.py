@@ -1,6 +1,5 @@
-"""Arrow columns to protobuf rows, column by column; `docs/encoder.md` tells how."""
+"""Arrow columns to protobuf rows, column by column; `docs/encoder.md` describes how."""
 
-from beam_zerobus.encoding.proto.descriptor import message_descriptor
 from beam_zerobus.encoding.proto.encoder import ProtoEncoder
 
-__all__ = ["ProtoEncoder", "message_descriptor"]
+__all__ = ["ProtoEncoder"]

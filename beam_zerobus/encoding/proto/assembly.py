@@ -1,4 +1,4 @@
-"""Assembly: the pieces of all columns become rows in one buffer."""
+"""Assembly: writes the pieces of all columns as rows into one buffer."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ _HUGE_PAGES_FROM = 4 << 20
 
 
 class Scratch:
-    """A buffer that is used again for each chunk; one thread's."""
+    """A buffer that each chunk reuses; for one thread."""
 
     def __init__(self) -> None:
         self._buffer = np.empty(0, np.uint8)
-        self._stamped: tuple[bytes, int, list[np.ndarray]] = b"", 0, []
+        self._prepared: tuple[bytes, int, list[np.ndarray]] = b"", 0, []
 
     def take(self, size: int) -> np.ndarray:
-        """Return a buffer of at least `size` bytes; its content is rubbish."""
+        """Return a buffer of at least `size` bytes, with any content."""
         if self._buffer.size < size:
-            # From 4 MiB numpy asks for huge pages, which scattered writes like.
+            # From 4 MiB numpy requests huge pages, which make scattered writes faster.
             self._buffer = np.empty(max(size + size // 8, _HUGE_PAGES_FROM if size > 2 << 20 else 0), np.uint8)
-        self._stamped = b"", 0, []
+        self._prepared = b"", 0, []
         return self._buffer
 
-    def take_stamped(self, piece: Fixed, count: int) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Return a buffer with a piece's layout in so many rows, and the views of it that the values go to.
+    def take_prepared(self, piece: Fixed, count: int) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Return a buffer with a piece's layout in `count` rows, and the views of it for the values.
 
-        The chunk before may have left both.
+        Both may be those of the chunk before.
         """
-        layout, rows, views = self._stamped
+        layout, rows, views = self._prepared
         if layout != piece.layout or rows < count:
             buffer, places = self.take(piece.lengths * count), piece.places(count)
-            piece.stamp(buffer, places)
+            piece.write_tags(buffer, places)
             views = piece.views(buffer, places)
-            self._stamped = piece.layout, count, views
+            self._prepared = piece.layout, count, views
         return self._buffer, views
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Messages in a buffer, with rubbish between them.
+    """Messages in a buffer, with unused bytes between them.
 
     Attributes:
-        buffer: Where they stand (uint8).
-        starts: Where each begins.
-        lengths: How long each is.
+        buffer: The buffer (uint8).
+        starts: The position of each message.
+        lengths: The length of each message.
     """
 
     buffer: np.ndarray
@@ -62,7 +62,7 @@ class Rows:
     lengths: Lengths
 
     def without(self, first: Lengths) -> Rows:
-        """Leave out so many of each message's first bytes."""
+        """Leave out the first bytes of each message: `first` of them."""
         if isinstance(first, int) and first == 0:
             return self
         return Rows(self.buffer, _moved(self.starts, first, in_place=False), self.lengths - first)
@@ -74,7 +74,7 @@ def assemble(pieces: Sequence[Piece], count: int, scratch: Scratch) -> Rows:
     Args:
         pieces: The units of each row, in order.
         count: The number of rows, at least 1.
-        scratch: Gives the buffer.
+        scratch: Owns the buffer.
     """
     if len(pieces) == 1 and isinstance(pieces[0], Fixed):
         return _same_layout(pieces[0], count, scratch)
@@ -88,32 +88,32 @@ def assemble(pieces: Sequence[Piece], count: int, scratch: Scratch) -> Rows:
 
 
 def _same_layout(piece: Fixed, count: int, scratch: Scratch) -> Rows:
-    """Rows of nothing but a layout: the tags are written once, the values for each chunk."""
-    buffer, views = scratch.take_stamped(piece, count)
+    """Write rows that are one layout: the tags once, the values for each chunk."""
+    buffer, views = scratch.take_prepared(piece, count)
     piece.fill(views)
     return Rows(buffer, piece.places(count), piece.lengths)
 
 
 def _places(pieces: Sequence[Piece], count: int) -> tuple[Places, int]:
-    """Return where each row begins, and the buffer's size.
+    """Return the position of each row, and the buffer's size.
 
-    All rows get the room of the longest, unless they differ so much that this would be too much memory.
+    Each row gets the room of the longest, unless rows differ so much that this would need too much memory.
     """
     longest = room = 0
     for piece in pieces:
         longest += piece.longest
-        room = max(room, longest + piece.overhang)
+        room = max(room, longest + piece.excess_after_longest)
     size = room * count
     if size > _FIXED_STRIDE_BYTES:
         lengths = total([piece.lengths for piece in pieces])
-        rubbish = max([piece.rubbish for piece in pieces])
-        if not isinstance(lengths, int) and int(lengths.sum()) + rubbish * count < size:
-            return _exact_starts(count, lengths + rubbish)
+        excess = max([piece.excess for piece in pieces])
+        if not isinstance(lengths, int) and int(lengths.sum()) + excess * count < size:
+            return _exact_starts(count, lengths + excess)
     return range(0, max(size, count), max(room, 1)), size
 
 
 def _exact_starts(count: int, rooms: np.ndarray) -> tuple[np.ndarray, int]:
-    """Where rows differ much in length: each gets room for itself and its rubbish."""
+    """Return positions for rows of very different lengths: each gets room for itself and its excess."""
     starts = np.zeros(count + 1, np.int64)
     np.cumsum(rooms, out=starts[1:])
     return starts[:-1], int(starts[-1])
@@ -134,7 +134,7 @@ def _distance(starts: Places, ends: Places) -> Lengths:
 
 
 def as_one(pieces: Sequence[Piece], count: int) -> Piece:
-    """Return a single piece that writes the same bytes."""
+    """Return one piece that writes the same bytes."""
     units = united(pieces)
     if len(units) == 1:
         return units[0]
@@ -144,7 +144,7 @@ def as_one(pieces: Sequence[Piece], count: int) -> Piece:
 
 
 def united(pieces: Sequence[Piece]) -> list[Piece]:
-    """Join neighbours where one wide write is cheaper than two: the writes are what costs most."""
+    """Join neighbours if one wide write is faster than two: the writes need most of the time."""
     units: list[Piece] = []
     words: list[Word] = []
     for piece in _layouts_joined(pieces):
@@ -158,7 +158,7 @@ def united(pieces: Sequence[Piece]) -> list[Piece]:
 
 
 def _join(words: list[Word], word: Word) -> None:
-    """Add a word, into the last one where that has room."""
+    """Add a word, to the last one if both fit into one."""
     if words and words[-1].longest + word.longest <= 8:
         words[-1] = words[-1].followed_by(word)
     else:
@@ -166,13 +166,13 @@ def _join(words: list[Word], word: Word) -> None:
 
 
 def _paired(words: list[Word]) -> list[Piece]:
-    """Join words two by two."""
+    """Join words in pairs."""
     pairs: list[Piece] = [Words16(first, second) for first, second in zip(words[::2], words[1::2], strict=False)]
     return pairs + words[len(words) & ~1 :]
 
 
 def _layouts_joined(pieces: Sequence[Piece]) -> Iterator[Piece]:
-    """Join neighbouring layouts; one that fits in a word is better joined with the words around it."""
+    """Join neighbouring layouts; a layout that fits into a word is joined with the words next to it instead."""
     for is_fixed, run in groupby(pieces, key=_is_fixed):
         if not is_fixed:
             yield from run

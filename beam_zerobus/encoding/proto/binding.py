@@ -1,4 +1,4 @@
-"""From the table's schema and a RecordBatch to bound columns."""
+"""Binds the arrays of a RecordBatch to the fields of the table."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _INTEGERS: dict[Primitive, type[np.signedinteger]] = {
 
 
 def bind_fields(arrays: Sequence[pa.Array], fields: Sequence[Field]) -> list[Column]:
-    """Bind each array to its field, in the order in which protobuf writes them; no data is copied."""
+    """Bind each array to its field, in the order of field numbers, in which protobuf writes them; no data is copied."""
     bound = [
         (field.number, _bind(array, field.type, field.number)) for array, field in zip(arrays, fields, strict=True)
     ]
@@ -40,7 +40,7 @@ def bind_fields(arrays: Sequence[pa.Array], fields: Sequence[Field]) -> list[Col
 
 
 def _with_runs(columns: list[Column]) -> list[Column]:
-    """Join neighbouring floats and doubles, which are quicker together."""
+    """Join neighbouring floats and doubles, which are faster together."""
     joined: list[Column] = []
     for _, group in groupby(columns, key=_kind_of_run):
         run = list(group)
@@ -55,7 +55,7 @@ def _with_runs(columns: list[Column]) -> list[Column]:
 
 
 def _kind_of_run(column: Column) -> tuple[int, int]:
-    """Tell apart what cannot stand in the same run: by width where there are nulls."""
+    """Return a key that is equal for columns of one run: with nulls, their widths must be equal."""
     if not isinstance(column, Floats):
         return 0, 0
     return (column.tag.longest, column.width) if column.has_nulls else (1, 0)

@@ -1,4 +1,4 @@
-"""A batch in chunks of rows, which bound the memory, each encoded at one go."""
+"""Encodes a batch in chunks of rows, to limit the memory."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ __all__ = ["encode_chunks"]
 
 _CHUNK_ROWS = 50_000
 _CHUNK_BYTES = 6 << 20
-"""With what estimates leave out, a chunk takes less than 10 MB. Smaller ones gain nothing from the processor's cache:
-each column costs some 15 microseconds a chunk."""
+"""An estimate: a chunk needs less than 10 MB in fact. Smaller chunks are not faster in spite of the processor's cache,
+because each column costs about 15 microseconds a chunk."""
 _FEWEST_ROWS = 256
-"""Tables of very many columns take more memory, because each column costs some microseconds a chunk."""
+"""So tables of very many columns need more memory; smaller chunks would be slow, as each column has a cost a chunk."""
 
 _MOST_FRAMING = 6
 _ROW_TAG = tag_word(1, 2)  # in `repeated Row rows = 1`
@@ -33,13 +33,13 @@ _ROW_TAG = tag_word(1, 2)  # in `repeated Row rows = 1`
 def encode_chunks(
     arrays: Sequence[pa.Array], fields: Sequence[Field], limit: int, *, framed: bool
 ) -> Iterator[Encoded]:
-    """Yield the rows of a batch, encoded; those above the limit as rejected.
+    """Yield the encoded rows of a batch; rows above the limit are rejected.
 
     Args:
-        arrays: The batch's columns, at least one, whose rows protobuf can carry.
-        fields: What each of them is.
-        limit: Bytes of a record with its framing at most.
-        framed: Give the rows framed, too.
+        arrays: The batch's columns, at least one; protobuf can hold all rows.
+        fields: The field of each column.
+        limit: The most bytes of a record with its framing.
+        framed: Return the framed rows too.
     """
     columns = bind_fields(arrays, fields)
     scratch = Scratch()
@@ -49,7 +49,9 @@ def encode_chunks(
         rows = _chunk_rows(columns, row_bytes, start, min(most, count - start))
         yield from _encode(columns, start, start + rows, limit, scratch, framed=framed)
         start += rows
-        most = min(_CHUNK_ROWS, rows + rows // 4 + 1)  # the next is likely as large; to look at more rows takes time
+        most = min(
+            _CHUNK_ROWS, rows + rows // 4 + 1
+        )  # the next is likely as large, and estimating more rows takes time
 
 
 def _chunk_rows(columns: Sequence[Column], row_bytes: int, start: int, most: int) -> int:
@@ -77,7 +79,7 @@ def _encode(
             return
     frames = heading(_ROW_TAG, pieces, None) if framed else []
     units = united([*frames, *pieces])
-    del pieces  # those that were joined are memory that is needed no more
+    del pieces  # frees the memory of pieces that were joined
     rows = assemble(units, count, scratch)
     whole = joined(rows) if framed else None
     rows = rows.without(total([piece.lengths for piece in frames]))
@@ -88,7 +90,7 @@ def _encode(
 def _without_large_rows(
     columns: Sequence[Column], start: int, sizes: np.ndarray, limit: int, scratch: Scratch, *, framed: bool
 ) -> Iterator[Encoded]:
-    """Reject what is too large before any of it is copied, and encode the stretches between."""
+    """Reject rows that are too large before they are copied, and encode the rows between them."""
     begin = start
     for position in [*np.flatnonzero(sizes > limit).tolist(), len(sizes)]:
         row = start + position

@@ -1,9 +1,9 @@
-"""Rows through protobuf's own classes: the quicker way for a handful of rows.
+"""Rows encoded with protobuf's own classes: faster for a few rows.
 
-The classes are built from a twin of the row's descriptor with the same bytes on the wire, and take their values from a
-view of the whole batch: text is bytes there (no decoding and encoding of UTF-8), dates and timestamps are integers,
-maps are lists of entries (which keep their order), and fields are named `f0`, `f1`, ... (any column name works as a
-keyword). One view, because an object of pyarrow for each column costs as much as encoding a row.
+The classes are built from a variant of the row's descriptor with the same bytes on the wire, and get their values from
+a view of the whole batch: text is bytes there (no decoding and encoding of UTF-8), dates and timestamps are integers,
+maps are lists of entries (which keep their order), and fields are named `f0`, `f1`, ... (so that any column name works
+as a keyword). It is one view, because creating a pyarrow object for each column takes as long as encoding a row.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ class RowClass:
 
     Args:
         schema: The table's columns.
-        descriptor: Their message, as `message_descriptor` describes it.
+        descriptor: Their message, from `TableSchema.to_descriptor`.
     """
 
     def __init__(self, schema: TableSchema, descriptor: DescriptorProto) -> None:
-        file = FileDescriptorProto(name="row.proto", syntax="proto2", message_type=[_twin(descriptor)])
+        file = FileDescriptorProto(name="row.proto", syntax="proto2", message_type=[_variant(descriptor)])
         pool = descriptor_pool.DescriptorPool()
         pool.Add(file)
         self._message = message_factory.GetMessageClass(pool.FindMessageTypeByName(descriptor.name))
         self._change = _change_of_fields(schema.columns)
-        self._view: tuple[pa.Schema, pa.DataType] | None = None  # of the last batch: others are alike
+        self._view: tuple[pa.Schema, pa.DataType] | None = None  # of the last batch: the next is often alike
 
     def serialize(self, batch: pa.RecordBatch) -> list[bytes] | None:
-        """Return each row as its message's bytes; None where a row has a null that protobuf cannot hold."""
+        """Return each row as its message's bytes; None if a row has a null that protobuf cannot hold."""
         view = self._view
         if view is None or view[0] != batch.schema:
             view = self._view = batch.schema, pa.struct(_view_of_fields(batch.schema))
@@ -49,31 +49,32 @@ class RowClass:
             if self._change is not None:
                 rows = list(map(self._change, rows))
             return [message(**row).SerializeToString() for row in rows]
-        except (EncodeError, TypeError):  # a field that is required is not there, an element is None
+        except (EncodeError, TypeError):  # a required field is missing, or an element is None
             return None
 
 
-def _twin(descriptor: DescriptorProto) -> DescriptorProto:
-    twin = DescriptorProto()
-    twin.CopyFrom(descriptor)
-    _make_twin(twin)
-    return twin
+def _variant(descriptor: DescriptorProto) -> DescriptorProto:
+    variant = DescriptorProto()
+    variant.CopyFrom(descriptor)
+    _make_variant(variant)
+    return variant
 
 
-def _make_twin(message: DescriptorProto) -> None:
+def _make_variant(message: DescriptorProto) -> None:
     is_entry = message.options.map_entry
     message.ClearField("options")
     for position, field in enumerate(message.field):
         field.name = f"f{position}"
+        field.ClearField("json_name")
         if field.type == FieldDescriptorProto.TYPE_STRING:
             field.type = FieldDescriptorProto.TYPE_BYTES
         if is_entry:
             field.label = FieldDescriptorProto.LABEL_REQUIRED
     for nested in message.nested_type:
-        _make_twin(nested)
+        _make_variant(nested)
 
 
-_TAKEN_AS = {
+_VIEWED_AS = {
     pa.string().id: pa.binary(),
     pa.large_string().id: pa.large_binary(),
     pa.date32().id: pa.int32(),
@@ -86,7 +87,7 @@ def _view_of_fields(fields: Sequence[pa.Field]) -> list[pa.Field]:
 
 
 def _view_of_type(data_type: pa.DataType) -> pa.DataType:
-    """Return the type with the same buffers whose values protobuf's classes take."""
+    """Return the type with the same buffers whose values protobuf's classes accept."""
     if pa.types.is_struct(data_type):
         return pa.struct(_view_of_fields(data_type.fields))
     if pa.types.is_map(data_type):
@@ -95,15 +96,15 @@ def _view_of_type(data_type: pa.DataType) -> pa.DataType:
         return pa.list_(_view_of_type(data_type.value_type))
     if pa.types.is_large_list(data_type):
         return pa.large_list(_view_of_type(data_type.value_type))
-    return _TAKEN_AS.get(data_type.id, data_type)
+    return _VIEWED_AS.get(data_type.id, data_type)
 
 
 _Change: TypeAlias = Callable[[Any], Any]
-"""Gives a value as protobuf's classes take it; raises TypeError for a null that they would take for an empty list."""
+"""Converts a value for protobuf's classes; raises TypeError for a null that they would treat as an empty list."""
 
 
 def _change_of_fields(fields: Sequence[Field]) -> _Change | None:
-    """Return what changes a dict of these fields, in place; None where they are fine as they are."""
+    """Return a function that converts a dict of these fields in place; None if nothing needs to be converted."""
     changes = [
         (f"f{i}", change)
         for i, field in enumerate(fields)

@@ -1,6 +1,6 @@
-"""Binding: a column of a RecordBatch becomes a `Column`, which gives the pieces of any range of its rows.
+"""Bound columns: a `Column` returns the pieces of any range of rows of a RecordBatch's column.
 
-Bound once a batch, a column holds views of Arrow's buffers and copies nothing.
+A column is bound once for each batch; it has views of Arrow's buffers and copies nothing.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ WORD_MEMORY = 9
 """Bytes of memory for a word of a row: its bits and its length."""
 
 _SAMPLE = 256
-"""So many rows show whether a column has negative numbers, which take a second word."""
+"""How many rows are examined to estimate whether a column has negative numbers, which need a second word."""
 
 
 class Column(Protocol):
     """A column of the batch, a field of a struct, or the elements of a list."""
 
     def pieces(self, start: int, stop: int, above: Mask) -> Sequence[Piece]:
-        """Return what rows start to stop add to their messages, in order.
+        """Return the bytes that rows start to stop add to their messages, in order.
 
         Args:
             start: The first row.
@@ -43,18 +43,18 @@ class Column(Protocol):
 
     @property
     def row_bytes(self) -> int:
-        """Estimate the memory that each row takes while it is encoded, its bytes included, to choose chunks."""
+        """Estimate the memory for encoding a row, its bytes included, to choose the size of chunks."""
         ...
 
     def varying_bytes(self, start: int, stop: int) -> int:
-        """Estimate what rows start to stop take besides."""
+        """Estimate the memory for rows start to stop beyond `row_bytes`."""
         ...
 
 
 class OneSize:
-    """A column whose values are about equally long in all rows."""
+    """A column whose values have about the same length in all rows."""
 
-    def varying_bytes(self, start: int, stop: int) -> int:  # noqa: ARG002 - other columns need them
+    def varying_bytes(self, start: int, stop: int) -> int:  # noqa: ARG002 - the signature of `Column`
         """See `Column`."""
         return 0
 
@@ -74,7 +74,7 @@ class Integers(OneSize):
         values = self._values[start:stop]
         lowest, highest = extremes(values)
         if self._lookup is None or not self._lookup.covers(lowest, highest):
-            if not Lookup.pays(lowest, highest, len(values)):
+            if not Lookup.is_faster(lowest, highest, len(values)):
                 return signed_varint(values.astype(np.int64, copy=False), lowest, highest, self._tag, mask)
             self._lookup = Lookup(lowest, highest, self._tag)
         return self._lookup.pieces(values, mask)
@@ -87,7 +87,7 @@ class Integers(OneSize):
 
 
 class Booleans(OneSize):
-    """Truth values, which Arrow keeps as bits."""
+    """Booleans, which Arrow stores as bits."""
 
     def __init__(self, array: pa.Array, tag: Word) -> None:
         self._bits = buffer_view(array, 1, np.uint8)
@@ -140,7 +140,7 @@ class Strings:
 
 
 class Decimals(OneSize):
-    """Decimals, which travel as text."""
+    """Decimals, which protobuf rows have as text."""
 
     def __init__(self, array: pa.Array, tag: Word) -> None:
         self._array = array
@@ -158,6 +158,6 @@ class Decimals(OneSize):
 
 
 def buffer_view(array: pa.Array, position: int, dtype: type[np.generic]) -> np.ndarray:
-    """Return one of an array's buffers as numbers, all of it whatever slice the array is."""
+    """Return one of an array's buffers as numbers: the whole buffer, also if the array is a slice."""
     buffer = array.buffers()[position]
     return np.empty(0, dtype) if buffer is None else np.frombuffer(buffer, dtype)

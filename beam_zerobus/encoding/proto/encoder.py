@@ -12,7 +12,6 @@ from google.protobuf.descriptor_pb2 import DescriptorProto
 from beam_zerobus.encoding.base import MAX_CALL_BYTES, Payload
 from beam_zerobus.encoding.proto.chunks import encode_chunks
 from beam_zerobus.encoding.proto.classes import RowClass
-from beam_zerobus.encoding.proto.descriptor import message_descriptor
 from beam_zerobus.encoding.proto.rejections import Rejections
 from beam_zerobus.encoding.splitting import fill_payloads, framed_size, without_large
 from beam_zerobus.errors import RowError
@@ -21,7 +20,7 @@ from beam_zerobus.schema.table import TableSchema
 __all__ = ["FEW_ROWS", "ProtoEncoder"]
 
 FEW_ROWS = 170
-"""Below this many rows protobuf's own classes are quicker with some tables (measured: 50 to 170 rows)."""
+"""With fewer rows protobuf's own classes are faster for some tables (measured: below 50 to 170 rows)."""
 
 
 class ProtoEncoder:
@@ -29,13 +28,13 @@ class ProtoEncoder:
 
     Args:
         schema: The table's columns.
-        max_payload_bytes: Bytes of a payload at most, the framing of its records included.
+        max_payload_bytes: The most bytes of a payload, including the framing of its records.
 
     Attributes:
-        descriptor: The message of a row; the service gets it when a stream is opened.
+        descriptor: The message of a row; sent to the service when a stream is opened.
 
     Raises:
-        ConversionError: A column's type has no protobuf form.
+        ConversionError: Protobuf cannot hold a column's type.
 
     Example:
         >>> encoder = ProtoEncoder(TableSchema.from_ddl("id BIGINT"))
@@ -45,18 +44,19 @@ class ProtoEncoder:
     """
 
     def __init__(self, schema: TableSchema, max_payload_bytes: int = MAX_CALL_BYTES) -> None:
-        self.descriptor: DescriptorProto = message_descriptor(schema)
+        self.descriptor: DescriptorProto = schema.to_descriptor()
         self._fields = schema.columns
         self._limit = max_payload_bytes
         self._rejections = Rejections(schema)
         self._classes = RowClass(schema, self.descriptor)
 
     def encode(self, batch: pa.RecordBatch, *, framed: bool = False) -> Iterator[Payload]:
-        """Give the batch's rows in order; see `beam_zerobus.encoding.Encoder`.
+        """Return the batch's rows in order; see `beam_zerobus.encoding.Encoder`.
 
         Args:
             batch: The rows.
-            framed: Give `Payload.framed` with `FEW_ROWS` or more, which costs less than to frame their records.
+            framed: Set `Payload.framed` for batches of `FEW_ROWS` or more, where this is cheaper than to frame the
+                records later.
         """
         if batch.num_rows < FEW_ROWS and (records := self._classes.serialize(batch)) is not None:
             return self._few(records)
@@ -71,7 +71,7 @@ class ProtoEncoder:
         return iter([Payload(records=records, rows=rows, size_bytes=size)] if records else [])
 
     def _many(self, batch: pa.RecordBatch, *, framed: bool) -> Iterator[Payload]:
-        columns = batch.columns  # pyarrow makes these anew whenever it is asked
+        columns = batch.columns  # pyarrow makes new objects on each access
         if rejected := self._rejections.find(columns):
             yield from self._without(batch, rejected, framed=framed)
         else:
@@ -88,6 +88,6 @@ class ProtoEncoder:
 
 
 def _renumbered(payload: Payload, rows: np.ndarray, rejected: tuple[RowError, ...]) -> Payload:
-    """Give indices into the whole batch instead of those into the rows that were kept."""
+    """Replace indices into the kept rows by indices into the whole batch."""
     late = tuple(error.at(int(rows[error.index])) for error in payload.rejected)
     return replace(payload, rows=rows[np.asarray(payload.rows, np.int64)], rejected=rejected + late)

@@ -12,17 +12,17 @@ from beam_zerobus.encoding.proto.pieces import Piece, Places, Word, store
 __all__ = ["Fixed", "FixedOrNull"]
 
 _FEW_TAGS = 6
-"""Up to so many columns' tags are quicker written one by one than as a layout, for which numpy makes a call a row
-(8,000 rows of one tag: 4 microseconds instead of 23)."""
+"""The tags of up to this many columns are written one by one, which is faster than as a layout, for which numpy makes a
+call for each row (8,000 rows of one tag: 4 microseconds instead of 23)."""
 
 
 @dataclass(slots=True, eq=False)
 class Fixed:
-    """Values of fixed width with their tags, for neighbouring columns: the same layout in every row.
+    """Values of fixed width with their tags, of neighbouring columns: the same layout in every row.
 
     Attributes:
-        layout: The bytes of a row, zero where values go.
-        values: Where in the layout each column's values start, and the values (1, 4 or 8 bytes wide).
+        layout: The bytes of a row, with zeros for the values.
+        values: For each column the offset of its value in the layout, and the values (1, 4 or 8 bytes wide).
     """
 
     layout: bytes
@@ -30,7 +30,7 @@ class Fixed:
 
     @classmethod
     def of(cls, tag: Word, values: np.ndarray) -> Fixed:
-        """Return the values of one column, each behind the tag."""
+        """Return the values of one column, each after the tag."""
         text = int(tag.bits).to_bytes(tag.longest, "little")
         return cls(text + bytes(values.itemsize), ((len(text), values),))
 
@@ -45,29 +45,29 @@ class Fixed:
         return len(self.layout)
 
     @property
-    def rubbish(self) -> int:
+    def excess(self) -> int:
         """None."""
         return 0
 
     @property
-    def overhang(self) -> int:
+    def excess_after_longest(self) -> int:
         """None."""
         return 0
 
     def write(self, out: np.ndarray, at: Places) -> None:
-        """Stamp the layout onto all rows, then fill in column by column."""
+        """Write the layout to all rows, then the values column by column."""
         if not isinstance(at, range):
             store(out, at, self.as_items(len(at)))
             return
-        self.stamp(out, at)
+        self.write_tags(out, at)
         self.fill(self.views(out, at))
 
     def places(self, count: int) -> range:
-        """Return the places of so many rows without gaps."""
+        """Return the positions of `count` rows without gaps."""
         return range(0, self.lengths * count, self.lengths)
 
-    def stamp(self, out: np.ndarray, at: range) -> None:
-        """Write the tags; what stands between them is of no account."""
+    def write_tags(self, out: np.ndarray, at: range) -> None:
+        """Write the tags; the bytes between them may have any content."""
         if len(self.values) > _FEW_TAGS:
             store(out, at, np.frombuffer(self.layout, f"V{len(self.layout)}"))
             return
@@ -78,24 +78,24 @@ class Fixed:
             start = offset + values.itemsize
 
     def views(self, out: np.ndarray, at: range) -> list[np.ndarray]:
-        """Return where the values of each column go."""
+        """Return a view of the buffer for the values of each column."""
         shape, step = (len(at),), (at.step,)
         return [np.ndarray(shape, values.dtype, out, at.start + offset, step) for offset, values in self.values]
 
     def fill(self, views: list[np.ndarray]) -> None:
-        """Write the values to where they go; the views may have more rows."""
+        """Write the values to the views, which may have more rows."""
         for view, (_, values) in zip(views, self.values, strict=True):
             view[: len(values)] = values
 
     def as_items(self, count: int) -> np.ndarray:
-        """Return the rows, so many, as one item each."""
+        """Return `count` rows as one item each."""
         items = np.empty(count, f"V{self.lengths}")
         self.write(items.view(np.uint8), self.places(count))
         return items
 
     @classmethod
     def joined(cls, layouts: Sequence[Fixed]) -> Fixed:
-        """Put layouts side by side."""
+        """Return one layout of several, side by side."""
         values: list[tuple[int, np.ndarray]] = []
         start = 0
         for layout in layouts:
@@ -108,7 +108,7 @@ class Fixed:
         return Fixed(self.layout, tuple([(offset, values[start:stop]) for offset, values in self.values]))
 
     def as_words(self) -> list[Piece]:
-        """Return the same bytes, up to eight, as words, which can join with neighbours of varying length."""
+        """Return the same bytes, up to eight, as words, which can be joined with neighbours of varying length."""
         words: list[Piece] = []
         start = 0
         for offset, values in self.values:
@@ -122,11 +122,11 @@ class Fixed:
 
 @dataclass(slots=True, eq=False)
 class FixedOrNull:
-    """A layout that some rows do not have.
+    """A layout that is missing from some rows.
 
     Attributes:
-        layout: It, with a value for every row.
-        lengths: Its length where a row has it, else 0.
+        layout: The layout, with a value for every row.
+        lengths: The length of the layout for a row that has it, else 0.
     """
 
     layout: Fixed
@@ -138,15 +138,15 @@ class FixedOrNull:
         return self.layout.longest
 
     @property
-    def rubbish(self) -> int:
-        """All of it, where a row does not have it."""
+    def excess(self) -> int:
+        """The whole layout, for a row that does not have it."""
         return self.layout.longest
 
     @property
-    def overhang(self) -> int:
+    def excess_after_longest(self) -> int:
         """None."""
         return 0
 
     def write(self, out: np.ndarray, at: Places) -> None:
-        """Write it to all rows."""
+        """Write the layout to all rows."""
         self.layout.write(out, at)

@@ -18,7 +18,7 @@ __all__ = ["FloatRun", "Floats", "SparseRun"]
 
 
 class Floats(OneSize):
-    """Floats and doubles, bit by bit as they are."""
+    """Floats and doubles, with all their bits unchanged."""
 
     def __init__(self, array: pa.Array, tag: Word, dtype: type[np.unsignedinteger]) -> None:
         self.values = buffer_view(array, 1, dtype)[array.offset : array.offset + len(array)]
@@ -71,8 +71,8 @@ class FloatRun(OneSize):
 class SparseRun(OneSize):
     """Neighbouring floats or doubles with nulls, all of one width.
 
-    All values are written behind their tags into a matrix, rows by columns, and numpy takes out those that are there:
-    what remains of a row stands together.
+    All values are written after their tags into a matrix of rows and columns, from which numpy selects those that are
+    not null: these are then next to each other for each row.
 
     Args:
         columns: The columns, in order, at most 255; tags and values of all are equally wide.

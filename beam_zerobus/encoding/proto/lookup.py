@@ -1,4 +1,4 @@
-"""Integers of a small range: each number is encoded once, and the rows look theirs up."""
+"""Integers of a small range: each number is encoded once and looked up for the rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Lookup:
     Args:
         lowest: The first number.
         highest: The last.
-        tag: What stands before each.
+        tag: The tag before each number.
     """
 
     def __init__(self, lowest: int, highest: int, tag: Word) -> None:
@@ -27,13 +27,13 @@ class Lookup:
         self._or_null = [_after_null(word, len(self._numbers)) for word in self._words]
 
     @staticmethod
-    def pays(lowest: int, highest: int, rows: int) -> bool:
-        """Tell whether a table is less work than the rows: it is not for single bytes, which are made at once."""
+    def is_faster(lowest: int, highest: int, rows: int) -> bool:
+        """Return whether a table is less work than the rows; not for single bytes, which need no table."""
         one_byte = lowest >= 0 and highest < 1 << 7
         return not one_byte and (highest - lowest + 1) * _LEAST_USES <= rows
 
     def covers(self, lowest: int, highest: int) -> bool:
-        """Tell whether all numbers from lowest to highest are here."""
+        """Return whether the table has all numbers from lowest to highest."""
         return lowest in self._numbers and highest in self._numbers
 
     def pieces(self, numbers: np.ndarray, mask: Mask) -> list[Word]:

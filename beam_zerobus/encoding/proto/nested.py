@@ -1,4 +1,4 @@
-"""Structs, arrays and maps: messages inside the row's message."""
+"""Structs, arrays and maps: messages and repeated fields inside the row's message."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["Elements", "Lists", "Messages", "heading"]
 
 
 class Messages:
-    """Structs, and the entries of maps: the fields' pieces behind tag and length.
+    """Structs, and the entries of maps: the fields' pieces after tag and length.
 
     Args:
-        tag: What stands before each message.
+        tag: The tag before each message.
         fields: The fields, in order.
-        validity: Which structs are not null; None where they cannot be.
+        validity: Which structs are not null; None if they are never null.
     """
 
     def __init__(self, tag: Word, fields: Sequence[Column], validity: Validity | None = None) -> None:
@@ -48,7 +48,7 @@ class Messages:
 
 
 def heading(tag: Word, inner: Sequence[Piece], mask: Mask) -> list[Word]:
-    """Return what stands before messages: the tag, and how long each is."""
+    """Return the words before messages: the tag, and the length of each message."""
     one_byte = sum([piece.longest for piece in inner]) < 128
     length = total([piece.lengths for piece in inner], np.uint8 if one_byte else np.int64)
     if isinstance(length, int):
@@ -57,11 +57,11 @@ def heading(tag: Word, inner: Sequence[Piece], mask: Mask) -> list[Word]:
 
 
 class Lists:
-    """Arrays and maps: every element is a field of its own.
+    """Arrays and maps: every element is a field with its own tag.
 
     Args:
         array: The list or map.
-        elements: The elements, with the tag that stands before each.
+        elements: The elements, with the tag before each.
     """
 
     def __init__(self, array: pa.Array, elements: Column) -> None:
@@ -97,9 +97,9 @@ class Lists:
 
 
 def _of_elements(mask: Mask, offsets: np.ndarray, counts: np.ndarray) -> Mask:
-    """Return the lists' mask for their elements; None where no null list hides any.
+    """Return the mask of the elements; None if no null list hides any.
 
-    Few lists are null, so only the places of what they hide are looked up.
+    Few lists are null, so only the elements that they hide are computed.
     """
     if mask is None:
         return None
@@ -115,13 +115,13 @@ def _of_elements(mask: Mask, offsets: np.ndarray, counts: np.ndarray) -> Mask:
 
 @dataclass(slots=True, eq=False)
 class Elements:
-    """All elements of each row's list, one behind the other.
+    """All elements of each row's list, one after the other.
 
     Attributes:
         inner: One piece with an element in each row.
-        counts: How many elements each list has.
+        counts: The number of elements of each list.
         ends: Bytes of all elements before each list, then of all (int64).
-        before: Bytes of all elements before each element; None where all are equally long.
+        before: Bytes of all elements before each element; None if all have the same length.
         lengths: Bytes of each list.
         longest: Bytes of the longest list.
     """
@@ -147,17 +147,17 @@ class Elements:
         return cls(inner, counts, ends, before, lengths, int(lengths.max()))
 
     @property
-    def rubbish(self) -> int:
-        """That of the last element."""
-        return self.inner.rubbish
+    def excess(self) -> int:
+        """The excess of the last element."""
+        return self.inner.excess
 
     @property
-    def overhang(self) -> int:
-        """That of the last element."""
-        return self.inner.rubbish
+    def excess_after_longest(self) -> int:
+        """The excess of the last element."""
+        return self.inner.excess
 
     def write(self, out: np.ndarray, at: Places) -> None:
-        """Write element by element, each behind the one before it."""
+        """Write all elements, each after the one before it."""
         elements = np.repeat(as_array(at) - self.ends[:-1], self.counts)
         if self.before is None:
             length = int(self.ends[-1]) // len(elements)

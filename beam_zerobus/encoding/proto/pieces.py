@@ -1,15 +1,15 @@
-"""Pieces: what a column adds to each row of a chunk, and how that is written into a buffer.
+"""Pieces: the bytes that a column adds to each row of a chunk, and how they are written into a buffer.
 
-A piece holds, for every row of a chunk, some bytes and their number. It is written at one position a row. Most kinds
-write the same number of bytes for each row, because one wide store costs less than any choice: what stands behind a
-piece's own bytes is rubbish, which the next piece of the row overwrites. So pieces are written from left to right, and
-behind a row is room for the rubbish of its last piece.
+A piece has some bytes for every row of a chunk, and their number. It is written at one position a row. Most kinds of
+pieces write the same number of bytes for each row, because one wide store is faster than a choice: bytes after the end
+of a row's own are excess, which the next piece of the row overwrites. So pieces are written from left to right, and
+after each row is room for the excess of its last piece.
 
-Positions are a `range` as long as all pieces before were equally long in all rows (a strided copy, some 10 times
-quicker), an int64 array from then on.
+Positions are a `range` as long as all pieces so far have the same length in all rows (a strided copy, about 10 times
+faster), and an int64 array from then on.
 
-Pieces are not changed once made. They are no frozen dataclasses, because making those takes four times as long, and
-thousands are made in a batch.
+Pieces do not change once they are made. They are not frozen dataclasses, because making those takes four times as long,
+and a batch has thousands of pieces.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ __all__ = [
 ]
 
 Mask: TypeAlias = np.ndarray | None
-"""Which rows have a value: uint8, 255 (all bits set) where there is one, else 0; None when all have."""
+"""Which rows have a value: uint8, 255 (all bits set) for a value, else 0; None if all rows have one."""
 
 Lengths: TypeAlias = np.ndarray | int
-"""Bytes of each row (int64, or uint8 where that is enough), or the one number that holds for all rows."""
+"""Bytes of each row (int64, or uint8 if that is enough), or one number for all rows."""
 
 Places: TypeAlias = range | np.ndarray
-"""Where in the buffer a piece goes, row by row."""
+"""The position in the buffer at which each row of a piece is written."""
 
 
 BITS = [np.array(8 * size, np.uint64) for size in range(9)]
-"""Bits of so many bytes. Numbers that stand in a formula are arrays without dimension all over, because numpy takes as
-long for one of Python's as for a thousand rows."""
+"""The number of bits of 0 to 8 bytes. Constants in formulas are arrays without dimension in all these modules, because
+numpy needs as long for a Python number as for a thousand rows."""
 
 _THREE = np.array(3, np.uint64)
 
@@ -65,17 +65,17 @@ class Piece(Protocol):
         ...
 
     @property
-    def rubbish(self) -> int:
-        """Bytes behind a row's own that `write` may touch, at most."""
+    def excess(self) -> int:
+        """The most bytes that `write` may write after the end of a row's own."""
         ...
 
     @property
-    def overhang(self) -> int:
-        """Bytes behind the room of the longest that `write` may touch, at most."""
+    def excess_after_longest(self) -> int:
+        """The most bytes that `write` may write after `longest` bytes."""
         ...
 
     def write(self, out: np.ndarray, at: Places) -> None:
-        """Write each row's bytes at its place in `out` (uint8)."""
+        """Write each row's bytes at its position in `out` (uint8)."""
         ...
 
 
@@ -83,8 +83,8 @@ def total(lengths: list[Lengths], dtype: type[np.integer] = np.int64) -> Lengths
     """Add up lengths row by row.
 
     Args:
-        lengths: Those of each piece.
-        dtype: What holds the greatest sum.
+        lengths: The lengths of each piece.
+        dtype: A type that holds the largest sum.
 
     Example:
         >>> total([1, 2])
@@ -106,25 +106,25 @@ def total(lengths: list[Lengths], dtype: type[np.integer] = np.int64) -> Lengths
 
 
 def as_bits(mask: np.ndarray) -> np.ndarray:
-    """Return a mask for words (uint64), all bits set where there is a value."""
+    """Return a mask for words (uint64), with all bits set for a value."""
     return mask.view(np.int8).astype(np.int64).view(np.uint64)
 
 
 def extremes(numbers: np.ndarray) -> tuple[int, int]:
-    """Return the least and the greatest number; asking numpy for their places takes it a third of the time."""
+    """Return the least and the greatest number; numpy finds their indices in a third of the time of the values."""
     return numbers.item(numbers.argmin()), numbers.item(numbers.argmax())
 
 
 def as_array(at: Places) -> np.ndarray:
-    """Return places as an array."""
+    """Return positions as an array."""
     return np.arange(at.start, at.stop, at.step) if isinstance(at, range) else at
 
 
 def store(out: np.ndarray, at: Places, items: np.ndarray) -> None:
     """Write one item of any width for each row, at any byte position.
 
-    A view of the buffer in which the next item starts one byte later lets numpy index by bytes; items overlap there,
-    and numpy assigns in order.
+    In a view of the buffer whose items start one byte after each other, numpy can index by bytes; the items overlap,
+    and numpy assigns them in order.
     """
     width = items.dtype.itemsize
     if isinstance(at, range):
@@ -138,7 +138,7 @@ class Word:
     """Up to eight bytes, the first lowest in a uint64; bits above a row's length are 0.
 
     Attributes:
-        bits: One uint64 a row, or one without dimension that holds for all rows.
+        bits: One uint64 a row, or one without dimension for all rows.
         lengths: Bytes of each row.
         longest: The greatest length.
     """
@@ -148,18 +148,18 @@ class Word:
     longest: int
 
     @property
-    def rubbish(self) -> int:
-        """What is left of a word, up to all of it."""
+    def excess(self) -> int:
+        """The rest of the word."""
         return 8 - self.lengths if isinstance(self.lengths, int) else 8
 
     @property
-    def overhang(self) -> int:
-        """What is left of a word by the longest."""
+    def excess_after_longest(self) -> int:
+        """The rest of the word after the longest."""
         return 8 - self.longest
 
     def write(self, out: np.ndarray, at: Places) -> None:
         """Write whole words."""
-        # numpy writes one item to all rows at less than half the speed of as many items.
+        # numpy takes more than twice as long to write one item to all rows as to write one item for each.
         store(out, at, self.bits if self.bits.ndim else np.full(len(at), self.bits))
 
     def take(self, rows: np.ndarray) -> Word:
@@ -169,7 +169,7 @@ class Word:
         return Word(bits, lengths, self.longest)
 
     def followed_by(self, other: Word) -> Word:
-        """Put another word behind this one; together they have room in one."""
+        """Append another word; both together fit into one."""
         return Word(
             self.bits | (other.bits << _in_bits(self.lengths)),
             self.lengths + other.lengths,
@@ -179,37 +179,37 @@ class Word:
 
 @dataclass(slots=True, eq=False)
 class Words16:
-    """Two words behind each other, written as one item of 16 bytes."""
+    """Two consecutive words, written as one item of 16 bytes."""
 
     first: Word
     second: Word
 
     @property
     def lengths(self) -> Lengths:
-        """Both together."""
+        """The sum of both."""
         return self.first.lengths + self.second.lengths
 
     @property
     def longest(self) -> int:
-        """Both together."""
+        """The sum of both."""
         return self.first.longest + self.second.longest
 
     @property
-    def rubbish(self) -> int:
-        """What is left of two words, up to all of them."""
+    def excess(self) -> int:
+        """The rest of the two words."""
         return 16
 
     @property
-    def overhang(self) -> int:
-        """What is left of two words by the longest."""
+    def excess_after_longest(self) -> int:
+        """The rest of the two words after the longest."""
         return 16 - self.longest
 
     def write(self, out: np.ndarray, at: Places) -> None:
-        """Move the second word up to the end of the first, across both halves."""
+        """Shift the second word to the end of the first, across both halves of the item."""
         items = np.empty((len(at), 2), np.uint64)
         shift = _in_bits(self.first.lengths)
         np.bitwise_or(self.first.bits, self.second.bits << shift, out=items[:, 0])
-        # numpy defines a shift by 64 as 0: the first word is empty and nothing spills over.
+        # numpy defines a shift by 64 as 0, which is right: the first word is empty, and the second fits into its half.
         np.right_shift(self.second.bits, BITS[8] - shift, out=items[:, 1])
         store(out, at, items.view("V16")[:, 0])
 

@@ -1,7 +1,7 @@
-"""Which rows protobuf cannot hold: a null in a NOT NULL column, and nulls inside arrays and maps.
+"""Finds rows that protobuf cannot hold: a null in a NOT NULL column, and nulls inside arrays and maps.
 
-Most columns cannot hold such a null at all. So the schema is first pruned to the places that can, and a place
-without nulls costs no more than asking Arrow for its null count.
+Most columns cannot have such a null. So the schema is first reduced to the places that can, and a place without nulls
+costs no more than reading Arrow's null count.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _Fault: TypeAlias = tuple[RowErrorType, str]
 
 _NOT_NULL: _Fault = (
     RowErrorType.NULL_IN_NOT_NULL_COLUMN,
-    "is NOT NULL and the row has null there; give it a value, or drop NOT NULL from the table's column",
+    "is NOT NULL and null in the row; give it a value, or drop NOT NULL from the table's column",
 )
 _ELEMENT: _Fault = (
     RowErrorType.NULL_LIST_ELEMENT,
@@ -38,7 +38,7 @@ _VALUE: _Fault = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:
-    """A column, field or element in which a null may be at fault, or which holds such places."""
+    """A column, field or element in which a null is an error, or which contains such places."""
 
     path: str
     type: DeltaType
@@ -47,7 +47,7 @@ class _Place:
 
 
 class Rejections:
-    """The places of one table where nulls are at fault; thread-safe."""
+    """The places of one table where a null is an error; thread-safe."""
 
     def __init__(self, schema: TableSchema) -> None:
         places = (_place(field.name, field.type, None if field.nullable else _NOT_NULL) for field in schema.columns)
@@ -83,7 +83,7 @@ def _place(path: str, delta_type: DeltaType, fault: _Fault | None) -> _Place | N
 
 
 def _may_be_at_fault(array: pa.Array, place: _Place) -> bool:
-    """Look for nulls wherever they could be at fault, not minding whether something hides them."""
+    """Return whether there are nulls in such places; a null above may hide them."""
     if place.fault is not None and array.null_count:
         return True
     if not place.children:
@@ -106,11 +106,11 @@ _Faults: TypeAlias = Iterator[tuple[np.ndarray, str, str]]
 
 
 def _faults(array: pa.Array, place: _Place, owners: np.ndarray) -> _Faults:
-    """Yield rows at fault with error type and message.
+    """Yield the rows to reject, with error type and message.
 
     Args:
         array: The values at the place.
-        place: What to look for.
+        place: The place, with the error of a null there.
         owners: The row of each value; -1 where a null above hides it.
     """
     if array.null_count:

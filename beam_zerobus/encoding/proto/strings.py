@@ -1,9 +1,8 @@
-"""Pieces of strings and binaries: bytes of any length, taken from Arrow's own buffer.
+"""Pieces of strings and binaries: bytes of any length, copied from Arrow's own buffer.
 
-Numpy copies a row's bytes quickest when it copies the same number for every row, so the ways to write differ in how
-they come to one: short strings are all copied as long as the longest (rubbish behind the shorter ones is overwritten
-by what follows); longer ones go in classes of 2**k to 2**(k+1) bytes, each as two copies of 2**k that overlap; the
-longest are worth a slice each.
+Numpy is fastest when it copies the same number of bytes for every row. So short strings are all copied with the length
+of the longest (the next piece overwrites the excess after the shorter ones), longer ones in classes of 2**k to 2**(k+1)
+bytes, each as two copies of 2**k bytes that overlap, and the longest as one slice each.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from beam_zerobus.encoding.proto.varint import constant, unsigned_varint, varint
 __all__ = ["ONE_WIDTH", "Bytes", "Short", "strings"]
 
 ONE_WIDTH = 512
-"""Up to here copying the longest length for all rows is quicker than sorting them by size."""
+"""Up to this length it is faster to copy the longest length for all rows than to sort them by size."""
 
 _BLOCK_BYTES = 1 << 20
-"""Bytes gathered at a time, to bound the memory; smaller blocks gain nothing."""
+"""Bytes copied at a time, to limit the memory; smaller blocks are not faster."""
 
 _SLICES = 16 << 10
-"""From here a call of numpy for each string costs less than the copy itself."""
+"""From this length a call of numpy for each string takes less time than the copy itself."""
 
 
 @dataclass(slots=True, eq=False)
@@ -34,8 +33,8 @@ class Bytes:
 
     Attributes:
         source: The buffer (uint8).
-        starts: Where each row's bytes begin in it; a range needs no gathering.
-        lengths: How many they are.
+        starts: The position of each row's bytes in the buffer; a range is copied with a stride.
+        lengths: The number of bytes of each row.
         longest: The greatest length.
     """
 
@@ -45,12 +44,12 @@ class Bytes:
     longest: int
 
     @property
-    def rubbish(self) -> int:
-        """What is copied of others behind the shortest."""
+    def excess(self) -> int:
+        """The bytes after the end of the shortest."""
         return self.longest if self._one_width and not isinstance(self.lengths, int) else 0
 
     @property
-    def overhang(self) -> int:
+    def excess_after_longest(self) -> int:
         """None."""
         return 0
 
@@ -64,7 +63,7 @@ class Bytes:
             self._write_one_width(out, at)
             return
         at = as_array(at)
-        exponent = np.frexp(self.lengths)[1]  # a length is below 2**exponent and at least half of that
+        exponent = np.frexp(self.lengths)[1]  # 2**(exponent - 1) <= length < 2**exponent
         for size_class in np.flatnonzero(np.bincount(exponent)).tolist():
             if size_class > 0:
                 rows = np.flatnonzero(exponent == size_class)
@@ -90,14 +89,14 @@ class Bytes:
 
 @dataclass(slots=True, eq=False)
 class Short:
-    """Strings under 128 bytes, each behind tag and length.
+    """Strings under 128 bytes, each after tag and length.
 
     Attributes:
         source: The buffer (uint8).
-        starts: Where each row's string begins in it (int64).
-        lengths: Bytes of each row, tag and length included (uint8).
+        starts: The position of each row's string in the buffer (int64).
+        lengths: Bytes of each row, including tag and length (uint8).
         longest: The greatest length.
-        tag: What stands before each length.
+        tag: The tag before each length.
     """
 
     source: np.ndarray
@@ -107,17 +106,17 @@ class Short:
     tag: Word
 
     @property
-    def rubbish(self) -> int:
-        """What is copied of others behind the shortest."""
+    def excess(self) -> int:
+        """The bytes after the end of the shortest."""
         return self.longest
 
     @property
-    def overhang(self) -> int:
+    def excess_after_longest(self) -> int:
         """None."""
         return 0
 
     def write(self, out: np.ndarray, at: Places) -> None:
-        """Copy each string with a few bytes before it, over which tag and length are written."""
+        """Copy each string with a few bytes before it, which tag and length then overwrite."""
         tag = int(self.tag.bits).to_bytes(self.tag.longest, "little")
         header = len(tag) + 1
         for block in _blocks(len(at), self.longest):
@@ -146,7 +145,7 @@ def wide_items(source: np.ndarray, starts: Places, width: int) -> np.ndarray:
 
 
 def _padded(source: np.ndarray, first: int, last: int, width: int) -> np.ndarray:
-    """Copy the part in question to where bytes before and behind it may be read."""
+    """Copy the needed part into a buffer with room for bytes before and after it."""
     begin, end = max(first, 0), min(last + width, source.size)
     copy = np.empty(last + width - first, np.uint8)
     copy[begin - first : end - first] = source[begin:end]
@@ -158,12 +157,12 @@ def _less(starts: Places, by: int) -> Places:
 
 
 def strings(source: np.ndarray, offsets: np.ndarray, tag: Word, mask: Mask) -> list[Piece]:
-    """Return the pieces of strings, each behind tag and length.
+    """Return the pieces of strings, each after tag and length.
 
     Args:
         source: Arrow's data buffer (uint8).
-        offsets: Where each string begins, and the last ends (int64).
-        tag: What stands before each string.
+        offsets: The position of each string, and the end of the last (int64).
+        tag: The tag before each string.
         mask: Which rows have a string; see `Mask`.
     """
     lengths = offsets[1:] - offsets[:-1]

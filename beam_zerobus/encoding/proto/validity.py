@@ -1,4 +1,4 @@
-"""Arrow's validity bitmaps as masks of a chunk's rows."""
+"""Arrow's validity bitmaps as masks for the rows of a chunk."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Validity:
         self._bitmap = None if buffer is None else np.frombuffer(buffer, np.uint8)
 
     def present(self, start: int, stop: int, above: Mask) -> np.ndarray:
-        """Return 1 or 0 for rows start to stop (uint8), hidden ones of the struct or list above included."""
+        """Return 1 or 0 for rows start to stop (uint8); rows that a struct or list above hides are 0."""
         if self._bitmap is None:
             valid = np.ones(stop - start, np.uint8)
         else:
@@ -35,7 +35,7 @@ class Validity:
         return valid if above is None else valid & above
 
     def mask(self, start: int, stop: int, above: Mask) -> Mask:
-        """Return the mask of rows start to stop, hidden ones of the struct or list above included."""
+        """Return the mask of rows start to stop, including rows that a struct or list above hides."""
         if self._bitmap is None:
             return above
         valid = unpacked_bits(self._bitmap, self._offset + start, self._offset + stop)

@@ -1,8 +1,7 @@
 """Variable-length integers of whole columns at once.
 
-A varint holds 7 bits of the number in each byte, lowest first; the top bit of a byte says that more follow. Here up
-to eight such bytes stand in one uint64, first byte lowest. All of this works on little-endian machines only, as Arrow
-itself does.
+A varint has 7 bits of the number in each byte, lowest first; the top bit of a byte is set if more bytes follow. Here up
+to eight such bytes are in one uint64, first byte lowest. This works on little-endian machines only, as Arrow does.
 """
 
 from __future__ import annotations
@@ -45,29 +44,29 @@ def varint_bytes(value: int) -> bytes:
 
 @lru_cache(maxsize=4096)
 def tag_word(number: int, wire_type: int) -> Word:
-    """Return what stands before a field's value: its number and how the value is written."""
+    """Return the tag of a field: its number and the wire type of its value."""
     return constant(varint_bytes(number << 3 | wire_type))
 
 
 def constant(text: bytes) -> Word:
-    """Return up to eight bytes that are the same in all rows."""
+    """Return the word of up to eight bytes that are the same in all rows."""
     return Word(np.array(int.from_bytes(text, "little"), _U64), len(text), len(text))
 
 
 def tagged(tag: Word, words: list[Word], mask: Mask) -> list[Word]:
-    """Put a tag before words; none where the mask hides the value."""
+    """Put a tag before words; no tag for a value that the mask hides."""
     if mask is None:
         return [tag, *words]
     return [Word(as_bits(mask) & tag.bits, mask & tag.longest, tag.longest), *words]
 
 
 def fixed_width(values: np.ndarray, size: int, tag: Word, mask: Mask) -> list[Word]:
-    """Write values of up to eight bytes, each behind the tag.
+    """Write values of up to eight bytes, each after the tag.
 
     Args:
         values: uint64.
         size: Bytes of each.
-        tag: What stands before each.
+        tag: The tag before each value.
         mask: Which rows have a value; see `Mask`.
     """
     if tag.longest + size > _WORD_BYTES:
@@ -79,11 +78,11 @@ def fixed_width(values: np.ndarray, size: int, tag: Word, mask: Mask) -> list[Wo
 
 
 def unsigned_varint(numbers: np.ndarray, tag: Word, mask: Mask) -> list[Word]:
-    """Write numbers from 0 to 2**56 - 1, each behind the tag.
+    """Write numbers from 0 to 2**56 - 1, each after the tag.
 
     Args:
-        numbers: int64, at least one; anything in that range where the mask hides them.
-        tag: What stands before each number.
+        numbers: int64, at least one; hidden ones are any numbers of that range.
+        tag: The tag before each number.
         mask: Which rows have a number; see `Mask`.
     """
     return _short_varint(numbers, *extremes(numbers), tag, mask)
@@ -115,7 +114,7 @@ def _masked(word: Word, mask: Mask) -> Word:
 
 
 def _count_bytes(numbers: np.ndarray, shortest: int, longest: int) -> np.ndarray:
-    """A varint has a byte more for each power of 2**7 that the number reaches."""
+    """Return the lengths: a varint has one more byte for each power of 2**7 that the number reaches."""
     if shortest == longest:
         return np.full(len(numbers), longest, np.uint8)
     extra = (numbers >= _REACHED[shortest]).view(np.uint8)
@@ -130,22 +129,22 @@ def _size(number: int) -> int:
 
 
 def _spread(numbers: np.ndarray, longest: int) -> np.ndarray:
-    """Move each group of 7 bits into a byte of its own, the top bits left 0.
+    """Move each group of 7 bits into its own byte; the top bits are 0.
 
-    Adding `15 * x` to x shifts x left by four, `3 * x` by two, `x` by one: first the upper 28 of 56 bits make room,
-    then the upper 14 of each 28, then the upper 7 of each 14. A shorter number needs fewer of these steps.
+    Adding `15 * x` to x shifts x left by four, `3 * x` by two, `x` by one: this is done for the upper 28 of 56 bits,
+    then for the upper 14 of each 28, then for the upper 7 of each 14. A shorter number needs fewer steps.
     """
     if longest == 1:
         return numbers.copy()
     if longest > 4:
-        numbers = _with_room(numbers, _UPPER_28_BITS, _FIFTEEN)
+        numbers = _shifted(numbers, _UPPER_28_BITS, _FIFTEEN)
     if longest > 2:
-        numbers = _with_room(numbers, _UPPER_14_BITS, _THREE)
-    return _with_room(numbers, _UPPER_7_BITS, None)
+        numbers = _shifted(numbers, _UPPER_14_BITS, _THREE)
+    return _shifted(numbers, _UPPER_7_BITS, None)
 
 
-def _with_room(numbers: np.ndarray, upper: np.ndarray, factor: np.ndarray | None) -> np.ndarray:
-    """Move the upper bits up, in one new array: more of them would not stay in the processor's cache."""
+def _shifted(numbers: np.ndarray, upper: np.ndarray, factor: np.ndarray | None) -> np.ndarray:
+    """Shift the upper bits left, in one new array: more arrays would not fit into the processor's cache."""
     spread = numbers & upper
     if factor is not None:
         spread *= factor
@@ -154,13 +153,13 @@ def _with_room(numbers: np.ndarray, upper: np.ndarray, factor: np.ndarray | None
 
 
 def signed_varint(numbers: np.ndarray, lowest: int, highest: int, tag: Word, mask: Mask) -> list[Word]:
-    """Write any int64, each behind the tag; a negative number takes ten bytes.
+    """Write any int64, each after the tag; a negative number has ten bytes.
 
     Args:
-        numbers: int64, at least one; anything where the mask hides them.
+        numbers: int64, at least one; hidden ones are any numbers.
         lowest: The least of the numbers.
         highest: The greatest.
-        tag: What stands before each number.
+        tag: The tag before each number.
         mask: Which rows have a number; see `Mask`.
     """
     if lowest >= 0 and highest < 1 << 56:
@@ -169,13 +168,13 @@ def signed_varint(numbers: np.ndarray, lowest: int, highest: int, tag: Word, mas
 
 
 def _long_varint(numbers: np.ndarray, highest: int, tag: Word, mask: Mask) -> list[Word]:
-    """Write numbers of up to ten bytes: tag and the first bytes fill one word, the rest stands in another."""
+    """Write numbers of up to ten bytes: tag and the first bytes fill one word, the rest is in another."""
     unsigned = numbers.view(_U64)
     lengths = _count_bytes(numbers, 1, _size(max(0, highest)))
     lengths += (numbers < 0).view(np.uint8) * 9  # ten bytes if negative
     bits = _spread(unsigned & _LOW_56_BITS, _WORD_BYTES)
     bits |= _MORE_FOLLOW.take(lengths)
-    # The sign stands twice in the tail: as the mark that a tenth byte follows, and as that byte.
+    # The sign is twice in the tail: as the bit that announces a tenth byte, and as that byte.
     tail = (numbers >> 56).view(_U64) & _LOW_9_BITS
     shift = BITS[tag.longest]
     first, rest = bits << shift | tag.bits, bits >> BITS[8] - shift | tail << shift

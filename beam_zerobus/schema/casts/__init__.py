@@ -1,7 +1,7 @@
-"""Brings a column without children to the canonical Arrow type of its Delta type.
+"""Converts a column without children to the canonical Arrow type of its Delta type.
 
-`leaf_cast` chooses the function once for a pair of types. A function takes a whole array, checks it with a vector
-operation or two, and looks at single values only where that finds something; values that do not fit are rejected and
+`leaf_cast` chooses the function once for a pair of types. A function checks a whole array with a vector operation or
+two, and looks at single values only if that finds a problem. Values that do not fit are rejected with their rows and
 become null, so that the cast itself never fails.
 """
 
@@ -41,15 +41,15 @@ def leaf_cast(arrow_type: pa.DataType, delta_type: Primitive | Decimal, path: st
     """Choose how a column without children is checked and converted.
 
     Args:
-        arrow_type: What comes, without dictionary, run-end encoding or extension type around it.
-        delta_type: What the table holds.
+        arrow_type: The type of the array, without dictionary, run-end encoding or extension type around it.
+        delta_type: The type of the table's column.
         path: The column's path, for messages.
 
     Returns:
-        The function, or None where the array goes through as it is.
+        The function, or None if the array is used as it is.
 
     Raises:
-        UnfitError: The Arrow type cannot stand for the Delta type.
+        UnfitError: The Arrow type does not fit the Delta type.
     """
     if isinstance(delta_type, Decimal):
         return to_decimal(arrow_type, delta_type, path)

@@ -17,7 +17,7 @@ from beam_zerobus.schema.types import MAX_DECIMAL_PRECISION, Decimal
 
 __all__ = ["exact_decimal", "from_integers", "from_text", "to_decimal"]
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _CONTEXT = decimal.Context(prec=80)
 _UINT64_DIGITS = 20
 _DECIMAL256_DIGITS = 76
@@ -51,8 +51,8 @@ def to_decimal(arrow_type: pa.DataType, delta_type: Decimal, path: str) -> Cast 
     return cast
 
 
-# Arrow (25) does not notice when digits overflow on the way, in text and where a scale grows: such a value would come
-# out as another number. The next three functions give Arrow only what cannot overflow, and else return None.
+# Arrow (25) does not detect an overflow of digits in text and where a scale grows: the result would be another number.
+# The next three functions call Arrow only with values that cannot overflow, and return None otherwise.
 
 
 def from_text(array: pa.Array, delta_type: Decimal) -> pa.Array | None:
@@ -80,11 +80,14 @@ def _from_decimals(array: pa.Array, delta_type: Decimal) -> pa.Array | None:
 
 
 def _reasons(arrow_type: pa.DataType, delta_type: Decimal, path: str) -> dict[RowErrorType, Reason]:
-    before, behind = delta_type.precision - delta_type.scale, delta_type.scale
+    before, after = delta_type.precision - delta_type.scale, delta_type.scale
     parts = {
-        RowErrorType.OUT_OF_RANGE: (f"has more than {before} digits before the point", "use a larger precision"),
-        RowErrorType.INEXACT: (f"has more than {behind} digits behind the point", "use a larger scale"),
-        RowErrorType.INVALID_TEXT: ("is no plain decimal number", "use STRING"),
+        RowErrorType.OUT_OF_RANGE: (
+            f"has more than {before} digits before the decimal point",
+            "use a larger precision",
+        ),
+        RowErrorType.INEXACT: (f"has more than {after} digits after the decimal point", "use a larger scale"),
+        RowErrorType.INVALID_TEXT: ("is not a plain decimal number", "use STRING"),
     }
     return {
         error_type: Reason(
@@ -105,7 +108,7 @@ def _one_by_one(array: pa.Array, delta_type: Decimal, reasons: dict[RowErrorType
 
 
 def exact_decimal(value: decimal.Decimal | int | str, delta_type: Decimal) -> decimal.Decimal | RowErrorType:
-    """Return the value with the digits that DECIMAL keeps, or why it cannot hold it exactly.
+    """Return the value with the digits that DECIMAL keeps, or why DECIMAL cannot hold it exactly.
 
     Example:
         >>> exact_decimal("1.2", Decimal(10, 2)), exact_decimal("1.25", Decimal(10, 1))
@@ -113,10 +116,23 @@ def exact_decimal(value: decimal.Decimal | int | str, delta_type: Decimal) -> de
     """
     if isinstance(value, str) and not _NUMBER.fullmatch(value):
         return RowErrorType.INVALID_TEXT
-    number = decimal.Decimal(value)
+    try:
+        number = decimal.Decimal(value)
+    except decimal.InvalidOperation:
+        return _with_extreme_exponent(str(value), delta_type)
     if not number.is_finite():
         return RowErrorType.INVALID_TEXT
     if number and number.adjusted() >= delta_type.precision - delta_type.scale:
         return RowErrorType.OUT_OF_RANGE
+    if number and number.adjusted() < -delta_type.scale:
+        return RowErrorType.INEXACT
     rounded = number.quantize(decimal.Decimal(1).scaleb(-delta_type.scale), context=_CONTEXT)
     return rounded if rounded == number else RowErrorType.INEXACT
+
+
+def _with_extreme_exponent(number: str, delta_type: Decimal) -> decimal.Decimal | RowErrorType:
+    """Judge a number whose exponent is beyond Python's decimals: some 10**18 digits, unless it is zero."""
+    digits, _, exponent = number.lower().partition("e")
+    if not digits.strip("+-.0"):
+        return exact_decimal(0, delta_type)
+    return RowErrorType.INEXACT if exponent.startswith("-") else RowErrorType.OUT_OF_RANGE

@@ -58,7 +58,7 @@ def to_float(arrow_type: pa.DataType, delta_type: Primitive, path: str) -> Cast 
         return always(target)
     reason = Reason(
         RowErrorType.INEXACT,
-        f"column {path!r} is {delta_type}, which holds whole numbers exactly up to {largest} only: a value of Arrow "
+        f"column {path!r} is {delta_type}, which holds whole numbers exactly only up to {largest}: a value of Arrow "
         f"type {arrow_type} is larger; correct the row, or use an integer or DECIMAL in the table",
     )
     bounds = (max(-largest, type_low), largest)

@@ -31,7 +31,7 @@ def to_text(arrow_type: pa.DataType, delta_type: Primitive, path: str) -> Cast:
         return lambda array, place: checked_text(array.view(pa.string()), reason, place)
     if _is_binary(arrow_type):
         return lambda array, place: checked_text(array.cast(pa.large_binary()).view(pa.large_string()), reason, place)
-    remedy = "turn it into JSON text" if delta_type is Primitive.VARIANT else "cast the column to string"
+    remedy = "convert it to JSON text" if delta_type is Primitive.VARIANT else "cast the column to string"
     raise UnfitError(f"only Arrow's strings, and binaries that hold UTF-8, fit; {remedy}")
 
 
@@ -68,7 +68,7 @@ def checked_text(text: pa.Array, reason: Reason, place: Place) -> pa.Array:
 
 
 def _is_ascii(text: pa.Array) -> bool:
-    """Tell whether all bytes are ASCII: one pass over the buffer, ten times as quick as a full validation."""
+    """Return whether all bytes are ASCII: one pass over the buffer, ten times as fast as a full validation."""
     _, offset_buffer, data = text.buffers()
     if len(text) == 0 or data is None or data.size == 0:
         return True

@@ -31,7 +31,7 @@ def to_date(arrow_type: pa.DataType, delta_type: Primitive, path: str) -> Cast:
     outside = _outside(arrow_type, delta_type, path)
     unequal = Reason(
         RowErrorType.INEXACT,
-        f"column {path!r} is DATE: a value of Arrow type {arrow_type} is no whole day; "
+        f"column {path!r} is DATE: a value of Arrow type {arrow_type} is not a whole day; "
         "correct the row, or use TIMESTAMP_NTZ in the table",
     )
 
@@ -53,7 +53,7 @@ def to_timestamp(arrow_type: pa.DataType, delta_type: Primitive, path: str) -> C
         raise UnfitError("only Arrow's timestamps fit; cast the column to one of microseconds")
     if delta_type is Primitive.TIMESTAMP and arrow_type.tz is None:
         raise UnfitError(
-            "TIMESTAMP is a moment in time and the column has no time zone; give it one with "
+            "TIMESTAMP is a moment in time and the column has no time zone; set one with "
             "pyarrow.compute.assume_timezone, or use TIMESTAMP_NTZ in the table"
         )
     if delta_type is Primitive.TIMESTAMP_NTZ and arrow_type.tz is not None:
@@ -63,7 +63,7 @@ def to_timestamp(arrow_type: pa.DataType, delta_type: Primitive, path: str) -> C
         )
     target = canonical_type(delta_type)
     if arrow_type.unit == "ns":
-        # Nanoseconds of 64 bits reach from 1677 to 2262: always within the years that Delta takes.
+        # Nanoseconds in 64 bits range from 1677 to 2262: always within the years that Delta accepts.
         return _from_nanoseconds(arrow_type, target, path, delta_type)
     outside = _outside(arrow_type, delta_type, path)
     bounds = _bounds(arrow_type.unit)

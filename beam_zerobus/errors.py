@@ -204,5 +204,5 @@ def redact_url(url: str) -> str:
     'https://***@host/path?***'
     """
     # Greedy, and before the query: a password may hold any of these characters itself.
-    without_user = re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*:/*)?.*@", r"\1***@", url, flags=re.DOTALL)
+    without_user = re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*://)?.*@", r"\1***@", url, flags=re.DOTALL)
     return re.sub(r"[?#].*", "?***", without_user, flags=re.DOTALL)

@@ -12,7 +12,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from beam_zerobus.errors import AuthenticationError, ConfigurationError, ZerobusError
 from beam_zerobus.workspace.bounded import CannotRunError, run_bounded
@@ -30,6 +30,8 @@ __all__ = [
     "SecretValue",
     "StaticHeaders",
 ]
+
+_T = TypeVar("_T")
 
 SUPPLIER_LIMIT = 30.0
 """Seconds that a callable which supplies a secret, a token or headers may take."""
@@ -148,12 +150,12 @@ class FederatedToken(Credentials):
 
     def __init__(self, *, token_supplier: Callable[[], str], client_id: str | None = None) -> None:
         token_supplier = _wrapped(token_supplier)  # somebody may pass the token itself
+        object.__setattr__(self, "token_supplier", token_supplier)
+        object.__setattr__(self, "client_id", client_id)
         if not callable(token_supplier):
             raise ConfigurationError("FederatedToken.token_supplier must be a callable that returns the token")
         if not isinstance(client_id, str | None):
             raise ConfigurationError(f"FederatedToken.client_id is a {type(client_id).__name__}: give it as text (str)")
-        object.__setattr__(self, "token_supplier", token_supplier)
-        object.__setattr__(self, "client_id", client_id)
 
     def identity(self) -> str | None:
         """Return None: two suppliers cannot be compared."""
@@ -189,9 +191,9 @@ class StaticHeaders(Credentials):
 
     def __init__(self, *, headers: Mapping[str, str | Secret] | Callable[[], Mapping[str, str]]) -> None:
         headers = _wrapped(headers)
+        object.__setattr__(self, "headers", headers)
         if not callable(headers):
             check_headers(headers)
-        object.__setattr__(self, "headers", headers)
 
     def __hash__(self) -> int:
         return hash(self.identity())
@@ -206,26 +208,27 @@ class StaticHeaders(Credentials):
         """Return the headers; no request is made, so there is nothing to cache either."""
         if not callable(self.headers):
             return check_headers(_wrapped(self.headers)), 0.0
-        return check_headers(_call(self.headers, "StaticHeaders.headers")), 0.0
+        supplier = self.headers
+        return check_headers(_call(lambda: _wrapped(supplier()), "StaticHeaders.headers")), 0.0
 
 
 def _wrapped(value: Any) -> Any:
-    """Return `value` with all text in it as `Secret`; never fails, because its own locals show the text."""
-    if isinstance(value, str | bytes | bytearray):
-        return Secret(value)  # type: ignore[arg-type]  # of another type than text: rejected where it is used
+    """Return a callable, a reference or None as it is, all else as `Secret`; never fails, as its locals show the text.
+
+    What is not text is wrapped too, because it may hold a secret, and is rejected where it is used.
+    """
     if isinstance(value, Mapping):
         return {name: Secret(item) for name, item in value.items()}
-    return value
+    if value is None or callable(value) or isinstance(value, SecretReference):
+        return value
+    return Secret(value)
 
 
-def _check_kind(value: object, name: str) -> None:
-    if isinstance(value, Secret):
-        if isinstance(value.reveal(), str):
-            return
-        value = value.reveal()
-    if not (value is None or callable(value) or isinstance(value, SecretReference)):
+def _check_kind(value: SecretValue, name: str) -> None:
+    if isinstance(value, Secret | Mapping) and not (isinstance(value, Secret) and isinstance(value.reveal(), str)):
+        kind = type(value.reveal() if isinstance(value, Secret) else value).__name__
         raise ConfigurationError(
-            f"{name} is a {type(value).__name__}: give text (str), a callable that returns it, or a Beam Secret"
+            f"{name} is of type {kind}: give text (str), a callable that returns it, or a Beam Secret"
         )
 
 
@@ -247,28 +250,13 @@ def _read(value: SecretValue, name: str, variable: str) -> Secret:
 
 
 def _supplied(supplier: Callable[[], str | bytes], name: str) -> Secret:
-    """Return what a callable supplies, as a checked secret."""
-    secret = _call(supplier, name)
-    if isinstance(secret, Secret) and isinstance(secret.reveal(), bytes):
-        secret = _decoded(secret)
-        if secret is None:
-            raise AuthenticationError(f"{name} is not UTF-8 text: check where it is read from")
-    if not isinstance(secret, Secret):
-        raise AuthenticationError(f"{name}: its callable returned {type(secret).__name__}; return text (str)")
-    return clean_secret(secret, name)
+    """Return what a callable or a reference supplies, as a checked secret."""
+    return clean_secret(_call(lambda: Secret(supplier()), name), name)
 
 
-def _decoded(secret: Secret) -> Secret | None:
+def _call(supplier: Callable[[], _T], name: str) -> _T:
     try:
-        return Secret(secret.reveal().decode())  # type: ignore[attr-defined]
-    except UnicodeDecodeError:
-        return None
-
-
-def _call(supplier: Callable[[], Any], name: str) -> Any:
-    """Return what a callable of the user returns, its text wrapped."""
-    try:
-        return run_bounded(lambda: _wrapped(supplier()), SUPPLIER_LIMIT)
+        return run_bounded(supplier, SUPPLIER_LIMIT)
     except ZerobusError:
         raise
     except CannotRunError as error:

@@ -98,7 +98,7 @@ def ask(
         raise TransientError(
             f"{service} answered {status}{about}: it is overloaded or down, try again later",
             cause=f"{cause}_{status}",
-            retry_after=parse_retry_after(outcome.retry_after),
+            retry_after=outcome.retry_after,
         )
     if 300 <= status < 400:
         raise ConfigurationError(
@@ -128,7 +128,7 @@ class _Failure:
 @dataclass(frozen=True, slots=True)
 class _Outcome:
     answer: Answer
-    retry_after: str | None
+    retry_after: float | None
 
 
 def _run(request: _Request) -> _Outcome | _Failure:
@@ -172,7 +172,7 @@ def _read(response: requests.Response, max_bytes: int) -> _Outcome | _Failure:
         if len(body) > max_bytes:
             return _Failure(f"answered with more than {max_bytes:,} bytes", is_permanent=True)
     answer = Answer(response.status_code, Secret(body.decode("utf-8", "replace")))
-    return _Outcome(answer, response.headers.get("retry-after"))
+    return _Outcome(answer, parse_retry_after(response.headers.get("retry-after")))
 
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -229,7 +229,7 @@ class _Adapter(HTTPAdapter):
 
 
 class _Watched:
-    """Part of a connection's class: sees a socket before a TLS handshake, which can take for ever too, begins."""
+    """Part of a connection's class: registers the socket before the TLS handshake, which may never end either."""
 
     sockets: _Sockets
     _sock: Any = None

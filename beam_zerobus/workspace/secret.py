@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hmac
+from contextlib import suppress
+from typing import Any
 
 from beam_zerobus.errors import AuthenticationError
 
@@ -25,8 +27,9 @@ class Secret:
 
     __slots__ = ("_text",)
 
-    def __init__(self, text: str | Secret) -> None:
-        self._text: str = text._text if isinstance(text, Secret) else text
+    def __init__(self, text: str | bytes | Secret) -> None:
+        # What is not text is wrapped too, so that an error about it need not show it.
+        self._text: Any = text._text if isinstance(text, Secret) else text
 
     def reveal(self) -> str:
         """Return the text."""
@@ -63,24 +66,27 @@ def clean_secret(secret: Secret, name: str) -> Secret:
         >>> clean_secret(Secret("s3cret\r\n"), "client_secret") == Secret("s3cret")
         True
     """
+    secret = _decoded(secret)
     if not isinstance(secret.reveal(), str):
-        raise AuthenticationError(f"{name} is a {type(secret.reveal()).__name__}: give it as text (str)")
+        raise AuthenticationError(
+            f"{name} is of type {type(secret.reveal()).__name__}, or not UTF-8: give it as text (str)"
+        )
     cleaned = Secret(secret.reveal().rstrip("\r\n"))
     if not cleaned.reveal():
         raise AuthenticationError(f"{name} is empty: check where it is read from")
-    if not _is_utf8(cleaned) or any(ord(c) < 0x20 or ord(c) == 0x7F for c in cleaned.reveal()):
+    if any(ord(c) < 0x20 or ord(c) == 0x7F or 0xD800 <= ord(c) < 0xE000 for c in cleaned.reveal()):
         raise AuthenticationError(
             f"{name} holds a line break, another control character or half a character: copy it again, as one line"
         )
     return cleaned
 
 
-def _is_utf8(secret: Secret) -> bool:
-    try:
-        secret.reveal().encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _decoded(secret: Secret) -> Secret:
+    """Return a secret in bytes, as Beam's are, as text; unchanged if it is not UTF-8."""
+    if isinstance(secret.reveal(), bytes):
+        with suppress(UnicodeDecodeError):
+            return Secret(secret.reveal().decode())  # type: ignore[attr-defined]
+    return secret
 
 
 def _comparable(secret: Secret) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import quote
 
 from beam_zerobus.errors import (
@@ -17,7 +16,7 @@ from beam_zerobus.errors import (
     redact_url,
 )
 from beam_zerobus.schema import TableSchema
-from beam_zerobus.workspace.http import ask
+from beam_zerobus.workspace.http import Answer, ask
 from beam_zerobus.workspace.secret import Secret
 
 __all__ = ["fetch_table_schema"]
@@ -59,10 +58,11 @@ def fetch_table_schema(
     """
     headers = {name: Secret(value) for name, value in headers.items()}
     answer = _get_table(workspace_url, table, headers, timeout)
-    _check_kind(answer, table)
+    if kind := _unwritable_kind(answer):
+        raise RejectedError(f"table {table} is {kind}; Zerobus writes managed Delta tables only: create one")
     with about_table(table):
         try:
-            return TableSchema.from_unity_catalog(answer)
+            return TableSchema.from_unity_catalog(answer.json())
         except ZerobusError:
             raise
         except Exception as error:
@@ -72,9 +72,7 @@ def fetch_table_schema(
             ) from error
 
 
-def _get_table(
-    workspace_url: str, table: str, headers: Mapping[str, str | Secret], timeout: float | None
-) -> dict[str, Any]:
+def _get_table(workspace_url: str, table: str, headers: Mapping[str, str | Secret], timeout: float | None) -> Answer:
     url = f"{workspace_url.rstrip('/')}/api/2.1/unity-catalog/tables/{quote(table, safe='')}"
     shown = redact_url(workspace_url)
     answer = ask(
@@ -88,10 +86,9 @@ def _get_table(
         max_bytes=_MAX_BYTES,
     )
     _check_status(answer.status, shown, table)
-    fields = answer.json()
-    if not isinstance(fields, dict):
+    if not isinstance(answer.json(), dict):
         raise ConfigurationError(f"{shown} does not answer as Unity Catalog does: check workspace_url")
-    return fields
+    return answer
 
 
 def _check_status(status: int, workspace_url: str, table: str) -> None:
@@ -119,14 +116,13 @@ def _check_status(status: int, workspace_url: str, table: str) -> None:
     )
 
 
-def _check_kind(answer: Mapping[str, Any], table: str) -> None:
-    """Reject a table that Zerobus cannot write, if the answer names its type or format."""
-    for name, said, accepted in (
-        ("of type", answer.get("table_type"), "MANAGED"),
-        ("stored as", answer.get("data_source_format"), "DELTA"),
+def _unwritable_kind(answer: Answer) -> str | None:
+    """Return what kind of table Zerobus cannot write, if the answer describes one."""
+    fields = answer.json()
+    for words, said, accepted in (
+        ("of type", fields.get("table_type"), "MANAGED"),
+        ("stored as", fields.get("data_source_format"), "DELTA"),
     ):
         if said not in (None, accepted):
-            shown = said if isinstance(said, str) and _KIND.fullmatch(said) else "something else"
-            raise RejectedError(
-                f"table {table} is {name} {shown}; Zerobus writes managed Delta tables only: create one"
-            )
+            return f"{words} {said if isinstance(said, str) and _KIND.fullmatch(said) else 'something else'}"
+    return None

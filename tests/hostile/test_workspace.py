@@ -417,7 +417,7 @@ def test_an_odd_secret_of_a_callback_is_an_error_of_ours(value):
 
 @pytest.mark.parametrize("value", [42, 1.5, ["s"], object()])
 def test_a_secret_of_another_type_is_rejected_when_it_is_given(value):
-    with pytest.raises(ConfigurationError, match="client_secret is a .*: give text"):
+    with pytest.raises(ConfigurationError, match="client_secret is of type .*: give text"):
         OAuthClientCredentials(client_id="id", client_secret=value)
 
 

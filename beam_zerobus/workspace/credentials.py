@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
-from beam_zerobus.errors import AuthenticationError, ConfigurationError, ZerobusError
+from beam_zerobus.errors import AuthenticationError, ConfigurationError, TransientError, ZerobusError
 from beam_zerobus.workspace.bounded import CannotRunError, run_bounded
 from beam_zerobus.workspace.headers import check_headers
 from beam_zerobus.workspace.secret import Secret, clean_secret
@@ -136,9 +136,8 @@ class FederatedToken(Credentials):
     """A token of another identity provider, exchanged for a Databricks token (RFC 8693).
 
     Attributes:
-        token_supplier: Returns the provider's current token; called on the worker for each exchange. It has 30
-            seconds; an error of this package that it raises reaches the caller as it is, so a `TransientError` is
-            tried again.
+        token_supplier: Returns the provider's current token within 30 seconds; called on the worker for each
+            exchange. If it raises a `TransientError`, it is called again.
         client_id: The service principal's client id for workload identity federation; None for the account's.
 
     Raises:
@@ -260,7 +259,9 @@ def _call(supplier: Callable[[], _T], name: str) -> _T:
     except ZerobusError:
         raise
     except CannotRunError as error:
-        raise AuthenticationError(f"{name} could not be read: {error}; let its callable answer sooner") from None
+        raise TransientError(
+            f"{name} could not be read: {error}; check what its callable waits for", cause="CREDENTIALS_UNREADABLE"
+        ) from None
     except Exception as error:
         raise AuthenticationError(
             f"{name} could not be read: its callable raised {type(error).__name__}; correct the callable"

@@ -1,8 +1,8 @@
 """The only place that makes HTTP requests: each is bounded in time and size, and sends what it is given.
 
-`requests` would add what the environment holds (``~/.netrc`` replaces an authorization header), follow redirects (which
-carry a token to another host) and wait without end for an answer that arrives a byte a second. Proxies and CA bundles
-of the environment are honoured: ``HTTP_PROXY``, ``HTTPS_PROXY``, ``NO_PROXY``, ``REQUESTS_CA_BUNDLE``.
+By itself, `requests` replaces an authorization header by an entry of ``~/.netrc``, follows redirects (which can carry a
+token to another host) and waits without end for an answer that arrives a byte a second. Proxies and CA bundles of the
+environment are honoured: ``HTTP_PROXY``, ``HTTPS_PROXY``, ``NO_PROXY``, ``REQUESTS_CA_BUNDLE``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.exceptions import InvalidHeader, InvalidSchema, InvalidURL, MissingSchema
+from requests.exceptions import InvalidHeader, InvalidSchema, InvalidURL, MissingSchema, ProxyError, SSLError
 
 from beam_zerobus.errors import ConfigurationError, TransientError
 from beam_zerobus.version import __version__
@@ -33,6 +33,7 @@ REQUEST_LIMIT = 15.0
 """Seconds that a request may take in all, from looking up the host to the last byte of the answer."""
 
 _CHUNK = 1 << 16
+_CHECK_CA = "check REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE"
 _HEADERS: Mapping[str, str] = {
     "user-agent": f"beam_zerobus/{__version__}",
     "accept": "application/json",
@@ -155,12 +156,16 @@ def _exchange(request: _Request, sockets: _Sockets) -> _Outcome | _Failure:
             settings = session.merge_environment_settings(request.url, {}, True, None, None)
             bundle = settings["verify"]
             if request.url.startswith("https:") and isinstance(bundle, str) and not Path(bundle).exists():
-                return _Failure(f"the CA bundle {bundle} is missing", "check REQUESTS_CA_BUNDLE")
+                return _Failure(f"the CA bundle {bundle} is missing", _CHECK_CA)
             # The adapter itself, not the session: that would read a redirect's body whole, however large.
             with adapter.send(prepared, timeout=request.limit, **settings) as response:
                 return _read(response, request.max_bytes)
     except (InvalidHeader, InvalidSchema, InvalidURL, MissingSchema, UnicodeError) as error:
-        return _Failure(f"cannot be asked ({type(error).__name__})", is_permanent=True)
+        return _Failure(f"cannot be called ({type(error).__name__})", is_permanent=True)
+    except ProxyError as error:
+        return _Failure(type(error).__name__, "check HTTP_PROXY, HTTPS_PROXY and NO_PROXY")
+    except SSLError as error:
+        return _Failure(type(error).__name__, f"check workspace_url; {_CHECK_CA}")
     except Exception as error:  # noqa: BLE001 - whatever it is, the request failed, and only its type is safe to show
         return _Failure(type(error).__name__)
 
@@ -176,7 +181,7 @@ def _read(response: requests.Response, max_bytes: int) -> _Outcome | _Failure:
 
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Authenticate with the headers that are there; without this, `requests` looks into the URL."""
+    """Add no authentication; without this, `requests` takes it from the URL."""
     return request
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 
@@ -22,14 +23,15 @@ class Request:
 class OddServer:
     """Serves each connection in a thread with `answer`, which yields bytes; what it yields is sent at once."""
 
-    def __init__(self, answer: Callable[[Request], Iterator[bytes]]) -> None:
+    def __init__(self, answer: Callable[[Request], Iterator[bytes]], tls: ssl.SSLContext | None = None) -> None:
         self.answer = answer
+        self.tls = tls
         self.requests: list[Request] = []
         self.stopping = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._connections: list[socket.socket] = []
         self.port = self._listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
@@ -47,7 +49,10 @@ class OddServer:
                 threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with suppress(OSError, ValueError), connection:
+        with suppress(OSError, ValueError), ExitStack() as stack:
+            stack.enter_context(connection)
+            if self.tls is not None:
+                connection = stack.enter_context(self.tls.wrap_socket(connection, server_side=True))
             request = _read_request(connection)
             self.requests.append(request)
             for part in self.answer(request):

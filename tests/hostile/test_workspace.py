@@ -5,13 +5,19 @@ from __future__ import annotations
 import gzip
 import itertools
 import pickle
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -63,8 +69,8 @@ both = pytest.mark.parametrize("fetch", [fetch_token, fetch_schema])
 def serve() -> Iterator[Callable[..., OddServer]]:
     servers = []
 
-    def start(answer: Callable[[Request], Iterator[bytes]]) -> OddServer:
-        servers.append(OddServer(answer))
+    def start(answer: Callable[[Request], Iterator[bytes]], tls: ssl.SSLContext | None = None) -> OddServer:
+        servers.append(OddServer(answer, tls))
         return servers[-1]
 
     yield start
@@ -112,6 +118,59 @@ def test_a_tls_handshake_that_drips_ends_at_the_limit(fetch, serve, short_limit)
     server = serve(dripped(b"\x16\x03\x03\x3f\xff", endless(b"\x00"), lambda: server))
     with pytest.raises(TransientError, match="no answer within 0.5 s|Timeout"):
         fetch(server.url.replace("http:", "https:"))
+    assert_no_thread_is_left()
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> tuple[Path, ssl.SSLContext]:
+    """A certificate for loopback, signed by itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "loopback")]), datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    bundle, both_parts = tmp_path / "bundle.pem", tmp_path / "server.pem"
+    encoding = serialization.Encoding.PEM
+    bundle.write_bytes(certificate.public_bytes(encoding))
+    both_parts.write_bytes(
+        key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + bundle.read_bytes()
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(both_parts)
+    return bundle, context
+
+
+@both
+def test_a_ca_bundle_of_the_environment_is_used(fetch, serve, tls, monkeypatch):
+    bundle, context = tls
+    server = serve(whole(200, {**TOKEN, **COLUMNS}), context)
+    with pytest.raises(TransientError, match=r"\(SSLError\): check workspace_url; check REQUESTS_CA_BUNDLE"):
+        fetch(server.url)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+    bundle.rename(bundle.with_suffix(".away"))
+    with pytest.raises(TransientError, match="is missing"):
+        fetch(server.url)
+    bundle.with_suffix(".away").rename(bundle)
+    fetch(server.url)
+    assert len(server.requests) == 1
+
+
+@both
+def test_a_tls_answer_that_drips_ends_at_the_limit(fetch, serve, tls, short_limit, monkeypatch):
+    bundle, context = tls
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+    server = serve(dripped(HEAD + b"Content-Length: 100000\r\n\r\n", endless(b" "), lambda: server), context)
+    with pytest.raises(TransientError, match="no answer within 0.5 s|Timeout"):
+        fetch(server.url)
     assert_no_thread_is_left()
 
 

@@ -1,0 +1,1 @@
+"""Hostile conditions: each kind of fault that once lost, hid or delayed rows."""

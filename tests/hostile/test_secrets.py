@@ -38,7 +38,7 @@ from beam_zerobus.workspace.secret import Secret
 from beam_zerobus.workspace.tokens import TokenSource
 from beam_zerobus.workspace.unity_catalog import fetch_table_schema
 from beam_zerobus.writer.config import make_config
-from tests.hostile.server import OddServer, Request, dripped, whole
+from tests.hostile.http_server import OddServer, Request, dripped, whole
 
 pytestmark = pytest.mark.timeout(60)
 

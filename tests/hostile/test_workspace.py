@@ -36,7 +36,7 @@ from beam_zerobus.workspace.retry_after import parse_retry_after
 from beam_zerobus.workspace.single_flight import SingleFlight
 from beam_zerobus.workspace.tokens import TokenSource
 from beam_zerobus.workspace.unity_catalog import fetch_table_schema
-from tests.hostile.server import OddServer, Request, dripped, whole
+from tests.hostile.http_server import OddServer, Request, dripped, whole
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -20,7 +20,13 @@ from beam_zerobus.errors import (
 )
 from beam_zerobus.options import Batching, DebugFiles, Retry, Telemetry
 from beam_zerobus.version import __version__
-from beam_zerobus.workspace.credentials import FederatedToken, OAuthClientCredentials, StaticHeaders
+from beam_zerobus.workspace.credentials import (
+    Credentials,
+    EnvironmentVariable,
+    FederatedToken,
+    OAuthClientCredentials,
+    StaticHeaders,
+)
 
 if TYPE_CHECKING:
     from beam_zerobus.sink import WriteResult, WriteToZerobus
@@ -35,7 +41,9 @@ __all__ = [
     "ClosedError",
     "ConfigurationError",
     "ConversionError",
+    "Credentials",
     "DebugFiles",
+    "EnvironmentVariable",
     "FederatedToken",
     "OAuthClientCredentials",
     "RejectedError",
@@ -54,7 +62,7 @@ __all__ = [
     "__version__",
 ]
 
-# Beam takes seconds to import and the SDK starts threads, so each comes in only with what needs it.
+# Beam takes seconds to import and the SDK starts threads, so each is imported only by what needs it.
 _HOMES = {
     "Submission": "beam_zerobus.writer.submission",
     "TransmissionResult": "beam_zerobus.writer.result",

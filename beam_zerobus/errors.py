@@ -1,20 +1,20 @@
 """Every exception that beam_zerobus raises, and the record of one rejected row.
 
-What concerns a whole call (configuration, credentials, a service that stays away) is an exception; what
-concerns single rows is a `RowError` in a result. All of them survive pickling, because Beam carries
-exceptions from worker to runner.
+A failure of a whole call (configuration, credentials, an unavailable service) is an exception; a failure of single
+rows is a `RowError` in a result. Every exception can be pickled, because Beam sends them from worker to runner.
 
     ZerobusError
-    ├── ConfigurationError   wrong options: found when they are made, before anything runs; a table that is missing
-    ├── AuthenticationError  credentials missing, wrong or rejected again after renewal
-    ├── ConversionError      rows or schemas that the table's types cannot hold
-    ├── TransientError       the service stayed away until the last retry
-    ├── RejectedError        the service rejected for good: a grant is missing, or rows are rejected
-    └── ClosedError          used after close()
+    ├── ConfigurationError   an option is wrong, found before anything runs; or the table is missing
+    ├── AuthenticationError  credentials are missing, wrong, or rejected again after renewal
+    ├── ConversionError      the table's types cannot hold the rows or their schema
+    ├── TransientError       the service was unavailable until the last retry
+    ├── RejectedError        the service rejected the call for good: a grant is missing, or rows are rejected
+    └── ClosedError          the writer was used after close()
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,10 +42,10 @@ class RowError:
     """Why one row was rejected.
 
     Attributes:
-        index: The row's position in the batch as it was handed over, from 0.
+        index: The row's position in the batch that the caller passed, from 0.
         error_type: A short, stable name to group by, such as ``"null_in_not_null_column"``.
-        message: What is wrong, naming the column's path and the remedy; never the row's value.
-        stage: Where it was found: ``"batching"``, ``"schema"``, ``"encoding"`` or ``"service"``.
+        message: What is wrong; it names the column's path and the remedy, never the row's value.
+        stage: Where the error was found: ``"batching"``, ``"schema"``, ``"encoding"`` or ``"service"``.
     """
 
     index: int
@@ -61,12 +61,12 @@ class RowError:
 class ZerobusError(Exception):
     """Base class of every error that beam_zerobus raises.
 
-    What an error carries beside its message is its second argument, because Beam raises a copy that it makes from an
-    exception's arguments, with the step's name added to the first.
+    All attributes are in the second argument, because Beam raises a copy: it calls the class with the exception's
+    arguments, and adds the step's name to the first.
 
     Attributes:
-        quoted: The part of the message that is in the service's words. It may repeat what was sent, so telemetry and
-            logs leave it out.
+        quoted: The part of the message that quotes the service. It may repeat what was sent, so telemetry and logs
+            leave it out.
     """
 
     quoted: str = ""
@@ -76,8 +76,8 @@ class ZerobusError(Exception):
         self.__dict__.update(details or {})
 
     def quoting(self, words: str) -> Self:
-        """Note which part of the message is in the service's words; return this error."""
-        self.quoted = words
+        """Note which part of the message quotes the service; return this error."""
+        self.__init__(self.args[0], {**self.__dict__, "quoted": words})  # type: ignore[misc]
         return self
 
     def __str__(self) -> str:
@@ -92,7 +92,7 @@ class ConfigurationError(ZerobusError, ValueError):
 
 
 class AuthenticationError(ZerobusError):
-    """Credentials are missing, wrong, or were rejected again right after they were renewed."""
+    """Credentials are missing or wrong, or a new token was rejected."""
 
 
 class ClosedError(ZerobusError):
@@ -100,7 +100,7 @@ class ClosedError(ZerobusError):
 
 
 class _RowsError(ZerobusError):
-    """An error that may have single rows as its cause."""
+    """An error that single rows may have caused."""
 
     row_errors: tuple[RowError, ...]
 
@@ -111,18 +111,18 @@ class _RowsError(ZerobusError):
 
 
 class ConversionError(_RowsError, ValueError):
-    """A schema or rows cannot be carried to the table.
+    """The table's types cannot hold the rows or their schema.
 
     Attributes:
-        row_errors: The rejected rows where single rows are at fault; empty where the schema is.
+        row_errors: The rejected rows; empty if the schema is at fault.
     """
 
 
 class RejectedError(_RowsError):
-    """The service rejected for good: a grant is missing, or rows are rejected.
+    """The service rejected the call for good: a grant is missing, or rows are rejected.
 
     Attributes:
-        row_errors: The rejected rows where single rows are at fault.
+        row_errors: The rejected rows; empty if no single row is at fault.
     """
 
 
@@ -130,11 +130,12 @@ class TransientError(ZerobusError):
     """The service could not be reached, or kept failing, until the last retry.
 
     Attributes:
-        attempts: How often it was tried, the first time included.
-        cause: The last failure, in words.
+        attempts: The number of tries, including the first.
+        cause: A short name of the last failure, such as ``"UNAVAILABLE"``.
         acknowledged_rows: Rows of the call that are durable.
         unacknowledged_rows: Rows of the call that may or may not be in the table: send them again.
         unacknowledged: Those rows as RecordBatches, in order.
+        retry_after: Seconds that the service asks to wait before the next try, 60 at most; None if it does not say.
     """
 
     attempts: int
@@ -142,6 +143,7 @@ class TransientError(ZerobusError):
     acknowledged_rows: int
     unacknowledged_rows: int
     unacknowledged: tuple[pa.RecordBatch, ...]
+    retry_after: float | None = None
 
     def __init__(
         self,
@@ -153,6 +155,7 @@ class TransientError(ZerobusError):
         acknowledged_rows: int = 0,
         unacknowledged_rows: int = 0,
         unacknowledged: Iterable[pa.RecordBatch] = (),
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(
             message,
@@ -163,13 +166,14 @@ class TransientError(ZerobusError):
                 "acknowledged_rows": acknowledged_rows,
                 "unacknowledged_rows": unacknowledged_rows,
                 "unacknowledged": tuple(unacknowledged),
+                "retry_after": retry_after,
             },
         )
 
 
 @contextmanager
 def about_table(table: str) -> Iterator[None]:
-    """Let errors about a schema, which do not know whose it is, say so.
+    """Add the table's name to errors about a schema.
 
     >>> with about_table("main.iot.air"):
     ...     raise ConversionError("column 'id' does not fit")
@@ -179,11 +183,11 @@ def about_table(table: str) -> Iterator[None]:
     try:
         yield
     except (ConfigurationError, ConversionError) as error:
-        raise type(error)(f"table {table}: {error}") from error
+        raise type(error)(f"table {table}: {error}", *error.args[1:]) from error
 
 
 def summarize(row_errors: Sequence[RowError], *, table: str, total_rows: int) -> str:
-    """Say in one message how many rows were rejected, and the first reasons.
+    """Return one message with the number of rejected rows and the first reasons.
 
     >>> summarize([RowError(7, "null", "column 'id' is NOT NULL")], table="a.b.c", total_rows=10)
     "1 of 10 rows rejected for table a.b.c: row 7: column 'id' is NOT NULL"
@@ -191,3 +195,14 @@ def summarize(row_errors: Sequence[RowError], *, table: str, total_rows: int) ->
     shown = "; ".join(f"row {error.index}: {error.message}" for error in row_errors[:_SHOWN_REASONS])
     more = f"; and {len(row_errors) - _SHOWN_REASONS} more" if len(row_errors) > _SHOWN_REASONS else ""
     return f"{len(row_errors)} of {total_rows} rows rejected for table {table}: {shown}{more}"
+
+
+def redact_url(url: str) -> str:
+    """Return a URL as a message may show it: without user name, password, query and fragment.
+
+    >>> redact_url("https://user:s3cret@host/path?token=s3cret")
+    'https://***@host/path?***'
+    """
+    # Greedy, and before the query: a password may hold any of these characters itself.
+    without_user = re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*://)?.*@", r"\1***@", url, flags=re.DOTALL)
+    return re.sub(r"[?#].*", "?***", without_user, flags=re.DOTALL)

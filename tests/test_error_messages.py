@@ -1,11 +1,17 @@
-"""Every reason for a rejected row names table, column, row, the value's type and what to do, and never the value."""
+"""Every reason for a rejected row names table, column, row, the value's type and the remedy, and never the value.
+
+The text of the whole package, its examples and its docs is plain English: see `PHRASES`.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 import decimal
+import io
 import json
 import re
+import tokenize
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,8 +25,58 @@ from beam_zerobus.batching import element_converter
 from beam_zerobus.errors import RowError, summarize
 from beam_zerobus.schema import RowErrorType, TableSchema
 
+# Rooms whose text has not been rewritten yet: remove each when it is.
+NOT_YET = (
+    "beam_zerobus/batching",
+    "beam_zerobus/cli.py",
+    "beam_zerobus/debug_files",
+    "beam_zerobus/delivery",
+    "beam_zerobus/emulator",
+    "beam_zerobus/encoding",
+    "beam_zerobus/logs.py",
+    "beam_zerobus/options.py",
+    "beam_zerobus/schema",
+    "beam_zerobus/sink",
+    "beam_zerobus/telemetry",
+    "beam_zerobus/writer",
+    "beam_zerobus/yaml.py",
+    "docs/debug-files.md",
+    "docs/delivery.md",
+    "docs/emulator.md",
+    "docs/encoder.md",
+    "docs/errors.md",
+    "docs/pipelines.md",
+    "docs/runners",
+    "docs/telemetry.md",
+    "docs/types.md",
+    "pipelines",
+)
+
+# What no string, docstring, comment or page says, and what to say instead (CONTRIBUTING.md, "How we write"): add to it.
+# Case does not matter, and a space matches any white space.
+PHRASES = {
+    r"\bdo(es)? not come\b": "is missing from the batch",
+    r"\bcomes? as\b": "is, has the type",
+    r"\b(comes?|came|coming) (?!from\b)": "arrives, is read, is sent, follows",
+    r"\bstands? twice\b": "appears twice",
+    r"\b(stands?|stood)(?! for\b|alone\b|-alone\b)\b": "is",
+    r"(?<!\bthere )\b(is|are|was|were|be) no (?!longer\b|more\b|better\b|faster\b|slower\b)": "is not a",
+    r"\b(behind|before) the point\b": "after the decimal point, before the decimal point",
+    r"\b(buy|buys|bought|buying)\b": "fetch",
+    r"(?<!connection )(?<![\"'`])\brefus(e|es|ed|ing|als?)\b": "reject, fail",
+    r"\b(told|tells?)\b": "receives, says, returns whether",
+    r"\bfor ever\b": "without end, indefinitely",
+    r"\bputs? (rows |them |it )?aside\b": "keeps as dead letters",
+    r"\bon (its|their|the) way\b": "in flight",
+    r"\bhand(s|ed|ing)? (\w+ )?over\b": "pass, submit",
+    r"\bhanded\b": "passed",
+    r"\bwhoever\b": "name who acts",
+    r"\bin the service's words\b": "quotes the service",
+}
+
+ROOT = Path(__file__).parents[1]
 TABLE = "main.iot.air"
-DOCS = (Path(__file__).parents[1] / "docs" / "errors.md").read_text(encoding="utf-8")
+DOCS = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
 SECRET = "s3cr3t"
 NUMBER = 777_777_777_777
 
@@ -35,12 +91,12 @@ class Case:
     """A row that is rejected, and what its reason has to name.
 
     Attributes:
-        ddl: The table.
+        ddl: The table's columns.
         bad: The row: a dict, NamedTuple or JSON text; or an Arrow array, the second value of which is bad.
         path: The column.
-        type: What the value is.
-        remedy: What to do.
-        secret: How the value would look in the message.
+        type: The value's type.
+        remedy: What the user should do.
+        secret: The value's text, which the message must not hold.
     """
 
     ddl: str
@@ -249,14 +305,14 @@ def test_a_reason_names_everything_but_the_value(case):
         (b"\xff", T.INVALID_JSON, "an element of Python type bytes is not valid JSON"),
     ],
 )
-def test_what_is_no_json_has_no_column(element, error_type, says):
+def test_invalid_json_has_no_column(element, error_type, says):
     (error,) = element_converter("json", TableSchema.from_ddl("c INT"))([element]).rejected
     assert error.error_type == error_type
     assert error.message.startswith(says)
     assert SECRET not in error.message
 
 
-def test_what_is_no_row_has_no_column():
+def test_an_element_that_is_not_a_row_has_no_column():
     (error,) = element_converter("row", TableSchema.from_ddl("c INT"))([frozenset({SECRET})]).rejected
     assert error.message == (
         "an element stands for a row: a value of Python type frozenset does not fit; pass a dict or a beam.Row"
@@ -323,3 +379,93 @@ def test_a_batch_that_cannot_fit_is_rejected_with_table_and_column(ddl, batch, s
 def test_a_schema_that_no_table_can_have_is_rejected_with_the_tables_name(schema, says):
     with pytest.raises(ValueError, match=rf"^table main\.iot\.air: .*{re.escape(says)}"):
         WriteToZerobus(TABLE, schema=schema, dry_run=True)
+
+
+# Plain English ------------------------------------------------------------------------------------------------------
+
+
+def rooms() -> dict[str, list[Path]]:
+    """Return the files of each room: a folder or module of the package, `pipelines`, a page or folder of the docs."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted([*ROOT.glob("beam_zerobus/**/*.py"), *ROOT.glob("pipelines/*.py"), *ROOT.glob("docs/**/*.md")]):
+        parts = path.relative_to(ROOT).parts
+        found.setdefault("pipelines" if parts[0] == "pipelines" else "/".join(parts[:2]), []).append(path)
+    return found
+
+
+def texts(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield line and text of each paragraph of a page, of each string and comment of a module; what belongs together
+    (strings side by side, comments line after line) is one text."""
+    source = path.read_text(encoding="utf-8")
+    if path.suffix == ".md":
+        line = 1
+        for paragraph in source.split("\n\n"):
+            yield line, paragraph
+            line += paragraph.count("\n") + 2
+        return
+    start, kind, text = 0, None, ""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        name = tokenize.tok_name[token.type]
+        name = "STRING" if name.startswith("FSTRING") else name
+        if name in ("NL", "INDENT", "DEDENT") or (name == "NEWLINE" and kind == "COMMENT"):
+            continue
+        if name != kind:
+            if text:
+                yield start, text
+            start, kind, text = token.start[0], name if name in ("STRING", "COMMENT") else None, ""
+        if kind == "STRING":
+            content = re.sub(r"""^\w*["']+|["']+$""", "", token.string)
+            text += token.string if content.isidentifier() else content  # one word may be an option's value
+        elif kind == "COMMENT":
+            text += " " + token.string.lstrip("# ")
+
+
+def findings(path: Path) -> list[str]:
+    found = []
+    for line, text in texts(path):
+        flat, starts = "", []
+        for word in re.finditer(r"\S+", text):
+            starts.append((len(flat), line + text[: word.start()].count("\n")))
+            flat += word.group() + " "
+        seen: list[range] = []
+        for phrase, instead in PHRASES.items():
+            for match in re.finditer(phrase, flat, re.IGNORECASE):
+                if not any(match.start() in span for span in seen):
+                    at = [number for position, number in starts if position <= match.start()][-1]
+                    found.append(f"{path.relative_to(ROOT)}:{at}: {match.group().strip()!r}: say {instead!r}")
+                    seen.append(range(*match.span()))
+    return found
+
+
+@pytest.mark.parametrize("room", [room for room in rooms() if room not in NOT_YET])
+def test_the_text_is_plain_english(room):
+    found = [line for path in rooms()[room] for line in findings(path)]
+    assert found == [], "\n".join(found)
+
+
+def test_rooms_that_are_not_rewritten_exist():
+    assert set(NOT_YET) <= set(rooms())
+
+
+def test_the_wording_test_reads_strings_comments_and_pages(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    module, page = tmp_path / "module.py", tmp_path / "page.md"
+    module.write_text(
+        '''"""Fine.
+
+    A token is bought.
+    """
+# A column that does not
+# come.
+refused = "column 'x' does not "  \\
+    f"come {1} and"
+ok = "connection refused", "refuse"
+'''
+    )
+    page.write_text("# Fine\n\nRows stand\ntwice.\n")
+    assert [line.rpartition(": say")[0] for line in findings(module)] == [
+        "module.py:3: 'bought'",
+        "module.py:5: 'does not come'",
+        "module.py:7: 'does not come'",
+    ]
+    assert [line.rpartition(": say")[0] for line in findings(page)] == ["page.md:3: 'stand twice'"]

@@ -4,8 +4,8 @@ import pyarrow as pa
 import pytest
 
 import beam_zerobus
-from beam_zerobus import ConversionError, RejectedError, RowError, TransientError, ZerobusError
-from beam_zerobus.errors import summarize
+from beam_zerobus import ConfigurationError, ConversionError, RejectedError, RowError, TransientError, ZerobusError
+from beam_zerobus.errors import about_table, redact_url, summarize
 
 ROW = RowError(3, "null_in_not_null_column", "column 'id' is NOT NULL")
 
@@ -16,6 +16,9 @@ ROW = RowError(3, "null_in_not_null_column", "column 'id' is NOT NULL")
         ZerobusError("plain"),
         ConversionError("rows", row_errors=[ROW]),
         RejectedError("rejected", row_errors=[ROW]),
+        RejectedError("rejected: 'x'", row_errors=[ROW]).quoting("'x'"),
+        ConfigurationError("rejected: 'x'").quoting("'x'"),
+        TransientError("busy", retry_after=7.5),
         TransientError(
             "gone",
             attempts=6,
@@ -43,6 +46,35 @@ def test_every_error_is_a_zerobus_error():
     ]
     assert len(errors) == 7
     assert all(issubclass(error, ZerobusError) for error in errors)
+
+
+def test_the_package_exports_each_name_once_in_order():
+    names = [name for name in beam_zerobus.__all__ if not name.startswith("_")]
+    assert names == sorted(set(names))
+    assert {"Credentials", "EnvironmentVariable"} < set(names)
+    assert all(getattr(beam_zerobus, name).__name__ == name for name in names)
+
+
+def test_an_error_with_the_tables_name_keeps_its_rows():
+    with pytest.raises(ConversionError, match="table a.b.c: rows") as raised, about_table("a.b.c"):
+        raise ConversionError("rows", row_errors=[ROW])
+    assert raised.value.row_errors == (ROW,)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://host:443/path", "https://host:443/path"),
+        ("host:443", "host:443"),
+        ("https://user:p@ss/w?rd#@host/path", "https://***@host/path"),
+        ("user:password@host", "***@host"),
+        ("https://host?token=a#b", "https://host?***"),
+        ("https://host#b?c", "https://host?***"),
+        ("", ""),
+    ],
+)
+def test_a_url_is_shown_without_its_secrets(url, shown):
+    assert redact_url(url) == shown
 
 
 def test_a_summary_counts_all_and_shows_the_first():

@@ -1,35 +1,44 @@
 """Credentials: how a worker signs in.
 
-They are descriptions: they may name a secret, call for it, or leave it to the worker's environment, and never show it.
+They describe where the secrets are: in the object itself, behind a callable, or in the worker's environment. Plain text
+is wrapped in `Secret` as soon as it is given, so that no repr, log line or traceback shows it.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
-import requests
-
-from beam_zerobus.errors import AuthenticationError, ConfigurationError, TransientError
+from beam_zerobus.errors import AuthenticationError, ConfigurationError, TransientError, ZerobusError
+from beam_zerobus.workspace.bounded import CannotRunError, run_bounded
+from beam_zerobus.workspace.headers import check_headers
+from beam_zerobus.workspace.secret import Secret, clean_secret
+from beam_zerobus.workspace.token_endpoint import fetch_token
 
 __all__ = [
+    "SUPPLIER_LIMIT",
     "Credentials",
     "EnvironmentVariable",
     "FederatedToken",
     "OAuthClientCredentials",
+    "SecretReference",
     "SecretValue",
     "StaticHeaders",
 ]
 
-_REQUEST_TIMEOUT = 15.0
+_T = TypeVar("_T")
+
+SUPPLIER_LIMIT = 30.0
+"""Seconds that a callable which supplies a secret, a token or headers may take."""
 
 
 @runtime_checkable
-class Secret(Protocol):
+class SecretReference(Protocol):
     """A reference to a secret that is read where it is used, such as Beam's own secrets."""
 
     def get_secret_bytes(self) -> bytes:
@@ -37,7 +46,7 @@ class Secret(Protocol):
         ...
 
 
-SecretValue: TypeAlias = "str | Callable[[], str] | Secret | None"
+SecretValue: TypeAlias = "str | Secret | Callable[[], str] | SecretReference | None"
 
 
 class Credentials(ABC):
@@ -50,18 +59,23 @@ class Credentials(ABC):
         """Return a digest that is equal for equal credentials, or None where they cannot be compared."""
 
     @abstractmethod
-    def request_headers(self, workspace_url: str, form: Mapping[str, str]) -> tuple[dict[str, str], float]:
-        """Buy a token that `form` describes; return the headers that carry it, and its life in seconds."""
+    def request_headers(self, workspace_url: str, form: Mapping[str, str]) -> tuple[Mapping[str, Secret], float]:
+        """Fetch a token that `form` describes; return the headers that carry it, and its lifetime in seconds."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, init=False)
 class OAuthClientCredentials(Credentials):
     """A service principal's OAuth client id and secret (machine to machine).
 
+    Line breaks at the end of either are ignored.
+
     Attributes:
         client_id: The id, a callable or Beam Secret that returns it, or None for ``DATABRICKS_CLIENT_ID``.
-        client_secret: The secret likewise, or None for ``DATABRICKS_CLIENT_SECRET``. A plain string travels in
-            the pipeline's pickle; the other forms do not.
+        client_secret: The secret likewise, or None for ``DATABRICKS_CLIENT_SECRET``. A plain string is part of
+            the pipeline's pickle; the other forms are not.
+
+    Raises:
+        ConfigurationError: One of them is of another type.
 
     Example:
         >>> OAuthClientCredentials(client_id="id", client_secret="s3cret")
@@ -71,20 +85,32 @@ class OAuthClientCredentials(Credentials):
     client_id: SecretValue = field(default=None, repr=False)
     client_secret: SecretValue = field(default=None, repr=False)
 
+    def __init__(self, *, client_id: SecretValue = None, client_secret: SecretValue = None) -> None:
+        # The arguments are replaced first, so that a traceback's locals show no text.
+        client_id, client_secret = _wrapped(client_id), _wrapped(client_secret)
+        object.__setattr__(self, "client_id", client_id)
+        object.__setattr__(self, "client_secret", client_secret)
+        for name in ("client_id", "client_secret"):
+            _check_kind(getattr(self, name), name)
+
     def identity(self) -> str | None:
         """Return a digest of id and secret, unless a callable holds one."""
         return _digest("oauth", self.client_id, self.client_secret)
 
-    def request_headers(self, workspace_url: str, form: Mapping[str, str]) -> tuple[dict[str, str], float]:
+    def request_headers(self, workspace_url: str, form: Mapping[str, str]) -> tuple[Mapping[str, Secret], float]:
         """Ask the workspace with id and secret."""
         client_id = _read(self.client_id, "client_id", "DATABRICKS_CLIENT_ID")
+        if ":" in client_id.reveal():
+            raise AuthenticationError("client_id holds a colon, which no client id has: check that it is the id")
         client_secret = _read(self.client_secret, "client_secret", "DATABRICKS_CLIENT_SECRET")
-        return _post_token(workspace_url, {"grant_type": "client_credentials", **form}, auth=(client_id, client_secret))
+        return fetch_token(
+            workspace_url, {"grant_type": "client_credentials", **form}, authorization=_basic(client_id, client_secret)
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentVariable:
-    """A secret by the name of the environment variable that holds it on the worker.
+    """A secret, given by the name of the environment variable that holds it on the worker.
 
     Example:
         >>> credentials = OAuthClientCredentials(
@@ -100,62 +126,73 @@ class EnvironmentVariable:
         Raises:
             AuthenticationError: It is not set in the worker's environment.
         """
-        value = os.environ.get(self.name)
-        if not value:
-            raise AuthenticationError(f"The environment variable {self.name} is not set on the worker")
-        return value
+        if not os.environ.get(self.name):
+            raise AuthenticationError(f"The environment variable {self.name} is not set on the worker: set it there")
+        return os.environ[self.name]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, init=False)
 class FederatedToken(Credentials):
     """A token of another identity provider, exchanged for a Databricks token (RFC 8693).
 
     Attributes:
-        token_supplier: Returns the provider's current token; called on the worker for each exchange.
+        token_supplier: Returns the provider's current token within 30 seconds; called on the worker for each
+            exchange. If it raises a `TransientError`, it is called again.
         client_id: The service principal's client id for workload identity federation; None for the account's.
+
+    Raises:
+        ConfigurationError: `token_supplier` cannot be called.
     """
 
     token_supplier: Callable[[], str] = field(repr=False)
     client_id: str | None = None
 
-    def __post_init__(self) -> None:
-        if not callable(self.token_supplier):
+    def __init__(self, *, token_supplier: Callable[[], str], client_id: str | None = None) -> None:
+        token_supplier = _wrapped(token_supplier)  # somebody may pass the token itself
+        object.__setattr__(self, "token_supplier", token_supplier)
+        object.__setattr__(self, "client_id", client_id)
+        if not callable(token_supplier):
             raise ConfigurationError("FederatedToken.token_supplier must be a callable that returns the token")
+        if not isinstance(client_id, str | None):
+            raise ConfigurationError(f"FederatedToken.client_id is a {type(client_id).__name__}: give it as text (str)")
 
     def identity(self) -> str | None:
         """Return None: two suppliers cannot be compared."""
         return None
 
-    def request_headers(self, workspace_url: str, form: Mapping[str, str]) -> tuple[dict[str, str], float]:
+    def request_headers(self, workspace_url: str, form: Mapping[str, str]) -> tuple[Mapping[str, Secret], float]:
         """Exchange the provider's current token."""
-        exchange = {
+        exchange: dict[str, str | Secret] = {
             "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
             "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
-            "subject_token": _call(self.token_supplier, "FederatedToken.token_supplier"),
+            "subject_token": _supplied(self.token_supplier, "FederatedToken.token_supplier"),
             **({"client_id": self.client_id} if self.client_id else {}),
             **form,
         }
-        return _post_token(workspace_url, exchange, auth=None)
+        return fetch_token(workspace_url, exchange, authorization=None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, init=False)
 class StaticHeaders(Credentials):
     """Headers sent as they are, for a token that something else keeps fresh.
 
     Attributes:
-        headers: The headers, or a callable that returns the current ones; ``authorization`` is needed.
+        headers: The headers, or a callable that returns the current ones within 30 seconds; ``authorization`` is
+            needed. The values of a mapping are kept as `Secret`.
 
     Raises:
-        ConfigurationError: No ``authorization`` header.
+        ConfigurationError: There is no ``authorization`` header, or a header cannot be sent.
     """
 
     needs_workspace = False
 
-    headers: Mapping[str, str] | Callable[[], Mapping[str, str]] = field(repr=False)
+    headers: Mapping[str, Secret] | Callable[[], Mapping[str, str]] = field(repr=False)
 
-    def __post_init__(self) -> None:
-        if not callable(self.headers):
-            _checked(self.headers)
+    def __init__(self, *, headers: Mapping[str, str | Secret] | Callable[[], Mapping[str, str]]) -> None:
+        headers = _wrapped(headers)
+        object.__setattr__(self, "headers", headers)
+        if not callable(headers):
+            check_headers(headers)
 
     def __hash__(self) -> int:
         return hash(self.identity())
@@ -166,79 +203,84 @@ class StaticHeaders(Credentials):
             return None
         return _digest("headers", *(part for item in sorted(self.headers.items()) for part in item))
 
-    def request_headers(self, workspace_url: str, form: Mapping[str, str]) -> tuple[dict[str, str], float]:  # noqa: ARG002
-        """Return the headers; nothing is asked, so nothing is cached either."""
-        headers = _call(self.headers, "StaticHeaders.headers") if callable(self.headers) else self.headers
-        return _checked(headers), 0.0
+    def request_headers(self, workspace_url: str, form: Mapping[str, str]) -> tuple[Mapping[str, Secret], float]:  # noqa: ARG002
+        """Return the headers; no request is made, so there is nothing to cache either."""
+        if not callable(self.headers):
+            return check_headers(_wrapped(self.headers)), 0.0
+        supplier = self.headers
+        return check_headers(_call(lambda: _wrapped(supplier()), "StaticHeaders.headers")), 0.0
 
 
-def _post_token(
-    workspace_url: str, form: Mapping[str, str], auth: tuple[str, str] | None
-) -> tuple[dict[str, str], float]:
-    url = f"{workspace_url}/oidc/v1/token"
-    try:
-        response = requests.post(url, data=form, auth=auth, timeout=_REQUEST_TIMEOUT)
-    except requests.RequestException as error:
-        raise TransientError(
-            f"The token endpoint {url} could not be reached ({type(error).__name__}): check workspace_url",
-            cause="TOKEN_ENDPOINT_UNREACHABLE",
-        ) from None
-    if response.status_code == 429 or response.status_code >= 500:
-        raise TransientError(
-            f"The token endpoint {url} answered {response.status_code}", cause=f"TOKEN_ENDPOINT_{response.status_code}"
+def _wrapped(value: Any) -> Any:
+    """Return a callable, a reference or None as it is, all else as `Secret`; never fails, as its locals show the text.
+
+    What is not text is wrapped too, because it may hold a secret, and is rejected where it is used.
+    """
+    if isinstance(value, Mapping):
+        return {name: Secret(item) for name, item in value.items()}
+    if value is None or callable(value) or isinstance(value, SecretReference):
+        return value
+    return Secret(value)
+
+
+def _check_kind(value: SecretValue, name: str) -> None:
+    if isinstance(value, Secret | Mapping) and not (isinstance(value, Secret) and isinstance(value.reveal(), str)):
+        kind = type(value.reveal() if isinstance(value, Secret) else value).__name__
+        raise ConfigurationError(
+            f"{name} is of type {kind}: give text (str), a callable that returns it, or a Beam Secret"
         )
-    if response.status_code != 200:
-        raise AuthenticationError(
-            f"The token endpoint {url} rejected the credentials ({response.status_code}{_oauth_error(response)}): "
-            "check client id and secret, and that the service principal may use the workspace and the table"
-        )
-    try:
-        answer = response.json()
-        return {"authorization": f"Bearer {answer['access_token']}"}, float(answer.get("expires_in", 3600))
-    except (ValueError, KeyError, TypeError):
-        raise AuthenticationError(f"{url} answered without an access token: check workspace_url") from None
 
 
-def _oauth_error(response: requests.Response) -> str:
-    """Return the endpoint's error code; its description may repeat what was sent, so it is left out."""
-    try:
-        code = response.json().get("error")
-    except (ValueError, AttributeError):
-        return ""
-    return f", {code}" if isinstance(code, str) and len(code) < 50 else ""
-
-
-def _read(value: SecretValue, name: str, variable: str) -> str:
+def _read(value: SecretValue, name: str, variable: str) -> Secret:
+    """Return the secret that a value is, names or supplies."""
+    value = _wrapped(value)  # in a pickle of an older version it is plain text
     if value is None:
-        value = os.environ.get(variable)
-        if not value:
+        if not os.environ.get(variable):
             raise AuthenticationError(
                 f"No {name}: set {variable} in the worker's environment, "
                 "or pass credentials=OAuthClientCredentials(...)"
             )
-        return value
-    if isinstance(value, str):
-        return value
+        return clean_secret(Secret(os.environ[variable]), variable)
     if isinstance(value, Secret):
-        return _call(value.get_secret_bytes, name).decode()
-    return _call(value, name)
+        return clean_secret(value, name)
+    if isinstance(value, SecretReference):
+        return _supplied(value.get_secret_bytes, name)
+    return _supplied(value, name)  # type: ignore[arg-type]
 
 
-def _call(supplier: Callable[[], Any], name: str) -> Any:
+def _supplied(supplier: Callable[[], str | bytes], name: str) -> Secret:
+    """Return what a callable or a reference supplies, as a checked secret."""
+    return clean_secret(_call(lambda: Secret(supplier()), name), name)
+
+
+def _call(supplier: Callable[[], _T], name: str) -> _T:
     try:
-        return supplier()
+        return run_bounded(supplier, SUPPLIER_LIMIT)
+    except ZerobusError:
+        raise
+    except CannotRunError as error:
+        raise TransientError(
+            f"{name} could not be read: {error}; check what its callable waits for", cause="CREDENTIALS_UNREADABLE"
+        ) from None
     except Exception as error:
-        raise AuthenticationError(f"{name} could not be read: its callable raised {type(error).__name__}") from error
+        raise AuthenticationError(
+            f"{name} could not be read: its callable raised {type(error).__name__}; correct the callable"
+        ) from error
 
 
-def _checked(headers: Mapping[str, str]) -> dict[str, str]:
-    lower = {name.lower(): value for name, value in headers.items()}
-    if not lower.get("authorization"):
-        raise ConfigurationError('StaticHeaders needs an "authorization" header, such as "Bearer <token>"')
-    return lower
+def _basic(client_id: Secret, client_secret: Secret) -> Secret:
+    """Return the header of Basic authentication: UTF-8 and not form-encoded, as the official client sends it."""
+    return Secret(
+        "Basic " + base64.b64encode(f"{client_id.reveal()}:{client_secret.reveal()}".encode()).decode("ascii")
+    )
 
 
-def _digest(*parts: SecretValue) -> str | None:
-    if any(not isinstance(part, str | None) for part in parts):
+def _digest(*parts: Any) -> str | None:
+    """Return a digest of text and secrets; None where a part is something else, which has no value to compare."""
+    if any(not isinstance(part, str | Secret | None) for part in parts):
         return None
-    return hashlib.sha256("\0".join(str(part) for part in parts).encode()).hexdigest()
+    return hashlib.sha256(
+        "\0".join(str(part.reveal() if isinstance(part, Secret) else part) for part in parts).encode(
+            "utf-8", "surrogatepass"
+        )
+    ).hexdigest()

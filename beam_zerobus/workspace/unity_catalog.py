@@ -1,83 +1,99 @@
-"""Asks Unity Catalog for a table's columns."""
+"""Fetches a table's columns from Unity Catalog."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import quote
 
-import requests
-
-from beam_zerobus.errors import AuthenticationError, ConfigurationError, RejectedError, TransientError, about_table
+from beam_zerobus.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ConversionError,
+    RejectedError,
+    ZerobusError,
+    about_table,
+    redact_url,
+)
 from beam_zerobus.schema import TableSchema
+from beam_zerobus.workspace.http import Answer, ask
+from beam_zerobus.workspace.secret import Secret
 
 __all__ = ["fetch_table_schema"]
 
-_REQUEST_TIMEOUT = 15.0
+# 2,000 columns of nested types fit in.
+_MAX_BYTES = 32 << 20
+_KIND = re.compile(r"[A-Z_]{1,50}")
 
 
 def fetch_table_schema(
-    workspace_url: str, table: str, *, headers: Mapping[str, str], timeout: float = _REQUEST_TIMEOUT
+    workspace_url: str, table: str, *, headers: Mapping[str, str | Secret], timeout: float | None = None
 ) -> TableSchema:
     """Fetch the columns of a table, with the field numbers that Zerobus expects.
 
     Args:
         workspace_url: The workspace, such as ``https://dbc-1234.cloud.databricks.com``.
         table: ``catalog.schema.table``.
-        headers: What signs the request in: ``{"authorization": "Bearer ..."}``.
-        timeout: Seconds to wait for the connection, and for each part of the answer.
+        headers: Headers that sign the request in: ``{"authorization": "Bearer ..."}``.
+        timeout: Seconds that the whole request may take; None for 15.
 
     Returns:
         The columns of the table as it is now.
 
     Raises:
-        AuthenticationError: The workspace rejects the token, or the table may not be seen with it.
+        AuthenticationError: The workspace rejects the token, or the token may not read the table.
         RejectedError: Zerobus cannot write a table of this kind.
         TransientError: The workspace cannot be reached or is overloaded; trying again may help.
-        ConfigurationError: There is no such table; what answers is not Unity Catalog; or columns have names that
+        ConfigurationError: The table does not exist, the answer is not Unity Catalog's, or columns have names that
             Zerobus cannot write.
         ConversionError: A column has a type that Zerobus cannot write.
 
     Example:
+        >>> from beam_zerobus import TransientError
         >>> try:
         ...     fetch_table_schema("http://localhost:1", "a.b.c", headers={}, timeout=1)
         ... except TransientError as error:
         ...     print(error)
         Unity Catalog at http://localhost:1 could not be reached (ConnectionError): check workspace_url
     """
+    headers = {name: Secret(value) for name, value in headers.items()}
     answer = _get_table(workspace_url, table, headers, timeout)
-    _check_kind(answer, table)
+    if kind := _unwritable_kind(answer):
+        raise RejectedError(f"table {table} is {kind}; Zerobus writes managed Delta tables only: create one")
     with about_table(table):
-        return TableSchema.from_unity_catalog(answer)
+        try:
+            return TableSchema.from_unity_catalog(answer.json())
+        except ZerobusError:
+            raise
+        except Exception as error:
+            raise ConversionError(
+                f"Unity Catalog's description of the columns cannot be read ({type(error).__name__}): "
+                "check workspace_url, and that the table opens in Catalog Explorer"
+            ) from error
 
 
-def _get_table(workspace_url: str, table: str, headers: Mapping[str, str], timeout: float) -> dict[str, Any]:
+def _get_table(workspace_url: str, table: str, headers: Mapping[str, str | Secret], timeout: float | None) -> Answer:
     url = f"{workspace_url.rstrip('/')}/api/2.1/unity-catalog/tables/{quote(table, safe='')}"
-    try:
-        # A redirect leads to a sign-in page and would carry the token there.
-        response = requests.get(url, headers=dict(headers), timeout=timeout, allow_redirects=False)
-    except requests.RequestException as error:
-        raise TransientError(
-            f"Unity Catalog at {workspace_url} could not be reached ({type(error).__name__}): check workspace_url",
-            cause="UNITY_CATALOG_UNREACHABLE",
-        ) from None
-    _check_status(response.status_code, workspace_url, table)
-    try:
-        answer = response.json()
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        raise ConfigurationError(f"{workspace_url} does not answer as Unity Catalog does: check workspace_url")
+    shown = redact_url(workspace_url)
+    answer = ask(
+        "GET",
+        url,
+        service=f"Unity Catalog at {shown}",
+        cause="UNITY_CATALOG",
+        headers=headers,
+        about=f" for table {table}",
+        limit=timeout,
+        max_bytes=_MAX_BYTES,
+    )
+    _check_status(answer.status, shown, table)
+    if not isinstance(answer.json(), dict):
+        raise ConfigurationError(f"{shown} does not answer as Unity Catalog does: check workspace_url")
     return answer
 
 
 def _check_status(status: int, workspace_url: str, table: str) -> None:
     if status == 200:
         return
-    if status in (408, 429) or status >= 500:
-        raise TransientError(
-            f"Unity Catalog at {workspace_url} answered {status} for table {table}", cause=f"UNITY_CATALOG_{status}"
-        )
     if status == 401:
         raise AuthenticationError(
             f"Unity Catalog at {workspace_url} rejected the token (401) for table {table}: check the credentials, and "
@@ -87,12 +103,12 @@ def _check_status(status: int, workspace_url: str, table: str) -> None:
     grants = f"USE CATALOG on {catalog}, USE SCHEMA on {catalog}.{schema}, SELECT and MODIFY on {table}"
     if status == 403:
         raise AuthenticationError(
-            f"the credentials may not see table {table} (403): grant {grants}, each by its name; "
+            f"the credentials may not read table {table} (403): grant {grants}, each by its name; "
             "ALL PRIVILEGES is not enough"
         )
     if status == 404:
         raise ConfigurationError(
-            f"table {table} does not exist at {workspace_url}, or the credentials may not see it (404): "
+            f"table {table} does not exist at {workspace_url}, or the credentials may not read it (404): "
             f"create it, check its name, or grant {grants}"
         )
     raise ConfigurationError(
@@ -100,12 +116,13 @@ def _check_status(status: int, workspace_url: str, table: str) -> None:
     )
 
 
-def _check_kind(answer: Mapping[str, Any], table: str) -> None:
-    """Reject what Zerobus cannot write, where the answer says so."""
-    kind, data_format = answer.get("table_type"), answer.get("data_source_format")
-    if kind not in (None, "MANAGED"):
-        raise RejectedError(f"table {table} is of kind {kind}; Zerobus writes managed Delta tables only: create one")
-    if data_format not in (None, "DELTA"):
-        raise RejectedError(
-            f"table {table} is stored as {data_format}; Zerobus writes managed Delta tables only: create one"
-        )
+def _unwritable_kind(answer: Answer) -> str | None:
+    """Return what kind of table Zerobus cannot write, if the answer describes one."""
+    fields = answer.json()
+    for words, said, accepted in (
+        ("of type", fields.get("table_type"), "MANAGED"),
+        ("stored as", fields.get("data_source_format"), "DELTA"),
+    ):
+        if said not in (None, accepted):
+            return f"{words} {said if isinstance(said, str) and _KIND.fullmatch(said) else 'something else'}"
+    return None

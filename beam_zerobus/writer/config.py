@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from beam_zerobus.errors import ConfigurationError, about_table
+from beam_zerobus.errors import ConfigurationError, about_table, redact_url
 from beam_zerobus.options import ArrowCompression, DebugFiles, Retry, Telemetry, WireFormat
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.workspace.credentials import Credentials, OAuthClientCredentials
@@ -218,17 +218,26 @@ def _url(value: str | None, option: str, variable: str, example: str) -> str:
         raise ConfigurationError(f"{option} is not set: pass {option}=... or set {variable}, such as {example}")
     if not isinstance(value, str):
         raise ConfigurationError(f"{option} is a {type(value).__name__}: give a URL such as {example}")
+    problem, shown = _problem_of_url(value), repr(redact_url(value))
+    if problem is None:
+        return value.rstrip("/")
+    del value  # a traceback with locals would show it
+    if problem == "user":
+        raise ConfigurationError(f"{option} holds a user name or password: pass them as credentials instead")
+    raise ConfigurationError(f"{source}={shown}{problem}: write it as {example}")
+
+
+def _problem_of_url(value: str) -> str | None:
+    """Return what is wrong with a URL; nothing is raised here, because the parts may hold a secret."""
     try:
         parts = urlsplit(value)
         port_is_valid = parts.port is None or parts.port >= 0
     except ValueError:
-        raise ConfigurationError(f"{source}={value!r} is not a URL: write it as {example}") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_valid:
-        raise ConfigurationError(f"{source}={value!r} is not an http(s) URL: write it as {example}")
+        return "user" if "@" in value else " is not a URL"
     if parts.username or parts.password:
-        raise ConfigurationError(f"{option} holds a user name or password: pass them as credentials instead")
+        return "user"
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_valid:
+        return " is not an http(s) URL"
     if parts.query or parts.fragment or any(c.isspace() for c in value):
-        raise ConfigurationError(
-            f"{source}={value!r}: a URL without query, fragment or white space is needed: {example}"
-        )
-    return value.rstrip("/")
+        return ": a URL without query, fragment or white space is needed"
+    return None

@@ -32,7 +32,7 @@ def source(emulator, credentials=None, **settings):
     )
 
 
-def test_a_token_is_bought_once_and_reused(emulator):
+def test_a_token_is_fetched_once_and_reused(emulator):
     refreshed = []
     tokens = source(emulator, on_refresh=lambda: refreshed.append(1))
     first = dict(tokens.headers())
@@ -42,7 +42,7 @@ def test_a_token_is_bought_once_and_reused(emulator):
     assert (emulator.stats.tokens_issued, len(refreshed)) == (1, 1)
 
 
-def test_a_rejected_token_is_bought_anew(emulator):
+def test_a_rejected_token_is_fetched_again(emulator):
     tokens = source(emulator)
     first = tokens.headers()
     tokens.invalidate()
@@ -50,7 +50,7 @@ def test_a_rejected_token_is_bought_anew(emulator):
     assert emulator.stats.tokens_issued == 2
 
 
-def test_a_token_near_its_end_is_renewed(emulator, monkeypatch):
+def test_a_token_is_renewed_before_it_expires(emulator, monkeypatch):
     now = [0.0]
     monkeypatch.setattr("beam_zerobus.workspace.tokens.time.monotonic", lambda: now[0])
     tokens = source(emulator)
@@ -63,7 +63,8 @@ def test_a_token_near_its_end_is_renewed(emulator, monkeypatch):
     assert emulator.stats.tokens_issued == 2
 
 
-def test_the_request_is_the_one_that_the_sdk_makes():
+@pytest.mark.parametrize("secret", ["the-secret", "geh\u00e9im \u79d8\U0001f511 :%+&="])
+def test_the_request_is_the_one_that_the_sdk_makes(secret):
     """The service knows the SDK's request, so ours must not differ from it in anything."""
     seen = []
 
@@ -84,9 +85,9 @@ def test_the_request_is_the_one_that_the_sdk_makes():
     url = f"http://127.0.0.1:{server.server_port}"
     endpoint = "http://1234.zerobus.localhost:1"
     with pytest.raises(ZerobusException):
-        ZerobusSdk(endpoint, url).create_stream("the-id", "the-secret", TableProperties(TABLE))
+        ZerobusSdk(endpoint, url).create_stream("the-id", secret, TableProperties(TABLE))
     tokens = TokenSource(
-        OAuthClientCredentials(client_id="the-id", client_secret="the-secret"),
+        OAuthClientCredentials(client_id="the-id", client_secret=secret),
         table=TABLE,
         endpoint=endpoint,
         workspace_url=url,
@@ -96,7 +97,7 @@ def test_the_request_is_the_one_that_the_sdk_makes():
     server.shutdown()
     server.server_close()
     assert seen[0] == seen[-1]
-    assert seen[0][1] == "Basic " + base64.b64encode(b"the-id:the-secret").decode()
+    assert seen[0][1] == "Basic " + base64.b64encode(f"the-id:{secret}".encode()).decode()
 
 
 @pytest.mark.parametrize("kind", ["string", "callable", "environment", "secret"])
@@ -146,7 +147,7 @@ def test_static_headers_are_sent_as_they_are(emulator):
     }
 
 
-def test_static_headers_from_a_callable_are_asked_for_each_time(emulator):
+def test_a_callable_for_static_headers_is_called_each_time(emulator):
     numbers = iter(range(9))
     tokens = source(emulator, StaticHeaders(headers=lambda: {"authorization": f"Bearer {next(numbers)}"}))
     assert tokens.headers() != tokens.headers()
@@ -157,7 +158,7 @@ def test_static_headers_without_authorization_are_rejected():
         StaticHeaders(headers={"x-token": "1"})
 
 
-def test_an_endpoint_that_is_not_there_is_transient():
+def test_an_endpoint_that_cannot_be_reached_is_transient():
     tokens = TokenSource(
         OAuthClientCredentials(client_id="a", client_secret="b"),
         table=TABLE,

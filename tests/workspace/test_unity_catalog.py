@@ -1,4 +1,4 @@
-"""Against a real HTTP server on a free port, which answers what each test tells it."""
+"""Against a real HTTP server on a free port; each test sets its answer."""
 
 import json
 import socket
@@ -63,7 +63,7 @@ def workspace():
     workspace.close()
 
 
-def test_columns_come_back_as_they_were_described(workspace):
+def test_columns_are_read_as_they_were_described(workspace):
     workspace.answer(
         200, {"columns": SCHEMA.to_unity_catalog(), "table_type": "MANAGED", "data_source_format": "DELTA", "name": "x"}
     )
@@ -103,7 +103,7 @@ def test_each_failure_has_its_class_and_names_the_remedy(workspace, status, body
     assert len(workspace.requests) == 1
 
 
-def test_nobody_there_is_transient():
+def test_a_workspace_that_cannot_be_reached_is_transient():
     with socket.socket() as bound_but_not_listening:
         bound_but_not_listening.bind(("127.0.0.1", 0))
         port = bound_but_not_listening.getsockname()[1]

@@ -1,0 +1,398 @@
+"""A canary secret, of Latin and other characters, in every credential and URL, shows nowhere, whatever fails."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import pickle
+import re
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import pyarrow as pa
+import pytest
+
+import beam_zerobus
+from beam_zerobus import (
+    AuthenticationError,
+    ConfigurationError,
+    DebugFiles,
+    FederatedToken,
+    OAuthClientCredentials,
+    Retry,
+    StaticHeaders,
+    Telemetry,
+    ZerobusError,
+    ZerobusWriter,
+)
+from beam_zerobus.emulator import Emulator, Faults, ScriptedFault
+from beam_zerobus.errors import redact_url
+from beam_zerobus.sink.pipeline_options import ZerobusOptions
+from beam_zerobus.workspace import http
+from beam_zerobus.workspace.secret import Secret
+from beam_zerobus.workspace.tokens import TokenSource
+from beam_zerobus.workspace.unity_catalog import fetch_table_schema
+from beam_zerobus.writer.config import make_config
+from tests.hostile.http_server import OddServer, Request, dripped, whole
+
+pytestmark = pytest.mark.timeout(60)
+
+TABLE = "main.iot.air"
+LATIN, NOT_LATIN = "c4nary-Secret", "c4nary-geh\u00e9im-\u79d8\u5bc6-\U0001f511"
+PACKAGE = str(Path(beam_zerobus.__file__).parent)
+canaries = pytest.mark.parametrize("canary", [LATIN, NOT_LATIN], ids=["latin", "not-latin"])
+
+
+def disguises(canary: str) -> set[str]:
+    """Return every form in which a canary could show."""
+    encoded = canary.encode()
+    forms = {canary, canary[:12], quote(canary), quote_plus(canary), ascii(canary)[1:-1], repr(encoded)[2:-1]}
+    for around in ("", "the-id:", "the-id:x"):
+        forms.add(base64.b64encode(around.encode() + encoded).decode()[len(around) * 4 // 3 + 4 :][:12])
+    return forms
+
+
+def everything_of(error: BaseException) -> str:
+    """Return all that an error shows: text, arguments, pickle, and the locals of this package's frames."""
+    copy = pickle.loads(pickle.dumps(error))
+    shown = [str(error), repr(error), repr(error.args), repr(error.__dict__), repr(pickle.dumps(error)), repr(copy)]
+    pending, seen = [error], set()
+    while pending:
+        current = pending.pop()
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        pending += [current.__cause__, current.__context__]
+        frames = traceback.TracebackException(
+            type(current), current, _frames_of_the_package(current.__traceback__), capture_locals=True, compact=False
+        )
+        shown += frames.format(chain=False)
+    return "\n".join(shown)
+
+
+def _frames_of_the_package(found: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without the frames of the tests, which hold the canary themselves."""
+    if found is None:
+        return None
+    rest = _frames_of_the_package(found.tb_next)
+    if not found.tb_frame.f_code.co_filename.startswith(PACKAGE):
+        return rest
+    return TracebackType(rest, found.tb_frame, found.tb_lasti, found.tb_lineno)
+
+
+def assert_hidden(canary: str, *texts: str) -> None:
+    for form in disguises(canary):
+        for text in texts:
+            position = text.find(form)
+            assert position < 0, f"{form!r} in ...{text[max(0, position - 300) : position + 100]}"
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
+    caplog.set_level(1)
+    logging.getLogger("urllib3").setLevel(1)
+    return lambda: "\n".join(f"{record.getMessage()} {record.__dict__}" for record in caplog.records)
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., OddServer]]:
+    monkeypatch.setattr(http, "REQUEST_LIMIT", 0.5)
+    servers = []
+
+    def start(answer: Callable[[Request], Iterator[bytes]]) -> OddServer:
+        servers.append(OddServer(answer))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+def echo(status: int) -> Callable[[Request], Iterator[bytes]]:
+    """Answer with all that was sent, in every place of an answer."""
+
+    def answer(request: Request) -> Iterator[bytes]:
+        said = request.headers.get("authorization", "") + request.body.decode()
+        with suppress(Exception):
+            said += base64.b64decode(request.headers["authorization"].split()[1]).decode()
+        body = {"error": said, "error_description": said, "access_token": [said], "message": said, "table_type": said}
+        return whole(status, body, f"Location: /{quote(said)}", f"Retry-After: {quote(said)}")(request)
+
+    return answer
+
+
+def scenarios(serve: Callable[..., OddServer]) -> Iterator[tuple[str, str]]:
+    for status in (200, 302, 307, 400, 401, 403, 404, 429, 503):
+        yield f"echo {status}", serve(echo(status)).url
+    yield "half an answer", serve(lambda _: iter([b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"])).url
+    yield "no HTTP", serve(lambda _: iter([b"\x00\xff\r\n\r\n"])).url
+    hanging = serve(dripped(b"", lambda: iter([b""] * 99), lambda: hanging))
+    yield "nothing", hanging.url
+    silent = serve(lambda _: iter([]))
+    yield "closed", silent.url
+    yield "nobody", "http://127.0.0.1:1"
+    yield "no TLS", silent.url.replace("http:", "https:")
+    yield "no host", "http://"
+
+
+class Reference:
+    def __init__(self, secret: bytes) -> None:
+        self.secret = secret
+
+    def __repr__(self) -> str:
+        return "Reference()"
+
+    def get_secret_bytes(self) -> bytes:
+        return self.secret
+
+
+def credentials_with(canary: str) -> dict[str, Callable[[], Any]]:
+    odd = (f"{canary}\n", f"{canary}\x00", f"two\n{canary}", f"{canary}\ud800")
+    return {
+        "plain": lambda: OAuthClientCredentials(client_id="the-id", client_secret=canary),
+        "id": lambda: OAuthClientCredentials(client_id=canary, client_secret=canary),
+        "id with a colon": lambda: OAuthClientCredentials(client_id=f"{canary}:", client_secret=canary),
+        "callable": lambda: OAuthClientCredentials(client_id="the-id", client_secret=lambda: canary),
+        "reference": lambda: OAuthClientCredentials(client_id="the-id", client_secret=Reference(canary.encode())),
+        "not UTF-8": lambda: OAuthClientCredentials(
+            client_id="the-id", client_secret=Reference(canary.encode() + b"\xff")
+        ),
+        "bytes": lambda: OAuthClientCredentials(client_id="the-id", client_secret=canary.encode()),  # type: ignore[arg-type]
+        "a list": lambda: OAuthClientCredentials(client_id="the-id", client_secret=lambda: [canary]),  # type: ignore[arg-type, return-value]
+        **{
+            f"odd {number}": lambda text=text: OAuthClientCredentials(client_id="the-id", client_secret=text)
+            for number, text in enumerate(odd)
+        },
+        **{
+            f"federated {number}": lambda text=text: FederatedToken(token_supplier=lambda: text)
+            for number, text in enumerate((canary, *odd))
+        },
+        "a token for a supplier": lambda: FederatedToken(token_supplier=canary),  # type: ignore[arg-type]
+        "headers": lambda: StaticHeaders(headers={"authorization": f"Bearer {canary}"}),
+        "headers without authorization": lambda: StaticHeaders(headers={"x-token": canary}),
+        "headers in bytes": lambda: StaticHeaders(headers={"authorization": canary.encode()}),  # type: ignore[dict-item]
+        "headers as text": lambda: StaticHeaders(headers=canary),  # type: ignore[arg-type]
+        "supplied headers": lambda: StaticHeaders(headers=lambda: {"authorization": f"Bearer {canary}\x00"}),
+        "supplied text": lambda: StaticHeaders(headers=lambda: canary),  # type: ignore[arg-type, return-value]
+    }
+
+
+@canaries
+@pytest.mark.parametrize("kind", credentials_with(""))
+def test_credentials_show_nothing_whatever_fails(canary, kind, serve, log):
+    shown = []
+    for name, url in scenarios(serve):
+        try:
+            credentials = credentials_with(canary)[kind]()
+            shown += [repr(credentials), str(credentials), f"{credentials}", str(credentials.identity())]
+            tokens = TokenSource(credentials, table=TABLE, endpoint="http://1.localhost", workspace_url=url)
+            for use in (
+                tokens.headers,
+                lambda: fetch_table_schema(url, TABLE, headers=tokens.workspace_headers()),  # noqa: B023
+            ):
+                try:
+                    use()
+                except ZerobusError as error:
+                    shown.append(everything_of(error))
+            shown.append(repr(tokens) + repr(vars(tokens)))
+        except ConfigurationError as error:  # they cannot even be made
+            shown.append(everything_of(error))
+        assert shown, name
+    assert_hidden(canary, *dict.fromkeys(shown), log())
+
+
+@canaries
+@pytest.mark.parametrize("end", ["", "\n", "\nx"])
+def test_the_environment_shows_nothing(canary, end, serve, log, monkeypatch):
+    monkeypatch.setenv("DATABRICKS_CLIENT_ID", "the-id")
+    monkeypatch.setenv("DATABRICKS_CLIENT_SECRET", canary + end)
+    for _, url in scenarios(serve):
+        tokens = TokenSource(OAuthClientCredentials(), table=TABLE, endpoint="http://1.localhost", workspace_url=url)
+        with pytest.raises(ZerobusError) as raised:
+            tokens.headers()
+        assert_hidden(canary, everything_of(raised.value), log())
+
+
+def test_an_access_token_shows_nothing(serve, log):
+    tokens = TokenSource(
+        OAuthClientCredentials(client_id="the-id", client_secret="the-secret"),
+        table=TABLE,
+        endpoint="http://1.localhost",
+        workspace_url=serve(whole(200, {"access_token": LATIN})).url,
+    )
+    assert dict(tokens.headers())["authorization"] == f"Bearer {LATIN}"
+    shown = [repr(vars(tokens))]
+    for _, url in scenarios(serve):
+        with pytest.raises(ZerobusError) as raised:
+            fetch_table_schema(url, TABLE, headers=tokens.workspace_headers())
+        shown.append(everything_of(raised.value))
+    for life in ("NaN", '"soon"', "-1", "{"):
+        body = f'{{"access_token": "{LATIN}", "expires_in": {life}}}'.encode()
+        other = TokenSource(
+            OAuthClientCredentials(client_id="the-id", client_secret="the-secret"),
+            table=TABLE,
+            endpoint="http://1.localhost",
+            workspace_url=serve(whole(200, body)).url,
+        )
+        with pytest.raises(ZerobusError) as raised:
+            other.headers()
+        shown.append(everything_of(raised.value))
+    assert_hidden(LATIN, *shown, log())
+
+
+@canaries
+def test_secrets_in_pickles_of_credentials_work(canary):
+    for kind in ("plain", "id", *["headers"] * (canary == LATIN)):
+        credentials = credentials_with(canary)[kind]()
+        copy = pickle.loads(pickle.dumps(credentials))
+        assert (copy, copy.identity(), hash(copy)) == (credentials, credentials.identity(), hash(credentials))
+        assert_hidden(canary, repr(copy))
+
+
+def test_a_secret_is_equal_to_its_like_only():
+    assert Secret(NOT_LATIN) == Secret(NOT_LATIN) != Secret(LATIN)
+    assert Secret(LATIN) != LATIN
+    assert OAuthClientCredentials(client_secret=LATIN) != OAuthClientCredentials(client_secret=NOT_LATIN)
+
+
+@canaries
+def test_a_secret_of_other_characters_reaches_the_service_in_utf8(canary, serve):
+    server = serve(whole(200, {"access_token": "t"}))
+    for end in ("", "\n", "\r\n"):
+        TokenSource(
+            OAuthClientCredentials(client_id="the-id", client_secret=canary + end),
+            table=TABLE,
+            endpoint="http://1.localhost",
+            workspace_url=server.url,
+        ).headers()
+    TokenSource(
+        FederatedToken(token_supplier=lambda: canary + "\n"),
+        table=TABLE,
+        endpoint="http://1.localhost",
+        workspace_url=server.url,
+    ).headers()
+    sent = [request.headers.get("authorization") for request in server.requests]
+    assert sent == ["Basic " + base64.b64encode(f"the-id:{canary}".encode()).decode()] * 3 + [None]
+    assert f"subject_token={quote_plus(canary)}&" in server.requests[3].body.decode()
+
+
+DEFAULTS: dict[str, Any] = {
+    "endpoint": None,
+    "workspace_url": None,
+    "credentials": None,
+    "schema": None,
+    "wire_format": "proto",
+    "retry": Retry(),
+    "ignore_unknown_fields": False,
+    "streams_per_worker": 1,
+    "debug_files": None,
+    "telemetry": None,
+    "dry_run": False,
+}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:{}@workspace.example",
+        "https://{}@workspace.example",
+        "https://workspace.example/?token={}",
+        "https://workspace.example/#{}",
+        "https://user:{}@workspace.example:port",
+        "https://user:a/b?c{}@workspace.example",
+        "ftp://user:{}@workspace.example",
+        "user:{}@workspace.example",
+        "https://user:{}@[workspace",
+        "workspace.example?token={}",
+    ],
+)
+@canaries
+def test_urls_show_nothing(canary, url, monkeypatch, log):
+    url = url.format(canary)
+    shown = []
+    for option, variable in (("endpoint", "ZEROBUS_ENDPOINT"), ("workspace_url", "DATABRICKS_HOST")):
+        options = {"endpoint": "http://127.0.0.1:1", "workspace_url": "http://127.0.0.1:1"}
+        del options[option]
+        monkeypatch.setenv(variable, url)
+        with pytest.raises(ConfigurationError) as raised:
+            make_config(TABLE, **{**DEFAULTS, **options})
+        shown.append(everything_of(raised.value))
+        monkeypatch.delenv(variable)
+        with pytest.raises(ConfigurationError) as raised:
+            ZerobusWriter(TABLE, **options, **{option: url})
+        shown += [str(raised.value), repr(raised.value), repr(pickle.dumps(raised.value))]
+    shown.append(redact_url(url))
+    for fetch in (
+        lambda: fetch_table_schema(url, TABLE, headers={}, timeout=0.5),
+        TokenSource(
+            OAuthClientCredentials(client_id="the-id", client_secret="the-secret"),
+            table=TABLE,
+            endpoint="http://1.localhost",
+            workspace_url=url,
+        ).headers,
+    ):
+        with pytest.raises(ZerobusError) as raised:
+            fetch()
+        shown += [str(raised.value), repr(raised.value), repr(pickle.dumps(raised.value))]
+    assert_hidden(canary, *shown, log())
+
+
+FAULTS = {
+    "accepted": (),
+    "no token": (ScriptedFault("token", at_token=1, times=9, http_status=401),),
+    "tokens later": (ScriptedFault("token", at_token=1, http_status=503),),
+    "rejected": (ScriptedFault("reject", at_stream=1, times=9, code="UNAUTHENTICATED", message="no"),),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@canaries
+def test_spans_metrics_and_debug_files_show_nothing(canary, fault, log, tmp_path):
+    with Emulator(client_id="the-id", client_secret=canary, faults=Faults(script=FAULTS[fault])) as emulator:
+        emulator.create_table(TABLE, "id BIGINT")
+        with (
+            suppress(ZerobusError),
+            ZerobusWriter(
+                TABLE,
+                endpoint=emulator.endpoint,
+                workspace_url=emulator.workspace_url,
+                credentials=OAuthClientCredentials(client_id="the-id", client_secret=canary),
+                schema="unity_catalog",
+                retry=Retry(max_retries=1, initial_backoff=0.01),
+                telemetry=Telemetry(output_dir=tmp_path, flush_timeout=10.0),
+                debug_files=DebugFiles(output_dir=tmp_path),
+            ) as writer,
+        ):
+            writer.send_batch(pa.record_batch({"id": [1]}))
+        writer.close()
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert files or fault == "no token"  # nothing was sent
+    for path in files:
+        assert_hidden(canary, path.read_bytes().decode("utf-8", "replace"), path.name)
+    assert_hidden(canary, log())
+
+
+def test_no_flag_takes_a_secret():
+    """Whoever lists the processes of a machine sees their arguments."""
+    flags = [name for name in ZerobusOptions([]).get_all_options() if re.match("zerobus_.*(secret|client|token)", name)]
+    assert flags
+    assert all(name.endswith(("_env", "_gcp_secret")) for name in flags)
+
+
+def test_a_supplier_that_fails_is_not_quoted():
+    def supply() -> str:
+        raise OSError(f"no {LATIN} in the vault")
+
+    with pytest.raises(AuthenticationError) as raised:
+        TokenSource(
+            OAuthClientCredentials(client_id="the-id", client_secret=supply),
+            table=TABLE,
+            endpoint="http://1.localhost",
+            workspace_url="http://127.0.0.1:1",
+        ).headers()
+    assert_hidden(LATIN, str(raised.value), repr(raised.value), repr(pickle.dumps(raised.value)))

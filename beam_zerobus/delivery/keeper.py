@@ -123,7 +123,7 @@ class Keeper:
             except StreamFailure as failure:
                 self._recover(failure)
         except TransientError as error:
-            self._retry(error.cause, str(error), retry_after=getattr(error, "retry_after", None))
+            self._retry(error.cause, str(error), retry_after=error.retry_after)
         except ZerobusError as error:
             self._give_up(error)
         except Exception as error:  # noqa: BLE001  nobody may be left waiting

@@ -34,7 +34,7 @@ def retry_transient(function: Callable[[], _T], retry: Retry, *, sleep: Callable
         try:
             return function()
         except TransientError as error:
-            wait = backoff.next_wait(getattr(error, "retry_after", None))
+            wait = backoff.next_wait(error.retry_after)
             if wait is None:
                 raise
             sleep(wait)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import suppress
 
 import pyarrow as pa
 
 from beam_zerobus.delivery.retry import retry_transient
 from beam_zerobus.encoding.conversion import Conversion
-from beam_zerobus.errors import ClosedError, ConfigurationError, ZerobusError, about_table
+from beam_zerobus.errors import ConfigurationError, ZerobusError, about_table
 from beam_zerobus.logs import get_logger
 from beam_zerobus.schema import TableSchema
+from beam_zerobus.workspace.single_flight import SingleFlight
 from beam_zerobus.workspace.tokens import TokenSource
 from beam_zerobus.workspace.unity_catalog import fetch_table_schema
 from beam_zerobus.writer.config import UNITY_CATALOG, WriterConfig
@@ -23,6 +23,8 @@ __all__ = ["Conversions"]
 
 _log = get_logger(__name__)
 
+_SHARED_FETCH_SECONDS = 3600.0  # a fetch has limits of its own, and is tried again as `Retry` says
+
 LOOK_AGAIN_SECONDS = 30.0
 """Seconds between two fetches of a schema because batches have fields that it lacks."""
 
@@ -30,10 +32,11 @@ LOOK_AGAIN_SECONDS = 30.0
 class Conversions:
     """Finds the table's schema when it is first needed, and again when it may have changed; thread-safe.
 
+    Threads that need it at the same time share one fetch, so that a catalog that does not answer makes them wait once,
+    side by side.
+
     Invariants, under the one lock, which is not held while a schema is fetched:
     - `_current` is the newest conversion; it never becomes None again.
-    - `_finding` is the search for the first one while it lasts; all threads share its outcome, so that a catalog that
-      does not answer makes them wait once, side by side.
     - `_looked_at` is when the schema was last fetched because of unknown fields.
     """
 
@@ -41,9 +44,9 @@ class Conversions:
         self._config = config
         self._tokens = tokens
         self._lock = threading.Lock()
-        self._fetching = threading.Lock()
+        self._finding: SingleFlight[Conversion] = SingleFlight(limit=_SHARED_FETCH_SECONDS)
+        self._refreshing: SingleFlight[None] = SingleFlight(limit=_SHARED_FETCH_SECONDS)
         self._current: Conversion | None = None
-        self._finding: Future[Conversion] | None = None
         self._looked_at = float("-inf")
 
     @property
@@ -58,15 +61,7 @@ class Conversions:
             ConfigurationError: There is no such table, or no batch to take the schema from.
             ZerobusError: The schema could not be fetched.
         """
-        if self._current is not None:
-            return self._current
-        with self._lock:
-            finding, first = self._finding, self._finding is None
-            if finding is None:
-                finding = self._finding = Future()
-        if first:
-            self._find(finding, batch)
-        return finding.result()
+        return self._current or self._finding.run(lambda: self._find(batch))
 
     def resolve_for(self, batch: pa.RecordBatch | pa.Table) -> Conversion:
         """Return the conversion for a batch, after another look at the table where it lacks a field of the batch."""
@@ -111,20 +106,13 @@ class Conversions:
             return self._current.schema.differences(self._fetch())
         return []
 
-    def _find(self, finding: Future[Conversion], batch: pa.RecordBatch | pa.Table | None) -> None:
-        try:
-            conversion = self._convert_with(self._find_schema(batch))
-        except BaseException as error:
-            with self._lock:
-                self._finding = None  # the next batch tries again
-            if isinstance(error, Exception):
-                finding.set_exception(error)
-                return
-            finding.set_exception(ClosedError(f"The search for the schema of {self._config.table} was interrupted"))
-            raise
+    def _find(self, batch: pa.RecordBatch | pa.Table | None) -> Conversion:
+        if self._current is not None:  # another thread was faster
+            return self._current
+        conversion = self._convert_with(self._find_schema(batch))
         with self._lock:
             self._current = conversion
-        finding.set_result(conversion)
+        return conversion
 
     def _find_schema(self, batch: pa.RecordBatch | pa.Table | None) -> TableSchema:
         if isinstance(self._config.schema, TableSchema):
@@ -140,15 +128,15 @@ class Conversions:
             return TableSchema.from_arrow(batch.schema)
 
     def _fetch_newer(self, known: Conversion, fetch: Callable[[], TableSchema]) -> Conversion | None:
-        with self._fetching:  # one thread fetches, the others find what it found
-            if self._current is not known:
-                return self._current
-            schema = fetch()
-            if schema == known.schema:
-                return None
+        if self._current is known:
+            self._refreshing.run(lambda: self._replace(known, fetch()))
+        return None if self._current is known else self._current
+
+    def _replace(self, known: Conversion, schema: TableSchema) -> None:
+        if schema != known.schema:
+            conversion = self._convert_with(schema)
             with self._lock:
-                self._current = self._convert_with(schema)
-            return self._current
+                self._current = conversion
 
     def _convert_with(self, schema: TableSchema) -> Conversion:
         return Conversion(

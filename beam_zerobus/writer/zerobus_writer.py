@@ -126,6 +126,8 @@ class ZerobusWriter:
         return _from_config, (type(self), self.config, self._shard)
 
     def __repr__(self) -> str:
+        if not hasattr(self, "config"):  # a traceback of `__init__` shows it before it has one
+            return "ZerobusWriter()"
         return f"ZerobusWriter({self.config.table!r}, wire_format={self.config.wire_format!r})"
 
     @property

@@ -86,10 +86,17 @@ class Submission:
     @property
     def future(self) -> Future[TransmissionResult]:
         """The outcome as a new `concurrent.futures.Future`; to cancel that does not cancel the submission."""
-        self.asked = True
         future: Future[TransmissionResult] = Future()
-        self._outcome.add_done_callback(lambda outcome: _copy(outcome, future))
+        self._outcome.add_done_callback(lambda _: self._copy_outcome(future))
         return future
+
+    def _copy_outcome(self, future: Future[TransmissionResult]) -> None:
+        """Pass the outcome on to a future of a caller, who may have cancelled it, or worse."""
+        error = self._outcome.exception()
+        with suppress(InvalidStateError):
+            if future.set_running_or_notify_cancel():
+                future.set_exception(error) if error is not None else future.set_result(self._outcome.result())
+                self.asked = True
 
     @property
     def done(self) -> bool:
@@ -234,14 +241,6 @@ def _rows_failed(result: TransmissionResult) -> ZerobusError:
     by_service = any(error.stage == "service" for error in result.failed_rows)
     kind = RejectedError if by_service else ConversionError
     return kind(result.error or "", row_errors=result.failed_rows)
-
-
-def _copy(outcome: Future[TransmissionResult], future: Future[TransmissionResult]) -> None:
-    """Pass the outcome on to a future of a caller, who may have cancelled it."""
-    error = outcome.exception()
-    with suppress(InvalidStateError):
-        if future.set_running_or_notify_cancel():
-            future.set_exception(error) if error is not None else future.set_result(outcome.result())
 
 
 def _batches(rows: pa.RecordBatch | pa.Table) -> list[pa.RecordBatch]:

@@ -13,14 +13,13 @@ from typing import Any, Protocol
 import pyarrow as pa
 from google.protobuf.message import DecodeError
 
+from beam_zerobus.emulator.limits import MAX_RECORD_BYTES, MAX_ROWS
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.rows import ArrowReader, JsonReader, ProtoReader
 from beam_zerobus.emulator.wire import FlightData, RecordType, Request, Response, flight_acknowledgement
 from beam_zerobus.schema import TableSchema
 
 __all__ = ["Call", "EphemeralProtocol", "FlightProtocol", "StreamProtocol"]
-
-MAX_RECORD_BYTES = 10 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +130,8 @@ class EphemeralProtocol:
             raise Rejection.invalid("a stream that was created takes ingest_record and ingest_record_batch only")
         if carried is not None and carried.startswith("proto") != (self.wire_format == "proto"):
             raise Rejection.invalid(f"a {self.wire_format} stream does not take {carried}")
+        if len(records) > MAX_ROWS:
+            raise Rejection.invalid(f"the call has {len(records)} records; a call may have {MAX_ROWS} at most")
         if len(message) > MAX_RECORD_BYTES:
             _check_sizes(records)
 
@@ -188,7 +189,7 @@ class FlightProtocol:
         assert reader is not None  # noqa: S101 - bind() comes before any call
         try:
             offset = json.loads(data.app_metadata)["offset_id"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise Rejection.invalid('app_metadata must be JSON such as {"offset_id": 0}') from None
         header, body = data.data_header, data.data_body
         batch = reader.batch(header, body)

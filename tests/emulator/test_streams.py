@@ -146,7 +146,7 @@ def test_offsets_must_go_up_by_one(emulator: Emulator) -> None:
         stream.send_json(2, '{"id": 2}')
         code, message = stream.end()
     assert code is grpc.StatusCode.INVALID_ARGUMENT
-    assert "offset 2 came for 1" in message
+    assert "offset 2 instead of 1" in message
     assert ids(emulator) == [0], "what was good before is stored and was acknowledged"
     assert emulator.stats.streams[0].acknowledged_offset == 0
 

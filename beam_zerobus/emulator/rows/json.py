@@ -23,7 +23,7 @@ from beam_zerobus.emulator.rows.columns import (
     StructNode,
     Values,
 )
-from beam_zerobus.emulator.rows.protobuf import decimals, variants
+from beam_zerobus.emulator.rows.scalars import check_years, decimals, variants
 from beam_zerobus.schema import Array, Decimal, DeltaType, Field, Map, Primitive, Struct, TableSchema
 from beam_zerobus.schema.arrow import canonical_type
 
@@ -122,7 +122,7 @@ def _converter(delta_type: Primitive | Decimal, path: str) -> Callable[[Values],
         if delta_type is Primitive.DATE and any(isinstance(value, str) for value in values):
             raise BadValueError(path, "is DATE and was sent as a string; send days since 1970-01-01", 4044)
         _only((int,), values)
-        return pa.array(values, arrow_type)
+        return check_years(delta_type, pa.array(values, arrow_type), path)
 
     def floats(values: Values) -> pa.Array:
         _only((int, float, str), values)

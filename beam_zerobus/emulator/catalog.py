@@ -46,7 +46,7 @@ class Catalog:
             self._open(name, path)
 
     def _open(self, name: str, path: Path) -> None:
-        """Open a table that was found; one that cannot be opened must not keep the others from it."""
+        """Open a table that was found; one that cannot be opened is skipped."""
         if not _NAME.fullmatch(name) or name.lower() in self._tables:
             _LOG.warning("skipped %s: %s is not a table name, or is taken by another table", path, name)
             return
@@ -91,7 +91,7 @@ class Catalog:
         return Table(name, schema, storage, path)
 
     def find(self, name: str) -> Table | None:
-        """Return a table, or None if there is none of that name."""
+        """Return a table, or None if no table has that name."""
         with self._lock:
             return self._tables.get(name.lower())
 
@@ -99,7 +99,7 @@ class Catalog:
         """Remove a table and its files.
 
         Raises:
-            KeyError: There is none of that name.
+            KeyError: No table has that name.
         """
         with self._lock:
             table = self._tables.pop(name.lower())
@@ -108,7 +108,7 @@ class Catalog:
             self._directory.remove(table.path)
 
     def lock(self) -> None:
-        """Take the directory again after `unlock`.
+        """Lock the directory again after `unlock`.
 
         Raises:
             ConfigurationError: Another emulator uses it now.

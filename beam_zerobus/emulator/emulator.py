@@ -120,7 +120,7 @@ class Emulator:
         """Listen on both ports.
 
         Raises:
-            ConfigurationError: A port is taken, or the storage directory is by now.
+            ConfigurationError: A port, or meanwhile the storage directory, is in use.
         """
         if self._servers.running:
             return

@@ -25,7 +25,7 @@ from beam_zerobus.errors import ConfigurationError
 __all__ = ["FaultInjector", "FaultKind", "Faults", "RejectRows", "ScriptedFault"]
 
 FaultKind: TypeAlias = Literal["reject", "status", "drop", "slow_ack", "no_ack", "close", "hang", "token"]
-"""What goes wrong.
+"""The kinds of faults.
 
 | kind | strikes | what happens |
 | --- | --- | --- |

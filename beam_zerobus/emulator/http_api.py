@@ -1,4 +1,4 @@
-"""The HTTP port: requests read within limits, whatever the client sends, and answered by a `Workspace`."""
+"""The HTTP port: reads requests within limits, whatever the client sends; a `Workspace` answers them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class HttpServer(ThreadingHTTPServer):
             self._connections.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base class's signature
-        """Log what is a fault of the emulator; a client that leaves or is too slow is none."""
+        """Log a fault of the emulator; ignore a client that left or is too slow."""
         if not isinstance(sys.exception(), OSError):
             _LOG.exception("the emulator failed on an HTTP request")
 
@@ -121,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self.server.workspace.token(self.headers.get("Authorization"), form)
 
     def _body(self) -> bytes:
-        # Until the body is read, what follows on this connection cannot be told apart from it.
+        # Until the body is read, the next request on this connection cannot be told from it.
         self.close_connection, keep = True, self.close_connection
         if self.headers.get("Transfer-Encoding"):
             raise HttpError(411, "invalid_request", "send the body with Content-Length, not in chunks")
@@ -170,7 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, status: int, answer: dict[str, Any]) -> None:
         body = json.dumps(answer).encode()
         self.connection.settimeout(self.server.request_seconds)
-        self.request_version = "HTTP/1.1"  # of a malformed request there may be none, and then no headers
+        self.request_version = "HTTP/1.1"  # a malformed request may have none; headers would then be left out
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))

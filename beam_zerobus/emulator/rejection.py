@@ -1,4 +1,4 @@
-"""`Rejection`: what the service answers when it does not take a stream or a call."""
+"""`Rejection`: the status with which the service rejects a stream or a call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Rejection"]
 _MAX_MESSAGE = 800
 
 
-class Rejection(Exception):  # noqa: N818 - it is an answer of the service, not a fault of this program
+class Rejection(Exception):  # noqa: N818 - an answer of the service, not a fault of this program
     """Ends a stream with a status.
 
     Attributes:

@@ -1,7 +1,8 @@
 """`Session`: one stream from its creation to its end, in either protocol.
 
-Two threads serve a stream. The reader, here, reads calls, checks them and passes them to the table. The responder, which
-is gRPC's own thread for the stream, waits for events of the reader and of the table's commits, and answers the client.
+Two threads serve a stream. The reader, here, reads calls, checks them and passes them to the table. The responder,
+which is gRPC's own thread for the stream, waits for events of the reader and of the table's commits, and answers the
+client.
 """
 
 from __future__ import annotations

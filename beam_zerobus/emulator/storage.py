@@ -25,7 +25,7 @@ Chunk: TypeAlias = "pa.RecordBatch | Callable[[], pa.RecordBatch]"
 
 @contextmanager
 def _panics_as_errors() -> Iterator[None]:
-    """A panic of Delta's Rust library is no `Exception`, and would end the thread that meets it."""
+    """Turn a panic of Delta's Rust library, which is not an `Exception`, into one; else it would end the thread."""
     try:
         yield
     except BaseException as error:

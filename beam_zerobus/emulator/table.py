@@ -111,10 +111,10 @@ class Table:
     def drop_column(self, name: str) -> None:
         """Drop a column and its values.
 
-        A stream whose descriptor has the column is rejected at its next call (error 8001).
+        A stream whose schema has the column is rejected at its next call (error 8001).
 
         Raises:
-            ConfigurationError: There is no such column, or it is the last one.
+            ConfigurationError: The table has no such column, or no other.
         """
         with self._exclusive():
             left = tuple(column for column in self._schema.columns if column.name != name)
@@ -123,15 +123,15 @@ class Table:
             self._change(TableSchema(left))
 
     def revoke(self, *privileges: str) -> None:
-        """Take privileges from the client, all of them when none is named; new streams are rejected (error 4024)."""
+        """Revoke privileges of the client, all if none is named; new streams are rejected (error 4024)."""
         self.grants = self.grants - (set(privileges) or GRANTS)
 
     def grant(self, *privileges: str) -> None:
-        """Give privileges to the client, all that Zerobus needs when none is named."""
+        """Grant privileges to the client, all that Zerobus needs if none is named."""
         self.grants = self.grants | (set(privileges) or GRANTS)
 
     def append(self, chunk: Chunk, rows: int, size: int, done: Callable[[BaseException | None], None]) -> None:
-        """Take rows for the next commit.
+        """Queue rows for the next commit.
 
         Args:
             chunk: The rows, or a function that decodes them.
@@ -158,7 +158,7 @@ class Table:
             self._lock.notify_all()
 
     def open(self) -> None:
-        """Take rows again after `close`."""
+        """Accept rows again after `close`."""
         with self._lock:
             self._stopping = False
 

@@ -1,4 +1,4 @@
-"""Tokens, grants, and the description of tables, asked for by the SDK itself."""
+"""Tokens, grants, and the description of tables, as the SDK itself requests them."""
 
 import json
 import subprocess
@@ -33,7 +33,7 @@ def test_a_wrong_secret_opens_no_stream(emulator: Emulator, wire_format: str) ->
 
 
 @pytest.mark.parametrize("wire_format", FORMATS)
-def test_missing_tables_and_grants_are_told_apart(emulator: Emulator, wire_format: str) -> None:
+def test_missing_tables_and_grants_are_distinguished(emulator: Emulator, wire_format: str) -> None:
     with pytest.raises(NonRetriableException, match=r"'main\.iot\.none' cannot be found"):
         Stream(emulator, "main.iot.none", DDL, wire_format)
     table = emulator.table(TABLE)

@@ -58,7 +58,7 @@ class ArrowReader:
         """Return a batch as the client sent it.
 
         Raises:
-            Rejection: The message is no batch of the stream's schema, or is too large.
+            Rejection: The message is not a batch of the stream's schema, or is too large.
         """
         return read_batch(header, body, self._stream_schema)
 

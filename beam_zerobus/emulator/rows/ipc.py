@@ -56,7 +56,7 @@ def read_batch(header: bytes, body: bytes, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _message(header: bytes, body: bytes) -> pa.Message:
-    """Join the two parts to one IPC message; raises `pa.ArrowInvalid` if they are none."""
+    """Join the two parts to one IPC message; raises `pa.ArrowInvalid` if that fails."""
     padding = b"\0" * (-len(header) % 8)
     length = struct.pack("<i", len(header) + len(padding))
     return pa.ipc.read_message(pa.py_buffer(b"".join((_CONTINUATION, length, header, padding, body))))
@@ -103,7 +103,7 @@ def _reference(data: bytes, place: int | None) -> int:
 
 
 def _check_row_sizes(batch: pa.RecordBatch, first: int) -> None:
-    """Halve a batch until a row that is too large stands alone."""
+    """Halve a batch until a row that is too large is found."""
     if batch.nbytes <= MAX_RECORD_BYTES:
         return
     if batch.num_rows == 1:

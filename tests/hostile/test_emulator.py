@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pyarrow as pa
 import pytest
 import requests
@@ -24,6 +25,7 @@ from beam_zerobus.emulator import Emulator
 from beam_zerobus.emulator.__main__ import main
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.rows import ArrowReader, JsonReader, ProtoReader
+from beam_zerobus.emulator.wire import Request
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.schema import TableSchema
 from tests.emulator.sdk import RawStream
@@ -346,6 +348,31 @@ def test_connections_are_bounded(emulator: Emulator) -> None:
 
 
 # ---- gRPC and Arrow
+
+
+def test_a_compressed_grpc_message_is_bounded(emulator: Emulator) -> None:
+    emulator.create_table(TABLE, "s STRING")
+    request = Request()
+    request.ingest_record.json_record = '{"s": "' + "a" * (100 << 20) + '"}'
+    channel = grpc.insecure_channel(
+        emulator.endpoint.removeprefix("http://"), options=[("grpc.max_send_message_length", -1)]
+    )
+    create = Request(create_stream={"table_name": TABLE, "record_type": 2})
+    metadata = [("authorization", f"Bearer {emulator.issue_token(TABLE)}"), ("x-databricks-zerobus-table-name", TABLE)]
+    with channel:
+        stream = channel.stream_stream("/databricks.zerobus.Zerobus/EphemeralStream")
+        messages = iter([create.SerializeToString(), request.SerializeToString()])
+        call = stream(messages, metadata=metadata, compression=grpc.Compression.Gzip, timeout=60)
+        with pytest.raises(grpc.RpcError, match="larger than max") as raised:
+            list(call)
+    assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_a_stream_without_a_first_message_ends(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("beam_zerobus.emulator.session._FIRST_MESSAGE_SECONDS", 0.5)
+    emulator.create_table(TABLE, "id INT")
+    with RawStream(emulator, TABLE, emulator.issue_token(TABLE)) as stream:
+        assert stream.end()[0] is grpc.StatusCode.CANCELLED
 
 
 def zstd_bomb(ddl: str, megabytes: int) -> tuple[bytes, bytes]:

@@ -6,6 +6,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -45,7 +46,7 @@ class StorageDirectory:
         self.lock()
 
     def lock(self) -> None:
-        """Take the directory for this emulator.
+        """Lock the directory for this emulator.
 
         Raises:
             ConfigurationError: Another emulator uses it, or it cannot be written.
@@ -63,7 +64,10 @@ class StorageDirectory:
 
     def unlock(self) -> None:
         """Leave the directory to other emulators."""
-        self._lock.release()
+        if self._lock.held:
+            with suppress(OSError):
+                (self.path / _UNFINISHED).rmdir()
+            self._lock.release()
 
     def tables(self) -> Iterator[tuple[str, Path]]:
         """Yield name and path of every Delta table that was completed, of the emulator or not."""
@@ -120,7 +124,7 @@ def _unwritable(path: Path, error: OSError) -> ConfigurationError:
 
 
 def _never_completed(place: Path) -> bool:
-    """Tell whether a table's directory holds no row and no commit: the trace of a creation that was interrupted."""
+    """Return whether a table's directory holds no row and no commit: the trace of a creation that was interrupted."""
     if not place.is_dir() or place.is_symlink():
         return False
     entries = [entry.name for entry in place.iterdir()]

@@ -36,6 +36,11 @@ class DirectoryLock:
         self._path = directory / _NAME
         self._file: BinaryIO | None = None
 
+    @property
+    def held(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._file is not None
+
     def acquire(self) -> None:
         """Take the lock; does nothing if this object holds it already.
 

@@ -131,7 +131,7 @@ class Servers:
 
 
 def is_loopback(address: str) -> bool:
-    """Tell whether only programs on this machine can reach an address.
+    """Return whether only programs on this machine can reach an address.
 
     Example:
         >>> is_loopback("127.0.0.1"), is_loopback("0.0.0.0")

@@ -32,6 +32,9 @@ def zerobus(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
         for variable, value in (
             ("ZEROBUS_ENDPOINT", emulator.endpoint),
             ("DATABRICKS_HOST", emulator.workspace_url),
+            # the names that the official SDKs' examples read
+            ("ZEROBUS_SERVER_ENDPOINT", emulator.endpoint),
+            ("DATABRICKS_WORKSPACE_URL", emulator.workspace_url),
             ("DATABRICKS_CLIENT_ID", emulator.client_id),
             ("DATABRICKS_CLIENT_SECRET", emulator.client_secret),
         ):

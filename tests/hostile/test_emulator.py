@@ -48,6 +48,7 @@ LOAD = """
         print("ready", flush=True)
         for number in range(int(sys.argv[2]), 1_000_000):
             name = f"main.iot.t{number}"
+            print("creating", flush=True)
             emulator.create_table(name, "id BIGINT NOT NULL")
             with RawStream(emulator, name, emulator.issue_token(name)) as stream:
                 stream.create(name)
@@ -66,14 +67,18 @@ LOAD = """
 def test_a_kill_at_any_moment_leaves_storage_that_opens_with_every_acknowledged_row(tmp_path: Path) -> None:
     chance = random.Random(SEED)
     acknowledged: set[int] = set()
-    for _ in range(6):
+    for _ in range(8):
         command = [sys.executable, "-c", textwrap.dedent(LOAD), str(tmp_path), str(max(acknowledged, default=0) + 1)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
-            assert running.stdout.readline() == "ready\n"
-            time.sleep(chance.uniform(0, 0.3))
+            assert running.stdout.readline() == "ready\n", "the storage opens"
+            lines = [running.stdout.readline() for _ in range(chance.randint(1, 8))]
+            while lines[-1] != "creating\n":
+                lines.append(running.stdout.readline())
+            time.sleep(chance.uniform(0, 0.01))  # about as long as a table takes
             os.kill(running.pid, signal.SIGKILL)
-            # A number that was cut in the middle was not acknowledged as far as anybody knows.
-            acknowledged |= {int(line) for line in running.stdout if line.endswith("\n")}
+            # A number cut in the middle was not acknowledged as far as anybody knows.
+            lines += [line for line in running.stdout if line.endswith("\n")]
+            acknowledged |= {int(line) for line in lines if line.strip().isdigit()}
     assert acknowledged
     with Emulator(tmp_path) as emulator:
         stored = {row for table in emulator.tables for row in table.to_arrow().column("id").to_pylist()}

@@ -1,6 +1,6 @@
 """Pytest fixtures for code that writes to Zerobus: a local Zerobus, with real Delta tables, in the test's own process.
 
-Name the module in your `conftest.py`; it needs the extra ``beam-zerobus[emulator]``:
+Name the module in your `conftest.py`; it needs the extra ``emulator``:
 
     pytest_plugins = ["beam_zerobus.testing"]
 
@@ -27,11 +27,14 @@ __all__ = ["zerobus", "zerobus_credentials"]
 
 @pytest.fixture
 def zerobus(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """A local Zerobus without tables, which the environment of the test points to."""
+    """A local Zerobus without tables; the test's environment has its addresses and credentials."""
     with Emulator() as emulator:
         for variable, value in (
             ("ZEROBUS_ENDPOINT", emulator.endpoint),
             ("DATABRICKS_HOST", emulator.workspace_url),
+            # the names that the official SDKs' examples read
+            ("ZEROBUS_SERVER_ENDPOINT", emulator.endpoint),
+            ("DATABRICKS_WORKSPACE_URL", emulator.workspace_url),
             ("DATABRICKS_CLIENT_ID", emulator.client_id),
             ("DATABRICKS_CLIENT_SECRET", emulator.client_secret),
         ):

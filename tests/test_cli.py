@@ -187,4 +187,4 @@ def test_without_its_extra_the_emulator_tells_the_remedy() -> None:
     script = "import sys; sys.modules['grpc'] = None; from beam_zerobus.cli import main; sys.exit(main())"
     done = subprocess.run([sys.executable, "-c", script, "emulator"], check=False, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "pip install 'beam-zerobus[emulator]'" in done.stderr
+    assert "pip install '.[emulator]'" in done.stderr

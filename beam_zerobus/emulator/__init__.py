@@ -5,13 +5,17 @@
         ...  # write to emulator.endpoint
         emulator.table("main.iot.air_quality").to_arrow()
 
-On the command line: ``python -m beam_zerobus.emulator --help``. It needs the extra ``beam-zerobus[emulator]``.
+On the command line: ``python -m beam_zerobus.emulator --help``. It needs the extra ``emulator``.
 """
 
-from beam_zerobus.emulator.emulator import Emulator
-from beam_zerobus.emulator.faults import Faults, RejectRows, ScriptedFault
-from beam_zerobus.emulator.stats import RecordedCall, Stats, StreamStats, TableStats
-from beam_zerobus.emulator.table import Table
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from beam_zerobus.emulator.emulator import Emulator
+    from beam_zerobus.emulator.faults import Faults, RejectRows, ScriptedFault
+    from beam_zerobus.emulator.stats import RecordedCall, Stats, StreamStats, TableStats
+    from beam_zerobus.emulator.table import Table
 
 __all__ = [
     "Emulator",
@@ -24,3 +28,22 @@ __all__ = [
     "Table",
     "TableStats",
 ]
+
+# Imported on first use, so that the command can say what to install if the extra is missing.
+_MODULES = {
+    "Emulator": "emulator",
+    "Faults": "faults",
+    "RejectRows": "faults",
+    "ScriptedFault": "faults",
+    "RecordedCall": "stats",
+    "Stats": "stats",
+    "StreamStats": "stats",
+    "Table": "table",
+    "TableStats": "stats",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

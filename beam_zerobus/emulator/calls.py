@@ -1,6 +1,6 @@
-"""The two protocols of the service: what their requests say and how they are answered.
+"""The two protocols of the service: reading their requests and writing their responses.
 
-A protocol turns requests into calls and acknowledgements into responses; `session.py` does what both have in common.
+A protocol turns requests into calls and acknowledgements into responses; `session.py` does what is common to both.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from typing import Any, Protocol
 import pyarrow as pa
 from google.protobuf.message import DecodeError
 
+from beam_zerobus.emulator.limits import MAX_RECORD_BYTES, MAX_ROWS
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.rows import ArrowReader, JsonReader, ProtoReader
 from beam_zerobus.emulator.wire import FlightData, RecordType, Request, Response, flight_acknowledgement
 from beam_zerobus.schema import TableSchema
 
 __all__ = ["Call", "EphemeralProtocol", "FlightProtocol", "StreamProtocol"]
-
-MAX_RECORD_BYTES = 10 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ class Call:
         rows: Number of rows, known without reading them.
         size: Bytes on the wire.
         read: Decodes and checks the rows; raises `Rejection`.
-        records: Returns the records as they came.
+        records: Returns the records as received.
     """
 
     offset: int
@@ -48,7 +47,7 @@ class StreamProtocol(Protocol):
     wire_format: str
 
     def table_of(self, first: bytes) -> str | None:
-        """Read the stream's first message; return the table it names, None where it names none.
+        """Read the stream's first message; return the table it names, or None.
 
         Raises:
             Rejection: It is not a stream's first message.
@@ -56,7 +55,7 @@ class StreamProtocol(Protocol):
         ...
 
     def bind(self, schema: TableSchema) -> None:
-        """Check what the stream sends against the table's columns, at first and whenever they change.
+        """Check the stream's schema against the table's columns, at first and whenever they change.
 
         Raises:
             Rejection: It does not fit; names the column.
@@ -67,20 +66,20 @@ class StreamProtocol(Protocol):
         """Read a call.
 
         Raises:
-            Rejection: The message is no call of this stream.
+            Rejection: The message is not a call of this stream.
         """
         ...
 
     def ready(self, stream_id: str) -> bytes:
-        """Return what says that the stream was created."""
+        """Return the response that says that the stream was created."""
         ...
 
     def acknowledgement(self, offset: int, rows: int) -> bytes:
-        """Return what acknowledges calls up to an offset, with the durable rows of the stream so far."""
+        """Return the acknowledgement of calls up to an offset, with the durable rows of the stream so far."""
         ...
 
     def close_signal(self, offset: int, rows: int, seconds: float) -> bytes:
-        """Return what says that the server will close the stream; offset and rows as acknowledged before."""
+        """Return the announcement that the server will close the stream; offset and rows as acknowledged before."""
         ...
 
 
@@ -128,9 +127,11 @@ class EphemeralProtocol:
             carried = body.WhichOneof("payload")
             records = getattr(body, carried).records if carried else []
         else:
-            raise Rejection.invalid("a stream that was created takes ingest_record and ingest_record_batch only")
+            raise Rejection.invalid("after create_stream, send only ingest_record and ingest_record_batch")
         if carried is not None and carried.startswith("proto") != (self.wire_format == "proto"):
-            raise Rejection.invalid(f"a {self.wire_format} stream does not take {carried}")
+            raise Rejection.invalid(f"a {self.wire_format} stream cannot carry {carried}")
+        if len(records) > MAX_ROWS:
+            raise Rejection.invalid(f"the call has {len(records)} records; a call may have {MAX_ROWS} at most")
         if len(message) > MAX_RECORD_BYTES:
             _check_sizes(records)
 
@@ -150,7 +151,7 @@ class EphemeralProtocol:
         response.create_stream_response.stream_id = stream_id
         return _bytes(response)
 
-    def acknowledgement(self, offset: int, rows: int) -> bytes:  # noqa: ARG002 - Arrow tells the rows
+    def acknowledgement(self, offset: int, rows: int) -> bytes:  # noqa: ARG002 - only Arrow sends the rows
         """Return an ingest_record_response."""
         response = Response()
         response.ingest_record_response.durability_ack_up_to_offset = offset
@@ -173,7 +174,7 @@ class FlightProtocol:
         self._reader: ArrowReader | None = None
 
     def table_of(self, first: bytes) -> str | None:
-        """Read the schema; the table stands in the headers only."""
+        """Read the schema; only the headers name the table."""
         self._header = _parse_flight(first).data_header
         return None
 
@@ -185,10 +186,10 @@ class FlightProtocol:
         """Read a batch."""
         data = _parse_flight(message)
         reader = self._reader
-        assert reader is not None  # noqa: S101 - bind() comes before any call
+        assert reader is not None  # noqa: S101 - bind() runs before any call
         try:
             offset = json.loads(data.app_metadata)["offset_id"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise Rejection.invalid('app_metadata must be JSON such as {"offset_id": 0}') from None
         header, body = data.data_header, data.data_body
         batch = reader.batch(header, body)
@@ -209,7 +210,7 @@ class FlightProtocol:
         return flight_acknowledgement(offset, rows)
 
     def close_signal(self, offset: int, rows: int, seconds: float) -> bytes:
-        """Return a `PutResult` that tells when the server closes the stream."""
+        """Return a `PutResult` that says when the server closes the stream."""
         return flight_acknowledgement(offset, rows, seconds)
 
 

@@ -2,50 +2,69 @@
 
 from __future__ import annotations
 
+import logging
 import re
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 
-from beam_zerobus.emulator.storage import DeltaStorage, DiscardStorage, MemoryStorage
+from beam_zerobus.emulator.directory import StorageDirectory
+from beam_zerobus.emulator.limits import check_nesting
+from beam_zerobus.emulator.storage import DeltaStorage, DiscardStorage, MemoryStorage, NotOurTableError
 from beam_zerobus.emulator.table import Table
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.schema import TableSchema
 
 __all__ = ["Catalog"]
 
+_LOG = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z0-9_]+\.[A-Za-z0-9_]+\.[A-Za-z0-9_]+")
 
 
 class Catalog:
     """Makes and finds tables; `_tables` is read and written under `_lock`.
 
+    Names match without regard to case, as in Unity Catalog; a table keeps the name that it was created with.
+
     Args:
-        directory: Where Delta tables lie, as ``catalog/schema/table``; those that are there are opened. None keeps rows
-            in memory.
+        directory: Holds the Delta tables, as ``catalog/schema/table``; those that exist are opened. None keeps rows in
+            memory.
         discard: Count rows only; needs ``directory=None``.
+
+    Raises:
+        ConfigurationError: The directory cannot be used.
     """
 
     def __init__(self, directory: Path | None, *, discard: bool = False) -> None:
-        self._directory = directory
         self._discard = discard
         self._lock = threading.Lock()
         self._tables: dict[str, Table] = {}
-        for log in sorted(directory.glob("*/*/*/_delta_log")) if directory is not None else ():
-            path = log.parent
-            storage = DeltaStorage(path)
-            name = ".".join(path.parts[-3:])
-            self._tables[name] = Table(name, storage.schema, storage, path)
+        self._directory = None if directory is None else StorageDirectory(directory)
+        for name, path in self._directory.tables() if self._directory is not None else ():
+            self._open(name, path)
+
+    def _open(self, name: str, path: Path) -> None:
+        """Open a table that was found; one that cannot be opened is skipped."""
+        if not _NAME.fullmatch(name) or name.lower() in self._tables:
+            _LOG.warning("skipped %s: %s is not a table name, or is taken by another table", path, name)
+            return
+        try:
+            storage = DeltaStorage.open(path)
+        except NotOurTableError:
+            _LOG.warning("skipped %s: this Delta table was not made by the emulator; move it elsewhere", path)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with this table, the others are not
+            _LOG.warning("skipped %s: the Delta table cannot be opened: %s", path, error)
+        else:
+            self._tables[name.lower()] = Table(name, storage.schema, storage, path)
 
     def create(self, name: str, columns: str | pa.Schema | TableSchema) -> Table:
         """Make a table.
 
         Raises:
             ConfigurationError: The name is not three parts of ASCII letters, digits and underscores, or is taken by a
-                table with other columns.
+                table with other columns; or a column cannot be stored.
         """
         if not _NAME.fullmatch(name):
             raise ConfigurationError(
@@ -53,9 +72,10 @@ class Catalog:
             )
         schema = _schema(columns)
         with self._lock:
-            table = self._tables.get(name)
+            table = self._tables.get(name.lower())
             if table is None:
-                table = self._tables[name] = self._make(name, schema)
+                check_nesting(schema)
+                table = self._tables[name.lower()] = self._make(name, schema)
             elif table.schema != schema:
                 raise ConfigurationError(f"table {name} exists with other columns: {table.schema.to_ddl()}")
             return table
@@ -63,25 +83,43 @@ class Catalog:
     def _make(self, name: str, schema: TableSchema) -> Table:
         if self._directory is None:
             return Table(name, schema, DiscardStorage(schema) if self._discard else MemoryStorage(schema))
-        path = self._directory.joinpath(*name.split("."))
-        return Table(name, schema, DeltaStorage(path, schema, name), path)
+        storage, path = self._directory.create(
+            name,
+            make=lambda place: DeltaStorage.create(place, schema, name),
+            reopen=lambda place: DeltaStorage.open(place, rows=0),
+        )
+        return Table(name, schema, storage, path)
 
     def find(self, name: str) -> Table | None:
-        """Return a table, or None where there is none of that name."""
+        """Return a table, or None if no table has that name."""
         with self._lock:
-            return self._tables.get(name)
+            return self._tables.get(name.lower())
 
     def drop(self, name: str) -> None:
         """Remove a table and its files.
 
         Raises:
-            KeyError: There is none of that name.
+            KeyError: No table has that name.
         """
         with self._lock:
-            table = self._tables.pop(name)
+            table = self._tables.pop(name.lower())
         table.close(commit=False)
-        if table.path is not None:
-            shutil.rmtree(table.path)
+        if self._directory is not None and table.path is not None:
+            self._directory.remove(table.path)
+
+    def lock(self) -> None:
+        """Lock the directory again after `unlock`.
+
+        Raises:
+            ConfigurationError: Another emulator uses it now.
+        """
+        if self._directory is not None:
+            self._directory.lock()
+
+    def unlock(self) -> None:
+        """Leave the directory to other emulators."""
+        if self._directory is not None:
+            self._directory.unlock()
 
     def __iter__(self) -> Iterator[Table]:
         with self._lock:

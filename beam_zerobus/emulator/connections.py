@@ -13,16 +13,16 @@ __all__ = ["cut"]
 
 
 def cut(peer: str, port: int) -> bool:
-    """Shut down the socket to a peer; nothing is said on it, not even a status.
+    """Shut down the socket to a peer, without a status.
 
-    gRPC does not show its sockets, so the process's descriptors are searched for the one whose far end is the peer.
+    gRPC does not expose its sockets, so the process's descriptors are searched for the one connected to the peer.
 
     Args:
         peer: What gRPC calls the client: ``ipv4:127.0.0.1:50001`` or ``ipv6:[::1]:50001``.
         port: The server's own port.
 
     Returns:
-        False where the socket was not found, as on Windows, which has no such descriptors.
+        False if the socket was not found, as on Windows, which has no such descriptors.
     """
     family, _, address = unquote(peer).partition(":")
     host, _, peer_port = address.rpartition(":")
@@ -34,7 +34,7 @@ def cut(peer: str, port: int) -> bool:
             if candidate.family not in (socket.AF_INET, socket.AF_INET6):
                 continue
             far, far_port = candidate.getpeername()[:2]
-            # gRPC listens on IPv6 sockets that take IPv4 too.
+            # gRPC listens on IPv6 sockets that also serve IPv4.
             if (far.removeprefix("::ffff:"), far_port) == wanted and candidate.getsockname()[1] == port:
                 candidate.shutdown(socket.SHUT_RDWR)
                 return True

@@ -4,8 +4,8 @@
     Faults(seed=1, rate=0.2, kinds=("status", "drop", "slow_ack"))
     Faults(reject_rows=(RejectRows(column="name", value="bad"),))
 
-Given to `Emulator(faults=...)`, or set while it runs: ``emulator.faults = Faults(...)``. Setting them starts all counts
-anew.
+Passed to `Emulator(faults=...)`, or set while it runs: ``emulator.faults = Faults(...)``. Setting them restarts all
+counts.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from beam_zerobus.errors import ConfigurationError
 __all__ = ["FaultInjector", "FaultKind", "Faults", "RejectRows", "ScriptedFault"]
 
 FaultKind: TypeAlias = Literal["reject", "status", "drop", "slow_ack", "no_ack", "close", "hang", "token"]
-"""What goes wrong.
+"""The kinds of faults.
 
 | kind | strikes | what happens |
 | --- | --- | --- |
 | reject | a stream's creation | the stream ends with `code` before it is ready |
 | status | a call | the stream ends with `code`, before or after storing the call; it is not acknowledged |
-| drop | a call | the connection is cut without a word, before or after storing |
-| slow_ack | a call | its acknowledgement, and those after it, come `delay` seconds late |
+| drop | a call | the connection is cut without a status, before or after storing |
+| slow_ack | a call | its acknowledgement, and those after it, are `delay` seconds late |
 | no_ack | a call | it is stored and never acknowledged by itself; the acknowledgement of a later call covers it |
 | close | a call | the close signal: the server closes the stream after `delay` seconds |
-| hang | a call | the server neither reads nor answers any more on this stream |
+| hang | a call | the server no longer reads or answers on this stream |
 | token | a request for a token | the token endpoint answers `http_status` |
 """
 
@@ -49,20 +49,20 @@ class ScriptedFault:
     """One fault at a given moment.
 
     Attributes:
-        kind: What goes wrong; see `FaultKind`.
+        kind: The kind of fault; see `FaultKind`.
         at_call: The call that it strikes, counted from 1 over all streams since the faults were set.
         at_stream: The stream whose creation it strikes (``"reject"``), counted likewise.
         at_token: The request for a token that it strikes (``"token"``), counted likewise.
         times: How many calls, streams or requests in a row it strikes from there on.
-        table: Only what concerns this table counts; None counts everything.
+        table: Count only events of this table; None counts all.
         code: Name of the gRPC status (``"reject"``, ``"status"``).
-        message: Text of the status; None gives one that tells it is injected.
+        message: Text of the status; None for one that says it is injected.
         after_storing: Store the call's rows first (``"status"``, ``"drop"``): they are in the table, unacknowledged.
         delay: Seconds (``"slow_ack"``, ``"close"``).
         http_status: Answer of the token endpoint (``"token"``).
 
     Raises:
-        ConfigurationError: A value is out of range, or the moment does not suit the kind.
+        ConfigurationError: A value is out of range, or the moment does not fit the kind.
 
     Example:
         >>> ScriptedFault("status", at_call=3).code
@@ -106,16 +106,16 @@ class ScriptedFault:
 
 @dataclass(frozen=True, slots=True)
 class RejectRows:
-    """Rows that the service rejects though they fit the table: a call with one is rejected whole, INVALID_ARGUMENT.
+    """Rows that the service rejects although they fit the table: the whole call is rejected, INVALID_ARGUMENT.
 
     Attributes:
         column: The column to look at.
         value: The value that is rejected.
-        predicate: Instead of both: a function of a row, as a dict, that is true for rejected rows.
-        table: Only rows for this table; None means all.
+        predicate: Instead of both: a function of a row, as a dict, that returns true for rejected rows.
+        table: Only rows of this table; None means all tables.
 
     Raises:
-        ConfigurationError: Neither or both ways are given.
+        ConfigurationError: Both of column and predicate are set, or neither.
 
     Example:
         >>> RejectRows(column="id", value=7).matches(pa.RecordBatch.from_pydict({"id": [5, 7]}))
@@ -129,7 +129,7 @@ class RejectRows:
 
     def __post_init__(self) -> None:
         if (self.column is None) == (self.predicate is None):
-            raise ConfigurationError("RejectRows: give either column and value, or predicate")
+            raise ConfigurationError("RejectRows: set either column and value, or predicate")
 
     def matches(self, rows: pa.RecordBatch) -> int | None:
         """Return the index of the first row that is rejected, or None."""
@@ -141,7 +141,7 @@ class RejectRows:
         try:
             wanted = pa.scalar(True) if self.value is None else pa.scalar(self.value, column.type)
         except (pa.ArrowException, TypeError):
-            return None  # A column of this name with another type, in another table.
+            return None  # a column of this name with another type, in another table
         found = (column.is_null() if self.value is None else column).index(wanted).as_py()
         return found if found >= 0 else None
 
@@ -151,7 +151,7 @@ class RejectRows:
         Raises:
             Rejection: INVALID_ARGUMENT, naming the record.
         """
-        if self.table in (None, table):
+        if self.table is None or _key(self.table) == _key(table):
             record = self.matches(rows)
             if record is not None:
                 where = f"column '{self.column}'" if self.column is not None else "a row"
@@ -160,20 +160,20 @@ class RejectRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
-    """What the emulator does wrong, and how often.
+    """The faults that the emulator injects, and how often.
 
     Attributes:
         script: Faults at given moments.
         rate: Chance of a random fault for each call, each stream's creation and each request for a token.
-        seed: Fixes the random faults: the n-th call, stream and request always meet the same.
-        kinds: The kinds of random faults. ``"hang"`` and ``"no_ack"`` cost a client its whole patience each time, so
-            they are not among the default.
+        seed: Fixes the random faults: the n-th call, stream and request always get the same.
+        kinds: The kinds of random faults. ``"hang"`` and ``"no_ack"`` make a client wait for its whole timeout each
+            time, so they are not in the default.
         codes: The gRPC statuses of random ``"reject"`` and ``"status"`` faults.
         http_statuses: The answers of random ``"token"`` faults.
         max_delay: Upper bound in seconds of random ``"slow_ack"`` and ``"close"`` delays.
-        ack_delay: Seconds that every acknowledgement waits (the real service takes about 0.2).
-        ack_interval: Seconds between two acknowledgements of a stream at least: coarse acknowledgements.
-        reject_rows: Rows that are rejected though they fit the table.
+        ack_delay: Delay in seconds of every acknowledgement (the real service takes about 0.2).
+        ack_interval: Least seconds between two acknowledgements of a stream: coarse acknowledgements.
+        reject_rows: Rows that are rejected although they fit the table.
 
     Raises:
         ConfigurationError: A value is out of range or unknown.
@@ -204,6 +204,11 @@ class Faults:
         _check_codes(self.codes)
 
 
+def _key(table: str | None) -> str | None:
+    """Return what tables are compared by: names match without regard to case."""
+    return table if table is None else table.lower()
+
+
 def _check_kinds(kinds: tuple[str, ...]) -> None:
     for kind in kinds:
         if kind not in get_args(FaultKind):
@@ -218,7 +223,7 @@ def _check_codes(codes: tuple[str, ...]) -> None:
 
 
 class FaultInjector:
-    """Decides for each event whether a fault strikes; `_counts` is read and written under `_lock`.
+    """Decides for each event whether a fault strikes; `_counts` is used under `_lock`.
 
     Args:
         faults: What to inject.
@@ -244,14 +249,16 @@ class FaultInjector:
     def _next(self, place: str, table: str | None) -> ScriptedFault | None:
         counts = self._count(place, table)
         for fault in self.faults.script:
-            if _PLACES[fault.kind] == place and fault.table in counts:
-                count = counts[fault.table]
+            counted = _key(fault.table)
+            if _PLACES[fault.kind] == place and counted in counts:
+                count = counts[counted]
                 if fault.at <= count < fault.at + fault.times:
                     return fault
         return self._random(place, counts[None]) if self.faults.rate else None
 
     def _count(self, place: str, table: str | None) -> Mapping[str | None, int]:
         """Count an event for everything (None) and for its table."""
+        table = _key(table)
         with self._lock:
             for key in {(place, None), (place, table)}:
                 self._counts[key] = self._counts.get(key, 0) + 1
@@ -260,8 +267,8 @@ class FaultInjector:
     def _random(self, place: str, count: int) -> ScriptedFault | None:
         faults = self.faults
         kinds = [kind for kind in faults.kinds if _PLACES[kind] == place]
-        # One generator an event: what strikes does not depend on the order in which threads come by.
-        chance = random.Random(f"{faults.seed} {place} {count}")  # noqa: S311 - no secret hangs on it
+        # A generator for each event: the fault does not depend on the order of threads.
+        chance = random.Random(f"{faults.seed} {place} {count}")  # noqa: S311 - not a secret
         if not kinds or chance.random() >= faults.rate:
             return None
         return ScriptedFault(

@@ -1,4 +1,4 @@
-"""`Host`: what all streams of an emulator share."""
+"""`Host`: the state that all streams of an emulator share."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ __all__ = ["Host", "OpenStream"]
 
 
 class OpenStream(Protocol):
-    """What the emulator does to a stream from outside."""
+    """A stream, as the emulator controls it from outside."""
 
     def finish(self, rejection: Rejection) -> None:
-        """Acknowledge what is durable and end it with a status."""
+        """Acknowledge what is durable and end the stream with a status."""
         ...
 
     def cut(self) -> None:
-        """Break its connection."""
+        """Break the stream's connection."""
         ...
 
 
 class Host:
-    """What all streams of an emulator share; `_streams` is read and written under `_lock`.
+    """The state that all streams of an emulator share; `_streams` is used under `_lock`.
 
     Attributes:
         find_table: Finds a table by name.
         tokens: Checks access tokens.
         stats: Counts.
-        injector: Decides on faults; replaced when the faults are.
+        injector: Decides on faults; replaced when faults are set.
         check_rows: Whether calls are decoded before they are acknowledged.
         port: The gRPC port, once it is bound.
     """
@@ -60,17 +60,17 @@ class Host:
         self._streams: set[OpenStream] = set()
 
     def enter(self, stream: OpenStream) -> None:
-        """A stream begins."""
+        """Add a stream that begins."""
         with self._lock:
             self._streams.add(stream)
 
     def leave(self, stream: OpenStream) -> None:
-        """A stream is over."""
+        """Remove a stream that is over."""
         with self._lock:
             self._streams.discard(stream)
 
     def streams(self) -> list[OpenStream]:
-        """Return the streams that are open."""
+        """Return the open streams."""
         with self._lock:
             return list(self._streams)
 
@@ -89,7 +89,7 @@ class Host:
             raise _unauthenticated(str(error)) from None
 
     def check_token(self, token: Token) -> None:
-        """Check again what was good when the stream began.
+        """Check again a token that was valid when the stream began.
 
         Raises:
             Rejection: UNAUTHENTICATED.

@@ -1,182 +1,104 @@
-"""The workspace's HTTP side: OAuth's token endpoint and Unity Catalog's table endpoint."""
+"""The HTTP port: reads requests within limits, whatever the client sends; a `Workspace` answers them."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hmac
+import io
 import json
-import re
+import logging
+import socket
+import sys
+import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from beam_zerobus.emulator.faults import FaultInjector
-from beam_zerobus.emulator.stats import StatsBook
-from beam_zerobus.emulator.table import Table
-from beam_zerobus.emulator.tokens import InvalidTokenError, TokenIssuer
+from beam_zerobus.emulator.workspace import HttpError, Workspace
 
-__all__ = ["HttpServer", "Workspace"]
+__all__ = ["HttpServer"]
 
+_LOG = logging.getLogger(__name__)
 _TOKEN_PATH = "/oidc/v1/token"  # noqa: S105 - a path
 _TABLES_PATH = "/api/2.1/unity-catalog/tables/"
-_RESOURCE = re.compile(r"api://databricks/workspaces/[^/]+/zerobusDirectWriteApi")
-_TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - the name of a grant
 _MAX_BODY = 1 << 20
-
-
-class _HttpError(Exception):
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.body = {"error_code": code, "message": message} if code.isupper() else _oauth_error(code, message)
-
-
-def _oauth_error(code: str, message: str) -> dict[str, str]:
-    return {"error": code, "error_description": message}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workspace:
-    """What the HTTP side answers from.
-
-    Attributes:
-        client_id: The one client that is known.
-        client_secret: Its secret.
-        tokens: Issues tokens.
-        find_table: Finds a table by name.
-        injector: Returns what decides on faults now.
-        stats: Counts.
-    """
-
-    client_id: str
-    client_secret: str = field(repr=False)
-    tokens: TokenIssuer
-    find_table: Callable[[str], Table | None]
-    injector: Callable[[], FaultInjector]
-    stats: StatsBook
-
-    def token(self, authorization: str | None, form: dict[str, str]) -> dict[str, Any]:
-        """Answer a request for a token.
-
-        Client credentials (Basic auth) and the exchange of another identity provider's token are taken; the latter's
-        token is not checked.
-        """
-        if form.get("grant_type") == _TOKEN_EXCHANGE:
-            if not form.get("subject_token"):
-                raise _HttpError(400, "invalid_request", "subject_token is missing")
-        elif form.get("grant_type") == "client_credentials":
-            self._authenticate(authorization)
-        else:
-            raise _HttpError(400, "unsupported_grant_type", "grant_type must be client_credentials")
-        if form.get("scope") != "all-apis":
-            raise _HttpError(400, "invalid_scope", "scope must be all-apis")
-        table = _table_of(form)
-        fault = self.injector().on_token(table)
-        if fault is not None:
-            self.stats.fault_injected(fault.kind)
-            raise _HttpError(fault.http_status, "temporarily_unavailable", "injected fault")
-        self.stats.token_issued()
-        return {
-            "access_token": self.tokens.issue(table),
-            "token_type": "Bearer",
-            "expires_in": max(1, round(self.tokens.life)),
-            "scope": "all-apis",
-        }
-
-    def _authenticate(self, authorization: str | None) -> None:
-        kind, _, encoded = (authorization or "").partition(" ")
-        try:
-            client_id, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
-            client_id = secret = ""
-        known = hmac.compare_digest(client_id.encode(), self.client_id.encode())
-        if kind.lower() != "basic" or not (known & hmac.compare_digest(secret.encode(), self.client_secret.encode())):
-            raise _HttpError(401, "invalid_client", "Client authentication failed")
-
-    def describe(self, authorization: str | None, name: str) -> dict[str, Any]:
-        """Answer a request for a table."""
-        kind, _, token = (authorization or "").partition(" ")
-        try:
-            if kind.lower() != "bearer":
-                raise InvalidTokenError("the header authorization must be 'Bearer' and an access token")
-            self.tokens.check(token)
-        except InvalidTokenError as error:
-            raise _HttpError(401, "UNAUTHENTICATED", str(error)) from None
-        table = self.find_table(name)
-        if table is None:
-            raise _HttpError(404, "TABLE_DOES_NOT_EXIST", f"Table '{name}' does not exist.")
-        if not {"USE CATALOG", "USE SCHEMA", "SELECT"} <= table.grants:
-            raise _HttpError(403, "PERMISSION_DENIED", f"User does not have SELECT on Table '{name}'.")
-        catalog, schema, short = name.split(".")
-        return {
-            "name": short,
-            "catalog_name": catalog,
-            "schema_name": schema,
-            "full_name": name,
-            "table_type": "MANAGED",
-            "data_source_format": "DELTA",
-            "columns": table.schema.to_unity_catalog(),
-            "storage_location": table.path.as_uri() if table.path is not None else "memory:",
-            "properties": {},
-        }
-
-
-def _table_of(form: dict[str, str]) -> str | None:
-    """Return the table that the authorization details ask for, None for a plain token."""
-    if "authorization_details" not in form:
-        return None
-    try:
-        details = json.loads(form["authorization_details"])
-        by_type = {detail["object_type"]: detail for detail in details}
-        table = by_type["TABLE"]["object_full_path"]
-        catalog, schema, _ = table.split(".")
-        expected = {"CATALOG": (catalog, {"USE CATALOG"}), "SCHEMA": (f"{catalog}.{schema}", {"USE SCHEMA"})}
-        expected["TABLE"] = (table, {"SELECT", "MODIFY"})
-        complete = all(
-            by_type[kind]["type"] == "unity_catalog_privileges"
-            and by_type[kind]["object_full_path"] == path
-            and privileges <= set(by_type[kind]["privileges"])
-            for kind, (path, privileges) in expected.items()
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        complete = False
-    if not complete:
-        raise _HttpError(
-            400,
-            "invalid_authorization_details",
-            "authorization_details must ask for USE CATALOG, USE SCHEMA, and SELECT and MODIFY on one table",
-        )
-    if not _RESOURCE.fullmatch(form.get("resource", "")):
-        raise _HttpError(
-            400, "invalid_target", "resource must be api://databricks/workspaces/<workspace id>/zerobusDirectWriteApi"
-        )
-    return str(table)
+_MAX_FIELDS = 100
+_MAX_CONNECTIONS = 256
 
 
 class HttpServer(ThreadingHTTPServer):
-    """Serves a workspace.
+    """Serves a workspace; at most 256 connections at a time, more are closed.
 
     Args:
         address: Host and port; port 0 lets the system choose.
         workspace: What to serve.
+        request_seconds: How long a request may take to arrive, counted from the connection's start or the last answer.
     """
 
     daemon_threads = True
     # Waiting for idle keep-alive connections would hold up every stop.
     block_on_close = False
+    request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], workspace: Workspace) -> None:
+    def __init__(self, address: tuple[str, int], workspace: Workspace, request_seconds: float = 30.0) -> None:
         self.workspace = workspace
+        self.request_seconds = request_seconds
+        self._connections = threading.BoundedSemaphore(_MAX_CONNECTIONS)
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
         super().__init__(address, _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection in a thread, or close it if there are too many."""
+        if self._connections.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve a connection to its end."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._connections.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base class's signature
+        """Log a fault of the emulator; ignore a client that left or is too slow."""
+        if not isinstance(sys.exception(), OSError):
+            _LOG.exception("the emulator failed on an HTTP request")
+
+
+class _DeadlineReader(io.RawIOBase):
+    """Reads a socket until a moment, however slowly the bytes arrive."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self.deadline = 0.0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the request did not arrive in time")
+        self._connection.settimeout(left)
+        return self._connection.recv_into(buffer)
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: HttpServer
-    timeout = 30
+
+    def setup(self) -> None:
+        super().setup()
+        self._reader = _DeadlineReader(self.connection)
+        self.rfile.close()
+        self.rfile = io.BufferedReader(self._reader)
+
+    def handle_one_request(self) -> None:
+        self._reader.deadline = time.monotonic() + self.server.request_seconds
+        super().handle_one_request()
 
     def do_POST(self) -> None:
         """Serve the token endpoint."""
@@ -187,31 +109,73 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(self._table)
 
     def _token(self) -> dict[str, Any]:
-        length = int(self.headers.get("Content-Length") or 0)
-        if length > _MAX_BODY:
-            raise _HttpError(413, "invalid_request", "the request is too large")
-        body = self.rfile.read(length)
-        if urlsplit(self.path).path != _TOKEN_PATH:
-            raise _HttpError(404, "ENDPOINT_NOT_FOUND", f"No API found for 'POST {self.path}'")
-        form = {name: values[-1] for name, values in parse_qs(body.decode()).items()}
+        body = self._body()
+        path = self._path()
+        if path != _TOKEN_PATH:
+            raise HttpError(404, "ENDPOINT_NOT_FOUND", f"No API found for 'POST {path}'")
+        try:
+            fields = parse_qs(body.decode(), max_num_fields=_MAX_FIELDS)
+        except ValueError:
+            raise HttpError(400, "invalid_request", "the body is not a form in UTF-8") from None
+        form = {name: values[-1] for name, values in fields.items()}
         return self.server.workspace.token(self.headers.get("Authorization"), form)
 
+    def _body(self) -> bytes:
+        # Until the body is read, the next request on this connection cannot be told from it.
+        self.close_connection, keep = True, self.close_connection
+        if self.headers.get("Transfer-Encoding"):
+            raise HttpError(411, "invalid_request", "send the body with Content-Length, not in chunks")
+        lengths = self.headers.get_all("Content-Length", ["0"])
+        length = lengths[0].strip()
+        if len(lengths) > 1 or not (length.isascii() and length.isdigit()):
+            raise HttpError(400, "invalid_request", "Content-Length is not a number")
+        if len(length) > 12 or int(length) > _MAX_BODY:
+            raise HttpError(413, "invalid_request", f"the body has more than {_MAX_BODY} bytes")
+        body = self.rfile.read(int(length))
+        if len(body) < int(length):
+            raise HttpError(400, "invalid_request", "the body is shorter than Content-Length")
+        self.close_connection = keep
+        return body
+
     def _table(self) -> dict[str, Any]:
-        path = urlsplit(self.path).path
+        path = self._path()
         if not path.startswith(_TABLES_PATH):
-            raise _HttpError(404, "ENDPOINT_NOT_FOUND", f"No API found for 'GET {path}'")
+            raise HttpError(404, "ENDPOINT_NOT_FOUND", f"No API found for 'GET {path}'")
         name = unquote(path.removeprefix(_TABLES_PATH))
         return self.server.workspace.describe(self.headers.get("Authorization"), name)
 
+    def _path(self) -> str:
+        try:
+            # A workspace URL that ends with a slash makes two.
+            return urlsplit("/" + self.path.lstrip("/")).path if self.path[:1] == "/" else urlsplit(self.path).path
+        except ValueError:
+            raise HttpError(400, "MALFORMED_REQUEST", "the request's path cannot be read") from None
+
     def _answer(self, work: Callable[[], dict[str, Any]]) -> None:
         try:
-            status, answer = 200, work()
-        except _HttpError as error:
-            status, answer = error.status, error.body
+            self._send(200, work())
+        except HttpError as error:
+            self._send(error.status, error.body)
+        except OSError:
+            self.close_connection = True  # the client left, or was too slow
+        except Exception:  # noqa: BLE001 - a client always gets an answer
+            _LOG.exception("the emulator failed on an HTTP request")
+            self._send(500, HttpError(500, "INTERNAL_ERROR", "the emulator failed").body)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
+        """Answer what `http.server` itself rejects, such as a malformed request line."""
+        self.close_connection = True
+        self._send(code, HttpError(code, "MALFORMED_REQUEST", message or "the request cannot be read").body)
+
+    def _send(self, status: int, answer: dict[str, Any]) -> None:
         body = json.dumps(answer).encode()
+        self.connection.settimeout(self.server.request_seconds)
+        self.request_version = "HTTP/1.1"  # a malformed request may have none; headers would then be left out
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
         if status == 429:
             self.send_header("Retry-After", "1")
         self.end_headers()

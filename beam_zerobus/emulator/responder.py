@@ -18,13 +18,13 @@ from beam_zerobus.emulator.tokens import Token
 
 __all__ = ["ClientGone", "CloseSignal", "Cut", "Event", "Fail", "Gone", "Hang", "NoMoreCalls", "Responder", "Stored"]
 
-# An idle stream looks up this often, in seconds, to see whether its token was revoked.
+# Seconds between checks of an idle stream's token.
 _IDLE_CHECK = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A call is durable; its acknowledgement waits `delay` seconds, or is left out when `silent`."""
+    """A call is durable; its acknowledgement is delayed by `delay` seconds, or not sent if `silent`."""
 
     offset: int
     rows: int
@@ -34,7 +34,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """The stream ends with a status: after all calls before `offset` are acknowledged, or at once when it is None."""
+    """The stream ends with a status: after all calls before `offset` are acknowledged, or at once if it is None."""
 
     rejection: Rejection
     offset: int | None = None
@@ -54,7 +54,7 @@ class CloseSignal:
 
 @dataclass(frozen=True, slots=True)
 class Hang:
-    """The server falls silent."""
+    """The server no longer reads or answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,26 +66,26 @@ class NoMoreCalls:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """The client is gone, or the server stops."""
+    """The client has left, or the server stops."""
 
 
 Event: TypeAlias = Stored | Fail | Cut | CloseSignal | Hang | NoMoreCalls | Gone
 
 
 class ClientGone(Exception):  # noqa: N818 - an event, not an error
-    """There is nobody to answer any more."""
+    """The client can no longer be answered."""
 
 
 class Responder:
     """Turns events into responses; used by one thread.
 
     Args:
-        host: What streams share.
+        host: The state that streams share.
         protocol: Writes the responses.
         stream_id: The stream.
         token: The token that the stream was created with; its expiry ends the stream.
-        events: What happens to the stream.
-        cut: Breaks the connection; False where it cannot.
+        events: The stream's events.
+        cut: Breaks the connection; returns False if it cannot.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Responder:
         self._token = token
         self._events = events
         self._cut = cut
-        # When to acknowledge what: moment, offset, rows of the stream up to there. Moments never go back.
+        # Acknowledgements to send: moment, offset, rows of the stream up to it. Moments never decrease.
         self._due: deque[tuple[float, int, int]] = deque()
         self._stored_calls = 0
         self._stored_rows = 0
@@ -119,7 +119,7 @@ class Responder:
 
         Raises:
             Rejection: The status that ends the stream.
-            ClientGone: Nobody listens any more.
+            ClientGone: The client has left.
         """
         while True:
             for event in self._wait():
@@ -139,7 +139,7 @@ class Responder:
         return not self._due and self._stored_calls >= calls
 
     def _wait(self) -> list[Event]:
-        """Wait for the next event or moment; return the events that are there."""
+        """Wait for the next event or moment; return the events so far."""
         now = time.monotonic()
         moments = [now + _IDLE_CHECK, now + self._token.expires_at - time.time()]
         if self._due:
@@ -162,7 +162,7 @@ class Responder:
             case Fail(rejection, None):
                 raise rejection
             case Fail():
-                # Of several failures the first call's counts: those before it are the ones that can be acknowledged.
+                # Of several failures, the earliest call's counts: only calls before it can be acknowledged.
                 self._failure = min(self._failure or event, event, key=lambda failure: failure.offset or 0)
             case CloseSignal(seconds):
                 self._closes_at = time.monotonic() + seconds
@@ -185,7 +185,7 @@ class Responder:
         self._stored_rows += call.rows
         if not call.silent:
             due = time.monotonic() + call.delay
-            # Acknowledgements are cumulative, so one that is late holds up those after it.
+            # Acknowledgements are cumulative, so a late one delays those after it.
             due = max(due, self._due[-1][0]) if self._due else due
             self._due.append((due, call.offset, self._stored_rows))
 

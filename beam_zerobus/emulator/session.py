@@ -1,7 +1,8 @@
-"""`Session`: one stream from its creation to its end, whichever protocol it speaks.
+"""`Session`: one stream from its creation to its end, in either protocol.
 
-Two threads serve a stream. The reader, here, takes calls, checks them and hands them to the table. The responder, which
-is gRPC's own thread for the stream, waits for what the reader and the table's commits report and answers the client.
+Two threads serve a stream. The reader, here, reads calls, checks them and passes them to the table. The responder,
+which is gRPC's own thread for the stream, waits for events of the reader and of the table's commits, and answers the
+client.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from beam_zerobus.emulator.tokens import Token
 __all__ = ["Session"]
 
 _LOG = logging.getLogger(__name__)
+_FIRST_MESSAGE_SECONDS = 30.0
 _TABLE_HEADER = "x-databricks-zerobus-table-name"
 
 
@@ -47,7 +49,7 @@ class Session:
     Invariant: only the responder sends and only the reader reads; they share `_events` and nothing else.
 
     Args:
-        host: What it shares with other streams.
+        host: The state shared with other streams.
         protocol: The stream's protocol.
         context: gRPC's context of the stream.
     """
@@ -62,7 +64,7 @@ class Session:
 
     def run(self, requests: Iterator[bytes]) -> Iterator[bytes]:
         """Serve the stream; yields the responses."""
-        # The client sends nothing before it has the response's headers.
+        # The client sends nothing before it receives the response's headers.
         self._context.send_initial_metadata(())
         try:
             token, table = self._create(requests)
@@ -113,24 +115,24 @@ class Session:
         return connections.cut(self._context.peer(), self._host.port)
 
     def _create(self, requests: Iterator[bytes]) -> tuple[Token, Table]:
-        """Check who wants to write what where.
+        """Check token, table and grants.
 
         Raises:
             Rejection: The stream is not created.
         """
         headers = dict(self._context.invocation_metadata())
         token = self._host.authenticate(headers.get("authorization"))
-        named = self._protocol.table_of(next(requests))
+        named = self._protocol.table_of(self._first(requests))
         name = headers.get(_TABLE_HEADER)
         if not name:
             raise Rejection.invalid(f"the header {_TABLE_HEADER} is missing")
-        if named is not None and named != name:
-            raise Rejection.invalid(f"create_stream names table {named!r}, the header {_TABLE_HEADER} {name!r}")
+        if named is not None and named.lower() != name.lower():
+            raise Rejection.invalid(f"create_stream names table {named[:200]!r}, the header {_TABLE_HEADER} {name!r}")
         fault = self._host.injector.on_stream(name)
         if fault is not None:
             self._host.stats.fault_injected(fault.kind)
             raise _injected(fault)
-        if token.table != name:
+        if token.table is None or token.table.lower() != name.lower():
             raise _denied(f"the access token was not issued for table {name}")
         table = self._host.find_table(name)
         if table is None:
@@ -141,12 +143,22 @@ class Session:
         self._bind(table)
         return token, table
 
+    def _first(self, requests: Iterator[bytes]) -> bytes:
+        """Wait for the first message; a client that sends none must not keep a thread for good."""
+        patience = threading.Timer(_FIRST_MESSAGE_SECONDS, self._context.cancel)
+        patience.daemon = True
+        patience.start()
+        try:
+            return next(requests)
+        finally:
+            patience.cancel()
+
     def _bind(self, table: Table) -> None:
         self._schema_version = table.version
         self._protocol.bind(table.schema)
 
     def _read(self, requests: Iterator[bytes], table: Table, token: Token) -> None:
-        """Take calls until the client has no more, or one ends the stream; what happens is told by events."""
+        """Read calls until the client sends no more, or one ends the stream; outcomes are reported as events."""
         offset = 0
         try:
             for message in requests:
@@ -157,7 +169,7 @@ class Session:
                     self._bind(table)
                 call = self._protocol.call(message)
                 if call.offset != offset:
-                    raise Rejection.invalid(f"offset {call.offset} came for {offset}: offsets go up by one from 0")
+                    raise Rejection.invalid(f"offset {call.offset} instead of {offset}: offsets go up by one from 0")
                 if not self._take(call, table):
                     return
                 offset += 1
@@ -165,13 +177,13 @@ class Session:
         except Rejection as rejection:
             self._events.put(Fail(rejection, offset))
         except grpc.RpcError:
-            pass  # The stream is over; the responder knows from the context's callback.
-        except Exception as error:  # noqa: BLE001 - a stream never dies in silence
+            pass  # the stream is over; the context's callback informs the responder
+        except Exception as error:  # noqa: BLE001 - the client always gets a status
             _LOG.exception("the emulator failed while it read a call")
             self._events.put(Fail(Rejection(grpc.StatusCode.INTERNAL, f"the emulator failed: {type(error).__name__}")))
 
     def _take(self, call: Call, table: Table) -> bool:
-        """Check one call and hand it to the table; False when a fault ends the stream with it."""
+        """Check a call and pass it to the table; False if a fault ends the stream with it."""
         stats, injector = self._host.stats, self._host.injector
         stats.call_received(self.stream_id, call.rows, call.size, self._record(call, table))
         fault = injector.on_call(table.name)
@@ -199,7 +211,7 @@ class Session:
         )
 
     def _survives(self, fault: ScriptedFault) -> bool:
-        """Inject what a fault does before storing; False when that ends the stream."""
+        """Do what a fault does before storing; False if that ends the stream."""
         if fault.kind == "close":
             self._events.put(CloseSignal(fault.delay))
         elif fault.kind == "hang":

@@ -1,4 +1,4 @@
-"""What the emulator counts, and the calls it keeps when asked to."""
+"""What the emulator counts, and the calls that it records on request."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class TableStats:
     Attributes:
         streams_opened: Streams that were created.
         streams_open: Streams that are open now.
-        calls: Calls that arrived whole, whatever became of them.
+        calls: Calls that arrived, accepted or not.
         rows_received: Rows of these calls.
-        bytes_received: Bytes of these calls, as they came over the wire.
+        bytes_received: Bytes of these calls on the wire.
         rows_acknowledged: Rows whose acknowledgement was sent.
     """
 
@@ -38,12 +38,12 @@ class StreamStats:
     """One stream.
 
     Attributes:
-        stream_id: Its name, as the client got it.
+        stream_id: Its id, as sent to the client.
         table: The table it writes to.
         wire_format: ``"proto"``, ``"json"`` or ``"arrow"``.
         calls: Calls that arrived.
         acknowledged_offset: The last offset that was acknowledged; -1 for none.
-        end: None while it is open, else ``"closed"`` by the client, ``"gone"`` without a word, or the status sent.
+        end: None while it is open, else ``"closed"`` by the client, ``"gone"`` without a status, or the status sent.
     """
 
     stream_id: str
@@ -56,7 +56,7 @@ class StreamStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedCall:
-    """A call as it came, kept when the emulator was made with ``record_calls=True``.
+    """A call as received; recorded if the emulator was made with ``record_calls=True``.
 
     Attributes:
         table: The table.
@@ -75,12 +75,12 @@ class RecordedCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
-    """A moment's counts; they do not change after.
+    """The counts of one moment.
 
     Attributes:
         streams_opened: Streams that were created, over all tables.
         streams_open: Streams that are open now.
-        tokens_issued: Access tokens given out.
+        tokens_issued: Access tokens issued.
         tables: Counts of each table that exists or had a stream.
         streams: Every stream, in the order of creation.
         faults: How often each kind of fault was injected.
@@ -97,7 +97,7 @@ class Stats:
 
 
 class StatsBook:
-    """Where the parts of the emulator count; every field is read and written under `_lock`."""
+    """Collects the counts; every field is used under `_lock`."""
 
     def __init__(self, *, record_calls: bool) -> None:
         self.record_calls = record_calls
@@ -109,7 +109,7 @@ class StatsBook:
         self._tokens = 0
 
     def snapshot(self) -> Stats:
-        """Return the counts of this moment."""
+        """Return the current counts."""
         with self._lock:
             tables = dict(self._tables)
             return Stats(
@@ -123,25 +123,25 @@ class StatsBook:
             )
 
     def table_created(self, table: str) -> None:
-        """A table exists."""
+        """Add a table."""
         with self._lock:
             self._tables.setdefault(table, TableStats())
 
     def stream_opened(self, stream_id: str, table: str, wire_format: str) -> None:
-        """A stream was created."""
+        """Count a stream that was created."""
         with self._lock:
             self._streams[stream_id] = StreamStats(stream_id=stream_id, table=table, wire_format=wire_format)
             self._add(table, streams_opened=1, streams_open=1)
 
     def stream_ended(self, stream_id: str, end: str) -> None:
-        """A stream is over."""
+        """Note how a stream ended."""
         with self._lock:
             stream = self._streams[stream_id]
             self._streams[stream_id] = replace(stream, end=end)
             self._add(stream.table, streams_open=-1)
 
     def call_received(self, stream_id: str, rows: int, size: int, call: RecordedCall | None) -> None:
-        """A call arrived whole."""
+        """Count a call."""
         with self._lock:
             stream = self._streams[stream_id]
             self._streams[stream_id] = replace(stream, calls=stream.calls + 1)
@@ -150,19 +150,19 @@ class StatsBook:
                 self._calls.append(call)
 
     def acknowledged(self, stream_id: str, offset: int, rows: int) -> None:
-        """An acknowledgement goes out, for so many more rows."""
+        """Count an acknowledgement of so many more rows."""
         with self._lock:
             stream = self._streams[stream_id]
             self._streams[stream_id] = replace(stream, acknowledged_offset=offset)
             self._add(stream.table, rows_acknowledged=rows)
 
     def fault_injected(self, kind: str) -> None:
-        """A fault strikes."""
+        """Count a fault."""
         with self._lock:
             self._faults[kind] += 1
 
     def token_issued(self) -> None:
-        """A token was given out."""
+        """Count a token."""
         with self._lock:
             self._tokens += 1
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -12,20 +13,35 @@ from deltalake import DeltaTable, write_deltalake
 
 from beam_zerobus.schema import TableSchema
 
-__all__ = ["Chunk", "DeltaStorage", "DiscardStorage", "MemoryStorage", "Storage"]
+__all__ = ["Chunk", "DeltaStorage", "DiscardStorage", "MemoryStorage", "NotOurTableError", "Storage"]
 
 _COLUMN = b"zerobus.column"
 _CHECKPOINT_EVERY = 100
 
 Chunk: TypeAlias = "pa.RecordBatch | Callable[[], pa.RecordBatch]"
-"""Rows, or what makes them of the bytes that came when somebody reads the table."""
+"""Rows, or a function that decodes them from the bytes received, called when the table is read."""
+
+
+@contextmanager
+def _panics_as_errors() -> Iterator[None]:
+    """Turn a panic of Delta's Rust library, which is not an `Exception`, into one; else it would end the thread."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise RuntimeError(f"the Delta library panicked: {error}") from None
+
+
+class NotOurTableError(Exception):
+    """A Delta table whose columns the emulator did not describe."""
 
 
 class Storage(Protocol):
     """Keeps the rows of one table; used by one thread at a time."""
 
     def append(self, chunks: Sequence[Chunk], rows: int) -> None:
-        """Keep rows; what is kept when this returns survives a kill of the process, as far as the storage can."""
+        """Keep rows. With a Delta table, they survive a kill of the process once this returns."""
         ...
 
     def read(self) -> pa.Table:
@@ -37,35 +53,50 @@ class Storage(Protocol):
         ...
 
     def change_schema(self, schema: TableSchema) -> None:
-        """Add or drop columns; rows that are there get null in new columns."""
+        """Add or drop columns; rows stored before get null in new columns."""
         ...
 
 
 class DeltaStorage:
     """A Delta table on disk.
 
-    Each column's metadata holds the column as Unity Catalog describes it, so that types which Delta stores as another
-    (VARIANT as string) and protobuf field numbers are found again when the directory is opened.
+    Each column's metadata holds the column as Unity Catalog describes it, so that protobuf field numbers, and types
+    that are stored as another (VARIANT as string), are known again when the directory is opened.
 
-    Args:
-        path: The table's directory.
-        schema: The columns of a new table; None opens one that exists.
-        name: The name of a new table.
+    Made by `create` and `open`.
     """
 
-    def __init__(self, path: Path, schema: TableSchema | None = None, name: str | None = None) -> None:
-        if schema is None:
-            self._delta = DeltaTable(path)
-        else:
-            path.mkdir(parents=True, exist_ok=True)
-            self._delta = DeltaTable.create(path, schema=_stored_schema(schema), name=name)
-        self.schema = schema if schema is not None else _recovered_schema(self._delta)
-        self._arrow_schema = self.schema.to_canonical_arrow()
-        self._rows: int | None = None if schema is None else 0
+    def __init__(self, delta: DeltaTable, schema: TableSchema, rows: int | None) -> None:
+        self._delta = delta
+        self.schema = schema
+        self._arrow_schema = schema.to_canonical_arrow()
+        self._rows = rows
+
+    @classmethod
+    def create(cls, path: Path, schema: TableSchema, name: str) -> DeltaStorage:
+        """Make an empty table in a directory."""
+        with _panics_as_errors():
+            return cls(DeltaTable.create(path, schema=_stored_schema(schema), name=name), schema, 0)
+
+    @classmethod
+    def open(cls, path: Path, rows: int | None = None) -> DeltaStorage:
+        """Open the table in a directory.
+
+        Args:
+            path: The directory.
+            rows: The number of rows, if it is known.
+
+        Raises:
+            NotOurTableError: It has columns that the emulator did not make.
+        """
+        with _panics_as_errors():
+            delta = DeltaTable(path)
+            return cls(delta, _recovered_schema(delta), rows)
 
     def append(self, chunks: Sequence[Chunk], rows: int) -> None:
         """Commit rows as one version of the table."""
-        write_deltalake(self._delta, _table(chunks, self._arrow_schema), mode="append")
+        with _panics_as_errors():
+            write_deltalake(self._delta, _table(chunks, self._arrow_schema), mode="append")
         if self._rows is not None:
             self._rows += rows
         if self._delta.version() % _CHECKPOINT_EVERY == 0:
@@ -90,7 +121,7 @@ class DeltaStorage:
 
 
 class MemoryStorage:
-    """Rows in memory; those that were not checked on arrival are decoded when the table is read."""
+    """Rows in memory; those not checked on arrival are decoded when the table is read."""
 
     def __init__(self, schema: TableSchema) -> None:
         self._schema = schema.to_canonical_arrow()
@@ -103,7 +134,7 @@ class MemoryStorage:
         self._rows += rows
 
     def read(self) -> pa.Table:
-        """Return all rows; raises `Rejection` where a call that was not checked turns out to be bad."""
+        """Return all rows; raises `Rejection` if a call that was not checked is bad."""
         table = _table(self._chunks, self._schema)
         self._chunks = list(table.to_batches())
         return table
@@ -134,7 +165,7 @@ class DiscardStorage:
         return self._schema.empty_table()
 
     def count(self) -> int:
-        """Return the number of rows that came."""
+        """Return the number of rows received."""
         return self._rows
 
     def change_schema(self, schema: TableSchema) -> None:
@@ -144,7 +175,7 @@ class DiscardStorage:
 
 def _table(chunks: Sequence[Chunk], schema: pa.Schema) -> pa.Table:
     batches = [chunk if isinstance(chunk, pa.RecordBatch) else chunk() for chunk in chunks]
-    # A call that was decoded before a column was added or dropped has the columns of then.
+    # A call decoded before a column was added or dropped still has the columns of that time.
     return pa.concat_tables(
         [_with_columns(pa.Table.from_batches([batch]), schema) for batch in batches] or [schema.empty_table()]
     )
@@ -176,5 +207,8 @@ def _stored_schema(schema: TableSchema) -> pa.Schema:
 
 def _recovered_schema(delta: DeltaTable) -> TableSchema:
     fields = json.loads(delta.schema().to_json())["fields"]
-    columns = [json.loads(field["metadata"][_COLUMN.decode()]) for field in fields]
+    try:
+        columns = [json.loads(field["metadata"][_COLUMN.decode()]) for field in fields]
+    except KeyError:
+        raise NotOurTableError from None
     return TableSchema.from_unity_catalog({"columns": columns})

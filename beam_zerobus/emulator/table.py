@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc
 import pyarrow as pa
 
+from beam_zerobus.emulator.limits import check_nesting
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.storage import Chunk, Storage
 from beam_zerobus.errors import ConfigurationError
@@ -35,15 +36,15 @@ class Table:
 
     Made by `Emulator.create_table`.
 
-    Group commits: one thread commits everything that arrived while the last commit ran, and only then are the calls
-    acknowledged. Many small calls so make few commits, and a lone call waits for nobody.
+    Group commits: one thread commits everything that arrived during the last commit, and only then are the calls
+    acknowledged. So many small calls make few commits, and a single call is committed at once.
 
-    Invariants, all under `_lock`: `_waiting` holds what arrived and is not being committed, in the order of arrival;
+    Invariants, all under `_lock`: `_waiting` holds, in the order of arrival, what is not being committed yet;
     `_committing` says that the thread is writing outside the lock; storage and schema change only while it does not.
 
     Attributes:
         name: ``catalog.schema.table``.
-        path: The Delta table's directory; None where rows are kept in memory.
+        path: The Delta table's directory; None if rows are kept in memory.
         grants: The privileges that the client has; `revoke` and `grant` change them.
     """
 
@@ -72,12 +73,12 @@ class Table:
         return self._version
 
     def to_arrow(self) -> pa.Table:
-        """Return all rows that were stored, in the table's canonical Arrow types and in no certain order."""
+        """Return all stored rows, in the table's canonical Arrow types and in no particular order."""
         with self._exclusive():
             return self._storage.read()
 
     def count_rows(self) -> int:
-        """Return the number of rows that were stored."""
+        """Return the number of stored rows."""
         with self._exclusive():
             return self._storage.count()
 
@@ -90,27 +91,30 @@ class Table:
             ddl: One or more nullable columns, such as ``"note STRING"``.
 
         Raises:
-            ConfigurationError: The text is no column, a column is NOT NULL, or its name is taken.
+            ConfigurationError: The text does not describe columns, or a column is NOT NULL, has a name that is taken,
+                or nests too deep.
         """
         added = TableSchema.from_ddl(ddl).columns
         for column in added:
             if not column.nullable:
                 raise ConfigurationError(
-                    f"column {column.name!r} cannot be added as NOT NULL: rows that are there have no value for it"
+                    f"column {column.name!r} cannot be added as NOT NULL: existing rows have no value for it"
                 )
         with self._exclusive():
-            # Numbers of dropped columns are not given again, as positions of Unity Catalog are not.
+            # Numbers of dropped columns are not used again, like positions in Unity Catalog.
             first = 1 + max(column.number for column in self._schema.columns)
             numbered = tuple(replace(column, number=first + index) for index, column in enumerate(added))
-            self._change(TableSchema(self._schema.columns + numbered))
+            schema = TableSchema(self._schema.columns + numbered)
+            check_nesting(schema)
+            self._change(schema)
 
     def drop_column(self, name: str) -> None:
-        """Drop a column and what is in it.
+        """Drop a column and its values.
 
-        A stream whose descriptor has the column is rejected at its next call (error 8001).
+        A stream whose schema has the column is rejected at its next call (error 8001).
 
         Raises:
-            ConfigurationError: There is no such column, or it is the last one.
+            ConfigurationError: The table has no such column, or no other.
         """
         with self._exclusive():
             left = tuple(column for column in self._schema.columns if column.name != name)
@@ -119,24 +123,24 @@ class Table:
             self._change(TableSchema(left))
 
     def revoke(self, *privileges: str) -> None:
-        """Take privileges from the client, all of them when none is named; new streams are rejected (error 4024)."""
+        """Revoke privileges of the client, all if none is named; new streams are rejected (error 4024)."""
         self.grants = self.grants - (set(privileges) or GRANTS)
 
     def grant(self, *privileges: str) -> None:
-        """Give privileges to the client, all that Zerobus needs when none is named."""
+        """Grant privileges to the client, all that Zerobus needs if none is named."""
         self.grants = self.grants | (set(privileges) or GRANTS)
 
     def append(self, chunk: Chunk, rows: int, size: int, done: Callable[[BaseException | None], None]) -> None:
-        """Take rows for the next commit.
+        """Queue rows for the next commit.
 
         Args:
-            chunk: The rows, or what makes them.
+            chunk: The rows, or a function that decodes them.
             rows: Their number.
-            size: Bytes that they hold while they wait; callers wait while too much is waiting.
-            done: Called after the commit, possibly from another thread, with what went wrong or None.
+            size: Bytes of memory that they occupy; the caller is blocked while too many bytes wait.
+            done: Called after the commit, possibly from another thread, with the error or None.
         """
         if self.path is None:
-            # Memory needs no group: what it costs is less than to wake a thread.
+            # In memory a group commit would cost more than it saves: a thread would have to wake up.
             with self._lock:
                 self._storage.append([chunk], rows)
             done(None)
@@ -154,7 +158,7 @@ class Table:
             self._lock.notify_all()
 
     def open(self) -> None:
-        """Take rows again after `close`."""
+        """Accept rows again after `close`."""
         with self._lock:
             self._stopping = False
 
@@ -162,7 +166,7 @@ class Table:
         """Stop the thread.
 
         Args:
-            commit: Whether rows that wait are still committed; otherwise they are lost, as in a crash. They were not
+            commit: Whether waiting rows are still committed. Otherwise they are lost, as in a crash; they were not
                 acknowledged.
         """
         with self._lock:
@@ -188,7 +192,7 @@ class Table:
             problem: BaseException | None = None
             try:
                 self._storage.append([call.chunk for call in group], sum(call.rows for call in group))
-            except Exception as error:  # noqa: BLE001 - whatever it is, the calls' streams must hear of it
+            except Exception as error:  # noqa: BLE001 - whatever it is, the calls' streams must report it
                 problem = error
             with self._lock:
                 self._committing = False

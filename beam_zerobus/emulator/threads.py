@@ -13,9 +13,9 @@ __all__ = ["DaemonThreads"]
 class DaemonThreads(Executor):
     """Runs each task in a daemon thread of its own.
 
-    A gRPC server gives a stream its thread for as long as the stream lives. The standard pool's threads are joined when
-    the interpreter ends, so one open stream of an emulator that nobody stopped would hold up the end for ever. The
-    server bounds their number by `maximum_concurrent_rpcs`.
+    A gRPC server runs a thread for each open stream. The threads of the standard pool are joined when the interpreter
+    ends, so one open stream of an emulator that was not stopped would keep the process from ending. The server limits
+    their number by `maximum_concurrent_rpcs`.
 
     Example:
         >>> DaemonThreads().submit(max, 1, 2).result()
@@ -23,13 +23,13 @@ class DaemonThreads(Executor):
     """
 
     def submit(self, task: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Start a thread; its outcome is the future's."""
+        """Run a task in a new thread; return the future of its result."""
         future: Future[Any] = Future()
 
         def run() -> None:
             try:
                 future.set_result(task(*args, **kwargs))
-            except BaseException as error:  # noqa: BLE001 - whoever waits for the future gets it
+            except BaseException as error:  # noqa: BLE001 - the future raises it
                 future.set_exception(error)
 
         threading.Thread(target=run, name="zerobus stream", daemon=True).start()

@@ -1,4 +1,4 @@
-"""Access tokens: issued for one table or for all APIs, checked without any state but one key."""
+"""Access tokens: issued for one table or for all APIs, and checked with nothing but a key."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class InvalidTokenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What a token says.
+    """The content of a token.
 
     Attributes:
         table: The table it allows writing to, or None for a plain token for the REST APIs.
-        expires_at: Seconds since the epoch.
+        expires_at: When it expires, in seconds since the epoch.
         issued_at: Seconds since the epoch.
     """
 
@@ -36,17 +36,17 @@ class Token:
 
     @property
     def expired(self) -> bool:
-        """Whether its life is over."""
+        """Whether it has expired."""
         return time.time() >= self.expires_at
 
 
 class TokenIssuer:
-    """Makes and checks JSON Web Tokens, signed with a key that follows from the client's secret.
+    """Issues and checks JSON Web Tokens, signed with a key derived from the client's secret.
 
-    So a token stays good when the emulator is killed and starts again, as it does with the real service.
+    So a token stays valid when the emulator is killed and started again, as with the real service.
 
     Attributes:
-        life: Seconds that a token lives.
+        life: Seconds that a token is valid.
     """
 
     def __init__(self, secret: str, life: float = 3600.0) -> None:
@@ -65,7 +65,7 @@ class TokenIssuer:
         return f"{body}.{_encode(self._sign(body))}"
 
     def check(self, text: str) -> Token:
-        """Return what a token says.
+        """Return the content of a token.
 
         Raises:
             InvalidTokenError: It is malformed, has another signature, has expired or was revoked.
@@ -85,11 +85,11 @@ class TokenIssuer:
         return token
 
     def is_revoked(self, token: Token) -> bool:
-        """Tell whether `revoke_all` was called since the token was issued."""
+        """Return whether `revoke_all` was called since the token was issued."""
         return token.issued_at < self._revoked_before
 
     def revoke_all(self) -> None:
-        """Make every token that was issued until now invalid, also on streams that are open."""
+        """Make every token issued so far invalid, also on open streams."""
         self._revoked_before = time.time()
 
     def _sign(self, body: str) -> bytes:

@@ -1,6 +1,6 @@
 """The messages on the wire, built from descriptors in code: no generated files, no compiler at run time.
 
-Facts about the wire live here and nowhere else: field numbers, method names, the JSON that Arrow Flight carries.
+Facts about the wire are here and nowhere else: field numbers, method names, the JSON that Arrow Flight carries.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _INT64, _INT32, _STRING, _BYTES = _PROTO.TYPE_INT64, _PROTO.TYPE_INT32, _PROTO.T
 
 
 class RecordType:
-    """Values of the enum `RecordType` that this server takes."""
+    """Values of the enum `RecordType` that this server supports."""
 
     PROTO = 1
     JSON = 2
@@ -135,7 +135,7 @@ def _add_messages(
 
 
 def _message_classes() -> dict[str, Any]:
-    # A pool of our own: the Zerobus SDK or pyarrow may bring messages of the same names.
+    # A separate pool: the Zerobus SDK or pyarrow may define messages of the same names.
     pool = descriptor_pool.DescriptorPool()
     duration = descriptor_pb2.FileDescriptorProto()
     duration_pb2.DESCRIPTOR.CopyToProto(duration)

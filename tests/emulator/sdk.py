@@ -1,4 +1,4 @@
-"""Streams to the emulator: through the real SDK, and bare gRPC for what the SDK would never send."""
+"""Streams to the emulator: through the real SDK, and plain gRPC for requests that the SDK never sends."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Stream:
 def eventually(condition: Callable[[], object], seconds: float = 10.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not become true in time"
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         time.sleep(0.01)
 
 
@@ -95,7 +95,7 @@ def file_of(message: descriptor_pb2.DescriptorProto) -> bytes:
 
 
 class RawStream:
-    """A stream without the SDK: requests go out as they are given, answers come as they are."""
+    """A stream without the SDK, request by request and response by response."""
 
     def __init__(self, emulator: Emulator, table: str | None, token: str | None) -> None:
         self._channel = grpc.insecure_channel(emulator.endpoint.removeprefix("http://"))

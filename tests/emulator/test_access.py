@@ -1,5 +1,6 @@
-"""Tokens, grants, and the description of tables, asked for by the SDK itself."""
+"""Tokens, grants, and the description of tables, as the SDK itself requests them."""
 
+import json
 import subprocess
 import sys
 
@@ -32,7 +33,7 @@ def test_a_wrong_secret_opens_no_stream(emulator: Emulator, wire_format: str) ->
 
 
 @pytest.mark.parametrize("wire_format", FORMATS)
-def test_missing_tables_and_grants_are_told_apart(emulator: Emulator, wire_format: str) -> None:
+def test_missing_tables_and_grants_are_distinguished(emulator: Emulator, wire_format: str) -> None:
     with pytest.raises(NonRetriableException, match=r"'main\.iot\.none' cannot be found"):
         Stream(emulator, "main.iot.none", DDL, wire_format)
     table = emulator.table(TABLE)
@@ -209,3 +210,107 @@ def test_no_secret_shows(emulator: Emulator) -> None:
     shown = repr(emulator) + repr(emulator._workspace()) + repr(emulator.stats) + repr(TokenIssuer("s3cret"))
     assert emulator.client_secret not in shown
     assert "s3cret" not in shown
+
+
+def details(*privileges: str) -> str:
+    return json.dumps(
+        [
+            {"type": "unity_catalog_privileges", "object_type": kind, "object_full_path": path, "privileges": wanted}
+            for kind, path, wanted in (
+                ("CATALOG", "main", ["USE CATALOG"]),
+                ("SCHEMA", "main.iot", ["USE SCHEMA"]),
+                ("TABLE", TABLE, list(privileges)),
+            )
+        ]
+    )
+
+
+RESOURCE = "api://databricks/workspaces/1/zerobusDirectWriteApi"
+
+
+def test_credentials_may_be_in_the_form(emulator: Emulator) -> None:
+    url = f"{emulator.workspace_url}/oidc/v1/token"
+    form = token_form(
+        client_id=emulator.client_id,
+        client_secret=emulator.client_secret,
+        authorization_details=details("SELECT", "MODIFY"),
+        resource=RESOURCE,
+    )
+    token = requests.post(url, data=form, timeout=5).json()["access_token"]
+    with RawStream(emulator, TABLE, token) as stream:
+        stream.create(TABLE)
+        assert stream.receive().create_stream_response.stream_id
+    for wrong in ({"client_id": "somebody"}, {"client_secret": "guess"}, {"client_secret": ""}):
+        answer = requests.post(url, data=form | wrong, timeout=5)
+        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+    # Basic authentication counts where both are given.
+    assert requests.post(url, data=form, auth=("somebody", "guess"), timeout=5).status_code == 401
+
+
+def test_a_token_to_select_reads_the_description_and_writes_nothing(emulator: Emulator) -> None:
+    answer = requests.post(
+        f"{emulator.workspace_url}/oidc/v1/token",
+        data=token_form(authorization_details=details("SELECT")),
+        auth=(emulator.client_id, emulator.client_secret),
+        timeout=5,
+    )
+    assert answer.status_code == 200, answer.text
+    token = answer.json()["access_token"]
+    url = f"{emulator.workspace_url}/api/2.1/unity-catalog/tables/{TABLE}"
+    assert requests.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=5).status_code == 200
+    with RawStream(emulator, TABLE, token) as stream:
+        stream.create(TABLE)
+        assert stream.end()[0] is grpc.StatusCode.PERMISSION_DENIED
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"authorization_details": details("MODIFY"), "resource": RESOURCE}, "invalid_authorization_details"),
+        ({"authorization_details": details(), "resource": RESOURCE}, "invalid_authorization_details"),
+        ({"authorization_details": details("SELECT", "MODIFY")}, "invalid_target"),
+    ],
+)
+def test_a_token_to_write_needs_both_privileges_and_the_resource(
+    emulator: Emulator, changes: dict[str, str], error: str
+) -> None:
+    answer = requests.post(
+        f"{emulator.workspace_url}/oidc/v1/token",
+        data=token_form(**changes),
+        auth=(emulator.client_id, emulator.client_secret),
+        timeout=5,
+    )
+    assert (answer.status_code, answer.json()["error"]) == (400, error)
+
+
+@pytest.mark.parametrize("slashes", ["/", "//"])
+def test_a_workspace_url_may_end_with_a_slash(emulator: Emulator, slashes: str) -> None:
+    for base in (emulator.workspace_url, emulator.workspace_url.replace("127.0.0.1", "localhost")):
+        answer = requests.post(
+            f"{base}{slashes}oidc/v1/token",
+            data=token_form(),
+            auth=(emulator.client_id, emulator.client_secret),
+            timeout=5,
+        )
+        assert answer.status_code == 200
+        headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+        url = f"{base}{slashes}api/2.1/unity-catalog/tables/{TABLE}"
+        assert requests.get(url, headers=headers, timeout=5).json()["full_name"] == TABLE
+
+
+def test_a_federated_token_of_an_unknown_client_is_rejected(emulator: Emulator) -> None:
+    form = {
+        "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+        "scope": "all-apis",
+        "subject_token": "token-of-another-idp",
+    }
+    url = f"{emulator.workspace_url}/oidc/v1/token"
+    for client, status in ((None, 200), (emulator.client_id, 200), ("somebody", 401)):
+        data = form if client is None else form | {"client_id": client}
+        assert requests.post(url, data=data, timeout=5).status_code == status
+
+
+def test_descriptions_are_found_without_regard_to_case(emulator: Emulator) -> None:
+    headers = {"Authorization": f"Bearer {emulator.issue_token()}"}
+    url = f"{emulator.workspace_url}/api/2.1/unity-catalog/tables/MAIN.Iot.Air"
+    assert requests.get(url, headers=headers, timeout=5).json()["full_name"] == TABLE

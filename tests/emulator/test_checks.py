@@ -1,4 +1,4 @@
-"""What the service rejects: descriptors and schemas that do not fit the table, and rows that do not."""
+"""Rejections: descriptors and schemas that do not fit the table, and rows that do not."""
 
 import grpc
 import pyarrow as pa
@@ -99,7 +99,7 @@ def proto_call(records: list[bytes]) -> bytes:
     [b"", b"\xff", descriptor_pb2.DescriptorProto(name="Row").SerializeToString()],
     ids=["none", "junk", "empty"],
 )
-def test_a_descriptor_that_is_none_is_rejected(what: bytes) -> None:
+def test_an_invalid_descriptor_is_rejected(what: bytes) -> None:
     with pytest.raises(Rejection, match="descriptor"):
         ProtoReader(TableSchema.from_ddl("id INT NOT NULL"), what)
 
@@ -159,7 +159,7 @@ def test_protobuf_rows_that_do_not_fit() -> None:
     for bad, reason in (
         (b"\x08\xff\x01", "'id' is TINYINT"),
         (b"", "'id' is NOT NULL and has no value"),
-        (b"\x08", "record 2 is no message"),
+        (b"\x08", "record 2 is not a message"),
         (b"\x08\x01\x12\x01\xff", "'s' is STRING and has a value that does not fit"),
     ):
         records = [good, good, bad, good]
@@ -278,3 +278,84 @@ def test_a_dropped_table_is_gone(emulator: Emulator) -> None:
     assert not table.path.exists()
     with pytest.raises(ZerobusException, match="cannot be found"):
         Stream(emulator, TABLE, "id INT")
+
+
+CAUSES = [
+    ("id INT, name STRING", "name STRING, id INT", ("FIELD_OUT_OF_ORDER",), "'id' is after 'name' in the stream's"),
+    ("p STRUCT<x: INT, y: INT>", "p STRUCT<y: INT, x: INT>", ("FIELD_OUT_OF_ORDER",), "'p.x' is after 'p.y'"),
+    ("a INT, b INT, c INT", "b INT, a INT, c INT", ("FIELD_OUT_OF_ORDER",), "send columns in the table's order"),
+    ("id INT, name STRING", "id INT, more INT", ("FIELD_NOT_IN_TABLE",), "'more' is in the stream's"),
+    ("id INT", "id INT, more INT", ("FIELD_NOT_IN_TABLE", "FIELD_COUNT_MISMATCH"), "has 2 fields, in the table 1"),
+    ("id INT NOT NULL, b INT", "b INT", ("MISSING_REQUIRED_COLUMN",), "'id' is NOT NULL and missing"),
+    ("p STRUCT<x: INT NOT NULL, y: INT>", "p STRUCT<y: INT>", ("MISSING_REQUIRED_COLUMN",), "'p.x' is NOT NULL"),
+    ("id INT", "id STRING", ("TYPE_INCOMPATIBLE",), "'id' has the incompatible type"),
+    ("id INT NOT NULL, b INT", "b STRING", ("MISSING_REQUIRED_COLUMN", "TYPE_INCOMPATIBLE"), "; column 'b' has"),
+]
+
+
+@pytest.mark.parametrize(("table", "stream", "causes", "reason"), CAUSES)
+def test_a_rejected_arrow_schema_has_its_causes(table: str, stream: str, causes: tuple[str, ...], reason: str) -> None:
+    with pytest.raises(Rejection) as rejected:
+        ArrowReader(TableSchema.from_ddl(table), schema_header(stream))
+    assert rejected.value.causes == causes
+    assert reason in rejected.value.message
+
+
+def test_a_column_that_appears_twice_is_a_wrong_number_of_fields() -> None:
+    message = pa.schema([("id", pa.int32()), ("id", pa.int32())]).serialize().to_pybytes()
+    header = message[8 : 8 + int.from_bytes(message[4:8], "little")]
+    with pytest.raises(Rejection, match="'id' appears twice") as rejected:
+        ArrowReader(TableSchema.from_ddl("id INT, b INT"), header)
+    assert rejected.value.causes == ("FIELD_COUNT_MISMATCH",)
+
+
+def test_a_row_above_10_mb_is_rejected_over_arrow(emulator: Emulator) -> None:
+    emulator.create_table(TABLE, "id INT, s STRING")
+    stream = Stream(emulator, TABLE, "id INT, s STRING", "arrow")
+    schema = stream.encoder.schema
+    large = ["a" * (6 << 20), "b" * (9 << 20), "c" * (10 << 20), "d"]
+    batch = pa.RecordBatch.from_arrays(
+        [pa.array(range(4), pa.int32()), pa.array(large, pa.large_string())], schema=schema
+    )
+    good = batch.slice(0, 2)
+    stream.wait(stream.send_records(good))
+    offset = stream.send_records(batch)
+    with pytest.raises(ZerobusException, match=r"record \d has 104\d+ bytes; a record may have 10485760 at most"):
+        stream.wait(offset)
+    assert emulator.table(TABLE).count_rows() >= 2
+
+
+def test_relative_type_names_of_a_descriptor_are_resolved() -> None:
+    """As some clients write them: from the message around the field outwards, with or without a type."""
+    row = descriptor_pb2.DescriptorProto(name="Row")
+    outer = row.nested_type.add(name="Outer")
+    row.nested_type.add(name="Inner").field.add(name="s", number=1, type=PROTO.TYPE_STRING, label=PROTO.LABEL_OPTIONAL)
+    outer.nested_type.add(name="Inner").field.add(name="x", number=1, type=PROTO.TYPE_INT32, label=PROTO.LABEL_OPTIONAL)
+    outer.field.add(name="i", number=1, type=PROTO.TYPE_MESSAGE, type_name="Inner", label=PROTO.LABEL_OPTIONAL)
+    row.field.add(name="a", number=1, type=PROTO.TYPE_MESSAGE, type_name="Outer", label=PROTO.LABEL_OPTIONAL)
+    row.field.add(name="b", number=2, type_name="Outer.Inner", label=PROTO.LABEL_OPTIONAL)
+    row.field.add(name="c", number=3, type=PROTO.TYPE_MESSAGE, type_name="Row.Inner", label=PROTO.LABEL_REPEATED)
+    schema = TableSchema.from_ddl("a STRUCT<i: STRUCT<x: INT>>, b STRUCT<x: INT>, c ARRAY<STRUCT<s: STRING>>")
+    reader = ProtoReader(schema, row.SerializeToString())
+    records = [b"\x0a\x04\x0a\x02\x08\x05\x12\x02\x08\x06\x1a\x03\x0a\x01z"]
+    expected = {"a": {"i": {"x": 5}}, "b": {"x": 6}, "c": [{"s": "z"}]}
+    assert reader.read(proto_call(records), records).to_pylist() == [expected]
+    row.field[0].type_name = "Nowhere"
+    with pytest.raises(Rejection, match="'a' has an incompatible type"):
+        ProtoReader(schema, row.SerializeToString())
+
+
+@pytest.mark.parametrize("wire_format", FORMATS)
+def test_table_names_match_without_regard_to_case(emulator: Emulator, wire_format: str) -> None:
+    table = emulator.create_table(TABLE, "id INT")
+    assert emulator.create_table(TABLE.upper(), "id INT") is table
+    emulator.faults = Faults(reject_rows=(RejectRows(column="id", value=7, table="Main.IOT.air"),))
+    stream = Stream(emulator, "MAIN.Iot.Air", "id INT", wire_format)
+    stream.wait(stream.send([{"id": 1}]))
+    offset = stream.send([{"id": 7}])
+    with pytest.raises(ZerobusException, match="rejects"):
+        stream.wait(offset)
+    assert emulator.table("main.IOT.air").count_rows() == 1
+    assert list(emulator.stats.tables) == [TABLE]
+    emulator.drop_table("MAIN.IOT.AIR")
+    assert emulator.tables == ()

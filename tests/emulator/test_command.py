@@ -1,4 +1,4 @@
-"""The emulator as a process: its command line, its end, and what SIGKILL leaves."""
+"""The emulator as a process: its command line, its end, and its storage after SIGKILL."""
 
 import contextlib
 import os
@@ -25,7 +25,7 @@ DDL = "id BIGINT NOT NULL, name STRING"
 
 @contextlib.contextmanager
 def process(*arguments: str) -> Iterator[SimpleNamespace]:
-    """Start the command; yield the process and what its greeting says, as an `Emulator` has it."""
+    """Start the command; yield the process, with the addresses and credentials of its greeting."""
     command = [sys.executable, "-m", "beam_zerobus.emulator", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         try:
@@ -62,6 +62,20 @@ def test_it_serves_and_ends_cleanly(tmp_path: Path, number: int) -> None:
         assert emulator.table(TABLE).count_rows() == 1
 
 
+def test_the_greeting_exports_our_names_and_those_of_the_official_examples() -> None:
+    with process("--memory", "--table", f"{TABLE}={DDL}") as running:
+        exports = dict(re.findall(r"^export (\w+)=(\S+)$", running.greeting, re.MULTILINE))
+        assert exports["ZEROBUS_SERVER_ENDPOINT"] == exports["ZEROBUS_ENDPOINT"] == running.endpoint
+        assert exports["DATABRICKS_WORKSPACE_URL"] == exports["DATABRICKS_HOST"] == running.workspace_url
+        assert exports["ZEROBUS_TABLE_NAME"] == TABLE
+        running.process.terminate()
+        assert running.process.stderr.read() == "", "nothing to warn of on loopback"
+    with process("--memory", "--host", "0.0.0.0") as running:
+        assert "ZEROBUS_TABLE_NAME" not in running.greeting, "there is no table"
+        running.process.terminate()
+        assert "--host 0.0.0.0 is not loopback" in running.process.stderr.read()
+
+
 def test_faults_by_flag() -> None:
     faults = ["--fault", "status,at_call=2,code=ABORTED,after_storing=true", "--reject", "id=7", "--ack-delay", "0.01"]
     with process("--memory", "--table", f"{TABLE}={DDL}", *faults) as running:
@@ -89,18 +103,18 @@ def test_faults_by_flag() -> None:
         (["--host", "256.0.0.1"], "cannot be opened"),
     ],
 )
-def test_wrong_arguments_are_told(arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_arguments_are_reported(arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--memory", *arguments]) == 2
     assert reason in capsys.readouterr().err
 
 
-def test_a_taken_port_is_told(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use_is_reported(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
     for flag, url in (("--port", emulator.endpoint), ("--http-port", emulator.workspace_url)):
         assert main(["--memory", flag, url.rpartition(":")[2]]) == 2
         assert "choose others" in capsys.readouterr().err
 
 
-def test_an_emulator_that_nobody_stops_does_not_hold_up_the_end() -> None:
+def test_an_emulator_that_is_not_stopped_does_not_keep_the_process_from_ending() -> None:
     program = """
 from emulator.sdk import Stream
 from beam_zerobus.emulator import Emulator

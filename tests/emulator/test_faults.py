@@ -1,4 +1,4 @@
-"""Faults: each kind as a client of the real SDK meets it, and what is in the table then."""
+"""Faults: each kind as the real SDK sees it, and the rows in the table afterwards."""
 
 import contextlib
 import socket
@@ -79,7 +79,7 @@ def test_a_stream_can_be_rejected(emulator: Emulator, wire_format: str) -> None:
 
 
 @pytest.mark.parametrize("wire_format", FORMATS)
-def test_acknowledgements_come_late(emulator: Emulator, wire_format: str) -> None:
+def test_acknowledgements_are_late(emulator: Emulator, wire_format: str) -> None:
     inject(emulator, ScriptedFault("slow_ack", at_call=2, delay=0.6))
     with Stream(emulator, TABLE, DDL, wire_format) as stream:
         started = time.monotonic()
@@ -155,7 +155,7 @@ def test_a_stream_is_rotated(emulator: Emulator, wire_format: str) -> None:
     assert ids(emulator) == [1, 2]
 
 
-def test_the_close_signal_tells_when(emulator: Emulator) -> None:
+def test_the_close_signal_says_when(emulator: Emulator) -> None:
     inject(emulator, ScriptedFault("close", at_call=1, delay=0.3))
     with RawStream(emulator, TABLE, emulator.issue_token(TABLE)) as stream:
         stream.create(TABLE)
@@ -247,7 +247,7 @@ def test_a_restart_keeps_ports_and_acknowledged_rows(emulator: Emulator, wire_fo
     assert {1, 3} <= set(ids(emulator)) <= {1, 2, 3}
 
 
-def test_who_is_killed_takes_no_connection_from_then_on(emulator: Emulator) -> None:
+def test_a_killed_emulator_accepts_no_connection(emulator: Emulator) -> None:
     with RawStream(emulator, TABLE, emulator.issue_token(TABLE)) as stream:
         stream.create(TABLE)
         stream.receive()

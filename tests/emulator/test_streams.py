@@ -146,12 +146,12 @@ def test_offsets_must_go_up_by_one(emulator: Emulator) -> None:
         stream.send_json(2, '{"id": 2}')
         code, message = stream.end()
     assert code is grpc.StatusCode.INVALID_ARGUMENT
-    assert "offset 2 came for 1" in message
+    assert "offset 2 instead of 1" in message
     assert ids(emulator) == [0], "what was good before is stored and was acknowledged"
     assert emulator.stats.streams[0].acknowledged_offset == 0
 
 
-def test_headers_come_before_any_request(emulator: Emulator) -> None:
+def test_headers_are_sent_before_any_request(emulator: Emulator) -> None:
     with RawStream(emulator, TABLE, emulator.issue_token(TABLE)) as stream:
         started = time.monotonic()
         stream.call.initial_metadata()
@@ -165,13 +165,13 @@ def test_headers_come_before_any_request(emulator: Emulator) -> None:
         ([Request(ingest_record={"offset_id": 0, "json_record": "{}"})], "first message"),
         ([Request(create_stream={"table_name": TABLE, "record_type": 9})], "record_type 9"),
         ([Request(create_stream={"table_name": "a.b.other", "record_type": 2})], "names table 'a.b.other'"),
-        ([Request(create_stream={"table_name": TABLE, "record_type": 2})] * 2, "takes ingest_record"),
+        ([Request(create_stream={"table_name": TABLE, "record_type": 2})] * 2, "send only ingest_record"),
         (
             [
                 Request(create_stream={"table_name": TABLE, "record_type": 2}),
                 Request(ingest_record={"offset_id": 0, "proto_encoded_record": b""}),
             ],
-            "does not take proto",
+            "cannot carry proto",
         ),
         (
             [

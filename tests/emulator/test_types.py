@@ -1,4 +1,4 @@
-"""Every type of the table, in every wire format, comes back from the table as it was sent."""
+"""Every type, in every wire format, reads back from the table as it was sent."""
 
 import datetime as dt
 import json

@@ -1,4 +1,4 @@
-"""From the bytes of a call to rows of the table's types, with the service's checks on the way."""
+"""From the bytes of a call to rows of the table's types, with the service's checks."""
 
 from beam_zerobus.emulator.rows.arrow import ArrowReader
 from beam_zerobus.emulator.rows.json import JsonReader

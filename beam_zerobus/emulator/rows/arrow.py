@@ -1,30 +1,22 @@
-"""Arrow Flight rows: the stream's schema checked against the table, and each batch brought to the table's types."""
+"""Arrow Flight rows: the stream's schema checked against the table, and each batch converted to the table's types."""
 
 from __future__ import annotations
-
-import struct
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_zerobus.emulator.rejection import Rejection
+from beam_zerobus.emulator.rows.arrow_schema import check_schema
 from beam_zerobus.emulator.rows.columns import BadValueError, check_nulls
-from beam_zerobus.emulator.rows.protobuf import decimals, variants
+from beam_zerobus.emulator.rows.ipc import read_batch, read_schema
+from beam_zerobus.emulator.rows.scalars import check_years, decimals, variants
 from beam_zerobus.schema import Array, Decimal, DeltaType, Field, Map, Primitive, Struct, TableSchema
-from beam_zerobus.schema.arrow import canonical_type, flight_type
+from beam_zerobus.schema.arrow import canonical_type
 
 __all__ = ["ArrowReader"]
 
-_CONTINUATION = b"\xff\xff\xff\xff"
 _CONVERSION_ERRORS = (pa.ArrowException, ValueError, TypeError)
-
-
-def _ipc_message(header: bytes, body: bytes) -> pa.Message:
-    """Rebuild the IPC message that Flight carries in two parts; raises `pa.ArrowInvalid` where it is none."""
-    padding = b"\0" * (-len(header) % 8)
-    length = struct.pack("<i", len(header) + len(padding))
-    return pa.ipc.read_message(pa.py_buffer(b"".join((_CONTINUATION, length, header, padding, body))))
 
 
 class ArrowReader:
@@ -39,13 +31,10 @@ class ArrowReader:
     """
 
     def __init__(self, schema: TableSchema, header: bytes) -> None:
-        try:
-            self._stream_schema = pa.ipc.read_schema(_ipc_message(header, b""))
-        except (pa.ArrowException, OSError):
-            raise Rejection.invalid("the first message of an Arrow stream must hold its schema", number=8001) from None
+        self._stream_schema = read_schema(header)
         self._schema = schema.to_canonical_arrow()
         self._fields = schema.columns
-        _check_fields(schema.columns, list(self._stream_schema), "")
+        check_schema(schema.columns, self._stream_schema)
 
     def convert(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return a batch in the table's types.
@@ -69,50 +58,9 @@ class ArrowReader:
         """Return a batch as the client sent it.
 
         Raises:
-            Rejection: The message is no batch of the stream's schema.
+            Rejection: The message is not a batch of the stream's schema, or is too large.
         """
-        try:
-            batch = pa.ipc.read_record_batch(_ipc_message(header, body), self._stream_schema)
-        except (pa.ArrowException, OSError):
-            raise Rejection.invalid("the message holds no RecordBatch of the stream's schema") from None
-        return batch
-
-
-def _reject(path: str, reason: str) -> Rejection:
-    return Rejection.invalid(f"column '{path}' {reason}", number=8001)
-
-
-def _check_fields(fields: tuple[Field, ...], carried: list[pa.Field], parent: str) -> None:
-    by_name = {field.name: field for field in carried}
-    if len(by_name) < len(carried):
-        raise _reject(parent.rstrip(".") or carried[0].name, "stands twice in the stream's schema")
-    unknown = by_name.keys() - {field.name for field in fields}
-    if unknown:
-        raise _reject(parent + min(unknown), "is in the stream's schema, but not in the table")
-    for field in fields:
-        carrier = by_name.get(field.name)
-        if carrier is not None:
-            _check_type(field.type, carrier.type, parent + field.name)
-        elif not field.nullable:
-            raise _reject(parent + field.name, "is NOT NULL and missing from the stream's schema")
-
-
-def _check_type(delta_type: DeltaType, arrow_type: pa.DataType, path: str) -> None:
-    """Compare types by their parts, because a stream may call a field nullable that is NOT NULL in the table."""
-    match delta_type:
-        case Array(element, _) if pa.types.is_list(arrow_type):
-            _check_type(element, arrow_type.value_type, f"{path}.element")
-        case Map(key, value, _) if pa.types.is_map(arrow_type):
-            _check_type(key, arrow_type.key_type, f"{path}.key")
-            _check_type(value, arrow_type.item_type, f"{path}.value")
-        case Struct(fields) if pa.types.is_struct(arrow_type):
-            _check_fields(fields, list(arrow_type), f"{path}.")
-        case _ if flight_type(delta_type) != arrow_type:
-            raise _reject(
-                path,
-                f"has the incompatible type {arrow_type} in the stream's schema: "
-                f"{delta_type} needs {flight_type(delta_type)}",
-            )
+        return read_batch(header, body, self._stream_schema)
 
 
 def _column(field: Field, array: pa.Array) -> pa.Array:
@@ -151,7 +99,7 @@ def _convert(delta_type: DeltaType, array: pa.Array, path: str) -> pa.Array:
         case Struct(fields):
             return _convert_struct(fields, array, target, path)
         case _:
-            return array
+            return check_years(delta_type, array, path)
 
 
 def _convert_struct(fields: tuple[Field, ...], array: pa.StructArray, target: pa.DataType, path: str) -> pa.Array:

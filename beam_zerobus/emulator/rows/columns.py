@@ -1,7 +1,7 @@
-"""Python values of one column to one Arrow array of the table's type.
+"""Converts the Python values of a column to an Arrow array of the table's type.
 
-A column is a small tree of nodes: scalars are its leaves, lists, maps and structs put them together. protobuf and JSON
-build such trees; they differ in how scalars are written and how a struct's fields are reached.
+A column is a small tree of nodes: scalars are its leaves; lists, maps and structs combine them. The protobuf and the
+JSON reader build such trees; they differ in how scalars are written and how a struct's fields are read.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class BadValueError(Exception):
 
     Attributes:
         path: The column, or the path to the field within it.
-        reason: What is wrong, without the value.
+        reason: Why, without the value.
         number: The service's error number, where it has one.
     """
 
@@ -52,7 +52,7 @@ class BadValueError(Exception):
 
 
 class Node(Protocol):
-    """Makes an Arrow array of Python values, where None is null."""
+    """Converts Python values to an Arrow array, None to null."""
 
     def read(self, values: Values) -> pa.Array:
         """Return the array.
@@ -65,7 +65,7 @@ class Node(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the values of a column or a struct's field come from, and what reads them."""
+    """A column or a struct's field: a getter of its values, and the node that reads them."""
 
     getter: Getter
     node: Node
@@ -77,7 +77,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class ScalarNode:
-    """A leaf; `convert` raises what pyarrow raises, or `BadValueError` with a reason of its own."""
+    """A leaf; `convert` raises pyarrow's errors, or `BadValueError` with a more precise reason."""
 
     path: str
     type_name: str
@@ -103,7 +103,7 @@ class ListNode:
     def read(self, values: Values) -> pa.Array:
         """Return the array."""
         if any(isinstance(value, str | dict) or not hasattr(value, "__len__") for value in values if value is not None):
-            raise BadValueError(self.path, "is an ARRAY and has a value that is no list")
+            raise BadValueError(self.path, "is an ARRAY and has a value that is not a list")
         elements = self.element.read(list(chain.from_iterable(value for value in values if value)))
         if elements.null_count and not self.arrow_type.value_field.nullable:
             raise BadValueError(self.path, "has a null element, which its type does not allow")
@@ -122,7 +122,7 @@ class MapNode:
     def read(self, values: Values) -> pa.Array:
         """Return the array."""
         if not all(hasattr(value, "keys") for value in values if value is not None):
-            raise BadValueError(self.path, "is a MAP and has a value that is no object")
+            raise BadValueError(self.path, "is a MAP and has a value that is not an object")
         keys = self.key.read(list(chain.from_iterable(value.keys() for value in values if value)))
         items = self.value.read(list(chain.from_iterable(value.values() for value in values if value)))
         if items.null_count and not self.arrow_type.item_field.nullable:
@@ -139,7 +139,7 @@ def _offsets(values: Values) -> pa.Array:
 
 @dataclass(frozen=True, slots=True)
 class StructNode:
-    """A STRUCT; `sources` has one for each field, None where the stream does not carry it."""
+    """A STRUCT; `sources` has one for each field, None if the stream does not have it."""
 
     path: str
     arrow_type: pa.StructType
@@ -166,7 +166,7 @@ class StructNode:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of the table and how to read it; `source` is None where the stream does not carry it."""
+    """A column of the table and how to read it; `source` is None if the stream does not have it."""
 
     field: Field
     source: Source | None
@@ -188,7 +188,7 @@ class Column:
         return array
 
     def _rejection(self, source: Source, rows: Values) -> Rejection:
-        # Halve the rows until the first bad one stands alone.
+        # Halve the rows until the first bad one is found.
         first, last = 0, len(rows)
         while last - first > 1:
             middle = (first + last) // 2

@@ -23,7 +23,7 @@ from beam_zerobus.emulator.rows.columns import (
     StructNode,
     Values,
 )
-from beam_zerobus.emulator.rows.protobuf import decimals, variants
+from beam_zerobus.emulator.rows.scalars import check_years, decimals, variants
 from beam_zerobus.schema import Array, Decimal, DeltaType, Field, Map, Primitive, Struct, TableSchema
 from beam_zerobus.schema.arrow import canonical_type
 
@@ -53,7 +53,7 @@ class JsonReader:
         """Return the rows of a call.
 
         Raises:
-            Rejection: A record is no JSON object, has a member that is no column, or a value that does not fit.
+            Rejection: A record is not a JSON object, has a member that is not a column, or a value that does not fit.
         """
         rows = _parse(records)
         unknown = set(chain.from_iterable(rows)) - self._names
@@ -101,7 +101,7 @@ def _object_check(path: str, fields: tuple[Field, ...]) -> Callable[[Values], No
 
     def check(values: Values) -> None:
         if not all(type(value) is dict for value in values):
-            raise BadValueError(path, "is a STRUCT and has a value that is no object")
+            raise BadValueError(path, "is a STRUCT and has a value that is not an object")
         unknown = set(chain.from_iterable(values)) - names
         if unknown:
             raise BadValueError(f"{path}.{min(unknown)}", "is not in the table", 8001)
@@ -122,12 +122,12 @@ def _converter(delta_type: Primitive | Decimal, path: str) -> Callable[[Values],
         if delta_type is Primitive.DATE and any(isinstance(value, str) for value in values):
             raise BadValueError(path, "is DATE and was sent as a string; send days since 1970-01-01", 4044)
         _only((int,), values)
-        return pa.array(values, arrow_type)
+        return check_years(delta_type, pa.array(values, arrow_type), path)
 
     def floats(values: Values) -> pa.Array:
         _only((int, float, str), values)
         if any(type(value) is str and value not in _NOT_NUMBERS for value in values):
-            raise TypeError("a string that is no number")
+            raise TypeError("a string that is not a number")
         return pa.array([value if value is None else float(value) for value in values], arrow_type)
 
     def binaries(values: Values) -> pa.Array:

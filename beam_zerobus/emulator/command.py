@@ -1,0 +1,193 @@
+"""The command line of the emulator: arguments, greeting, and the run until a signal."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any, get_args
+
+from beam_zerobus.emulator.emulator import Emulator
+from beam_zerobus.emulator.faults import FaultKind, Faults, RejectRows, ScriptedFault
+from beam_zerobus.emulator.servers import is_loopback
+from beam_zerobus.errors import ZerobusError
+
+__all__ = ["run"]
+
+_EXPOSED = (
+    "warning: --host {host} is not loopback: whoever reaches this machine over the network can try to write to the "
+    "tables, and tokens and rows travel unencrypted. Use it in a network that you trust"
+)
+_EPILOG = """
+A table is a name and its columns:
+  --table "main.iot.air_quality=device STRING NOT NULL, temp INT, at TIMESTAMP"
+
+A scripted fault is a kind and the arguments of ScriptedFault, as NAME=VALUE:
+  --fault "status,at_call=3,code=UNAVAILABLE,after_storing=true"
+  --fault "reject,at_stream=1,code=PERMISSION_DENIED"
+  --fault "token,at_token=1,times=2,http_status=503"
+
+The process runs until SIGINT or SIGTERM. Acknowledged rows are in the tables then, and also after SIGKILL.
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m beam_zerobus.emulator",
+        description="A local Zerobus: clients of the real service write to it, rows land in Delta tables.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    storage = parser.add_argument_group("storage")
+    kept = storage.add_mutually_exclusive_group()
+    kept.add_argument("--storage-dir", metavar="DIR", help="directory of the Delta tables (default: temporary)")
+    kept.add_argument("--memory", action="store_true", help="keep rows in memory, unchecked: for benchmarks")
+    kept.add_argument("--discard", action="store_true", help="count rows only: for benchmarks")
+    storage.add_argument(
+        "--table", metavar="NAME=COLUMNS", action="append", default=[], help="create a table; repeatable"
+    )
+    network = parser.add_argument_group("network")
+    network.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    network.add_argument("--port", type=int, default=0, help="gRPC and Arrow Flight (default: a free one)")
+    network.add_argument("--http-port", type=int, default=0, help="token and table endpoints (default: a free one)")
+    access = parser.add_argument_group("access")
+    access.add_argument("--client-id", help="the client that may write (default: generated)")
+    access.add_argument("--client-secret", help="its secret (default: generated)")
+    access.add_argument("--token-life", type=float, default=3600.0, metavar="SECONDS", help="(default: %(default)s)")
+    faults = parser.add_argument_group("faults")
+    faults.add_argument("--fault", metavar="KIND,NAME=VALUE,...", action="append", default=[], help="repeatable")
+    faults.add_argument(
+        "--fault-rate", type=float, default=0.0, metavar="CHANCE", help="chance of random faults, 0 to 1"
+    )
+    faults.add_argument("--fault-seed", type=int, default=0, metavar="N", help="seed of the random faults")
+    faults.add_argument(
+        "--fault-kinds", metavar="KIND,...", help=f"kinds of random faults, from: {', '.join(get_args(FaultKind))}"
+    )
+    faults.add_argument(
+        "--ack-delay", type=float, default=0.0, metavar="SECONDS", help="delay of every acknowledgement"
+    )
+    faults.add_argument(
+        "--ack-interval",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="least time between acknowledgements of a stream",
+    )
+    faults.add_argument(
+        "--reject", metavar="COLUMN=VALUE", action="append", default=[], help="reject rows with this value; repeatable"
+    )
+    return parser
+
+
+def _faults(options: argparse.Namespace) -> Faults:
+    chosen: dict[str, Any] = {} if options.fault_kinds is None else {"kinds": tuple(options.fault_kinds.split(","))}
+    return Faults(
+        script=tuple(_scripted(text) for text in options.fault),
+        rate=options.fault_rate,
+        seed=options.fault_seed,
+        ack_delay=options.ack_delay,
+        ack_interval=options.ack_interval,
+        reject_rows=tuple(RejectRows(column=name, value=_value(value)) for name, value in map(_pair, options.reject)),
+        **chosen,
+    )
+
+
+def _scripted(text: str) -> ScriptedFault:
+    kind, *settings = text.split(",")
+    # ScriptedFault checks names and values.
+    given: dict[str, Any] = {name.strip(): _value(value) for name, value in map(_pair, settings)}
+    return ScriptedFault(kind.strip(), **given)  # type: ignore[arg-type]
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"{text!r}: write NAME=VALUE")
+    return name, value
+
+
+def _value(text: str) -> Any:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run the emulator until SIGINT or SIGTERM.
+
+    Args:
+        argv: The arguments; None means those of the process.
+
+    Returns:
+        The exit status: 0, or 2 if an argument is wrong, with the reason on standard error.
+    """
+    parser = _parser()
+    options = parser.parse_args(argv)
+    stop = threading.Event()
+    try:
+        with ExitStack() as stack:
+            emulator = _emulator(options)
+            stack.callback(emulator.stop)
+            for name, columns in map(_pair, options.table):
+                emulator.create_table(name.strip(), columns)
+            if not is_loopback(options.host):
+                _complain(parser, _EXPOSED.format(host=options.host))
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: stop.set())
+            stack.enter_context(emulator)
+            print(_greeting(emulator), flush=True)  # noqa: T201 - this is the command
+            # Waiting in slices lets Windows deliver signals.
+            while not stop.wait(0.5):
+                pass
+    except (ZerobusError, ValueError, TypeError) as error:
+        _complain(parser, str(error))
+        return 2
+    return 0
+
+
+def _complain(parser: argparse.ArgumentParser, text: str) -> None:
+    print(f"{parser.prog}: {text}", file=sys.stderr)  # noqa: T201 - this is the command
+
+
+def _emulator(options: argparse.Namespace) -> Emulator:
+    return Emulator(
+        options.storage_dir,
+        options.memory,
+        discard=options.discard,
+        client_id=options.client_id,
+        client_secret=options.client_secret,
+        token_life=options.token_life,
+        host=options.host,
+        port=options.port,
+        http_port=options.http_port,
+        faults=_faults(options),
+    )
+
+
+def _greeting(emulator: Emulator) -> str:
+    tables = "\n".join(f"  {table.name}: {table.schema.to_ddl()}" for table in emulator.tables) or "  none yet"
+    first_table = "".join(f"\nexport ZEROBUS_TABLE_NAME={table.name}" for table in emulator.tables[:1])
+    return f"""\
+Local Zerobus at {emulator.endpoint}, workspace at {emulator.workspace_url}
+Rows are kept in {emulator.storage_dir or "memory"}
+Tables:
+{tables}
+
+export ZEROBUS_ENDPOINT={emulator.endpoint}
+export DATABRICKS_HOST={emulator.workspace_url}
+export DATABRICKS_CLIENT_ID={emulator.client_id}
+export DATABRICKS_CLIENT_SECRET={emulator.client_secret}
+
+Names that the official examples read:
+export ZEROBUS_SERVER_ENDPOINT={emulator.endpoint}
+export DATABRICKS_WORKSPACE_URL={emulator.workspace_url}{first_table}
+
+Stop with Ctrl-C."""

@@ -1,0 +1,49 @@
+"""What the emulator takes at most."""
+
+from __future__ import annotations
+
+from beam_zerobus.errors import ConfigurationError
+from beam_zerobus.schema import Array, DeltaType, Map, Struct, TableSchema
+
+__all__ = ["MAX_MESSAGE_BYTES", "MAX_NESTING", "MAX_RECORD_BYTES", "MAX_ROWS", "check_nesting"]
+
+MAX_MESSAGE_BYTES = 64 << 20
+"""Bytes of a gRPC message, and of the buffers of an Arrow batch after decompression."""
+
+MAX_RECORD_BYTES = 10 << 20
+"""Bytes of a row in any wire format, as the service has it."""
+
+MAX_ROWS = 16 << 20
+"""Rows of a call: rows may be so small that their bytes alone are no bound."""
+
+MAX_NESTING = 20
+"""Levels of ARRAY, MAP and STRUCT in a column. With more, Delta's Python library cannot read its own tables back."""
+
+
+def check_nesting(schema: TableSchema) -> None:
+    """Reject a column that nests too deep to be stored.
+
+    Raises:
+        ConfigurationError: Names the column.
+
+    Example:
+        >>> check_nesting(TableSchema.from_ddl("tags ARRAY<STRING>"))
+    """
+    for column in schema.columns:
+        if _depth(column.type) > MAX_NESTING:
+            raise ConfigurationError(
+                f"column {column.name!r} nests {_depth(column.type)} levels deep; "
+                f"the emulator stores {MAX_NESTING} at most: flatten the column"
+            )
+
+
+def _depth(delta_type: DeltaType) -> int:
+    match delta_type:
+        case Array(element, _):
+            return 1 + _depth(element)
+        case Map(key, value, _):
+            return 1 + max(_depth(key), _depth(value))
+        case Struct(fields):
+            return 1 + max((_depth(field.type) for field in fields), default=0)
+        case _:
+            return 0

@@ -1,0 +1,49 @@
+"""Conversions of single values that all wire formats share."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_zerobus.emulator.rows.columns import BadValueError, Values
+from beam_zerobus.schema import DeltaType, Primitive
+
+__all__ = ["check_years", "decimals", "variants"]
+
+_FIRST_DAY = (dt.date(1, 1, 1) - dt.date(1970, 1, 1)).days
+_LAST_DAY = (dt.date(9999, 12, 31) - dt.date(1970, 1, 1)).days
+_DAY = 86_400_000_000
+_DAYS = (pa.int32(), _FIRST_DAY, _LAST_DAY)
+_MICROSECONDS = (pa.int64(), _FIRST_DAY * _DAY, (_LAST_DAY + 1) * _DAY - 1)
+_RANGES = {Primitive.DATE: _DAYS, Primitive.TIMESTAMP: _MICROSECONDS, Primitive.TIMESTAMP_NTZ: _MICROSECONDS}
+
+
+def decimals(values: Values, arrow_type: pa.DataType) -> pa.Array:
+    """Return decimals from text; more digits than the type holds are an error, never rounded."""
+    return pa.array(values, pa.string()).cast(arrow_type)
+
+
+def variants(values: Values) -> pa.Array:
+    """Return texts; each must be JSON."""
+    for value in values:
+        if value is not None:
+            orjson.loads(value)
+    return pa.array(values, pa.large_string())
+
+
+def check_years(delta_type: DeltaType, array: pa.Array, path: str) -> pa.Array:
+    """Return the array; reject a date or timestamp outside the years 1 to 9999, which Delta readers cannot show.
+
+    Raises:
+        BadValueError: There is one.
+    """
+    if isinstance(delta_type, Primitive) and delta_type in _RANGES:
+        number, first, last = _RANGES[delta_type]
+        found = pc.min_max(array.view(number))
+        low, high = found["min"].as_py(), found["max"].as_py()
+        if low is not None and (low < first or high > last):
+            raise BadValueError(path, f"is {delta_type} and has a value outside the years 1 to 9999")
+    return array

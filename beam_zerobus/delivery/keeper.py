@@ -15,10 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from beam_zerobus.delivery.failures import FailureKind, StreamFailure
 from beam_zerobus.delivery.ledger import Entry
 from beam_zerobus.delivery.retry import Backoff, Breaker
 from beam_zerobus.delivery.search import ROW_PROBES, SCHEMA_PROBES, isolate
-from beam_zerobus.delivery.stream import FailureKind, Stream, StreamFailure, StreamSpec
+from beam_zerobus.delivery.stream import Stream
+from beam_zerobus.delivery.stream_spec import StreamSpec
 from beam_zerobus.encoding import Payload
 from beam_zerobus.encoding.conversion import Conversion
 from beam_zerobus.errors import (

@@ -1,17 +1,14 @@
-"""One stream to Zerobus: the only module that knows the SDK.
+"""One stream to Zerobus, through the SDK: it opens, sends, waits and closes.
 
-It opens, sends, waits and closes, and translates every error of the SDK into a `StreamFailure` that says what may be
-done about it. The SDK's own recovery is off: the one retry loop is in `delivery.py`, where it can be seen.
+Every error of the SDK becomes a `StreamFailure` (see `sdk_errors`). The SDK's own recovery is off: the one retry loop is
+the keeper's.
 """
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Sequence
+import time
 from contextlib import suppress
-from dataclasses import dataclass
-from enum import Enum, auto
 from functools import cache
 from typing import Any, Self
 
@@ -30,162 +27,47 @@ from zerobus.sdk.sync import (
     ZerobusSdk,
 )
 
+from beam_zerobus.delivery import limits
+from beam_zerobus.delivery.failures import FailureKind, StreamFailure
+from beam_zerobus.delivery.sdk_errors import hides_cause, is_still_waiting, translate
+from beam_zerobus.delivery.stream_spec import StreamSpec
 from beam_zerobus.encoding import Records
-from beam_zerobus.errors import ConfigurationError, ConversionError, RejectedError, ZerobusError
-from beam_zerobus.options import ArrowCompression, WireFormat
+from beam_zerobus.errors import ZerobusError
 from beam_zerobus.version import __version__
 from beam_zerobus.workspace.tokens import TokenSource
 
-__all__ = ["FailureKind", "Stream", "StreamFailure", "StreamSpec", "open_stream"]
+__all__ = ["Stream", "open_stream"]
 
-# Our ledger bounds the bytes in flight, so these are set out of its way; the SDK reserves 32 bytes of address space for
-# each record (measured), hence not endless.
+# Our ledger bounds the bytes in flight, so these limits never apply; the SDK reserves 32 bytes of address space for
+# each record (measured), hence they are finite.
 _MAX_RECORDS = 4_000_000
 _MAX_BATCHES = 1 << 16
-_OPEN_TIMEOUT_MS = 15_000
-_ACK_TIMEOUT_MS = 60_000
 # Bounds `wait_for_offset` too (measured, SDK 1.10.0), whose own timeout has no effect.
 _WAIT_SLICE_MS = 1_000
-_SHOWN_DIFFERENCES = 20
-_STILL_WAITING = "Waiting for acknowledgement timed out"
-
-# How the SDK spells a gRPC status (tonic's descriptions of its codes).
-_STATUS = {
-    "The operation completed successfully": "OK",
-    "The operation was cancelled": "CANCELLED",
-    "Unknown error": "UNKNOWN",
-    "Client specified an invalid argument": "INVALID_ARGUMENT",
-    "Deadline expired before operation could complete": "DEADLINE_EXCEEDED",
-    "Some requested entity was not found": "NOT_FOUND",
-    "Some entity that we attempted to create already exists": "ALREADY_EXISTS",
-    "The caller does not have permission to execute the specified operation": "PERMISSION_DENIED",
-    "Some resource has been exhausted": "RESOURCE_EXHAUSTED",
-    "The system is not in a state required for the operation's execution": "FAILED_PRECONDITION",
-    "The operation was aborted": "ABORTED",
-    "Operation was attempted past the valid range": "OUT_OF_RANGE",
-    "Operation is not implemented or not supported": "UNIMPLEMENTED",
-    "Internal error": "INTERNAL",
-    "The service is currently unavailable": "UNAVAILABLE",
-    "Unrecoverable data loss or corruption": "DATA_LOSS",
-    "The request does not have valid authentication credentials": "UNAUTHENTICATED",
-}
-_CODED = re.compile(r"code: '(?P<words>.+?)', message: \"(?P<message>.*?)\"(, source:|\.?$)", re.DOTALL)
-_INVALID = re.compile(r"^Invalid argument: (?P<message>.*?)\.?$", re.DOTALL)
-
-
-class FailureKind(Enum):
-    """What may be done about a failed stream."""
-
-    TRANSIENT = auto()
-    """Wait, open a new stream, send again."""
-    ROTATION = auto()
-    """The service closed the stream as it does every quarter of an hour: open a new one at once."""
-    UNAUTHENTICATED = auto()
-    """The token was rejected: buy a new one, once."""
-    REJECTED = auto()
-    """A call was rejected for what it holds: find the rows."""
-    NOT_FOUND = auto()
-    """The table does not exist."""
-    FORBIDDEN = auto()
-    """A grant is missing, or the service cannot do what is asked."""
-
-
-_KINDS = {
-    "OK": FailureKind.ROTATION,
-    "INVALID_ARGUMENT": FailureKind.REJECTED,
-    "OUT_OF_RANGE": FailureKind.REJECTED,
-    "NOT_FOUND": FailureKind.NOT_FOUND,
-    "PERMISSION_DENIED": FailureKind.FORBIDDEN,
-    "UNIMPLEMENTED": FailureKind.FORBIDDEN,
-    "UNAUTHENTICATED": FailureKind.UNAUTHENTICATED,
-}
-
-
-class StreamFailure(Exception):  # noqa: N818 - an event of a stream's life, not an error that users meet
-    """A stream that could not be opened or has ended.
-
-    Attributes:
-        kind: What may be done about it.
-        cause: Its status, as short as ``"UNAVAILABLE"``, for metrics.
-        blocked: The service asks for patience: the table is blocked for about a minute.
-        schema_changed: The service found the rows' schema out of date.
-        while_opening: The stream was never open.
-        differences: How the schema of a stream that was never open differs from the table's, as far as is known.
-    """
-
-    while_opening = False
-    differences: Sequence[str] = ()
-
-    def __init__(self, kind: FailureKind, cause: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-        self.cause = cause
-        self.blocked = _mentions(message, 6006)
-        self.schema_changed = _mentions(message, 8001)
-
-    @property
-    def is_final(self) -> bool:
-        """True where trying again cannot help."""
-        return self.kind in (FailureKind.REJECTED, FailureKind.NOT_FOUND, FailureKind.FORBIDDEN)
-
-    def as_error(self, table: str) -> ZerobusError:
-        """Return the error that tells users of a final failure, and the remedy."""
-        return self._as_error(table).quoting(str(self))
-
-    def _as_error(self, table: str) -> ZerobusError:
-        if self.kind is FailureKind.NOT_FOUND:
-            return ConfigurationError(
-                f"Table {table} was not found by Zerobus: create it first, and check its three-part name ({self})"
-            )
-        if self.kind is FailureKind.REJECTED:
-            shown = "; ".join(self.differences[:_SHOWN_DIFFERENCES])
-            how = f" It differs from the table's: {shown}." if shown else ""
-            return ConversionError(
-                f"Zerobus rejected the schema of the rows for table {table}: {self}.{how} Correct it, or let it be "
-                'fetched with schema="unity_catalog"'
-            )
-        return RejectedError(
-            f"Zerobus rejected to write to table {table}: {self}. The service principal needs USE CATALOG, USE SCHEMA, "
-            "SELECT and MODIFY, each granted by name (ALL PRIVILEGES is not enough), on a managed Delta table"
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamSpec:
-    """What a stream carries: the table, the wire format and the shape of its rows.
-
-    Attributes:
-        descriptor: The row message, for protobuf.
-        arrow_schema: The schema of each RecordBatch, for Arrow.
-        compression: Compression of the Arrow bodies.
-    """
-
-    table: str
-    wire_format: WireFormat
-    descriptor: descriptor_pb2.DescriptorProto | None = None
-    arrow_schema: pa.Schema | None = None
-    compression: ArrowCompression = "none"
+# The SDK sometimes reports that it could not send before it has read the status with which the service rejected the
+# stream: opening it again learns that status.
+_OPEN_ATTEMPTS = 5
 
 
 class Stream:
-    """An open stream. `send` and `wait` may be called from different threads; see `delivery.py` for who does."""
+    """An open stream; `send` and `wait` may be called from different threads."""
 
     def __init__(self, sdk: ZerobusSdk, inner: Any) -> None:
         self._sdk = sdk  # the SDK's runtime lives as long as this object
         self._inner = inner
 
     def send(self, records: Records) -> int:
-        """Hand one call over; return its offset. It is not durable until `wait` has returned for it.
+        """Send one call; return its offset. It is durable once `wait` has returned True for it.
 
         Raises:
-            StreamFailure: The stream has ended; its true cause is with `wait` of an earlier offset, or `find_cause`.
+            StreamFailure: The stream has ended; `wait` for an earlier offset, or `find_cause`, has the true cause.
         """
         try:
             if isinstance(records, pa.RecordBatch):
                 return int(self._inner.ingest_batch(records))
             return int(self._inner.ingest_records_offset(records))
         except ZerobusException as error:
-            raise _translate(error) from None
+            raise translate(error) from None
 
     def wait(self, offset: int) -> bool:
         """Wait a second at most; return whether the call with this offset, and so all before it, are durable.
@@ -193,22 +75,24 @@ class Stream:
         Raises:
             StreamFailure: The stream ended first, or the service acknowledged nothing for a minute.
         """
+        started = time.monotonic()
         try:
             self._inner.wait_for_offset(offset)
         except ZerobusException as error:
-            if _STILL_WAITING in str(error):
+            # A service that says the same ends the stream, and then each wait fails at once.
+            if is_still_waiting(error) and time.monotonic() - started > _WAIT_SLICE_MS / 2000:
                 return False
-            raise _translate(error) from None
+            raise translate(error) from None
         return True
 
     def find_cause(self, said: StreamFailure) -> StreamFailure:
-        """Return why this stream took no more, where the SDK still knows it; `said` is how it rejected the call."""
+        """Return why this stream ended, where the SDK still knows it; `said` is what it said when it took no call."""
         try:
             self._inner.flush()
         except ZerobusException as error:
-            return _translate(error)
+            return translate(error)
         if said.kind is FailureKind.REJECTED:
-            return said  # the SDK itself did not take what the call holds; the stream would live on
+            return said  # the SDK itself rejected the call's content; the stream is still open
         return StreamFailure(
             FailureKind.ROTATION, "CLOSED_WHILE_IDLE", f"The stream was closed while nothing was sent ({said})"
         )
@@ -219,7 +103,7 @@ class Stream:
             self._inner.close()
 
     def abandon(self) -> None:
-        """Let go of a stream at once; what it has not acknowledged may or may not get into the table."""
+        """Drop a stream at once; what it has not acknowledged may or may not reach the table."""
         self._inner = None
 
 
@@ -231,25 +115,31 @@ def open_stream(spec: StreamSpec, *, endpoint: str, workspace_url: str | None, t
         AuthenticationError: Credentials are missing or rejected by the token endpoint.
         TransientError: The token endpoint could not be reached.
     """
-    tokens.headers()  # buy the token here, where its errors keep their class
+    tokens.headers()  # fetch the token here, where its errors keep their class
     headers = _Headers(tokens)
     sdk = _sdk(endpoint, workspace_url or endpoint, os.getpid())
-    try:
-        if spec.wire_format == "arrow":
-            inner = sdk.create_arrow_stream_with_headers_provider(
-                spec.table, spec.arrow_schema, headers, _arrow_options(spec)
-            )
-        else:
-            inner = sdk.create_stream(
-                table_properties=_table_properties(spec), headers_provider=headers, options=_record_options(spec)
-            )
-    except ZerobusException as error:
-        if headers.error is not None:
-            raise headers.error from None
-        failure = _translate(error)
-        failure.while_opening = True
-        raise failure from None
-    return Stream(sdk, inner)
+    for attempt in range(1, _OPEN_ATTEMPTS + 1):
+        try:
+            return Stream(sdk, _open(sdk, spec, headers))
+        except ZerobusException as error:
+            if headers.error is not None:
+                raise headers.error from None
+            if hides_cause(error) and attempt < _OPEN_ATTEMPTS:
+                continue
+            failure = translate(error)
+            failure.while_opening = True
+            raise failure from None
+    raise AssertionError("unreachable")
+
+
+def _open(sdk: ZerobusSdk, spec: StreamSpec, headers: HeadersProvider) -> Any:
+    if spec.wire_format == "arrow":
+        return sdk.create_arrow_stream_with_headers_provider(
+            spec.table, spec.arrow_schema, headers, _arrow_options(spec)
+        )
+    return sdk.create_stream(
+        table_properties=_table_properties(spec), headers_provider=headers, options=_record_options(spec)
+    )
 
 
 class _Headers(HeadersProvider):
@@ -284,9 +174,9 @@ def _sdk(endpoint: str, workspace_url: str, pid: int) -> ZerobusSdk:  # noqa: AR
 def _record_options(spec: StreamSpec) -> StreamConfigurationOptions:
     return StreamConfigurationOptions(
         recovery=False,
-        recovery_timeout_ms=_OPEN_TIMEOUT_MS,
+        recovery_timeout_ms=int(limits.OPEN_TIMEOUT * 1000),
         max_inflight_records=_MAX_RECORDS,
-        server_lack_of_ack_timeout_ms=_ACK_TIMEOUT_MS,
+        server_lack_of_ack_timeout_ms=int(limits.ACK_TIMEOUT * 1000),
         flush_timeout_ms=_WAIT_SLICE_MS,
         record_type=RecordType.JSON if spec.wire_format == "json" else RecordType.PROTO,
     )
@@ -296,10 +186,10 @@ def _arrow_options(spec: StreamSpec) -> ArrowStreamConfigurationOptions:
     codecs = {"none": IPCCompression.NONE, "lz4": IPCCompression.LZ4_FRAME, "zstd": IPCCompression.ZSTD}
     return ArrowStreamConfigurationOptions(
         recovery=False,
-        recovery_timeout_ms=_OPEN_TIMEOUT_MS,
-        connection_timeout_ms=_OPEN_TIMEOUT_MS,
+        recovery_timeout_ms=int(limits.OPEN_TIMEOUT * 1000),
+        connection_timeout_ms=int(limits.OPEN_TIMEOUT * 1000),
         max_inflight_batches=_MAX_BATCHES,
-        server_lack_of_ack_timeout_ms=_ACK_TIMEOUT_MS,
+        server_lack_of_ack_timeout_ms=int(limits.ACK_TIMEOUT * 1000),
         flush_timeout_ms=_WAIT_SLICE_MS,
         ipc_compression=codecs[spec.compression],
     )
@@ -310,20 +200,3 @@ def _table_properties(spec: StreamSpec) -> TableProperties:
         return TableProperties(spec.table)
     file = descriptor_pb2.FileDescriptorProto(name="row.proto", syntax="proto2", message_type=[spec.descriptor])
     return TableProperties(spec.table, file.SerializeToString())
-
-
-def _translate(error: ZerobusException) -> StreamFailure:
-    """Say what an error of the SDK means; its class alone does not (a lost connection and a bad URL share one)."""
-    text = str(error)
-    if invalid := _INVALID.search(text):
-        return StreamFailure(FailureKind.REJECTED, "INVALID_ARGUMENT", invalid["message"])
-    coded = _CODED.search(text)
-    if coded is None:
-        return StreamFailure(FailureKind.TRANSIENT, "UNKNOWN", text)
-    status = _STATUS.get(coded["words"], "UNKNOWN")
-    kind = FailureKind.ROTATION if _mentions(text, 6002) else _KINDS.get(status, FailureKind.TRANSIENT)
-    return StreamFailure(kind, status, coded["message"])
-
-
-def _mentions(message: str, number: int) -> bool:
-    return re.search(rf"(?<!\d){number}(?!\d)", message) is not None

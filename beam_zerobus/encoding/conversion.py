@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from beam_zerobus.delivery.stream import StreamSpec
+from beam_zerobus.delivery.stream_spec import StreamSpec
 from beam_zerobus.encoding import Payload, make_encoder
 from beam_zerobus.encoding.proto import ProtoEncoder
 from beam_zerobus.encoding.take import take_rows

@@ -10,9 +10,11 @@ from functools import partial
 
 import pyarrow as pa
 
+from beam_zerobus.delivery.failures import FailureKind, StreamFailure
 from beam_zerobus.delivery.keeper import Delivery, DeliveryHooks
 from beam_zerobus.delivery.retry import Breaker, retry_transient
-from beam_zerobus.delivery.stream import FailureKind, Stream, StreamFailure, StreamSpec, open_stream
+from beam_zerobus.delivery.stream import Stream, open_stream
+from beam_zerobus.delivery.stream_spec import StreamSpec
 from beam_zerobus.encoding.conversion import Conversion
 from beam_zerobus.errors import ClosedError, ConfigurationError, ZerobusError, about_table
 from beam_zerobus.schema import TableSchema

@@ -43,7 +43,7 @@ class Ledger:
 @pytest.fixture(autouse=True)
 def short_patience(monkeypatch):
     """A server that hangs is given up after 1.5 s instead of a minute, so that many hangs fit in the time."""
-    monkeypatch.setattr("beam_zerobus.delivery.stream._ACK_TIMEOUT_MS", 1500)
+    monkeypatch.setattr("beam_zerobus.delivery.limits.ACK_TIMEOUT", 1.5)
 
 
 def writer_to(emulator: Emulator, **settings) -> ZerobusWriter:

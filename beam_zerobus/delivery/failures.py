@@ -97,8 +97,8 @@ class StreamFailure(Exception):  # noqa: N818 - an event of a stream's life, not
             )
         if self.kind is FailureKind.MISCONFIGURED:
             return ConfigurationError(
-                f"The Zerobus SDK rejected the settings for table {table}: {self}. Check endpoint, workspace_url and the "
-                "table's three-part name"
+                f"The Zerobus SDK rejected the settings for table {table}: {self}. Check endpoint, workspace_url and "
+                "the table's three-part name"
             )
         if self.kind is FailureKind.REJECTED:
             shown = "; ".join(self.differences[:_SHOWN_DIFFERENCES])
@@ -110,8 +110,8 @@ class StreamFailure(Exception):  # noqa: N818 - an event of a stream's life, not
         if self.cause == "PERMISSION_DENIED":
             return RejectedError(
                 f"Zerobus does not allow writing to table {table}: {self}. The service principal needs USE CATALOG, "
-                "USE SCHEMA, SELECT and MODIFY, each granted by name (ALL PRIVILEGES is not enough), on a managed Delta "
-                "table"
+                "USE SCHEMA, SELECT and MODIFY, each granted by name (ALL PRIVILEGES is not enough), on a managed "
+                "Delta table"
             )
         if self.cause == "UNIMPLEMENTED":
             return RejectedError(
@@ -119,6 +119,6 @@ class StreamFailure(Exception):  # noqa: N818 - an event of a stream's life, not
                 "without features that Zerobus lacks, and that the endpoint is one of Zerobus"
             )
         return RejectedError(
-            f"Writing to table {table} failed, and the Zerobus SDK says that trying again cannot help: {self}. Check the "
-            "version of databricks-zerobus-ingest-sdk, and report this"
+            f"Writing to table {table} failed, and the Zerobus SDK says that trying again cannot help: {self}. Check "
+            "the version of databricks-zerobus-ingest-sdk, and report this"
         )

@@ -1,16 +1,20 @@
 """The table of errors: what each error of the SDK means, read from its gRPC status before anything else.
 
-The SDK's exceptions carry no fields. Their text, however, is the fixed form of one of the SDK's error variants, most
-of which hold a gRPC status in a fixed form too, so the status is read exactly: the whole text has to match, and what the
-service wrote stays within its quotes. The service's own words are read in two places only, which the table marks: its
-error number at the start of the message, and a few sentences that the SDK itself writes.
+The SDK's exceptions carry no fields. Their text, however, is the fixed form of one of the SDK's error variants, and
+most of these hold a gRPC status in a fixed form too. So the status is read exactly: the whole text has to match, and
+what the service wrote stays within its quotes. Words are read in two places only, which the table marks: the service's
+error number at the start of its message, and a few sentences of the SDK itself.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from typing import Final
+
+# The SDK logs through Rust's tracing, which reads this once, at import.
+os.environ.setdefault("RUST_LOG", "off")
 
 from zerobus.sdk.sync import NonRetriableException
 
@@ -165,6 +169,24 @@ ERRORS: Final = (
         source="sentence",
         sentence=_INVALID_COUNT,
         cause="INVALID_ACKNOWLEDGEMENT",
+    ),
+    _row(
+        "CONNECTION",
+        kind=_Kind.MISCONFIGURED,
+        sink="fails at once",
+        user="`ConfigurationError`",
+        source="sentence",
+        sentence="invalid URI|invalid uri character",
+        cause="INVALID_ENDPOINT",
+    ),
+    _row(
+        "INVALID_ARGUMENT",
+        kind=_Kind.MISCONFIGURED,
+        sink="fails at once",
+        user="`ConfigurationError`",
+        source="sentence",
+        sentence="Failed to add (?:header '.*'|table name header): .*",
+        cause="INVALID_HEADER",
     ),
     # Over Arrow, the SDK reports a stream that the service closed without an error as UNKNOWN.
     _row(

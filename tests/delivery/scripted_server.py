@@ -1,7 +1,8 @@
-"""A server whose answers a test writes itself: for what the local Zerobus never says. Arrow Flight and Zerobus on one port."""
+"""A server whose answers a test writes itself, for both protocols: for what the local Zerobus never says."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any, Self
@@ -47,6 +48,11 @@ class Dialogue:
     def nothing(self) -> bytes:
         """Return an acknowledgement without its fields."""
         return (PutResult() if self.arrow else Response(ingest_record_response={})).SerializeToString()
+
+    def wait(self) -> None:
+        """Say nothing more until the client is gone."""
+        while self.context.is_active():
+            time.sleep(0.02)
 
     def end(self, code: str, message: str) -> Any:
         self.context.abort(grpc.StatusCode[code], message)

@@ -57,12 +57,10 @@ def main() -> int:
     failed = 0
     for number, folder in folders.items():
         print(f"== {SDK} {number}", flush=True)
-        path = os.pathsep.join([str(folder), str(ROOT), os.environ.get("PYTHONPATH", "")])
+        environment = {**os.environ, "EXPECTED_SDK": number}
+        environment["PYTHONPATH"] = os.pathsep.join([str(folder), str(ROOT), os.environ.get("PYTHONPATH", "")])
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *FILES]
-        outcome = subprocess.run(
-            command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path, "EXPECTED_SDK": number}, check=False
-        )
-        failed += outcome.returncode != 0
+        failed += subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode != 0
     return failed
 
 

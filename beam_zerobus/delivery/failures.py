@@ -8,9 +8,21 @@ from enum import Enum, auto
 
 from beam_zerobus.errors import ConfigurationError, ConversionError, RejectedError, ZerobusError
 
-__all__ = ["FailureKind", "StreamFailure"]
+__all__ = ["FailureKind", "StreamFailure", "error_number"]
 
 _SHOWN_DIFFERENCES = 20
+_NUMBER = re.compile(r"(?:error|error[ _]code:?) (\d{4})(?=[:.,\s]|$)", re.IGNORECASE)
+
+
+def error_number(message: str) -> int | None:
+    """Return the number that the service writes at the start of a message; digits elsewhere are names and values.
+
+    Example:
+        >>> error_number("Error 6002: the stream is closed"), error_number("Table 'main.iot.site_6002' was not found")
+        (6002, None)
+    """
+    found = _NUMBER.match(message)
+    return int(found[1]) if found else None
 
 
 class FailureKind(Enum):
@@ -21,13 +33,18 @@ class FailureKind(Enum):
     ROTATION = auto()
     """The service closed the stream as it does every quarter of an hour: open a new one at once."""
     UNAUTHENTICATED = auto()
-    """The token was rejected: buy a new one, once."""
+    """The token was rejected: fetch a new one, once."""
     REJECTED = auto()
     """A call was rejected for what it holds: find the rows."""
     NOT_FOUND = auto()
     """The table does not exist."""
     FORBIDDEN = auto()
-    """A grant is missing, or the service cannot do what is asked."""
+    """A grant is missing, or neither service nor SDK can do what is asked."""
+    MISCONFIGURED = auto()
+    """The SDK does not accept the endpoint, the workspace's URL or the table's name."""
+
+
+_FINAL = (FailureKind.REJECTED, FailureKind.NOT_FOUND, FailureKind.FORBIDDEN, FailureKind.MISCONFIGURED)
 
 
 class StreamFailure(Exception):  # noqa: N818 - an event of a stream's life, not an error that users meet
@@ -36,8 +53,8 @@ class StreamFailure(Exception):  # noqa: N818 - an event of a stream's life, not
     Attributes:
         kind: What may be done about it.
         cause: Its status, as short as ``"UNAVAILABLE"``, for metrics.
-        blocked: The service asks for patience: the table is blocked for about a minute.
-        schema_changed: The service found the rows' schema out of date.
+        blocked: The table is blocked for about a minute (error 6006); trying again sooner is useless.
+        schema_changed: The rows' schema is not the table's (error 8001, or `SCHEMA_VALIDATION_FAILED` over Arrow).
         while_opening: The stream was never open.
         differences: How the schema of a stream that was never open differs from the table's, as far as is known.
     """
@@ -45,20 +62,32 @@ class StreamFailure(Exception):  # noqa: N818 - an event of a stream's life, not
     while_opening = False
     differences: Sequence[str] = ()
 
-    def __init__(self, kind: FailureKind, cause: str, message: str) -> None:
+    def __init__(
+        self,
+        kind: FailureKind,
+        cause: str,
+        message: str,
+        *,
+        blocked: bool | None = None,
+        schema_changed: bool | None = None,
+    ) -> None:
         super().__init__(message)
         self.kind = kind
         self.cause = cause
-        self.blocked = _mentions(message, 6006)
-        self.schema_changed = _mentions(message, 8001)
+        # A number only refines a status; no number makes a missing table, say, something to retry.
+        number = error_number(message)
+        self.blocked = (kind is FailureKind.TRANSIENT and number == 6006) if blocked is None else blocked
+        self.schema_changed = (
+            (kind is FailureKind.REJECTED and number == 8001) if schema_changed is None else schema_changed
+        )
 
     @property
     def is_final(self) -> bool:
         """True where trying again cannot help."""
-        return self.kind in (FailureKind.REJECTED, FailureKind.NOT_FOUND, FailureKind.FORBIDDEN)
+        return self.kind in _FINAL
 
     def as_error(self, table: str) -> ZerobusError:
-        """Return the error that tells users of a final failure, and the remedy."""
+        """Return the error that users get for a final failure: what happened to which table, and the remedy."""
         return self._as_error(table).quoting(str(self))
 
     def _as_error(self, table: str) -> ZerobusError:
@@ -66,18 +95,30 @@ class StreamFailure(Exception):  # noqa: N818 - an event of a stream's life, not
             return ConfigurationError(
                 f"Table {table} was not found by Zerobus: create it first, and check its three-part name ({self})"
             )
+        if self.kind is FailureKind.MISCONFIGURED:
+            return ConfigurationError(
+                f"The Zerobus SDK rejected the settings for table {table}: {self}. Check endpoint, workspace_url and "
+                "the table's three-part name"
+            )
         if self.kind is FailureKind.REJECTED:
             shown = "; ".join(self.differences[:_SHOWN_DIFFERENCES])
             how = f" It differs from the table's: {shown}." if shown else ""
             return ConversionError(
-                f"Zerobus rejected the schema of the rows for table {table}: {self}.{how} Correct it, or let it be "
+                f"Zerobus rejected the schema of the rows for table {table}: {self}.{how} Correct it, or have it "
                 'fetched with schema="unity_catalog"'
             )
+        if self.cause == "PERMISSION_DENIED":
+            return RejectedError(
+                f"Zerobus does not allow writing to table {table}: {self}. The service principal needs USE CATALOG, "
+                "USE SCHEMA, SELECT and MODIFY, each granted by name (ALL PRIVILEGES is not enough), on a managed "
+                "Delta table"
+            )
+        if self.cause == "UNIMPLEMENTED":
+            return RejectedError(
+                f"Zerobus does not support writing to table {table}: {self}. Check that it is a managed Delta table "
+                "without features that Zerobus lacks, and that the endpoint is one of Zerobus"
+            )
         return RejectedError(
-            f"Zerobus rejected to write to table {table}: {self}. The service principal needs USE CATALOG, USE SCHEMA, "
-            "SELECT and MODIFY, each granted by name (ALL PRIVILEGES is not enough), on a managed Delta table"
+            f"Writing to table {table} failed, and the Zerobus SDK says that trying again cannot help: {self}. Check "
+            "the version of databricks-zerobus-ingest-sdk, and report this"
         )
-
-
-def _mentions(message: str, number: int) -> bool:
-    return re.search(rf"(?<!\d){number}(?!\d)", message) is not None

@@ -56,7 +56,8 @@ class ScriptedFault:
         times: How many calls, streams or requests in a row it strikes from there on.
         table: Count only events of this table; None counts all.
         code: Name of the gRPC status (``"reject"``, ``"status"``).
-        message: Text of the status; None for one that says it is injected.
+        message: Text of the status, possibly empty; None gives one that says that it is injected.
+        causes: Causes of a schema mismatch, such as ``("FIELD_NOT_IN_TABLE",)``, in the status's ``ErrorInfo``.
         after_storing: Store the call's rows first (``"status"``, ``"drop"``): they are in the table, unacknowledged.
         delay: Seconds (``"slow_ack"``, ``"close"``).
         http_status: Answer of the token endpoint (``"token"``).
@@ -77,6 +78,7 @@ class ScriptedFault:
     table: str | None = None
     code: str = "UNAVAILABLE"
     message: str | None = None
+    causes: tuple[str, ...] = ()
     after_storing: bool = False
     delay: float = 0.5
     http_status: int = 503

@@ -33,6 +33,7 @@ from beam_zerobus.emulator.responder import (
     Stored,
 )
 from beam_zerobus.emulator.stats import RecordedCall
+from beam_zerobus.emulator.status import end_stream
 from beam_zerobus.emulator.table import GRANTS, Table
 from beam_zerobus.emulator.tokens import Token
 
@@ -69,7 +70,7 @@ class Session:
         try:
             token, table = self._create(requests)
         except Rejection as rejection:
-            self._context.abort(rejection.code, rejection.message)
+            end_stream(self._context, rejection)
         except (StopIteration, grpc.RpcError):
             return
         stats = self._host.stats
@@ -97,7 +98,7 @@ class Session:
             return
         except Rejection as rejection:
             end = rejection.code.name
-            self._context.abort(rejection.code, rejection.message)
+            end_stream(self._context, rejection)
         finally:
             self._host.leave(self)
             stats.stream_ended(self.stream_id, end)
@@ -245,7 +246,8 @@ def _not_found(name: str) -> Rejection:
 
 
 def _injected(fault: ScriptedFault) -> Rejection:
-    return Rejection(grpc.StatusCode[fault.code], fault.message or f"injected fault: {fault.code}")
+    message = f"injected fault: {fault.code}" if fault.message is None else fault.message
+    return Rejection(grpc.StatusCode[fault.code], message, causes=fault.causes)
 
 
 def _storage_failed(problem: BaseException, call: Call) -> Fail:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
@@ -17,6 +17,7 @@ from apache_beam.transforms.window import GlobalWindows
 from apache_beam.typehints.batch import BatchConverter
 
 from beam_zerobus.errors import ConfigurationError, about_table
+from beam_zerobus.option_fields import check_options
 from beam_zerobus.options import ArrowCompression, Batching, DebugFiles, OnBadRows, Retry, Telemetry, WireFormat
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.sink.across_bundles import CollectAcrossBundles
@@ -24,9 +25,9 @@ from beam_zerobus.sink.dofns import WriteRows, WriteRowsInPlace, WriteRowsInWind
 from beam_zerobus.sink.failed_rows import FAILED_ROW_TYPE, FAILED_ROWS
 from beam_zerobus.sink.result import ACKNOWLEDGED, ACKNOWLEDGED_TYPE, WriteResult
 from beam_zerobus.sink.row_types import UnresolvedTypeError, schema_source
-from beam_zerobus.sink.settings import SinkSettings
+from beam_zerobus.sink.settings import SinkOptions, SinkSettings
 from beam_zerobus.workspace.credentials import Credentials
-from beam_zerobus.writer.config import SchemaSource, WriterConfig, make_config
+from beam_zerobus.writer.config import SchemaSource, WriterConfig, make_config, options_among
 from beam_zerobus.writer.zerobus_writer import ZerobusWriter
 
 __all__ = ["WriteToZerobus"]
@@ -44,24 +45,26 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         workspace_url: URL of the workspace, else ``DATABRICKS_HOST``.
         credentials: `OAuthClientCredentials`, `FederatedToken` or `StaticHeaders`; else ``DATABRICKS_CLIENT_ID`` and
             ``DATABRICKS_CLIENT_SECRET``, read on the worker.
-        schema: A `pyarrow.Schema`, a DDL string such as ``"id BIGINT NOT NULL, name STRING"``, or ``"unity_catalog"``.
-            None: elements whose type tells the columns use it, dicts and JSON use the table's from Unity Catalog.
-        wire_format: ``"proto"``, ``"arrow"`` or ``"json"``.
+        schema: The table's schema: DDL such as ``"id BIGINT NOT NULL, name STRING"``, or ``"unity_catalog"`` to fetch
+            it. A `pyarrow.Schema` is accepted too. With None, elements whose type declares the columns use those, and
+            dicts and JSON use the table's schema from Unity Catalog.
+        wire_format: Format of the rows in a call: ``"proto"``, ``"arrow"`` or ``"json"``.
         batching: How many rows go out together, and how long they may wait for each other.
-        retry: How long a failing service is tried again before the bundle fails.
-        on_bad_rows: ``"raise"`` fails the bundle with count and first reasons; ``"dead_letter"`` writes all other rows
-            and gives the bad ones to `failed_rows`. RecordBatches and Tables hardly notice. For single elements Beam
-            takes a longer way to tell where each came in, 0.7 µs an element even with a sink that does nothing, so
-            that dicts go through at some 0.6 of the rate (`python -m tests.benchmarks.sink --only dead-letters`).
-        ignore_unknown_fields: Leave out fields that the table does not have, instead of rejecting their rows.
+        retry: How long the writer retries while the service fails. After that the bundle fails.
+        on_bad_rows: ``"raise"`` fails the bundle with the count of rejected rows and the first reasons;
+            ``"dead_letter"`` writes all other rows and sends the rejected ones to the output `failed_rows`.
+            RecordBatches and Tables are hardly slower with it. For single elements Beam uses a slower call that
+            provides each element's timestamp, 0.7 µs an element even with a sink that does nothing, so that dicts
+            reach some 0.6 of the rate (`python -m tests.benchmarks.sink --only dead-letters`).
+        ignore_unknown_fields: Drop fields that the table does not have, instead of rejecting their rows.
         streams_per_worker: Streams of each worker process; more than one gives up the order of rows.
         debug_files: Write what is sent to files.
-        telemetry: Where OpenTelemetry metrics and spans go.
+        telemetry: Where OpenTelemetry metrics and spans go; None for the application's own OpenTelemetry.
         dry_run: Convert and check everything, send nothing; needs neither network nor credentials.
-        arrow_compression: ``"none"``, ``"lz4"`` or ``"zstd"``, for the Arrow wire format.
+        arrow_compression: ``"none"``, ``"lz4"`` or ``"zstd"``, for the wire format ``"arrow"``.
 
     Raises:
-        ConfigurationError: A setting is wrong; or, when it is applied, the element type tells no schema.
+        ConfigurationError: An option is wrong; or, when the sink is applied, the element type declares no schema.
 
     Example:
         >>> with beam.Pipeline() as pipeline:
@@ -93,25 +96,11 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         dry_run: bool = False,
         arrow_compression: ArrowCompression = "none",
     ) -> None:
+        given = locals()
         super().__init__()
-        self._writer_options: dict[str, Any] = {
-            "endpoint": endpoint,
-            "workspace_url": workspace_url,
-            "credentials": credentials,
-            "wire_format": wire_format,
-            "retry": retry,
-            "ignore_unknown_fields": ignore_unknown_fields,
-            "streams_per_worker": streams_per_worker,
-            "debug_files": debug_files,
-            "telemetry": telemetry,
-            "dry_run": dry_run,
-            "arrow_compression": arrow_compression,
-        }
-        self._config = make_config(table, schema=schema, **self._writer_options)
-        if not isinstance(batching, Batching):
-            raise ConfigurationError(f"batching is a {type(batching).__name__}: give beam_zerobus.Batching(...)")
-        if on_bad_rows not in get_args(OnBadRows):
-            raise ConfigurationError(f'on_bad_rows={on_bad_rows!r}: use "raise" or "dead_letter"')
+        check_options(SinkOptions, given)
+        self._writer_options = options_among(given)
+        self._config = make_config(table, **self._writer_options)
         self._batching = batching
         self._on_bad_rows = on_bad_rows
         self._error_handler: ErrorHandler | None = None
@@ -196,11 +185,11 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
                 source = schema_source(element_type)
         except UnresolvedTypeError as untold:
             try:
-                return make_config(self._config.table, schema="unity_catalog", **self._writer_options)
+                return make_config(self._config.table, **{**self._writer_options, "schema": "unity_catalog"})
             except ConfigurationError:
                 raise untold from None
         return (
-            make_config(self._config.table, schema=source, **self._writer_options)
+            make_config(self._config.table, **{**self._writer_options, "schema": source})
             if source is not None
             else self._config
         )

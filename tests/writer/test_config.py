@@ -55,7 +55,7 @@ def empty_environment(monkeypatch):
         ({"arrow_compression": "lz4"}, 'needs wire_format="arrow"'),
         ({"streams_per_worker": 0}, "from 1 to 64"),
         ({"streams_per_worker": True}, "from 1 to 64"),
-        ({"retry": 5}, "retry is a int"),
+        ({"retry": 5}, "retry=5: give beam_zerobus.Retry"),
         ({"debug_files": "/tmp/x"}, "beam_zerobus.DebugFiles"),
         ({"credentials": "token"}, "OAuthClientCredentials, FederatedToken or StaticHeaders"),
         ({"schema": 7}, "give a pyarrow.Schema, a DDL string"),

@@ -13,6 +13,7 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
+from apache_beam.typehints.batch import BatchConverter
 
 from beam_zerobus.sink.elements import Elements, holds_rows
 from beam_zerobus.sink.metrics import SinkMetrics
@@ -157,7 +158,9 @@ class WriteRowsInWindows(WriteRowsInPlace):
 class WriteTablesInPlace(WriteRowsInPlace):
     """As `WriteTables`, in the global window, and keeps timestamps."""
 
-    input_batch_converter: Any  # set by Beam
+    def __init__(self, settings: SinkSettings, converter: BatchConverter[Any, Any]) -> None:
+        super().__init__(settings)
+        self._converter = converter
 
     def setup(self) -> None:
         """Make what a pickle does not carry."""
@@ -175,4 +178,4 @@ class WriteTablesInPlace(WriteRowsInPlace):
         """Return the one row of a Table as the element that it is in a pipeline without batches."""
         if not isinstance(element, pa.Table):
             return element  # the producer made rows after all
-        return next(iter(self.input_batch_converter.explode_batch(element)))
+        return next(iter(self._converter.explode_batch(element)))

@@ -154,9 +154,12 @@ def _is_homogeneous(origin: type, arguments: Sequence[Any]) -> bool:
 
 def _row_fields(python_type: Any) -> Sequence[tuple[str, Any]] | None:
     if isinstance(python_type, RowTypeConstraint):
+        # Private, read in Beam 2.77, which has no public list of a row type's fields with their Python types. The Beam
+        # schema has none for datetime. tests/sink/test_private_names.py fails when this changes.
         return list(python_type._fields)
     if not isinstance(python_type, type):
         return None
+    # In spite of its name `_fields` is public in a NamedTuple: an underscore keeps it apart from the fields themselves.
     if issubclass(python_type, tuple) and hasattr(python_type, "_fields"):
         names = python_type._fields
     elif dataclasses.is_dataclass(python_type):

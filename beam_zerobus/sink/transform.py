@@ -207,15 +207,15 @@ def _naming_the_step(config: WriterConfig, label: str, elements: PCollection[Any
 def _dofn_for(elements: PCollection[Any], settings: SinkSettings, *, has_windows: bool) -> beam.DoFn:
     if has_windows:
         return WriteRowsInWindows(settings)
-    if _comes_in_tables(elements):
-        return WriteTablesInPlace(settings) if settings.dead_letters else WriteTables(settings)
+    converter = _table_converter(elements)
+    if converter is not None:
+        return WriteTablesInPlace(settings, converter) if settings.dead_letters else WriteTables(settings)
     return WriteRowsInPlace(settings) if settings.dead_letters else WriteRows(settings)
 
 
-def _comes_in_tables(elements: PCollection[Any]) -> bool:
-    """Tell whether Beam can hand elements of this type over as pyarrow Tables."""
+def _table_converter(elements: PCollection[Any]) -> BatchConverter[Any, Any] | None:
+    """Return Beam's converter between elements of this type and pyarrow Tables; None if Beam has none."""
     try:
-        BatchConverter.from_typehints(element_type=elements.element_type, batch_type=pa.Table)
+        return BatchConverter.from_typehints(element_type=elements.element_type, batch_type=pa.Table)
     except (TypeError, ValueError, NotImplementedError):
-        return False
-    return True
+        return None

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from apache_beam.typehints import typehints
 from apache_beam.typehints.native_type_compatibility import convert_to_python_type
-from apache_beam.typehints.row_type import RowTypeConstraint
+from apache_beam.typehints.row_type import GeneratedClassRowTypeConstraint, RowTypeConstraint
 from apache_beam.typehints.schemas import LogicalType
 from apache_beam.utils.timestamp import Timestamp
 
@@ -153,6 +153,8 @@ def _is_homogeneous(origin: type, arguments: Sequence[Any]) -> bool:
 
 
 def _row_fields(python_type: Any) -> Sequence[tuple[str, Any]] | None:
+    if isinstance(python_type, RowTypeConstraint) and not isinstance(python_type, GeneratedClassRowTypeConstraint):
+        python_type = python_type.user_type  # a class; Beam leaves its annotations unresolved where they are text
     if isinstance(python_type, RowTypeConstraint):
         # Private, read in Beam 2.77, which has no public list of a row type's fields with their Python types. The Beam
         # schema has none for datetime. tests/sink/test_private_names.py fails when this changes.

@@ -9,7 +9,7 @@ import argparse
 import ast
 import datetime as dt
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -63,9 +63,6 @@ def test_the_fields_of_a_row_type_are_pairs_of_name_and_python_type() -> None:
     """Used by sink/row_types.py."""
     pairs = [("id", int), ("at", dt.datetime), ("anything", Any)]
     assert list(RowTypeConstraint.from_fields(pairs)._fields) == pairs
-
-    reading = NamedTuple("Reading", [("id", int), ("at", dt.datetime)])
-    assert list(RowTypeConstraint.from_user_type(reading)._fields) == [("id", int), ("at", dt.datetime)]
 
 
 def test_beam_asks_a_class_of_options_for_its_flags() -> None:

@@ -53,6 +53,13 @@ class Everything(NamedTuple):
     tags: list[Tag]
 
 
+def test_a_class_of_rows_inside_a_row_type_has_its_own_annotations():
+    inside = RowTypeConstraint.from_fields([("place", Point)])  # Beam wraps Point, whose annotations are text here
+    assert TableSchema.from_arrow(row_type_schema(inside)).to_ddl() == (
+        "place STRUCT<x: DOUBLE NOT NULL, y: DOUBLE> NOT NULL"
+    )
+
+
 def test_every_type_of_a_row_type():
     assert TableSchema.from_arrow(row_type_schema(Everything)).to_ddl() == (
         "flag BOOLEAN NOT NULL, tiny TINYINT NOT NULL, small SMALLINT, whole INT NOT NULL, big BIGINT NOT NULL, "

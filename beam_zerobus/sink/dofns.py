@@ -17,7 +17,8 @@ from apache_beam.typehints.batch import BatchConverter
 
 from beam_zerobus.sink.elements import Elements, holds_rows
 from beam_zerobus.sink.metrics import SinkMetrics
-from beam_zerobus.sink.sender import BatchSender, Output
+from beam_zerobus.sink.outputs import Output
+from beam_zerobus.sink.sender import BatchSender
 from beam_zerobus.sink.settings import SinkSettings
 from beam_zerobus.sink.ticker import Ticker
 
@@ -76,7 +77,7 @@ class WriteRows(beam.DoFn):
                 return None
             if self._ticker is not None:
                 self._ticker.check()
-            self._sender.take(self._elements, send_all=False)
+            self._sender.send(self._elements, incomplete=False)
             self._held.extend(self._sender.outputs(wait=False))
             return self._release()
 
@@ -87,7 +88,7 @@ class WriteRows(beam.DoFn):
 
     def _send(self) -> None:
         """Send what is collected; also called by the ticker's thread."""
-        self._sender.take(self._elements, send_all=True)
+        self._sender.send(self._elements, incomplete=True)
 
     def _stop_ticker(self) -> Ticker | None:
         ticker, self._ticker = self._ticker, None

@@ -16,7 +16,7 @@ from apache_beam.transforms.error_handling import ErrorHandler
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.typehints.batch import BatchConverter
 
-from beam_zerobus.errors import ConfigurationError, about_table
+from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.option_fields import check_options
 from beam_zerobus.options import ArrowCompression, Batching, DebugFiles, OnBadRows, Retry, Telemetry, WireFormat
 from beam_zerobus.schema import TableSchema
@@ -24,7 +24,7 @@ from beam_zerobus.sink.across_bundles import CollectAcrossBundles
 from beam_zerobus.sink.dofns import WriteRows, WriteRowsInPlace, WriteRowsInWindows, WriteTables, WriteTablesInPlace
 from beam_zerobus.sink.failed_rows import FAILED_ROW_TYPE, FAILED_ROWS
 from beam_zerobus.sink.result import ACKNOWLEDGED, ACKNOWLEDGED_TYPE, WriteResult
-from beam_zerobus.sink.row_types import UnresolvedTypeError, schema_source
+from beam_zerobus.sink.schema_choice import with_schema_of_type
 from beam_zerobus.sink.settings import SinkOptions, SinkSettings
 from beam_zerobus.workspace.credentials import Credentials
 from beam_zerobus.writer.config import SchemaSource, WriterConfig, make_config, options_among
@@ -122,8 +122,9 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         Raises:
             ConfigurationError: The element type tells no schema, and none was given.
         """
+        config = with_schema_of_type(self._config, elements.element_type, self._writer_options)
         settings = SinkSettings(
-            config=_naming_the_step(self._config_for(elements.element_type), self.label, elements),
+            config=_naming_the_step(config, self.label, elements),
             batching=self._batching,
             dead_letters=self._on_bad_rows == "dead_letter",
             namespace=Metrics.get_namespace(WriteToZerobus),
@@ -176,23 +177,6 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
             "dry_run": config.dry_run,
         }
         return {name: DisplayDataItem(value).drop_if_none() for name, value in shown.items()}
-
-    def _config_for(self, element_type: Any) -> WriterConfig:
-        if self._config.schema is not None:
-            return self._config
-        try:
-            with about_table(self._config.table):
-                source = schema_source(element_type)
-        except UnresolvedTypeError as untold:
-            try:
-                return make_config(self._config.table, **{**self._writer_options, "schema": "unity_catalog"})
-            except ConfigurationError:
-                raise untold from None
-        return (
-            make_config(self._config.table, **{**self._writer_options, "schema": source})
-            if source is not None
-            else self._config
-        )
 
 
 def _naming_the_step(config: WriterConfig, label: str, elements: PCollection[Any]) -> WriterConfig:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from beam_zerobus import Batching, ConversionError, OAuthClientCredentials, RejectedError, RowError, WriteToZerobus
 from beam_zerobus.emulator import Emulator, Faults, RejectRows
-from beam_zerobus.sink.failed_rows import FailureLog
+from beam_zerobus.sink.failed_rows import FailureLog, failure_log
 from beam_zerobus.writer.shared import close_all
 
 TABLE = "main.iot.air"
@@ -168,8 +168,8 @@ def test_the_rows_of_batches_come_back_alone_and_batches_that_cannot_fit_whole(e
     assert sorted(table.to_arrow()["id"].to_pylist()) == [1, 3]
 
 
-def test_failed_rows_that_nobody_takes_are_counted_and_logged(table, sink, run, caplog, monkeypatch):
-    monkeypatch.setattr("beam_zerobus.sink.sender._failure_log", FailureLog())
+def test_failed_rows_that_nobody_takes_are_counted_and_logged(table, sink, run, caplog):
+    failure_log.forget()
     rows = [BREAKS["wrong_type"](good(i)) if i % 2 else good(i) for i in range(10)]
     with caplog.at_level(logging.WARNING, logger="beam_zerobus"):
         result = run(lambda pipeline: pipeline | beam.Create(rows, reshuffle=False) | sink(on_bad_rows="dead_letter"))

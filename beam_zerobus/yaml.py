@@ -1,7 +1,7 @@
 # ruff: noqa: UP045 - Beam derives a schema from the signature, and reads `Optional[int]` there but not `int | None`.
 """The sink for pipelines that are not written in Python: Beam YAML, and Java, Go and others over an expansion service.
 
-`WriteToZerobus` here is the one of `beam_zerobus` with every option flat and of a type that a Beam schema has. A YAML
+`WriteToZerobus` here is the one of `beam_zerobus` with flat options of types that a Beam schema has. A YAML
 pipeline names it as a provider:
 
     providers:
@@ -32,7 +32,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
     Every row is acknowledged by the service before its bundle succeeds; a retried bundle can write a row twice.
     Secrets are never given here: the worker reads them from its environment.
 
-    Outputs: ``acknowledged``, how many rows were written; and, where rejected rows are asked for, those rows as
+    Outputs: ``acknowledged``, how many rows were written; and, if requested, the rejected rows as
     ``element``, with ``message``, ``error_type``, ``stage``, ``table``, ``attempts`` and ``timestamp`` (RFC 3339).
 
     Args:
@@ -122,7 +122,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
     def expand(self, rows: Any) -> Any:  # a dict of PCollections, of which Beam warns that it cannot check it
         """Write the rows; return the outputs by name."""
         result = rows | "Write" >> self._write
-        # Java decodes the coder of every PCollection in here; it fails at a row that holds Any, not at Any alone.
+        # Java decodes the coder of every PCollection in here; it cannot decode a row with a field of type Any.
         result.failed_rows.element_type = Any
         outputs = {"acknowledged": result.acknowledged}
         if self._errors_output is not None:
@@ -152,7 +152,7 @@ def _errors_output(error_handling: Optional[Mapping[str, str]]) -> Optional[str]
 
 
 def _row_type(element_type: Any, **first: type) -> RowTypeConstraint:
-    """Return the type of a rejected row; `element` keeps the type it came in with, so that other SDKs can read it."""
+    """Return the type of a rejected row; `element` has the type of the input, so that other SDKs can read it."""
     rest = {"error_type": str, "stage": str, "table": str, "attempts": int, "timestamp": str}
     return RowTypeConstraint.from_fields([("element", element_type), *first.items(), *rest.items()])
 

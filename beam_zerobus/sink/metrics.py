@@ -1,4 +1,4 @@
-"""What a bundle did, as Beam metrics and lineage; every call comes from the bundle's own thread."""
+"""What a bundle did, as Beam metrics and lineage; every call is made in the bundle's own thread."""
 
 from __future__ import annotations
 

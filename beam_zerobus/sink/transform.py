@@ -106,10 +106,10 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         self._error_handler: ErrorHandler | None = None
 
     def with_error_handler(self, error_handler: ErrorHandler | None) -> WriteToZerobus:
-        """Return this transform with its bad rows going to a handler; with None they fail the bundle.
+        """Return this transform with its rejected rows sent to a handler; with None they fail the bundle.
 
         Args:
-            error_handler: Beam's `ErrorHandler`; it gets the elements that `failed_rows` has.
+            error_handler: Beam's `ErrorHandler`; it receives the elements of `failed_rows`.
         """
         handled = copy.copy(self)
         handled._error_handler = error_handler
@@ -120,7 +120,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         """Apply the sink.
 
         Raises:
-            ConfigurationError: The element type tells no schema, and none was given.
+            ConfigurationError: The element type declares no schema, and none was given.
         """
         config = with_schema_of_type(self._config, elements.element_type, self._writer_options)
         settings = SinkSettings(
@@ -133,7 +133,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         if self._batching.across_bundles:
             if self._batching.max_delay is None and not elements.is_bounded:
                 raise ConfigurationError(
-                    "Batching.across_bundles on an unbounded PCollection would hold its last rows for ever: "
+                    "Batching.across_bundles on an unbounded PCollection would keep its last rows in state forever: "
                     "set Batching.max_delay too"
                 )
             elements = elements | "AcrossBundles" >> CollectAcrossBundles(self._batching)
@@ -148,11 +148,11 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         return result
 
     def resolve_schema(self) -> TableSchema:
-        """Return the table's schema, asked from Unity Catalog now, and here, where none was given.
+        """Return the schema; if it is to be fetched from Unity Catalog, it is fetched now, in this process.
 
         Raises:
-            ConfigurationError: There is no such table; or no schema was given, so that elements are to tell it.
-            ZerobusError: Unity Catalog could not be asked.
+            ConfigurationError: There is no such table; or no schema was given, so that the elements determine it.
+            ZerobusError: Unity Catalog could not be reached, or rejected the request.
         """
         config = replace(self._config, debug_files=None, telemetry=None, key="")
         with ZerobusWriter.from_config(config) as writer:
@@ -180,7 +180,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
 
 
 def _naming_the_step(config: WriterConfig, label: str, elements: PCollection[Any]) -> WriterConfig:
-    """Let exported telemetry tell which job and step it comes from, unless the user said so."""
+    """Add the names of job and step to exported telemetry, unless the user set them."""
     if config.telemetry is None:
         return config
     job = elements.pipeline.options.view_as(GoogleCloudOptions).job_name

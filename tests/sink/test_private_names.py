@@ -1,4 +1,4 @@
-"""Private names of libraries that the sink uses, because there is no public way. Each has a test of what is relied on.
+"""Private names of libraries that the sink uses, because no public one exists. Each has a test of its behaviour.
 
 A test that fails here after an upgrade says which module to look at.
 """

@@ -17,7 +17,7 @@ from apache_beam.transforms.window import GlobalWindows
 from apache_beam.typehints.batch import BatchConverter
 
 from beam_zerobus.errors import ConfigurationError
-from beam_zerobus.option_fields import check_options
+from beam_zerobus.option_fields import check_options, options_of
 from beam_zerobus.options import ArrowCompression, Batching, DebugFiles, OnBadRows, Retry, Telemetry, WireFormat
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.sink.across_bundles import CollectAcrossBundles
@@ -159,23 +159,17 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
             return writer.resolve_schema()
 
     def display_data(self) -> dict[str, Any]:
-        """Return the settings that a runner may show; never credentials."""
-        config = self._config
-        shown: dict[str, Any] = {
-            "table": config.table,
-            "endpoint": config.endpoint,
-            "workspace_url": config.workspace_url,
-            "schema": config.schema.to_ddl() if isinstance(config.schema, TableSchema) else config.schema,
-            "wire_format": config.wire_format,
-            "on_bad_rows": self._on_bad_rows,
-            "max_rows": self._batching.max_rows,
-            "max_bytes": self._batching.max_bytes,
-            "max_delay": self._batching.max_delay,
-            "across_bundles": self._batching.across_bundles,
-            "max_retries": config.retry.max_retries,
-            "streams_per_worker": config.streams_per_worker,
-            "dry_run": config.dry_run,
+        """Return the options that a runner may show: those that are flags, so never credentials."""
+        sink = SinkOptions(batching=self._batching, on_bad_rows=self._on_bad_rows)
+        parts: tuple[Any, ...] = (self._config, sink, sink.batching, self._config.retry)
+        shown = {
+            option.name: getattr(options, option.name)
+            for options in parts
+            for option in options_of(type(options))
+            if option.flat_name is not None
         }
+        if isinstance(shown["schema"], TableSchema):
+            shown["schema"] = shown["schema"].to_ddl()
         return {name: DisplayDataItem(value).drop_if_none() for name, value in shown.items()}
 
 

@@ -102,7 +102,7 @@ def run_job(*arguments: str, environment: Mapping[str, str], log: Path, timeout:
 
 
 def workers_that_wrote_the_same_table(emulator: Emulator, rows: int) -> set[int]:
-    """Check that the job's table is the one that every runner writes; return the processes, which had one stream each."""
+    """Check that the job's table is the one that every runner writes; return the processes, with a stream each."""
     table = emulator.table(job.TABLE).to_arrow()
     assert job.copies(table, rows) == {1: rows}
     assert job.digest(table) == job.expected_digest(rows)

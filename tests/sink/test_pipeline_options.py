@@ -66,6 +66,10 @@ def test_every_setting_arrives(tmp_path):
         "max_delay": 0.25,
         "across_bundles": True,
         "max_retries": 2,
+        "initial_backoff": 0.5,
+        "max_backoff": 4.0,
+        "arrow_compression": "zstd",
+        "ignore_unknown_fields": True,
         "streams_per_worker": 3,
         "dry_run": True,
     }

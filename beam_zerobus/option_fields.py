@@ -153,7 +153,6 @@ _CHECKS: Mapping[Any, Callable[[object, _Limits], str | None]] = {
 }
 
 
-@cache
 def options_of(declared_by: type) -> tuple[Option, ...]:
     """Return the options that a dataclass declares, in their order.
 
@@ -169,6 +168,11 @@ def options_of(declared_by: type) -> tuple[Option, ...]:
         >>> [(option.name, option.default, option.text) for option in options_of(Baking)]
         [('minutes', 50, 'Minutes in the oven.')]
     """
+    return _options_of(declared_by)
+
+
+@cache
+def _options_of(declared_by: type) -> tuple[Option, ...]:
     hints = typing.get_type_hints(declared_by)
     texts = texts_in(declared_by)
     return tuple(

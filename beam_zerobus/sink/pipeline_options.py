@@ -28,7 +28,7 @@ _FLAGS = {name: flat.option for name, flat in FLAT_OPTIONS.items() if flat.optio
 
 def _parsing(option: Option) -> dict[str, Any]:
     """Return how argparse reads the flag of an option; its default is the sink's, so that the flag has none."""
-    text = option.text.replace("`", "").replace("%", "%%")
+    text = re.sub(r'[`"]', "", option.text).replace("%", "%%")
     if option.default is not None and option.name != "table":
         text += f" Default: {str(option.default).lower() if option.kind is bool else option.default}."
     if option.kind is bool:

@@ -11,6 +11,7 @@ import difflib
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import MISSING
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -29,7 +30,7 @@ _FLAGS = {name: flat.option for name, flat in FLAT_OPTIONS.items() if flat.optio
 def _parsing(option: Option) -> dict[str, Any]:
     """Return how argparse reads the flag of an option; its default is the sink's, so that the flag has none."""
     text = re.sub(r'[`"]', "", option.text).replace("%", "%%")
-    if option.default is not None and option.name != "table":
+    if option.default is not None and option.default is not MISSING:
         text += f" Default: {str(option.default).lower() if option.kind is bool else option.default}."
     if option.kind is bool:
         return {"help": text, "type": _truth, "nargs": "?", "const": True, "metavar": "true|false"}

@@ -91,6 +91,8 @@ def test_flags_repeat_names_choices_and_texts(capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit):
         ZerobusOptions(["--help"])
     printed = re.sub(r"\s+|(?<=-)\n\s*", "", capsys.readouterr().out)
+    assert "objectat0x" not in printed
+    assert "Default:10000." in printed
     for name in of_flags:
         option = FLAT_OPTIONS[name].option
         assert re.sub(r"\s+", "", re.sub(r"[`\"]", "", option.text)) in printed, name

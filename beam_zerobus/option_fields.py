@@ -1,8 +1,8 @@
 """What an option is: its name, type, limits, default and text, read from the dataclass that declares it.
 
 A frozen dataclass is the one place where an option is declared. The field has the name, type and default, its metadata
-(`limits`) what the type cannot say, and the class's docstring the text. Checks, flags, Beam YAML and the table of
-options in the documentation are derived from there.
+(`limits`) what the type cannot express, and the class's docstring has the text. Checks, flags, Beam YAML and the table
+of options in the documentation are derived from there.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def limits(
         at_least: The smallest whole number; for `int`.
         at_most: The largest whole number; for `int`.
         may_be_zero: Zero seconds are allowed; for `float`.
-        flat: The option's name as a flag and in Beam YAML, where it has one that differs from the field's.
-        checked: The type says all there is to check; otherwise the class checks the option by itself.
+        flat: The option's name as a flag and in Beam YAML; None if it is not available there.
+        checked: The option is checked by its type and limits; otherwise its class checks it.
     """
     return {_KEY: _Limits(at_least=at_least, at_most=at_most, may_be_zero=may_be_zero, flat=flat, checked=checked)}
 
@@ -63,8 +63,8 @@ class Option:
 
     Attributes:
         name: The field's name.
-        types: The type; several where there is a choice, without None.
-        choices: The allowed values; empty where the type is not a Literal.
+        types: The types that are allowed, without None.
+        choices: The allowed values; empty if the type is not a Literal.
         may_be_none: None is allowed.
         default: The default; `dataclasses.MISSING` if the option is required.
         text: What it does, from the class's docstring.
@@ -80,12 +80,12 @@ class Option:
 
     @property
     def flat_name(self) -> str | None:
-        """The name as a flag and in Beam YAML; None where the option is not available there."""
+        """The name as a flag and in Beam YAML; None if the option is not available there."""
         return self.limits.flat
 
     @property
     def kind(self) -> type:
-        """The type of a single value: bool, int, float or Mapping, or the class of options; str for all else."""
+        """The type as a flag and in Beam YAML: bool, int, float or Mapping; str for everything else."""
         first = typing.get_origin(self.types[0]) or self.types[0]
         return first if first in (bool, int, float, Mapping) else str
 

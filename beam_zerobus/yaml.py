@@ -146,7 +146,7 @@ def _errors_output(error_handling: Optional[Mapping[str, str]]) -> Optional[str]
     output = named.get("output")
     if set(named) != {"output"} or not isinstance(output, str) or not output or output == "acknowledged":
         raise ConfigurationError(
-            f"error_handling={named!r}: write it as {{output: name}}, with a name for rejected rows"
+            "error_handling: write it as {output: name}, with a name other than acknowledged for the rejected rows"
         )
     return output
 

@@ -53,6 +53,7 @@ class ZerobusOptions(PipelineOptions):
     its environment, or from Google Cloud Secret Manager where a flag names a version of a secret there.
 
     Example:
+        >>> import apache_beam as beam
         >>> options = PipelineOptions(["--zerobus_table=main.iot.air", "--zerobus_schema=co2 INT", "--zerobus_dry_run"])
         >>> with beam.Pipeline(options=options) as pipeline:
         ...     result = pipeline | beam.Create([{"co2": 417}]) | options.view_as(ZerobusOptions).sink()

@@ -1,7 +1,7 @@
 # ruff: noqa: UP045 - Beam derives a schema from the signature, and reads `Optional[int]` there but not `int | None`.
 """The sink for pipelines that are not written in Python: Beam YAML, and Java, Go and others over an expansion service.
 
-`WriteToZerobus` here is the one of `beam_zerobus` with every option flat and of a type that a Beam schema has. A YAML
+`WriteToZerobus` here is the one of `beam_zerobus` with flat options of types that a Beam schema has. A YAML
 pipeline names it as a provider:
 
     providers:
@@ -21,7 +21,7 @@ from apache_beam.pvalue import PCollection, Row
 from apache_beam.typehints.row_type import RowTypeConstraint
 
 from beam_zerobus.errors import ConfigurationError
-from beam_zerobus.sink.flat_options import flat_sink
+from beam_zerobus.sink.flat_options import flat_among, flat_sink
 
 __all__ = ["WriteToZerobus"]
 
@@ -32,41 +32,48 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
     Every row is acknowledged by the service before its bundle succeeds; a retried bundle can write a row twice.
     Secrets are never given here: the worker reads them from its environment.
 
-    Outputs: ``acknowledged``, how many rows were written; and, where rejected rows are asked for, those rows as
+    Outputs: ``acknowledged``, how many rows were written; and, if requested, the rejected rows as
     ``element``, with ``message``, ``error_type``, ``stage``, ``table``, ``attempts`` and ``timestamp`` (RFC 3339).
 
     Args:
-        table: The table, ``catalog.schema.table``. It must exist.
-        endpoint: URL of the Zerobus service; else the environment's ``ZEROBUS_ENDPOINT``.
-        workspace_url: URL of the workspace; else the environment's ``DATABRICKS_HOST``.
-        client_id_env: Environment variable of the worker that holds the OAuth client id; ``DATABRICKS_CLIENT_ID``
-            unless given.
-        client_secret_env: The client secret's likewise; ``DATABRICKS_CLIENT_SECRET`` unless given.
-        client_id_gcp_secret: The client id in Google's Secret Manager instead: ``projects/P/secrets/S/versions/V``.
-        client_secret_gcp_secret: The client secret there likewise.
-        schema: The table's schema as DDL, such as ``id BIGINT NOT NULL, name STRING``, or ``unity_catalog`` to fetch
-            it; else the rows' own schema.
-        wire_format: ``proto``, ``arrow`` or ``json``.
+        table: ``catalog.schema.table``; it must exist.
+        endpoint: URL of the Zerobus service, else ``ZEROBUS_ENDPOINT``.
+        workspace_url: URL of the workspace, else ``DATABRICKS_HOST``.
+        client_id_env: Environment variable of the worker that holds the OAuth client id, else ``DATABRICKS_CLIENT_ID``.
+        client_secret_env: Environment variable of the worker that holds the client secret, else
+            ``DATABRICKS_CLIENT_SECRET``.
+        client_id_gcp_secret: The client id's version in Google's Secret Manager instead, as
+            ``projects/P/secrets/S/versions/V``.
+        client_secret_gcp_secret: The client secret's version there likewise.
+        schema: The table's schema: DDL such as ``id BIGINT NOT NULL, name STRING``, or ``unity_catalog`` to fetch it.
+            Without it the rows' own schema is used.
+        wire_format: Format of the rows in a call: ``proto``, ``arrow`` or ``json``.
         arrow_compression: ``none``, ``lz4`` or ``zstd``, for the wire format ``arrow``.
         error_handling: ``{output: name}`` sends rejected rows to the output of this name, in Beam YAML's form: it has
             ``msg`` and ``stack`` in place of ``message``. Without it one rejected row fails the bundle.
-        on_bad_rows: ``raise``, or ``dead_letter`` to send rejected rows to the output ``failed_rows``.
-        ignore_unknown_fields: Drop fields that the table does not have, in place of rejecting the row.
-        streams_per_worker: Streams that each worker process opens.
-        batch_max_rows: Rows of a batch at most.
-        batch_max_bytes: Bytes of a batch at most, approximately.
-        batch_max_delay: Seconds that a row waits for its batch to fill at most.
-        batch_across_bundles: Collect rows over bundles, for streams of tiny bundles; costs a shuffle.
-        max_retries: Retries of a failing service before the bundle fails.
-        initial_backoff: Upper bound of the first wait between retries, in seconds.
-        max_backoff: Upper bound of any wait between retries, in seconds.
-        debug_dir: Directory on the worker, or of a Beam filesystem, for debug files of all that is sent.
-        debug_write_every: Write every n-th batch to the debug files.
-        telemetry_endpoint: OTLP endpoint for metrics and traces.
-        telemetry_protocol: ``grpc`` or ``http/protobuf``.
-        telemetry_service_name: The ``service.name`` of metrics and traces.
-        telemetry_attributes: Further attributes of metrics and traces.
-        dry_run: Do everything but send; needs a schema, but no credentials.
+        on_bad_rows: ``raise`` fails the bundle with the count of rejected rows and the first reasons; ``dead_letter``
+            writes all other rows and sends the rejected ones to the output `failed_rows`.
+        ignore_unknown_fields: Drop fields that the table does not have, instead of rejecting their rows.
+        streams_per_worker: Streams of each worker process; more than one gives up the order of rows.
+        batch_max_rows: Rows in a batch at most.
+        batch_max_bytes: Bytes of a batch in Arrow memory at most, approximately.
+        batch_max_delay: Seconds that a row of an open bundle waits for its batch to fill at most; None waits for the
+            end of the bundle.
+        batch_across_bundles: Collect rows across bundles with Beam's stateful batching, for streaming runners whose
+            bundles hold a few rows each; the limit of the delay applies there too. It costs a shuffle of every element.
+        max_retries: Retries after the first failure; 0 gives up at once.
+        initial_backoff: Upper limit of the first wait between retries, in seconds.
+        max_backoff: Upper limit of any wait between retries, in seconds.
+        debug_dir: Directory for debug files, which go to ``zerobus/arrow`` and ``zerobus/proto`` in it; a local path on
+            the worker or any Beam filesystem.
+        debug_write_every: Write only every n-th batch to debug files.
+        telemetry_endpoint: Base URL of an OTLP receiver for metrics and spans, such as ``http://collector:4317``; None
+            reads ``OTEL_EXPORTER_OTLP_ENDPOINT`` on the worker. Needs the extra ``beam-zerobus[otlp]``.
+        telemetry_protocol: ``grpc`` or ``http/protobuf``; None reads ``OTEL_EXPORTER_OTLP_PROTOCOL``, else ``grpc``.
+        telemetry_service_name: The resource's ``service.name``; None reads ``OTEL_SERVICE_NAME``, else
+            ``beam_zerobus``.
+        telemetry_attributes: Further attributes of the OpenTelemetry resource.
+        dry_run: Convert and check everything, send nothing; needs neither network nor credentials.
 
     Raises:
         ConfigurationError: An option is wrong; the message names it.
@@ -104,43 +111,18 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
         telemetry_attributes: Optional[Mapping[str, str]] = None,
         dry_run: Optional[bool] = None,
     ) -> None:
+        options = flat_among(locals())
         super().__init__()
         self._errors_output = _errors_output(error_handling)
-        self._write = flat_sink(
-            table,
-            endpoint=endpoint,
-            workspace_url=workspace_url,
-            client_id_env=client_id_env,
-            client_secret_env=client_secret_env,
-            client_id_gcp_secret=client_id_gcp_secret,
-            client_secret_gcp_secret=client_secret_gcp_secret,
-            schema=schema,
-            wire_format=wire_format,
-            arrow_compression=arrow_compression,
-            on_bad_rows="dead_letter" if self._errors_output else on_bad_rows,
-            ignore_unknown_fields=ignore_unknown_fields,
-            streams_per_worker=streams_per_worker,
-            batch_max_rows=batch_max_rows,
-            batch_max_bytes=batch_max_bytes,
-            batch_max_delay=batch_max_delay,
-            batch_across_bundles=batch_across_bundles,
-            max_retries=max_retries,
-            initial_backoff=initial_backoff,
-            max_backoff=max_backoff,
-            debug_dir=debug_dir,
-            debug_write_every=debug_write_every,
-            telemetry_endpoint=telemetry_endpoint,
-            telemetry_protocol=telemetry_protocol,
-            telemetry_service_name=telemetry_service_name,
-            telemetry_attributes=telemetry_attributes,
-            dry_run=dry_run,
-        )
-        self._dead_letters = self._errors_output is not None or on_bad_rows == "dead_letter"
+        if self._errors_output is not None:
+            options["on_bad_rows"] = "dead_letter"
+        self._write = flat_sink(**options)
+        self._dead_letters = options["on_bad_rows"] == "dead_letter"
 
     def expand(self, rows: Any) -> Any:  # a dict of PCollections, of which Beam warns that it cannot check it
         """Write the rows; return the outputs by name."""
         result = rows | "Write" >> self._write
-        # Java decodes the coder of every PCollection in here; it fails at a row that holds Any, not at Any alone.
+        # Java decodes the coder of every PCollection in here; it cannot decode a row with a field of type Any.
         result.failed_rows.element_type = Any
         outputs = {"acknowledged": result.acknowledged}
         if self._errors_output is not None:
@@ -164,13 +146,13 @@ def _errors_output(error_handling: Optional[Mapping[str, str]]) -> Optional[str]
     output = named.get("output")
     if set(named) != {"output"} or not isinstance(output, str) or not output or output == "acknowledged":
         raise ConfigurationError(
-            f"error_handling={named!r}: write it as {{output: name}}, with a name for rejected rows"
+            "error_handling: write it as {output: name}, with a name other than acknowledged for the rejected rows"
         )
     return output
 
 
 def _row_type(element_type: Any, **first: type) -> RowTypeConstraint:
-    """Return the type of a rejected row; `element` keeps the type it came in with, so that other SDKs can read it."""
+    """Return the type of a rejected row; `element` has the type of the input, so that other SDKs can read it."""
     rest = {"error_type": str, "stage": str, "table": str, "attempts": int, "timestamp": str}
     return RowTypeConstraint.from_fields([("element", element_type), *first.items(), *rest.items()])
 

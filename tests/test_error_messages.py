@@ -145,7 +145,7 @@ FROM_PYTHON = [
     Case("c STRUCT<x: INT>", {"c": {"y": SECRET}}, T.UNKNOWN_FIELD, "c.y", "str", "ignore_unknown_fields=True"),
     Case("c INT", {"colour": SECRET}, T.UNKNOWN_FIELD, "colour", "str", "ignore_unknown_fields=True"),
     Case("c INT", Coloured(1, SECRET), T.UNKNOWN_FIELD, "colour", "str", "ignore_unknown_fields=True"),
-    Case("c STRING", {"c": "a", "C": SECRET}, T.UNKNOWN_FIELD, "C", "stands twice", "drop one"),
+    Case("c STRING", {"c": "a", "C": SECRET}, T.UNKNOWN_FIELD, "C", "appears twice", "drop one"),
     Case("c INT NOT NULL", {"c": None}, T.NULL_IN_NOT_NULL_COLUMN, "c", "int32", "give it a value"),
     Case("c TINYINT", {"c": NUMBER}, T.OUT_OF_RANGE, "c", "int", "correct the row", secret=str(NUMBER)),
     Case("c FLOAT", {"c": 7.77e99}, T.OUT_OF_RANGE, "c", "float", "use DOUBLE", secret="7.77"),
@@ -301,7 +301,7 @@ def test_a_reason_names_everything_but_the_value(case):
     ("element", "error_type", "says"),
     [
         ("{s3cr3t", T.INVALID_JSON, "an element of Python type str is not valid JSON (at character 1); correct it"),
-        ('["s3cr3t"]', T.INVALID_JSON, "an element of Python type str holds JSON, but no object; pass one object"),
+        ('["s3cr3t"]', T.INVALID_JSON, "an element of Python type str is JSON, but not an object; pass one object"),
         (b"\xff", T.INVALID_JSON, "an element of Python type bytes is not valid JSON"),
     ],
 )
@@ -315,7 +315,7 @@ def test_invalid_json_has_no_column(element, error_type, says):
 def test_an_element_that_is_not_a_row_has_no_column():
     (error,) = element_converter("row", TableSchema.from_ddl("c INT"))([frozenset({SECRET})]).rejected
     assert error.message == (
-        "an element stands for a row: a value of Python type frozenset does not fit; pass a dict or a beam.Row"
+        "an element is one row: a value of Python type frozenset does not fit; pass a dict or a beam.Row"
     )
 
 

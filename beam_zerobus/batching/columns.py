@@ -1,7 +1,7 @@
 """Python values to Arrow arrays, column by column, nested ones included.
 
-`column_builder` puts the functions for a type together once. Each takes the values of a whole column; values that do
-not fit are rejected with their reason and become null, so that what is left is always an array.
+`fields_builder` combines the functions for the types once. Each converts the values of a whole column. Values that do
+not fit are rejected with their reason and become null, so that there is always an array.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from beam_zerobus.batching.records import columns_of, types_of
-from beam_zerobus.batching.values import Leaf, MisfitError, leaf
+from beam_zerobus.batching.single_values import MisfitError
+from beam_zerobus.batching.values import Leaf, leaf
 from beam_zerobus.schema import Array, Decimal, DeltaType, Field, Map, Primitive, RowErrorType, Struct
 from beam_zerobus.schema.arrow import canonical_type
 from beam_zerobus.schema.reasons import Place, Reason
@@ -23,14 +24,14 @@ from beam_zerobus.schema.reasons import Place, Reason
 __all__ = ["ColumnBuilder", "Options", "fields_builder"]
 
 ColumnBuilder: TypeAlias = Callable[[list[Any], Place], pa.Array]
-"""Makes the array of a column; positions that are rejected come as nulls."""
+"""Makes the array of a column; rejected positions are null."""
 
 _ARROW_REJECTS = (pa.ArrowException, ValueError, TypeError, OverflowError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What holds for all columns: where the values come from, and what becomes of fields that the table lacks."""
+    """What all columns share: the source of the values, and the treatment of fields that the table does not have."""
 
     from_json: bool
     ignore_unknown_fields: bool
@@ -44,7 +45,7 @@ def fields_builder(
     Args:
         fields: The table's columns, or a struct's fields.
         parent: The path of the struct; empty for columns.
-        options: What holds for all columns.
+        options: What all columns share.
 
     Returns:
         A function from records (dicts, NamedTuples, Beam rows, dataclasses) to one array for each field.
@@ -76,7 +77,7 @@ def _builder(delta_type: DeltaType, path: str, options: Options) -> ColumnBuilde
 def _leaf_builder(delta_type: Primitive | Decimal, path: str, options: Options) -> ColumnBuilder:
     target = canonical_type(delta_type)
     rules = leaf(delta_type, from_json=options.from_json)
-    reject = _Rejectr(delta_type, path)
+    reject = _Rejecter(delta_type, path)
 
     def build(values: list[Any], place: Place) -> pa.Array:
         try:
@@ -95,7 +96,7 @@ def _ready(values: list[Any], rules: Leaf, direct: frozenset[type]) -> list[Any]
     return values if kinds <= direct else rules.bulk(values, kinds)
 
 
-def _one_by_one(values: list[Any], rules: Leaf, target: pa.DataType, reject: _Rejectr, place: Place) -> pa.Array:
+def _one_by_one(values: list[Any], rules: Leaf, target: pa.DataType, reject: _Rejecter, place: Place) -> pa.Array:
     converted: list[Any] = []
     misfits: dict[int, MisfitError] = {}
     for position, value in enumerate(values):
@@ -122,8 +123,8 @@ def _one_by_one(values: list[Any], rules: Leaf, target: pa.DataType, reject: _Re
     return array
 
 
-class _Rejectr:
-    """Words the reasons of one column."""
+class _Rejecter:
+    """Rejects values of one column, each with its reason."""
 
     def __init__(self, delta_type: DeltaType, path: str) -> None:
         self._column = f"column {path!r} is {delta_type}"
@@ -136,8 +137,8 @@ class _Rejectr:
 def _sized(
     values: list[Any], delta_type: DeltaType, path: str, place: Place, sized: Callable[[Any], Collection[Any] | None]
 ) -> tuple[list[Collection[Any]], pa.Array | None]:
-    """Return each value's children, and the mask of nulls if there are any; values that hold none are rejected."""
-    reject = _Rejectr(delta_type, path)
+    """Return each value's children, and the mask of nulls if there are any; other values are rejected."""
+    reject = _Rejecter(delta_type, path)
     held: list[Collection[Any]] = []
     null = np.zeros(len(values), dtype=bool)
     for position, value in enumerate(values):
@@ -200,7 +201,7 @@ def _map_builder(delta_type: Map, path: str, options: Options) -> ColumnBuilder:
         keys = of_key([key for key, _ in entries], inside)
         items = of_value([item for _, item in entries], inside)
         if keys.null_count:
-            # Arrow makes no map with null keys; their rows are rejected, so the entries may go.
+            # Arrow does not build a map with null keys; their rows are rejected, so the entries can be dropped.
             valid = np.asarray(keys.is_valid())
             inside.reject(~valid, null_key)
             keys, items = keys.filter(pa.array(valid)), items.filter(pa.array(valid))
@@ -229,7 +230,7 @@ def _struct_builder(delta_type: Struct, path: str, options: Options) -> ColumnBu
             return _struct(build_fields(values, place), None)
         inside = place.inside(lambda positions: present[positions])
         children = build_fields([values[position] for position in present], inside)
-        # Where each value stands among the present ones; null structs point to nothing.
+        # The position of each value among those that are present; null structs have none.
         indices = pa.array(np.cumsum(~null) - 1, mask=null)
         return _struct([child.take(indices) for child in children], pa.array(null))
 

@@ -1,4 +1,4 @@
-"""Elements of a PCollection to RecordBatches: `element_converter` and what it gives."""
+"""Elements of a PCollection to RecordBatches: `element_converter` and its result."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import orjson
 import pyarrow as pa
 
 from beam_zerobus.batching.columns import Options, fields_builder
+from beam_zerobus.batching.json_number import JsonNumber
 from beam_zerobus.batching.records import types_of
-from beam_zerobus.batching.values import JsonNumber
 from beam_zerobus.errors import RowError
 from beam_zerobus.schema import Array, Decimal, DeltaType, Map, RowErrorType, Struct, TableSchema
 from beam_zerobus.schema.reasons import Faults, Place, Reason
@@ -32,7 +32,7 @@ class Converted:
     Attributes:
         batch: The rows that could be read, in the table's columns and canonical types; nulls in NOT NULL columns and
             dates out of range are left to `Conformer`.
-        rows: For each of them the index of its element (int64, ascending); None where all were kept.
+        rows: For each of them the index of its element (int64, ascending); None if all were kept.
         rejected: The other elements, each with its reason, in order.
     """
 
@@ -50,13 +50,13 @@ def element_converter(
     """Return the function that turns a list of elements into a RecordBatch that fits a table.
 
     An element that cannot be read, or has a value that its column cannot hold exactly, is rejected with its reason; all
-    others are converted. Names match without regard to case; fields that an element lacks are null. The function
+    others are converted. Names match without regard to case; missing fields are null. The function
     keeps no state, so any number of threads may use it.
 
     Args:
         kind: ``"dict"``, ``"row"`` or ``"json"``.
         schema: The table.
-        ignore_unknown_fields: Leave out fields that the table does not have, instead of rejecting their elements.
+        ignore_unknown_fields: Drop fields that the table does not have, instead of rejecting their elements.
 
     Example:
         >>> convert = element_converter("dict", TableSchema.from_ddl("id INT, name STRING"))
@@ -86,7 +86,7 @@ def element_converter(
 
 
 def _schema_of(arrays: list[pa.Array], wanted: pa.Schema) -> pa.Schema:
-    """Return the schema with the arrays' types, which differ in what is inside nested columns, if at all."""
+    """Return the schema with the arrays' types, which may differ inside nested columns."""
     types = [array.type for array in arrays]
     if types == wanted.types:
         return wanted
@@ -94,7 +94,7 @@ def _schema_of(arrays: list[pa.Array], wanted: pa.Schema) -> pa.Schema:
 
 
 def _json_parser(schema: TableSchema) -> Callable[[Any], Any]:
-    # Only Python's own parser keeps the digits of a number that is to become a DECIMAL; it is several times slower.
+    # Only Python's own parser keeps all digits of a DECIMAL; it is several times slower.
     if any(_holds_decimal(column.type) for column in schema.columns):
         return partial(json.loads, parse_float=JsonNumber, parse_constant=_no_constant)
     return orjson.loads
@@ -115,11 +115,11 @@ def _holds_decimal(delta_type: DeltaType) -> bool:
 
 
 def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not valid JSON")
 
 
 def _parsed(elements: Sequence[Any], parse: Callable[[Any], Any], place: Place) -> list[Any]:
-    """Read JSON objects; what is none is rejected and becomes an empty one."""
+    """Parse JSON objects; anything else is rejected and becomes an empty one."""
     try:
         records = list(map(parse, elements))
         if types_of(records) <= {dict}:
@@ -132,7 +132,7 @@ def _parsed(elements: Sequence[Any], parse: Callable[[Any], Any], place: Place) 
 def _parsed_alone(position: int, element: Any, parse: Callable[[Any], Any], place: Place) -> dict[Any, Any]:
     kind = type(element).__name__
     if not isinstance(element, str | bytes | bytearray | memoryview):
-        what = f"an element of Python type {kind} is no JSON; pass str or bytes"
+        what = f"an element of Python type {kind} is not JSON; pass str or bytes"
         place.reject_at(np.array([position]), Reason(RowErrorType.WRONG_TYPE, what))
         return {}
     try:
@@ -144,6 +144,6 @@ def _parsed_alone(position: int, element: Any, parse: Callable[[Any], Any], plac
     else:
         if isinstance(record, dict):
             return record
-        what = f"an element of Python type {kind} holds JSON, but no object; pass one object for each row"
+        what = f"an element of Python type {kind} is JSON, but not an object; pass one object for each row"
     place.reject_at(np.array([position]), Reason(RowErrorType.INVALID_JSON, what))
     return {}

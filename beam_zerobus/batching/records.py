@@ -1,4 +1,4 @@
-"""Records of any kind, taken apart into columns of Python values."""
+"""Records of any kind, split into columns of Python values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHOWN_CHARACTERS = 64
 
 
 def types_of(values: list[Any]) -> set[type]:
-    """Return the types of values, which mostly are all of one: that is counted sooner than a set is made.
+    """Return the types of values. Mostly all have one type: counting that is faster than making a set.
 
     Example:
         >>> types_of([{}, {}]), types_of([])
@@ -32,20 +32,20 @@ def types_of(values: list[Any]) -> set[type]:
 def columns_of(
     records: list[Any], names: list[str], parent: str, place: Place, *, ignore_unknown_fields: bool
 ) -> list[list[Any] | None]:
-    """Take records apart.
+    """Split records into columns.
 
-    Names match without regard to case, as in Delta. Unknown fields never vanish: their rows are rejected, unless
-    `ignore_unknown_fields` is set.
+    Names match without regard to case, as in Delta. Unknown fields are never dropped silently: their rows are
+    rejected, unless `ignore_unknown_fields` is set.
 
     Args:
         records: Dicts, NamedTuples, Beam rows or dataclasses, mixed or not.
         names: The fields that are wanted.
         parent: The path of the struct that the records are; empty for rows.
         place: Where rejected records are reported.
-        ignore_unknown_fields: Leave out fields that are not wanted.
+        ignore_unknown_fields: Drop fields that are not wanted.
 
     Returns:
-        For each name the values of all records, None where a record lacks it; None for a name that no record has.
+        For each name the values of all records, None in place of a missing value; None for a name that no record has.
     """
     kinds = types_of(records)
     only = next(iter(kinds)) if len(kinds) == 1 else object
@@ -63,7 +63,7 @@ def _tuple_fields(kind: type) -> tuple[str, ...] | None:
 
 
 def _is_row(kind: type) -> bool:
-    # beam.Row: its fields are its attributes, and may well be named like its methods.
+    # beam.Row: its fields are its attributes, and may have the names of its methods.
     return hasattr(kind, "_asdict") and kind.__dictoffset__ != 0
 
 
@@ -76,19 +76,19 @@ def _from_tuples(
     if unknown and not ignore_unknown_fields:
         for position, record in enumerate(records):
             place.reject_at(np.array([position]), _unknown({fields[n]: record[n] for n in unknown}, parent))
-    # Not zip(*records): its iterators, one a record, would set off the garbage collector.
+    # Not zip(*records): its iterators, one per record, would trigger the garbage collector.
     positions = {field.lower(): position for position, field in enumerate(fields)}
     found = [positions.get(name.lower()) for name in names]
     return [None if position is None else list(map(itemgetter(position), records)) for position in found]
 
 
 def _as_dicts(records: list[Any], parent: str, place: Place) -> list[dict[Any, Any]]:
-    """Return each record as a dict; what is no record is rejected and becomes an empty one."""
+    """Return each record as a dict; a value that is not a record is rejected and becomes an empty one."""
     dicts: list[dict[Any, Any]] = []
     for position, record in enumerate(records):
         found = _as_dict(record)
         if found is None:
-            where = f"column {parent!r} is a STRUCT" if parent else "an element stands for a row"
+            where = f"column {parent!r} is a STRUCT" if parent else "an element is one row"
             message = f"{where}: a value of Python type {type(record).__name__} does not fit; pass a dict or a beam.Row"
             place.reject_at(np.array([position]), Reason(RowErrorType.WRONG_TYPE, message))
         dicts.append({} if found is None else found)
@@ -137,7 +137,7 @@ def _from_dicts(
 def _renamed(
     records: list[dict[Any, Any]], unknown: set[Any], names: list[str], parent: str, place: Place
 ) -> tuple[list[dict[Any, Any]], set[Any]]:
-    """Give keys that differ from a name in case only that name; return the keys that stay unknown, too."""
+    """Rename keys that differ from a name in case only; return the records and the keys that are still unknown."""
     by_lower_name = {name.lower(): name for name in names}
     known = {
         key: by_lower_name[key.lower()] for key in unknown if isinstance(key, str) and key.lower() in by_lower_name
@@ -149,9 +149,7 @@ def _renamed(
         new = {known.get(key, key): value for key, value in record.items()}
         if len(new) < len(record):
             twice = [key for key in record if known.get(key, key) != key]
-            message = (
-                f"{_listed(twice, parent)} stands twice, since Delta does not tell upper from lower case; drop one"
-            )
+            message = f"{_listed(twice, parent)} appears twice, as names in Delta are the same in any case; drop one"
             place.reject_at(np.array([position]), Reason(RowErrorType.UNKNOWN_FIELD, message))
         renamed.append(new)
     return renamed, unknown.difference(known)
@@ -161,7 +159,7 @@ def _unknown(fields: Mapping[Any, Any], parent: str) -> Reason:
     kinds = ", ".join(sorted({type(value).__name__ for value in fields.values()}))
     return Reason(
         RowErrorType.UNKNOWN_FIELD,
-        f"{_listed(fields, parent)} of Python type {kinds} not in the table; leave out what is not, "
+        f"{_listed(fields, parent)} of Python type {kinds} not in the table; drop it, "
         "set ignore_unknown_fields=True, or add it to the table",
     )
 

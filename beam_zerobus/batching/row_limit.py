@@ -1,4 +1,4 @@
-"""Batches of the right size, aimed at while rows are collected."""
+"""The number of rows in a batch, estimated while rows are collected."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FIRST_ROWS = 1_000
 class RowLimit:
     """How many rows to collect for the next batch, so that bytes need not be counted row by row.
 
-    It aims at `max_bytes` with the bytes per row of the last batch, and starts small.
+    The estimate is `max_bytes` divided by the bytes per row of the last batch; the first batch is small.
 
     Example:
         >>> limit = RowLimit(Batching(max_rows=10_000, max_bytes=1_000_000))
@@ -30,7 +30,7 @@ class RowLimit:
         self.rows = min(_FIRST_ROWS, batching.max_rows)
 
     def learn(self, *, rows: int, nbytes: int) -> None:
-        """Take over the size of the batch that was just made."""
+        """Note the size of the batch that was just made."""
         if rows > 0:
             fitting = self._batching.max_bytes * rows // max(nbytes, 1)
             self.rows = max(1, min(fitting, self._batching.max_rows))

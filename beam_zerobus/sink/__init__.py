@@ -1,4 +1,7 @@
-"""The sink for Beam pipelines: `WriteToZerobus` and what it gives back. Nothing else of the core imports Beam."""
+"""The sink for Beam pipelines, its flags and its flat options.
+
+Beam is imported here and in `beam_zerobus.yaml`; elsewhere only Beam's filesystems are, for files that are not local.
+"""
 
 from beam_zerobus.sink.result import WriteResult
 from beam_zerobus.sink.transform import WriteToZerobus

@@ -1,4 +1,4 @@
-"""Batches over bundles, by Beam's own stateful batching."""
+"""Batches across bundles, by Beam's own stateful batching."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ __all__ = ["CollectAcrossBundles"]
 
 
 class CollectAcrossBundles(beam.PTransform[PCollection[Any], PCollection[Any]]):
-    """Holds elements in the runner's state until a batch of them is there, then lets them through together.
+    """Holds elements in the runner's state until there are enough for a batch, then emits them together.
 
     Streaming runners may end a bundle after a few elements, and each bundle would then be one small call. Here elements
-    wait in state, under a key for each thread of a worker, until `max_rows` are there or `max_delay` has passed; they
-    come out in one bundle, with the timestamps and windows they had. Each element is encoded into the state and decoded
-    again, which costs some 20 µs, many times what the sink itself costs.
+    wait in state, under a key for each thread of a worker, until there are `max_rows` or `max_delay` has passed. They
+    are emitted in one bundle, with their original timestamps and windows. Each element is encoded into the state and
+    decoded again, which costs some 20 µs, many times what the sink itself costs.
 
     Args:
-        batching: Tells `max_rows` and `max_delay`.
+        batching: Has `max_rows` and `max_delay`.
     """
 
     def __init__(self, batching: Batching) -> None:
@@ -36,24 +36,35 @@ class CollectAcrossBundles(beam.PTransform[PCollection[Any], PCollection[Any]]):
         self._batching = batching
 
     def expand(self, elements: PCollection[Any]) -> PCollection[Any]:
-        """Remember where elements came in, collect them, and let them through."""
+        """Add timestamp and windows to each element, collect, and restore them."""
         element_type = elements.element_type
-        remembered = elements | "Remember" >> beam.ParDo(_Remember()).with_output_types(
-            typehints.Tuple[int, typehints.Tuple[element_type, int, Any]]
-        )
-        # As Beam's own Reshuffle does it. WindowInto would give an element once for each of its windows, and would
-        # assign windows anew afterwards.
-        remembered._windowing = Windowing(GlobalWindows())
-        restored = (
-            remembered
+        return (
+            elements
+            | "Remember"
+            >> _ParDoInto(_Remember(), Windowing(GlobalWindows())).with_output_types(
+                typehints.Tuple[int, typehints.Tuple[element_type, int, Any]]
+            )
             | "Collect"
             >> beam.GroupIntoBatches.WithShardedKey(
                 self._batching.max_rows, max_buffering_duration_secs=self._batching.max_delay
             )
-            | "Restore" >> beam.ParDo(_Restore()).with_output_types(element_type)
+            | "Restore" >> _ParDoInto(_Restore(), elements.windowing).with_output_types(element_type)
         )
-        restored._windowing = elements.windowing
-        return restored
+
+
+class _ParDoInto(beam.ParDo):
+    """A ParDo with another windowing for its output; its DoFn puts each element into its windows.
+
+    WindowInto would emit an element once for each of its windows, and would assign new windows afterwards.
+    """
+
+    def __init__(self, dofn: beam.DoFn, windowing: Windowing) -> None:
+        super().__init__(dofn)
+        self._output_windowing = windowing
+
+    def get_windowing(self, inputs: Any) -> Windowing:  # noqa: ARG002 - Beam's own signature
+        """Return the windowing of the output."""
+        return self._output_windowing
 
 
 class _Remember(beam.DoFn):
@@ -65,7 +76,7 @@ class _Remember(beam.DoFn):
     def process(self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam) -> Iterable[Any] | None:
         remembered = (0, (element, windowed.timestamp_micros, tuple(windowed.windows)))
         self._held.append(WindowedValue(remembered, windowed.timestamp, (GlobalWindow(),)))
-        # Beam repeats the windows of whatever `process` emits as often as the element at hand has windows.
+        # Beam repeats the windows of whatever `process` emits as often as the current element has windows.
         return self._release() if len(windowed.windows) == 1 else None
 
     def finish_bundle(self) -> Iterable[Any]:

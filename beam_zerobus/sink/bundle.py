@@ -1,4 +1,4 @@
-"""One bundle: batches go out while earlier ones are in flight, and all are settled before it ends."""
+"""One bundle: batches are sent while earlier ones are in flight, and all have an outcome before it ends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from beam_zerobus.errors import RowError
-from beam_zerobus.sink.elements import Origin
 from beam_zerobus.sink.rows import Rows
 from beam_zerobus.writer.config import WriterConfig
 from beam_zerobus.writer.result import TransmissionResult
@@ -17,64 +16,66 @@ from beam_zerobus.writer.shared import Lease, acquire
 from beam_zerobus.writer.submission import Submission
 from beam_zerobus.writer.zerobus_writer import ZerobusWriter
 
-__all__ = ["Bundle", "Settled"]
+__all__ = ["Bundle", "Outcome"]
 
-_MAX_UNSETTLED_BYTES = 64 << 20  # above what a stream has in flight, which is to be the narrower gate
-_MAX_UNSETTLED_BATCHES = 1_000
-_MAX_UNSETTLED_ELEMENTS = 200_000  # kept for dead letters, at some hundred bytes each
+_MAX_WAITING_BYTES = 64 << 20  # above what a stream has in flight, which is meant to be the lower limit
+_MAX_WAITING_BATCHES = 1_000
+_MAX_WAITING_ELEMENTS = 200_000  # kept for dead letters, at some hundred bytes each
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
-    """A batch whose rows are all acknowledged or rejected.
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A batch of which every row is acknowledged or rejected.
 
     Attributes:
-        origin: Which element each of its rows was.
-        count: How many rows it has, those included that never got as far as the writer.
+        rows: The rows, and which element each was.
         rejected: The rejected rows, by their number among all rows.
-        result: What the writer says of the rows that got there; None where none did.
+        result: The writer's result for the rows that were sent; None if there were none.
         encode_ms: Milliseconds that encoding took.
     """
 
-    origin: Origin
-    count: int
+    rows: Rows
     rejected: tuple[RowError, ...]
-    result: TransmissionResult | None
-    encode_ms: float
+    result: TransmissionResult | None = None
+    encode_ms: float = 0.0
 
 
-@dataclass(slots=True, eq=False)
-class _Sent:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    """A batch whose outcome nobody has taken yet; without a submission no row of it could be sent."""
+
     rows: Rows
     submission: Submission | None
-    nbytes: int
-    elements: int
 
     @property
     def done(self) -> bool:
         return self.submission is None or self.submission.done
 
-    def settle(self) -> Settled:
-        """Wait for the outcome, and number the rejected rows as the elements are."""
-        result = self.submission.result() if self.submission is not None else None
-        rejected = list(self.rows.rejected)
-        if result is not None:
-            rejected += [error.at(self.rows.number(error.index)) for error in result.failed_rows]
-        return Settled(
-            origin=self.rows.origin,
-            count=self.rows.count,
-            rejected=tuple(sorted(rejected, key=lambda error: error.index)),
-            result=result,
-            encode_ms=self.submission.encode_seconds * 1000 if self.submission is not None else 0.0,
-        )
+    @property
+    def nbytes(self) -> int:
+        return self.submission.arrow_bytes if self.submission is not None else 0
+
+    @property
+    def elements(self) -> int:
+        return len(self.rows.origin.elements.values)
+
+    def outcome(self) -> Outcome:
+        """Wait for the outcome; the writer numbers the rows of the batch, the outcome all rows."""
+        unread = self.rows.rejected
+        if self.submission is None:
+            return Outcome(self.rows, unread)
+        result = self.submission.result()
+        rejected = [*unread, *(error.at(self.rows.number(error.index)) for error in result.failed_rows)]
+        rejected.sort(key=lambda error: error.index)
+        return Outcome(self.rows, tuple(rejected), result, self.submission.encode_seconds * 1000)
 
 
 class Bundle:
-    """Sends the batches of one bundle at a time over the process's shared writer.
+    """Sends the batches of one bundle at a time with the process's shared writer.
 
     Invariants, under the one lock:
-    - `_unsettled` holds the batches sent and not yet settled, oldest first; `_bytes` is the sum of their sizes,
-      `_elements` the number of elements they keep.
+    - `_waiting` holds the batches whose outcome was not taken yet, oldest first; `_bytes` is the sum of their sizes,
+      `_elements` the number of elements that they keep.
     - `_lease` is held from the first use of the writer to `finish` or `abandon`; nothing is opened before.
     """
 
@@ -82,12 +83,12 @@ class Bundle:
         self._lock = threading.Lock()
         self._lease: Lease | None = None
         self._safeguard: weakref.finalize[..., Bundle]
-        self._unsettled: deque[_Sent] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._bytes = 0
         self._elements = 0
 
     def writer(self, config: WriterConfig) -> ZerobusWriter:
-        """Return the process's writer for `config`, pinned until the bundle ends."""
+        """Return the process's writer for `config`, leased until the bundle ends."""
         with self._lock:
             if self._lease is None:
                 self._lease = acquire(config)
@@ -95,77 +96,70 @@ class Bundle:
             return self._lease.writer
 
     def send(self, writer: ZerobusWriter, rows: Rows) -> None:
-        """Hand a batch over; returns when it is queued.
+        """Submit a batch; rows that could not be read are kept for its outcome.
 
         Raises:
             ConversionError: The batch's schema cannot fit the table's.
         """
-        self._add(rows, writer.submit(rows.batch) if rows.batch.num_rows else None)
-
-    def reject(self, rows: Rows) -> None:
-        """Take rows that the writer cannot take, and which say so themselves."""
-        self._add(rows, None)
-
-    def _add(self, rows: Rows, submission: Submission | None) -> None:
-        nbytes = submission.arrow_bytes if submission is not None else 0
-        sent = _Sent(rows, submission, nbytes, len(rows.origin.elements.values))
+        waiting = _Waiting(rows, writer.submit(rows.batch) if rows.batch.num_rows else None)
         with self._lock:
-            self._unsettled.append(sent)
-            self._bytes += sent.nbytes
-            self._elements += sent.elements
+            self._waiting.append(waiting)
+            self._bytes += waiting.nbytes
+            self._elements += waiting.elements
 
-    def settled(self, *, all_of_them: bool = False) -> Iterator[Settled]:
-        """Yield, in order, the batches that have come back; wait only for what is too much to keep, or for all.
+    def outcomes(self, *, wait: bool) -> Iterator[Outcome]:
+        """Yield the outcomes that are there, in order.
+
+        Args:
+            wait: Wait for the outcome of every batch. Otherwise wait only while the bundle keeps too much.
 
         Raises:
             ZerobusError: A batch failed as a whole.
         """
-        while (sent := self._next_settled(all_of_them)) is not None:
-            yield sent.settle()
+        while (batch := self._next(wait=wait)) is not None:
+            yield batch.outcome()
 
-    def _next_settled(self, all_of_them: bool) -> _Sent | None:
+    def _next(self, *, wait: bool) -> _Waiting | None:
         with self._lock:
-            if not self._unsettled:
+            if not self._waiting or not (wait or self._keeps_too_much or self._waiting[0].done):
                 return None
-            if not (all_of_them or self._too_much or self._unsettled[0].done):
-                return None
-            sent = self._unsettled.popleft()
-            self._bytes -= sent.nbytes
-            self._elements -= sent.elements
-            return sent
+            batch = self._waiting.popleft()
+            self._bytes -= batch.nbytes
+            self._elements -= batch.elements
+            return batch
 
     @property
-    def _too_much(self) -> bool:
+    def _keeps_too_much(self) -> bool:
         return (
-            len(self._unsettled) > _MAX_UNSETTLED_BATCHES
-            or self._bytes > _MAX_UNSETTLED_BYTES
-            or self._elements > _MAX_UNSETTLED_ELEMENTS
+            len(self._waiting) > _MAX_WAITING_BATCHES
+            or self._bytes > _MAX_WAITING_BYTES
+            or self._elements > _MAX_WAITING_ELEMENTS
         )
 
     def drain_counts(self) -> dict[str, float]:
-        """Return what the writer counted since some bundle asked last; nothing where none was used."""
+        """Return what the writer counted since any bundle called this; empty if no writer was used."""
         with self._lock:
             return asdict(self._lease.drain_counters()) if self._lease is not None else {}
 
     def finish(self) -> None:
-        """Give the writer back; every batch is settled."""
+        """Release the writer; every batch has an outcome."""
         with self._lock:
             lease, self._lease = self._lease, None
-        self._give_back(lease)
+        self._release(lease)
 
     def abandon(self) -> None:
-        """Take back what is not sent yet, and give the writer back: the bundle failed and will come again."""
+        """Cancel what is not acknowledged yet, and release the writer: the runner will retry the failed bundle."""
         with self._lock:
-            unsettled, lease = list(self._unsettled), self._lease
-            self._unsettled.clear()
+            waiting, lease = list(self._waiting), self._lease
+            self._waiting.clear()
             self._bytes, self._elements, self._lease = 0, 0, None
-        for sent in unsettled:
-            if lease is not None and sent.submission is not None and not sent.submission.done:
-                lease.writer.cancel(sent.submission)
-        self._give_back(lease)
+        for batch in waiting:
+            if lease is not None and batch.submission is not None and not batch.submission.done:
+                lease.writer.cancel(batch.submission)
+        self._release(lease)
 
-    def _give_back(self, lease: Lease | None) -> None:
-        """Release the writer, once what it recorded is exported: a worker may be gone without notice after a bundle."""
+    def _release(self, lease: Lease | None) -> None:
+        """Export telemetry first, because a worker may be killed without notice after a bundle; then release."""
         if lease is not None:
             self._safeguard.detach()
             lease.writer.flush_telemetry()
@@ -173,10 +167,10 @@ class Bundle:
 
 
 def _release_when_dropped(bundle: Bundle, lease: Lease) -> weakref.finalize[..., Bundle]:
-    """Have the lease released if the bundle's DoFn is dropped without teardown, as some runners do after a failure."""
+    """Release the lease if the bundle's DoFn is dropped without teardown, as some runners do after a failure."""
 
     def release() -> None:
-        # The garbage collector may call this in a thread that is in the registry just now.
+        # The garbage collector may call this in a thread that holds a lock of the shared writers.
         threading.Thread(target=lease.release, name="zerobus-release", daemon=True).start()
 
     safeguard = weakref.finalize(bundle, release)

@@ -1,11 +1,11 @@
-"""The DoFns of the sink: what happens per element is an append, all else per batch.
+"""The DoFns of the sink: each element costs one append, everything else happens per batch.
 
-Any default parameter of `process` makes Beam take a path that costs more than the append itself. So there are two
-classes: the plain one, and one that is told each element's timestamp and windows, for pipelines that get failed rows
-back or that have windows.
+Any default parameter of `process` makes Beam use a call that costs more than the append itself. So there are two
+classes: the plain one, and one that receives each element's timestamp and windows, for pipelines with dead letters or
+with windows.
 """
 
-# Beam reads the annotation of `process_batch` as it stands, so annotations are not put off here.
+# No `from __future__ import annotations`: Beam needs the annotation of `process_batch` as a type, not as text.
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,10 +13,12 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
+from apache_beam.typehints.batch import BatchConverter
 
 from beam_zerobus.sink.elements import Elements, holds_rows
 from beam_zerobus.sink.metrics import SinkMetrics
-from beam_zerobus.sink.sender import BatchSender, Output
+from beam_zerobus.sink.outputs import Output
+from beam_zerobus.sink.sender import BatchSender
 from beam_zerobus.sink.settings import SinkSettings
 from beam_zerobus.sink.ticker import Ticker
 
@@ -24,29 +26,29 @@ __all__ = ["WriteRows", "WriteRowsInPlace", "WriteRowsInWindows", "WriteTables",
 
 
 class WriteRows(beam.DoFn):
-    """Collects elements into batches and sends them; succeeds when every row is acknowledged or handed on."""
+    """Collects elements into batches and sends them; succeeds when every row is acknowledged or a dead letter."""
 
     def __init__(self, settings: SinkSettings) -> None:
         self._settings = settings
         self._metrics = SinkMetrics(settings.namespace)
 
     def setup(self) -> None:
-        """Make what a pickle does not carry; the writer is opened with the first batch."""
+        """Create what is not pickled; the writer is opened with the first batch."""
         self._elements = Elements()
         self._values = self._elements.values
-        self._limit = 1  # the first element tells whether elements are rows or whole batches
+        self._limit = 1  # the first element shows whether elements are rows or whole batches
         self._sender = BatchSender(self._settings, self._metrics)
         self._ticker: Ticker | None = None
         self._held: list[Output] = []
 
     def start_bundle(self) -> None:
-        """Drop what a failed bundle left behind."""
+        """Drop what is left of a failed bundle."""
         self._drop()
         if self._settings.batching.max_delay is not None:
             self._ticker = Ticker(self._send, self._settings.batching.max_delay)
 
     def process(self, element: Any) -> Iterable[Any] | None:
-        """Append the element; send a batch when enough are there."""
+        """Append the element; send a batch if there are enough."""
         values = self._values
         values.append(element)
         return self._full() if len(values) >= self._limit else None
@@ -63,7 +65,7 @@ class WriteRows(beam.DoFn):
             return outputs
 
     def teardown(self) -> None:
-        """Give the writer back if a bundle failed; it lives on for other DoFns."""
+        """Release the writer if a bundle failed; it stays open for other DoFns."""
         self._drop()
 
     def _full(self) -> Iterable[Any] | None:
@@ -75,18 +77,18 @@ class WriteRows(beam.DoFn):
                 return None
             if self._ticker is not None:
                 self._ticker.check()
-            self._sender.take(self._elements, send_all=False)
+            self._sender.send(self._elements, incomplete=False)
             self._held.extend(self._sender.outputs(wait=False))
             return self._release()
 
     def _release(self) -> Iterable[Any] | None:
-        """Emit what has come back by now."""
+        """Return the outputs that there are by now."""
         outputs, self._held = self._held, []
         return outputs or None
 
     def _send(self) -> None:
-        """Send what is collected; also called by the ticker's thread."""
-        self._sender.take(self._elements, send_all=True)
+        """Send the collected elements; also called by the ticker's thread."""
+        self._sender.send(self._elements, incomplete=True)
 
     def _stop_ticker(self) -> Ticker | None:
         ticker, self._ticker = self._ticker, None
@@ -110,7 +112,7 @@ class WriteRows(beam.DoFn):
 
 
 class WriteTables(WriteRows):
-    """Takes whole Tables from a producer that makes them, such as `ReadFromParquet(as_rows=True)`."""
+    """Receives whole Tables from a transform that emits them, such as `ReadFromParquet(as_rows=True)`."""
 
     @beam.DoFn.yields_elements
     def process_batch(self, batch: pa.Table) -> Iterable[Any] | None:
@@ -120,15 +122,15 @@ class WriteTables(WriteRows):
 
 
 class WriteRowsInPlace(WriteRows):
-    """As `WriteRows`, in the global window, and keeps each element's timestamp for what comes out."""
+    """As `WriteRows`, in the global window, and keeps each element's timestamp for the outputs."""
 
     def setup(self) -> None:
-        """Make what a pickle does not carry."""
+        """Create what is not pickled."""
         super().setup()
         self._micros = self._elements.micros
 
     def process(self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam) -> Iterable[Any] | None:
-        """Append the element and its timestamp; send a batch when enough are there."""
+        """Append the element and its timestamp; send a batch if there are enough."""
         self._micros.append(windowed.timestamp_micros)
         values = self._values
         values.append(element)  # last: the ticker's thread counts these
@@ -139,28 +141,30 @@ class WriteRowsInWindows(WriteRowsInPlace):
     """As `WriteRowsInPlace`, and keeps windows too."""
 
     def setup(self) -> None:
-        """Make what a pickle does not carry."""
+        """Create what is not pickled."""
         super().setup()
         self._may_emit = True
 
     def process(self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam) -> Iterable[Any] | None:
-        """Append the element and where it came in; send a batch when enough are there."""
+        """Append the element, its timestamp and its windows; send a batch if there are enough."""
         self._elements.windows.append(windowed.windows)
         self._may_emit = len(windowed.windows) == 1
         return super().process(element, windowed)
 
     def _release(self) -> Iterable[Any] | None:
-        # Beam repeats the windows of whatever is emitted as often as the element at hand has windows.
+        # Beam repeats the windows of whatever is emitted as often as the current element has windows.
         return super()._release() if self._may_emit else None
 
 
 class WriteTablesInPlace(WriteRowsInPlace):
     """As `WriteTables`, in the global window, and keeps timestamps."""
 
-    input_batch_converter: Any  # set by Beam
+    def __init__(self, settings: SinkSettings, converter: BatchConverter[Any, Any]) -> None:
+        super().__init__(settings)
+        self._converter = converter
 
     def setup(self) -> None:
-        """Make what a pickle does not carry."""
+        """Create what is not pickled."""
         super().setup()
         self._sender = BatchSender(self._settings, self._metrics, as_element=self._row_of)
 
@@ -172,7 +176,7 @@ class WriteTablesInPlace(WriteRowsInPlace):
         return self._full()
 
     def _row_of(self, element: object) -> object:
-        """Return the one row of a Table as the element that it is in a pipeline without batches."""
+        """Return the one row of a Table as the element that Beam makes of it for transforms without batches."""
         if not isinstance(element, pa.Table):
-            return element  # the producer made rows after all
-        return next(iter(self.input_batch_converter.explode_batch(element)))
+            return element  # this element was emitted as a row after all
+        return next(iter(self._converter.explode_batch(element)))

@@ -1,4 +1,4 @@
-"""Elements on their way through a bundle, and where they came in."""
+"""Elements of a bundle, with their timestamps and windows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _GLOBAL: Windows = (GlobalWindow(),)
 
 
 def holds_rows(element: object) -> bool:
-    """Tell whether an element is a RecordBatch or Table, rather than one row."""
+    """Return whether an element is a RecordBatch or Table, rather than one row."""
     return isinstance(element, pa.RecordBatch | pa.Table)
 
 
@@ -29,12 +29,12 @@ def holds_rows(element: object) -> bool:
 class Elements:
     """Elements collected for the next batch; the DoFn appends, `take` empties.
 
-    Timestamps are plain microseconds, and windows are kept only where there are others than the global one: ten
-    thousand objects that wait for a batch would each be visited by the garbage collector, again and again.
+    Timestamps are plain microseconds, and windows are kept only if there are others than the global one: the garbage
+    collector would visit each of ten thousand waiting objects again and again.
 
     Attributes:
         values: The elements.
-        micros: The timestamp of each, or empty where nobody will ask.
+        micros: The timestamp of each, or empty if no output needs them.
         windows: The windows of each, or empty for the global window.
     """
 
@@ -43,7 +43,7 @@ class Elements:
     windows: list[Windows] = field(default_factory=list)
 
     def take(self) -> Elements:
-        """Move all elements out; an element that another thread appends meanwhile stays for the next time."""
+        """Remove and return all elements; one that another thread appends meanwhile stays for the next call."""
         count = len(self.values)
         taken = Elements(self.values[:count], self.micros[:count], self.windows[:count])
         for column in (self.values, self.micros, self.windows):
@@ -51,7 +51,7 @@ class Elements:
         return taken
 
     def clear(self) -> None:
-        """Forget all elements."""
+        """Drop all elements."""
         for column in (self.values, self.micros, self.windows):
             column.clear()
 
@@ -83,17 +83,17 @@ class Origin:
         return self.elements.values[row]
 
     def in_place(self, value: object, row: int) -> WindowedValue:
-        """Put a value where the row's element came in: same timestamp, same windows."""
+        """Return a value with the timestamp and the windows of the row's element."""
         index = 0 if self.holds_rows else row
         elements = self.elements
         windows = elements.windows[index] if elements.windows else _GLOBAL
         return _placed(value, elements.micros[index] if elements.micros else None, windows)
 
     def by_place(self, rows: int, without: Iterable[int]) -> Iterator[tuple[int, Callable[[object], WindowedValue]]]:
-        """Count `rows` rows, less some, by the windows they came in.
+        """Count `rows` rows, except some, by the windows of their elements.
 
         Yields:
-            The number of rows in the same windows, and what puts a value there, at their latest timestamp.
+            The number of rows in the same windows, and a function that puts a value there, at their latest timestamp.
         """
         left_out = set(without)
         elements = self.elements

@@ -1,4 +1,4 @@
-"""Rejected rows as elements of `failed_rows`, and their trace in the log."""
+"""Rejected rows as elements of `failed_rows`, and as lines of the log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from apache_beam.utils.timestamp import Timestamp
 from beam_zerobus.errors import ConversionError, RejectedError, RowError, ZerobusError, summarize
 from beam_zerobus.telemetry import get_logger
 
-__all__ = ["FAILED_ROWS", "FAILED_ROW_TYPE", "FailureLog", "bundle_error", "failed_row"]
+__all__ = ["FAILED_ROWS", "FAILED_ROW_TYPE", "FailureLog", "bundle_error", "failed_row", "failure_log"]
 
 _log = get_logger(__name__)
 
@@ -33,7 +33,7 @@ FAILED_ROW_TYPE = RowTypeConstraint.from_fields(
         ("timestamp", Timestamp),
     ]
 )
-"""The row type of `failed_rows`. `element` is Any: what was rejected often breaks the type it was declared with."""
+"""The row type of `failed_rows`. `element` is Any: a rejected element often violates the type that was declared."""
 
 
 def failed_row(element: object, error: RowError, *, table: str, attempts: int) -> Row:
@@ -66,9 +66,9 @@ class _Unlogged:
 
 
 class FailureLog:
-    """Logs rejected rows, one line a table and interval at most, so that none vanishes without a trace.
+    """Logs rejected rows, at most one line per table and interval, so that no failed row is silent.
 
-    Invariant, under the one lock: `_unlogged[table].rows` counts what no line has told yet.
+    Invariant, under the one lock: `_unlogged[table].rows` counts the rows that no line has counted yet.
     """
 
     def __init__(self, interval: float = 10.0) -> None:
@@ -76,8 +76,13 @@ class FailureLog:
         self._lock = threading.Lock()
         self._unlogged: dict[str, _Unlogged] = {}
 
+    def forget(self) -> None:
+        """Log the next rejected rows at once, as if none had been logged before."""
+        with self._lock:
+            self._unlogged.clear()
+
     def note(self, errors: Sequence[RowError], *, table: str) -> None:
-        """Count rejected rows; log the count and one reason of each kind unless a line was logged just now."""
+        """Count rejected rows; log the count and one reason of each kind, unless a line was just logged."""
         now = time.monotonic()
         with self._lock:
             state = self._unlogged.setdefault(table, _Unlogged())
@@ -89,4 +94,8 @@ class FailureLog:
         # The service's words may repeat a value of the row: they are in failed_rows only.
         first = {error.error_type: f": {error.message}" for error in reversed(errors) if error.stage != "service"}
         reasons = "; ".join(f"{kind} ({count}){first.get(kind, '')}" for kind, count in kinds.most_common(3))
-        _log.warning("%d rows rejected for table %s went to failed_rows, of late: %s", rows, table, reasons)
+        _log.warning("%d rows rejected for table %s went to failed_rows; most recently: %s", rows, table, reasons)
+
+
+failure_log = FailureLog()
+"""The one of the process."""

@@ -1,106 +1,127 @@
-"""The sink from flat settings, for those who cannot nest them: flags of a pipeline, Beam YAML, other languages."""
+"""The sink from flat options, for those who cannot nest them: flags of a pipeline, Beam YAML, other languages.
+
+`FLAT_OPTIONS` is derived from the classes that declare the options; see `option_fields.py`.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from apache_beam.transforms.util import GcpSecret
 
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.options import Batching, DebugFiles, Retry, Telemetry
-from beam_zerobus.sink import WriteToZerobus
+from beam_zerobus.options.fields import Option, limits, options_of
+from beam_zerobus.sink.settings import SinkOptions
+from beam_zerobus.sink.transform import WriteToZerobus
 from beam_zerobus.workspace.credentials import EnvironmentVariable, OAuthClientCredentials, SecretValue
+from beam_zerobus.writer.config import WriterConfig
 
-__all__ = ["flat_sink"]
+__all__ = ["FLAT_OPTIONS", "FlatOption", "flat_among", "flat_sink"]
 
 _SECRET_VERSION = re.compile(r"projects/[^/]+/secrets/[^/]+/versions/[^/]+")
 
 
-def flat_sink(
-    table: str,
-    *,
-    client_id_env: str | None = None,
-    client_id_gcp_secret: str | None = None,
-    client_secret_env: str | None = None,
-    client_secret_gcp_secret: str | None = None,
-    batch_max_rows: int | None = None,
-    batch_max_bytes: int | None = None,
-    batch_max_delay: float | None = None,
-    batch_across_bundles: bool | None = None,
-    max_retries: int | None = None,
-    initial_backoff: float | None = None,
-    max_backoff: float | None = None,
-    debug_dir: str | None = None,
-    debug_write_every: int | None = None,
-    telemetry_endpoint: str | None = None,
-    telemetry_protocol: str | None = None,
-    telemetry_service_name: str | None = None,
-    telemetry_attributes: Mapping[str, str] | None = None,
-    **settings: Any,
-) -> WriteToZerobus:
-    """Make the sink; what is None keeps its default, which is told in one place only.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _FlatCredentials:
+    """Where the worker finds the credentials; the secrets themselves are never options.
+
+    Attributes:
+        client_id_env: Environment variable of the worker that holds the OAuth client id, else
+            ``DATABRICKS_CLIENT_ID``.
+        client_secret_env: Environment variable of the worker that holds the client secret, else
+            ``DATABRICKS_CLIENT_SECRET``.
+        client_id_gcp_secret: The client id's version in Google's Secret Manager instead, as
+            ``projects/P/secrets/S/versions/V``.
+        client_secret_gcp_secret: The client secret's version there likewise.
+    """
+
+    client_id_env: str | None = field(default=None, metadata=limits(flat="client_id_env"))
+    client_secret_env: str | None = field(default=None, metadata=limits(flat="client_secret_env"))
+    client_id_gcp_secret: str | None = field(default=None, metadata=limits(flat="client_id_gcp_secret"))
+    client_secret_gcp_secret: str | None = field(default=None, metadata=limits(flat="client_secret_gcp_secret"))
+
+
+@dataclass(frozen=True, slots=True)
+class FlatOption:
+    """An option of the sink under its flat name.
+
+    Attributes:
+        declared_by: The class that declares it.
+        option: The declaration.
+    """
+
+    declared_by: type
+    option: Option
+
+
+FLAT_OPTIONS: Mapping[str, FlatOption] = {
+    option.flat_name: FlatOption(declared_by, option)
+    for declared_by in (WriterConfig, _FlatCredentials, SinkOptions, Batching, Retry, DebugFiles, Telemetry)
+    for option in options_of(declared_by)
+    if option.flat_name is not None
+}
+"""All flat options by name."""
+
+
+def flat_among(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flat options among the arguments of a function that takes them all."""
+    return {name: value for name, value in given.items() if name in FLAT_OPTIONS}
+
+
+def flat_sink(**given: Any) -> WriteToZerobus:
+    """Make the sink from flat options.
 
     Args:
-        table: ``catalog.schema.table``.
-        client_id_env: Environment variable of the worker that holds the OAuth client id.
-        client_id_gcp_secret: Or its version in Secret Manager, ``projects/P/secrets/S/versions/V``.
-        client_secret_env: The client secret's variable likewise.
-        client_secret_gcp_secret: Or its version.
-        batch_max_rows: `Batching.max_rows`, and so on for the others of this prefix.
-        batch_max_bytes: See `Batching`.
-        batch_max_delay: See `Batching`.
-        batch_across_bundles: See `Batching`.
-        max_retries: See `Retry`.
-        initial_backoff: See `Retry`.
-        max_backoff: See `Retry`.
-        debug_dir: `DebugFiles.output_dir`; no debug files without it.
-        debug_write_every: `DebugFiles.write_every`.
-        telemetry_endpoint: `Telemetry.endpoint`, and so on for the others of this prefix.
-        telemetry_protocol: See `Telemetry`.
-        telemetry_service_name: See `Telemetry`.
-        telemetry_attributes: `Telemetry.resource_attributes`.
-        settings: Settings of `WriteToZerobus` that are flat there too.
+        given: Values by flat name; those that are None keep their defaults.
 
     Raises:
-        ConfigurationError: A setting is wrong; the message names it.
+        ConfigurationError: An option is unknown or wrong; the message names it.
     """
-    batching = {
-        "max_rows": batch_max_rows,
-        "max_bytes": batch_max_bytes,
-        "max_delay": batch_max_delay,
-        "across_bundles": batch_across_bundles,
-    }
-    retry = {"max_retries": max_retries, "initial_backoff": initial_backoff, "max_backoff": max_backoff}
-    telemetry = _given(
-        {
-            "endpoint": telemetry_endpoint,
-            "protocol": telemetry_protocol,
-            "service_name": telemetry_service_name,
-            "resource_attributes": dict(telemetry_attributes) if telemetry_attributes else None,
-        }
-    )
-    if debug_write_every is not None and not debug_dir:
-        raise ConfigurationError("debug_write_every has no effect without debug_dir: name the directory")
+    options: dict[type, dict[str, Any]] = {flat.declared_by: {} for flat in FLAT_OPTIONS.values()}
+    for name, value in given.items():
+        if name not in FLAT_OPTIONS:
+            raise ConfigurationError(f"There is no option {name}: use {', '.join(FLAT_OPTIONS)}")
+        if value is not None and value != {}:
+            flat = FLAT_OPTIONS[name]
+            options[flat.declared_by][flat.option.name] = dict(value) if isinstance(value, Mapping) else value
+    telemetry = options[Telemetry]
     return WriteToZerobus(
-        table,
-        credentials=OAuthClientCredentials(
-            client_id=_secret("client_id", client_id_env, client_id_gcp_secret),
-            client_secret=_secret("client_secret", client_secret_env, client_secret_gcp_secret),
-        ),
-        batching=Batching(**_given(batching)),
-        retry=Retry(**_given(retry)),
-        debug_files=DebugFiles(output_dir=debug_dir, **_given({"write_every": debug_write_every}))
-        if debug_dir
-        else None,
+        **options[WriterConfig],
+        **options[SinkOptions],
+        credentials=_credentials(**options[_FlatCredentials]),
+        batching=Batching(**options[Batching]),
+        retry=Retry(**options[Retry]),
+        debug_files=_debug_files(**options[DebugFiles]),
         telemetry=Telemetry(**telemetry) if telemetry else None,
-        **_given(settings),
+    )
+
+
+def _debug_files(output_dir: str | None = None, **others: Any) -> DebugFiles | None:
+    if output_dir:
+        return DebugFiles(output_dir=output_dir, **others)
+    if others:
+        raise ConfigurationError("debug_write_every has no effect without debug_dir: name the directory")
+    return None
+
+
+def _credentials(
+    client_id_env: str | None = None,
+    client_secret_env: str | None = None,
+    client_id_gcp_secret: str | None = None,
+    client_secret_gcp_secret: str | None = None,
+) -> OAuthClientCredentials:
+    return OAuthClientCredentials(
+        client_id=_secret("client_id", client_id_env, client_id_gcp_secret),
+        client_secret=_secret("client_secret", client_secret_env, client_secret_gcp_secret),
     )
 
 
 def _secret(name: str, variable: str | None, version: str | None) -> SecretValue:
-    """Return where the worker finds a secret; a version that is no name may be the secret, and is not repeated."""
+    """Return where the worker finds a secret; a malformed version may be the secret itself, and is not repeated."""
     if variable and version:
         raise ConfigurationError(f"{name}_env and {name}_gcp_secret are both set: give one of them")
     if variable:
@@ -113,7 +134,3 @@ def _secret(name: str, variable: str | None, version: str | None) -> SecretValue
             "write it as projects/P/secrets/S/versions/latest"
         )
     return GcpSecret(version)
-
-
-def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if value is not None}

@@ -1,4 +1,4 @@
-"""What a bundle did, as Beam metrics and lineage; every call comes from the bundle's own thread."""
+"""What a bundle did, as Beam metrics and lineage; every call is made in the bundle's own thread."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class SinkMetrics:
         self._error_types = Metrics.string_set(namespace, "error_types")
         self._unreported_seconds = 0.0
 
-    def batch_settled(self, result: TransmissionResult, *, encode_ms: float) -> None:
-        """Count a batch that came back."""
+    def batch_done(self, result: TransmissionResult, *, encode_ms: float) -> None:
+        """Count a batch that has an outcome."""
         self._rows_written.inc(result.successful_count)
         self._batches_sent.inc()
         self._bytes_sent.inc(result.batch_size_bytes)
@@ -54,7 +54,7 @@ class SinkMetrics:
             self._error_types.add(kind)
 
     def writer_counted(self, counts: Mapping[str, float]) -> None:
-        """Add what the shared writer counted in its own threads since some bundle asked last."""
+        """Add what the shared writer counted in its own threads since any bundle did so."""
         self._rows_replayed.inc(int(counts["rows_replayed"]))
         self._retries.inc(int(counts["retries"]))
         self._streams_opened.inc(int(counts["streams_opened"]))

@@ -1,4 +1,4 @@
-"""What `WriteToZerobus` gives back to the pipeline."""
+"""The outputs of `WriteToZerobus`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ACKNOWLEDGED_TYPE = RowTypeConstraint.from_fields(
 
 
 class WriteResult(dict[str, PCollection[Any]]):
-    """The sink's outputs by name; a dict, so that Beam YAML and other languages see them named too.
+    """The sink's outputs by name; a dict, so that they have names in Beam YAML and other languages too.
 
     Example:
         >>> result = WriteResult(failed_rows="a PCollection", acknowledged="another")
@@ -43,7 +43,7 @@ class WriteResult(dict[str, PCollection[Any]]):
     def acknowledged(self) -> PCollection[Any]:
         """What is durable: one ``beam.Row(table, rows, bytes, latency_ms)`` for each batch.
 
-        It comes out when the rows' bundle has succeeded, so ``beam.WaitOn(result.acknowledged)`` starts work after the
-        write. A batch of elements from several windows gives one for each, in that window, with its share of the bytes.
+        It is emitted when the rows' bundle has succeeded, so ``beam.WaitOn(result.acknowledged)`` starts work after the
+        write. A batch with elements from several windows has one element in each, with its share of the bytes.
         """
         return self[ACKNOWLEDGED]

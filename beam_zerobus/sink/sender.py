@@ -1,58 +1,57 @@
-"""From collected elements to the sink's outputs, by way of the shared writer."""
+"""From the elements that a DoFn collected to the sink's outputs, through the shared writer.
+
+A row passes through: `BatchSender.send` (elements to rows), `Bundle.send` (rows to the writer), `Bundle.outcomes` (the
+writer's result back), `BatchSender.outputs` (what leaves the DoFn).
+"""
 
 from __future__ import annotations
 
 import gc
 import threading
 from collections.abc import Callable, Iterator
-from typing import TypeAlias
-
-from apache_beam.pvalue import Row, TaggedOutput
-from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_zerobus.batching import RowLimit
 from beam_zerobus.errors import ConversionError, RowError
 from beam_zerobus.schema import RowErrorType
-from beam_zerobus.sink.bundle import Bundle, Settled
+from beam_zerobus.sink.bundle import Bundle, Outcome
 from beam_zerobus.sink.elements import Elements, Origin
-from beam_zerobus.sink.failed_rows import FAILED_ROWS, FailureLog, bundle_error, failed_row
+from beam_zerobus.sink.failed_rows import bundle_error, failure_log
 from beam_zerobus.sink.metrics import SinkMetrics
-from beam_zerobus.sink.rows import GatheredRows, RowConverter, Rows, separated, with_schema_of
+from beam_zerobus.sink.outputs import Output, acknowledged_outputs, failed_outputs
+from beam_zerobus.sink.rows import GatheredRows, RowConverter, Rows, separated
+from beam_zerobus.sink.schema_choice import with_schema_of_element
 from beam_zerobus.sink.settings import SinkSettings
 from beam_zerobus.writer.config import WriterConfig
 from beam_zerobus.writer.zerobus_writer import ZerobusWriter
 
-__all__ = ["BatchSender", "Output"]
+__all__ = ["BatchSender"]
 
-Output: TypeAlias = "WindowedValue | TaggedOutput[str, WindowedValue]"
-
-# Python's garbage collector looks for the first time after 700 new containers, and takes what is still there for
-# longer-lived; dicts of plain values are not tracked, NamedTuples and Rows are.
+# Python's garbage collector first runs after 700 new containers, and moves what is still there to an older generation;
+# dicts of plain values are not tracked, NamedTuples and Rows are.
 _CONTAINERS_AT_ONCE = 600
 _CONTAINERS = (dict, list, tuple, set)
 
-_failure_log = FailureLog()
-
 
 class BatchSender:
-    """Sends collected elements in batches, and says what became of them.
+    """Sends collected elements in batches, and returns the outputs of those that have an outcome.
 
-    Elements that the garbage collector tracks are converted in small pieces and let go at once: thousands of them that
-    wait for a batch keep it so busy that it costs more than all else together.
+    Elements that the garbage collector tracks are converted in small pieces and dropped at once: with thousands of them
+    waiting for a batch, its work costs more than everything else together.
 
-    `take` may be called from any thread, one at a time; everything else belongs to the bundle's thread, because Beam
-    counts metrics there only.
+    `send` may be called from any thread, one at a time; everything else belongs to the bundle's thread, because Beam
+    counts metrics only there.
 
     Args:
         settings: The sink's.
         metrics: Where to count.
-        as_element: Makes a failed row what it was as an element, where it came as part of something else.
+        as_element: Turns what a row was into an element of the pipeline, where rows are parts of something else.
     """
 
     def __init__(
         self, settings: SinkSettings, metrics: SinkMetrics, *, as_element: Callable[[object], object] = lambda row: row
     ) -> None:
         self._settings = settings
+        self._table = settings.config.table
         self._as_element = as_element
         self._metrics = metrics
         self._sending = threading.Lock()
@@ -63,66 +62,65 @@ class BatchSender:
         self._gathered = GatheredRows()
 
     def elements_at_once(self, element: object) -> int:
-        """Say how many elements like this one to collect before `take`."""
-        # What is rejected is handed on as it came in, so with dead letters elements are kept anyway.
+        """Return how many elements like this one to collect before `send`."""
+        # Rejected elements are emitted as they were, so with dead letters elements are kept anyway.
         if self._settings.dead_letters or not gc.is_tracked(element):
             return self._row_limit.rows
         parts = sum(isinstance(part, _CONTAINERS) for part in gc.get_referents(element))
         return max(1, min(_CONTAINERS_AT_ONCE // (1 + parts), self._row_limit.rows))
 
-    def take(self, elements: Elements, *, send_all: bool) -> None:
-        """Take all elements, and hand rows to the writer if they make a batch, or at any rate with `send_all`.
+    def send(self, collected: Elements, *, incomplete: bool) -> None:
+        """Empty `collected` and submit the rows as soon as they fill a batch.
+
+        Args:
+            collected: The elements.
+            incomplete: Submit a batch that is not full, too.
 
         Raises:
-            ConversionError: Elements cannot be read, and the bundle is to fail for it.
-            ZerobusError: What concerns more than single rows.
+            ConversionError: Elements cannot be read, and fail the bundle.
+            ZerobusError: An error that concerns more than single rows.
         """
         with self._sending:
-            taken = elements.take()
-            if not taken.values and not self._gathered.count:
+            elements = collected.take()
+            if not elements.values and not self._gathered.count:
                 return
             if self._config is None:
-                self._config = with_schema_of(self._settings.config, taken.values[0])
+                self._config = with_schema_of_element(self._settings.config, elements.values[0])
             writer = self._bundle.writer(self._config)
-            self._take(writer, taken)
-            if self._gathered.count and (send_all or self._gathered.count >= self._row_limit.rows):
-                self._send_gathered(writer)
+            for kind, chosen in separated(elements):
+                if kind == "rows":
+                    self._submit_whole(writer, chosen)
+                else:
+                    self._add(writer, self._converter_for(writer).convert(chosen, kind))
+            if self._gathered.count and (incomplete or self._gathered.count >= self._row_limit.rows):
+                self._submit(writer, self._gathered.take())
 
-    def _take(self, writer: ZerobusWriter, elements: Elements) -> None:
-        for kind, chosen in separated(elements):
-            if kind == "rows":
-                self._send_as_it_is(writer, chosen)
-                continue
-            rows = self._converter_for(writer).convert(chosen, kind)
-            if self._settings.dead_letters:
-                self._send(writer, rows)
-            elif rows.rejected:
-                raise bundle_error(rows.rejected, table=self._table, total_rows=rows.count)
-            else:
-                self._gather(writer, rows)
-
-    def _gather(self, writer: ZerobusWriter, rows: Rows) -> None:
+    def _add(self, writer: ZerobusWriter, rows: Rows) -> None:
+        """Submit rows whose elements are kept for dead letters; gather others, whose elements are dropped."""
+        if self._settings.dead_letters:
+            self._submit(writer, rows)
+            return
+        if rows.rejected:
+            raise bundle_error(rows.rejected, table=self._table, total_rows=rows.count)
         if not self._gathered.fits(rows):
-            self._send_gathered(writer)
+            self._submit(writer, self._gathered.take())
         self._gathered.add(rows)
 
-    def _send_gathered(self, writer: ZerobusWriter) -> None:
-        self._send(writer, self._gathered.take())
-
-    def _send(self, writer: ZerobusWriter, rows: Rows) -> None:
+    def _submit(self, writer: ZerobusWriter, rows: Rows) -> None:
         self._row_limit.learn(rows=rows.batch.num_rows, nbytes=rows.batch.nbytes)
         self._bundle.send(writer, rows)
 
-    def _send_as_it_is(self, writer: ZerobusWriter, element: Elements) -> None:
+    def _submit_whole(self, writer: ZerobusWriter, element: Elements) -> None:
+        """Submit a RecordBatch or Table as it is; if its columns cannot fit the table's, it is rejected as a whole."""
         rows = Rows(batch=element.values[0], origin=Origin(element, holds_rows=True))
         try:
             self._bundle.send(writer, rows)
         except ConversionError as error:
             if not self._settings.dead_letters:
                 raise
-            # Its columns cannot fit: the element as a whole is what is bad.
             rejected = RowError(0, RowErrorType.WRONG_TYPE, str(error), "schema")
-            self._bundle.reject(Rows(batch=rows.batch.slice(0, 0), origin=Origin(element), rejected=(rejected,)))
+            nothing = rows.batch.slice(0, 0)
+            self._bundle.send(writer, Rows(batch=nothing, origin=Origin(element), rejected=(rejected,)))
 
     def _converter_for(self, writer: ZerobusWriter) -> RowConverter:
         """Return the converter for the table's schema, a new one after the schema changed."""
@@ -132,22 +130,30 @@ class BatchSender:
         return self._converter
 
     def outputs(self, *, wait: bool) -> Iterator[Output]:
-        """Yield what the batches became that are back; with `wait`, all of them.
+        """Yield the outputs of the batches that have an outcome; with `wait`, of all batches.
 
         Raises:
-            ConversionError: Rows were rejected on the way, and the bundle is to fail for it.
-            RejectedError: Rows were rejected by the service, likewise.
+            ConversionError: Rows were rejected before they were sent, and fail the bundle.
+            RejectedError: The service rejected rows, and they fail the bundle.
             ZerobusError: A batch failed as a whole.
         """
-        for settled in self._bundle.settled(all_of_them=wait):
-            self._count(settled)
-            if settled.rejected and not self._settings.dead_letters:
-                raise bundle_error(settled.rejected, table=self._table, total_rows=settled.count)
-            yield from self._failed(settled)
-            yield from self._acknowledged(settled)
+        for outcome in self._bundle.outcomes(wait=wait):
+            self._count(outcome)
+            if outcome.rejected:
+                if not self._settings.dead_letters:
+                    raise bundle_error(outcome.rejected, table=self._table, total_rows=outcome.rows.count)
+                failure_log.note(outcome.rejected, table=self._table)
+                yield from failed_outputs(outcome, table=self._table, as_element=self._as_element)
+            yield from acknowledged_outputs(outcome, table=self._table)
+
+    def _count(self, outcome: Outcome) -> None:
+        if outcome.result is not None:
+            self._metrics.batch_done(outcome.result, encode_ms=outcome.encode_ms)
+        if outcome.rejected:
+            self._metrics.rows_rejected(outcome.rejected)
 
     def finish(self) -> None:
-        """End a bundle whose batches are all settled."""
+        """End a bundle of which every batch has an outcome."""
         counts = self._bundle.drain_counts()
         if counts:
             self._metrics.writer_counted(counts)
@@ -155,41 +161,6 @@ class BatchSender:
         self._bundle.finish()
 
     def abandon(self) -> None:
-        """End a bundle that failed: what is not sent yet never will be."""
+        """End a bundle that failed: what is not sent yet is never sent."""
         self._gathered.clear()
         self._bundle.abandon()
-
-    @property
-    def _table(self) -> str:
-        return self._settings.config.table
-
-    def _count(self, settled: Settled) -> None:
-        if settled.result is not None:
-            self._metrics.batch_settled(settled.result, encode_ms=settled.encode_ms)
-        if settled.rejected:
-            self._metrics.rows_rejected(settled.rejected)
-
-    def _failed(self, settled: Settled) -> Iterator[Output]:
-        if settled.rejected:
-            _failure_log.note(settled.rejected, table=self._table)
-        attempts = settled.result.attempts if settled.result is not None else 0
-        for error in settled.rejected:
-            origin = settled.origin
-            row = failed_row(
-                self._as_element(origin.element(error.index)),
-                error,
-                table=self._table,
-                attempts=attempts if error.stage == "service" else 0,
-            )
-            yield TaggedOutput(FAILED_ROWS, origin.in_place(row, error.index))
-
-    def _acknowledged(self, settled: Settled) -> Iterator[Output]:
-        result = settled.result
-        if result is None or not result.successful_count:
-            return
-        bytes_per_row = result.batch_size_bytes / result.successful_count
-        rejected = [error.index for error in settled.rejected]
-        for rows, placed in settled.origin.by_place(settled.count, without=rejected):
-            yield placed(
-                Row(table=self._table, rows=rows, bytes=round(rows * bytes_per_row), latency_ms=result.latency_ms)
-            )

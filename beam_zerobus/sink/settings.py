@@ -1,21 +1,36 @@
-"""What the DoFns of the sink are told."""
+"""The options that only the sink has, and what its DoFns receive."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from beam_zerobus.options import Batching
+from beam_zerobus.options import Batching, OnBadRows
+from beam_zerobus.options.fields import limits
 from beam_zerobus.writer.config import WriterConfig
 
-__all__ = ["SinkSettings"]
+__all__ = ["SinkOptions", "SinkSettings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinkOptions:
+    """Options of `WriteToZerobus` beyond those of a writer; each field is the one declaration of its option.
+
+    Attributes:
+        batching: How many rows go out together, and how long they may wait for each other.
+        on_bad_rows: ``"raise"`` fails the bundle with the count of rejected rows and the first reasons;
+            ``"dead_letter"`` writes all other rows and sends the rejected ones to the output `failed_rows`.
+    """
+
+    batching: Batching = Batching()  # noqa: RUF009 - frozen
+    on_bad_rows: OnBadRows = field(default="raise", metadata=limits(flat="on_bad_rows"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SinkSettings:
-    """Settings of one sink in a pipeline; they travel to the workers.
+    """Settings of one sink in a pipeline; they are sent to the workers.
 
     Attributes:
-        config: The writer's settings.
+        config: The writer's options.
         batching: How elements become batches.
         dead_letters: Rejected rows go to `failed_rows`; otherwise they fail the bundle.
         namespace: The namespace of the metrics.

@@ -1,4 +1,4 @@
-"""Sends what has waited too long in a bundle that stays open."""
+"""Sends rows that have waited too long in a bundle that stays open."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["Ticker"]
 
 
 class Ticker:
-    """Calls a method again and again from a thread of its own, until stopped or the method's object is gone.
+    """Calls a method at an interval from a thread of its own, until it is stopped or the method's object is gone.
 
     Args:
-        send: The bound method; it is held weakly, because not every runner tears down what it drops.
+        send: The bound method, held by a weak reference, because not every runner calls teardown.
         interval: Seconds between two calls.
     """
 
@@ -26,13 +26,13 @@ class Ticker:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the calls; one that is under way comes to its end."""
+        """Make no further call; wait for the end of one that is running."""
         self._stopped.set()
         if self._thread is not threading.current_thread():
             self._thread.join()
 
     def check(self) -> None:
-        """Raise what a call raised, if one did; no further call was made then."""
+        """Raise the exception of a call that failed; no call is made after one."""
         if self._failure is not None:
             raise self._failure
 

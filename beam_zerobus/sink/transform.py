@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
@@ -16,17 +16,18 @@ from apache_beam.transforms.error_handling import ErrorHandler
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.typehints.batch import BatchConverter
 
-from beam_zerobus.errors import ConfigurationError, about_table
+from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.options import ArrowCompression, Batching, DebugFiles, OnBadRows, Retry, Telemetry, WireFormat
+from beam_zerobus.options.fields import check_options, options_of
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.sink.across_bundles import CollectAcrossBundles
 from beam_zerobus.sink.dofns import WriteRows, WriteRowsInPlace, WriteRowsInWindows, WriteTables, WriteTablesInPlace
 from beam_zerobus.sink.failed_rows import FAILED_ROW_TYPE, FAILED_ROWS
 from beam_zerobus.sink.result import ACKNOWLEDGED, ACKNOWLEDGED_TYPE, WriteResult
-from beam_zerobus.sink.row_types import UnresolvedTypeError, schema_source
-from beam_zerobus.sink.settings import SinkSettings
+from beam_zerobus.sink.schema_choice import with_schema_of_type
+from beam_zerobus.sink.settings import SinkOptions, SinkSettings
 from beam_zerobus.workspace.credentials import Credentials
-from beam_zerobus.writer.config import SchemaSource, WriterConfig, make_config
+from beam_zerobus.writer.config import SchemaSource, WriterConfig, make_config, options_among
 from beam_zerobus.writer.zerobus_writer import ZerobusWriter
 
 __all__ = ["WriteToZerobus"]
@@ -44,24 +45,26 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         workspace_url: URL of the workspace, else ``DATABRICKS_HOST``.
         credentials: `OAuthClientCredentials`, `FederatedToken` or `StaticHeaders`; else ``DATABRICKS_CLIENT_ID`` and
             ``DATABRICKS_CLIENT_SECRET``, read on the worker.
-        schema: A `pyarrow.Schema`, a DDL string such as ``"id BIGINT NOT NULL, name STRING"``, or ``"unity_catalog"``.
-            None: elements whose type tells the columns use it, dicts and JSON use the table's from Unity Catalog.
-        wire_format: ``"proto"``, ``"arrow"`` or ``"json"``.
+        schema: The table's schema: DDL such as ``"id BIGINT NOT NULL, name STRING"``, or ``"unity_catalog"`` to fetch
+            it. A `pyarrow.Schema` is accepted too. With None, elements whose type declares the columns use those, and
+            dicts and JSON use the table's schema from Unity Catalog.
+        wire_format: Format of the rows in a call: ``"proto"``, ``"arrow"`` or ``"json"``.
         batching: How many rows go out together, and how long they may wait for each other.
-        retry: How long a failing service is tried again before the bundle fails.
-        on_bad_rows: ``"raise"`` fails the bundle with count and first reasons; ``"dead_letter"`` writes all other rows
-            and gives the bad ones to `failed_rows`. RecordBatches and Tables hardly notice. For single elements Beam
-            takes a longer way to tell where each came in, 0.7 µs an element even with a sink that does nothing, so
-            that dicts go through at some 0.6 of the rate (`python -m tests.benchmarks.sink --only dead-letters`).
-        ignore_unknown_fields: Leave out fields that the table does not have, instead of rejecting their rows.
+        retry: How long the writer retries while the service fails. After that the bundle fails.
+        on_bad_rows: ``"raise"`` fails the bundle with the count of rejected rows and the first reasons;
+            ``"dead_letter"`` writes all other rows and sends the rejected ones to the output `failed_rows`.
+            RecordBatches and Tables are hardly slower with it. For single elements Beam uses a slower call that
+            provides each element's timestamp, 0.7 µs an element even with a sink that does nothing, so that dicts
+            reach some 0.6 of the rate (`python -m tests.benchmarks.sink --only dead-letters`).
+        ignore_unknown_fields: Drop fields that the table does not have, instead of rejecting their rows.
         streams_per_worker: Streams of each worker process; more than one gives up the order of rows.
         debug_files: Write what is sent to files.
-        telemetry: Where OpenTelemetry metrics and spans go.
+        telemetry: Where OpenTelemetry metrics and spans go; None for the application's own OpenTelemetry.
         dry_run: Convert and check everything, send nothing; needs neither network nor credentials.
-        arrow_compression: ``"none"``, ``"lz4"`` or ``"zstd"``, for the Arrow wire format.
+        arrow_compression: ``"none"``, ``"lz4"`` or ``"zstd"``, for the wire format ``"arrow"``.
 
     Raises:
-        ConfigurationError: A setting is wrong; or, when it is applied, the element type tells no schema.
+        ConfigurationError: An option is wrong; or, when the sink is applied, the element type declares no schema.
 
     Example:
         >>> with beam.Pipeline() as pipeline:
@@ -93,34 +96,20 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         dry_run: bool = False,
         arrow_compression: ArrowCompression = "none",
     ) -> None:
+        given = locals()
         super().__init__()
-        self._writer_options: dict[str, Any] = {
-            "endpoint": endpoint,
-            "workspace_url": workspace_url,
-            "credentials": credentials,
-            "wire_format": wire_format,
-            "retry": retry,
-            "ignore_unknown_fields": ignore_unknown_fields,
-            "streams_per_worker": streams_per_worker,
-            "debug_files": debug_files,
-            "telemetry": telemetry,
-            "dry_run": dry_run,
-            "arrow_compression": arrow_compression,
-        }
-        self._config = make_config(table, schema=schema, **self._writer_options)
-        if not isinstance(batching, Batching):
-            raise ConfigurationError(f"batching is a {type(batching).__name__}: give beam_zerobus.Batching(...)")
-        if on_bad_rows not in get_args(OnBadRows):
-            raise ConfigurationError(f'on_bad_rows={on_bad_rows!r}: use "raise" or "dead_letter"')
+        check_options(SinkOptions, given)
+        self._writer_options = options_among(given)
+        self._config = make_config(table, **self._writer_options)
         self._batching = batching
         self._on_bad_rows = on_bad_rows
         self._error_handler: ErrorHandler | None = None
 
     def with_error_handler(self, error_handler: ErrorHandler | None) -> WriteToZerobus:
-        """Return this transform with its bad rows going to a handler; with None they fail the bundle.
+        """Return this transform with its rejected rows sent to a handler; with None they fail the bundle.
 
         Args:
-            error_handler: Beam's `ErrorHandler`; it gets the elements that `failed_rows` has.
+            error_handler: Beam's `ErrorHandler`; it receives the elements of `failed_rows`.
         """
         handled = copy.copy(self)
         handled._error_handler = error_handler
@@ -131,10 +120,11 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         """Apply the sink.
 
         Raises:
-            ConfigurationError: The element type tells no schema, and none was given.
+            ConfigurationError: The element type declares no schema, and none was given.
         """
+        config = with_schema_of_type(self._config, elements.element_type, self._writer_options)
         settings = SinkSettings(
-            config=_naming_the_step(self._config_for(elements.element_type), self.label, elements),
+            config=_naming_the_step(config, self.label, elements),
             batching=self._batching,
             dead_letters=self._on_bad_rows == "dead_letter",
             namespace=Metrics.get_namespace(WriteToZerobus),
@@ -143,7 +133,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         if self._batching.across_bundles:
             if self._batching.max_delay is None and not elements.is_bounded:
                 raise ConfigurationError(
-                    "Batching.across_bundles on an unbounded PCollection would hold its last rows for ever: "
+                    "Batching.across_bundles on an unbounded PCollection would keep its last rows in state forever: "
                     "set Batching.max_delay too"
                 )
             elements = elements | "AcrossBundles" >> CollectAcrossBundles(self._batching)
@@ -158,56 +148,33 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         return result
 
     def resolve_schema(self) -> TableSchema:
-        """Return the table's schema, asked from Unity Catalog now, and here, where none was given.
+        """Return the schema; if it is to be fetched from Unity Catalog, it is fetched now, in this process.
 
         Raises:
-            ConfigurationError: There is no such table; or no schema was given, so that elements are to tell it.
-            ZerobusError: Unity Catalog could not be asked.
+            ConfigurationError: There is no such table; or no schema was given, so that the elements determine it.
+            ZerobusError: Unity Catalog could not be reached, or rejected the request.
         """
         config = replace(self._config, debug_files=None, telemetry=None, key="")
         with ZerobusWriter.from_config(config) as writer:
             return writer.resolve_schema()
 
     def display_data(self) -> dict[str, Any]:
-        """Return the settings that a runner may show; never credentials."""
-        config = self._config
-        shown: dict[str, Any] = {
-            "table": config.table,
-            "endpoint": config.endpoint,
-            "workspace_url": config.workspace_url,
-            "schema": config.schema.to_ddl() if isinstance(config.schema, TableSchema) else config.schema,
-            "wire_format": config.wire_format,
-            "on_bad_rows": self._on_bad_rows,
-            "max_rows": self._batching.max_rows,
-            "max_bytes": self._batching.max_bytes,
-            "max_delay": self._batching.max_delay,
-            "across_bundles": self._batching.across_bundles,
-            "max_retries": config.retry.max_retries,
-            "streams_per_worker": config.streams_per_worker,
-            "dry_run": config.dry_run,
+        """Return the options that a runner may show: those that are flags, so never credentials."""
+        sink = SinkOptions(batching=self._batching, on_bad_rows=self._on_bad_rows)
+        parts: tuple[Any, ...] = (self._config, sink, sink.batching, self._config.retry)
+        shown = {
+            option.name: getattr(options, option.name)
+            for options in parts
+            for option in options_of(type(options))
+            if option.flat_name is not None
         }
+        if isinstance(shown["schema"], TableSchema):
+            shown["schema"] = shown["schema"].to_ddl()
         return {name: DisplayDataItem(value).drop_if_none() for name, value in shown.items()}
-
-    def _config_for(self, element_type: Any) -> WriterConfig:
-        if self._config.schema is not None:
-            return self._config
-        try:
-            with about_table(self._config.table):
-                source = schema_source(element_type)
-        except UnresolvedTypeError as untold:
-            try:
-                return make_config(self._config.table, schema="unity_catalog", **self._writer_options)
-            except ConfigurationError:
-                raise untold from None
-        return (
-            make_config(self._config.table, schema=source, **self._writer_options)
-            if source is not None
-            else self._config
-        )
 
 
 def _naming_the_step(config: WriterConfig, label: str, elements: PCollection[Any]) -> WriterConfig:
-    """Let exported telemetry tell which job and step it comes from, unless the user said so."""
+    """Add the names of job and step to exported telemetry, unless the user set them."""
     if config.telemetry is None:
         return config
     job = elements.pipeline.options.view_as(GoogleCloudOptions).job_name
@@ -218,15 +185,15 @@ def _naming_the_step(config: WriterConfig, label: str, elements: PCollection[Any
 def _dofn_for(elements: PCollection[Any], settings: SinkSettings, *, has_windows: bool) -> beam.DoFn:
     if has_windows:
         return WriteRowsInWindows(settings)
-    if _comes_in_tables(elements):
-        return WriteTablesInPlace(settings) if settings.dead_letters else WriteTables(settings)
+    converter = _table_converter(elements)
+    if converter is not None:
+        return WriteTablesInPlace(settings, converter) if settings.dead_letters else WriteTables(settings)
     return WriteRowsInPlace(settings) if settings.dead_letters else WriteRows(settings)
 
 
-def _comes_in_tables(elements: PCollection[Any]) -> bool:
-    """Tell whether Beam can hand elements of this type over as pyarrow Tables."""
+def _table_converter(elements: PCollection[Any]) -> BatchConverter[Any, Any] | None:
+    """Return Beam's converter between elements of this type and pyarrow Tables; None if Beam has none."""
     try:
-        BatchConverter.from_typehints(element_type=elements.element_type, batch_type=pa.Table)
+        return BatchConverter.from_typehints(element_type=elements.element_type, batch_type=pa.Table)
     except (TypeError, ValueError, NotImplementedError):
-        return False
-    return True
+        return None

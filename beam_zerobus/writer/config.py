@@ -1,4 +1,4 @@
-"""`WriterConfig`: every setting of a writer in one frozen, picklable value, checked when it is made."""
+"""`WriterConfig`: every option of a writer, declared once, checked, and in one value that pickles."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import hashlib
 import os
 import re
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Literal, TypeAlias, get_args
-from urllib.parse import urlsplit
+from typing import Any, Literal, TypeAlias
 
 import pyarrow as pa
 
-from beam_zerobus.errors import ConfigurationError, about_table, redact_url
+from beam_zerobus.errors import ConfigurationError, about_table
 from beam_zerobus.options import ArrowCompression, DebugFiles, Retry, Telemetry, WireFormat
+from beam_zerobus.options.fields import check_options, limits, options_of, shown
+from beam_zerobus.options.urls import check_url
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.workspace.credentials import Credentials, OAuthClientCredentials
 
-__all__ = ["SchemaSource", "WriterConfig", "make_config"]
+__all__ = ["SchemaSource", "WriterConfig", "make_config", "options_among"]
 
 UNITY_CATALOG: Literal["unity_catalog"] = "unity_catalog"
 
@@ -25,36 +27,52 @@ SchemaSource: TypeAlias = "pa.Schema | TableSchema | str | None"
 """What users may give as `schema`: pyarrow's, a DDL string, ``"unity_catalog"``, or None."""
 
 _NAME = re.compile(r"[A-Za-z0-9_]+")
-_MAX_STREAMS = 64
+_ENDPOINT = ("endpoint", "ZEROBUS_ENDPOINT", "https://<workspace-id>.zerobus.<region>.cloud.databricks.com")
+_WORKSPACE = ("workspace_url", "DATABRICKS_HOST", "https://<workspace>.cloud.databricks.com")
 
 
 @dataclass(frozen=True, kw_only=True)
 class WriterConfig:
-    """What a writer needs to know, resolved; equal configurations share one writer in a process.
+    """The options of a writer, checked and complete; equal configurations share one writer in a process.
+
+    Each field is the one declaration of its option. `WriteToZerobus` and `ZerobusWriter` repeat names, types, defaults
+    and texts in their signatures, and a test compares them.
 
     Attributes:
-        table: ``catalog.schema.table``.
-        endpoint: URL of the Zerobus service; None only in a dry run.
-        workspace_url: URL of the workspace; needed for OAuth and for Unity Catalog.
-        credentials: What signs in; resolved on the worker.
-        schema: The table's schema, ``"unity_catalog"`` to fetch it on the worker, None to take the first batch's.
-        key: Stands for the whole configuration in the process-wide registry; holds no secret.
+        table: ``"catalog.schema.table"``; it must exist.
+        endpoint: URL of the Zerobus service, else ``ZEROBUS_ENDPOINT``.
+        workspace_url: URL of the workspace, else ``DATABRICKS_HOST``.
+        credentials: `OAuthClientCredentials`, `FederatedToken` or `StaticHeaders`; else ``DATABRICKS_CLIENT_ID`` and
+            ``DATABRICKS_CLIENT_SECRET``.
+        schema: The table's schema: DDL such as ``"id BIGINT NOT NULL, name STRING"``, or ``"unity_catalog"`` to fetch
+            it.
+        wire_format: Format of the rows in a call: ``"proto"``, ``"arrow"`` or ``"json"``.
+        retry: How long the writer retries while the service fails.
+        ignore_unknown_fields: Drop fields that the table does not have, instead of rejecting their rows.
+        streams_per_worker: Streams of each worker process; more than one gives up the order of rows.
+        debug_files: Write what is sent to files.
+        telemetry: Where OpenTelemetry metrics and spans go; None for the application's own OpenTelemetry.
+        dry_run: Convert and check everything, send nothing; needs neither network nor credentials.
+        arrow_compression: ``"none"``, ``"lz4"`` or ``"zstd"``, for the wire format ``"arrow"``.
+        key: Stands for the whole configuration among the writers that a process shares; holds no secret.
     """
 
-    table: str
-    endpoint: str | None
-    workspace_url: str | None
-    credentials: Credentials = field(repr=False)
-    schema: TableSchema | Literal["unity_catalog"] | None
-    wire_format: WireFormat
-    arrow_compression: ArrowCompression
-    retry: Retry
-    ignore_unknown_fields: bool
-    streams_per_worker: int
-    debug_files: DebugFiles | None
-    telemetry: Telemetry | None
-    dry_run: bool
-    key: str = field(default="", compare=False)
+    table: str = field(metadata=limits(flat="table", checked=False))
+    endpoint: str | None = field(default=None, metadata=limits(flat="endpoint", checked=False))
+    workspace_url: str | None = field(default=None, metadata=limits(flat="workspace_url", checked=False))
+    credentials: Credentials = field(default_factory=OAuthClientCredentials, repr=False, metadata=limits(checked=False))
+    schema: TableSchema | Literal["unity_catalog"] | None = field(
+        default=None, metadata=limits(flat="schema", checked=False)
+    )
+    wire_format: WireFormat = field(default="proto", metadata=limits(flat="wire_format"))
+    retry: Retry = Retry()  # noqa: RUF009 - frozen
+    ignore_unknown_fields: bool = field(default=False, metadata=limits(flat="ignore_unknown_fields"))
+    streams_per_worker: int = field(default=1, metadata=limits(at_most=64, flat="streams_per_worker"))
+    debug_files: DebugFiles | None = None
+    telemetry: Telemetry | None = None
+    dry_run: bool = field(default=False, metadata=limits(flat="dry_run"))
+    arrow_compression: ArrowCompression = field(default="none", metadata=limits(flat="arrow_compression"))
+    key: str = field(default="", compare=False, metadata=limits(checked=False))
 
     def __post_init__(self) -> None:
         if not self.key:
@@ -70,68 +88,46 @@ class WriterConfig:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def make_config(
-    table: str,
-    *,
-    endpoint: str | None,
-    workspace_url: str | None,
-    credentials: Credentials | None,
-    schema: SchemaSource,
-    wire_format: WireFormat,
-    retry: Retry,
-    ignore_unknown_fields: bool,
-    streams_per_worker: int,
-    debug_files: DebugFiles | None,
-    telemetry: Telemetry | None,
-    dry_run: bool,
-    arrow_compression: ArrowCompression = "none",
-) -> WriterConfig:
-    """Check every setting and fill the rest from the environment.
+def make_config(table: str, **options: Any) -> WriterConfig:
+    """Check every option of a writer and fill in what is missing from the environment.
+
+    Args:
+        table: The table.
+        options: Options of `WriterConfig`, as users give them; `schema` may be any `SchemaSource`.
 
     Raises:
-        ConfigurationError: A setting is wrong; the message names it and the remedy.
+        ConfigurationError: An option is wrong; the message names it and the remedy.
+
+    Example:
+        >>> make_config("main.iot.air", schema="id BIGINT", dry_run=True).wire_format
+        'proto'
     """
     check_table_name(table)
-    _check_kinds(
-        wire_format=wire_format,
-        arrow_compression=arrow_compression,
-        retry=retry,
-        streams_per_worker=streams_per_worker,
-        debug_files=debug_files,
-        telemetry=telemetry,
-    )
-    credentials = credentials if credentials is not None else OAuthClientCredentials()
-    if not isinstance(credentials, Credentials):
-        raise ConfigurationError(
-            f"credentials is a {type(credentials).__name__}: "
-            "use OAuthClientCredentials, FederatedToken or StaticHeaders of beam_zerobus"
-        )
+    check_options(WriterConfig, options)
+    _check_compression(options)
+    options["credentials"] = credentials = _checked_credentials(options.get("credentials"))
     with about_table(table):
-        resolved_schema = parse_schema(schema)
-    if dry_run:
-        if resolved_schema == UNITY_CATALOG:
-            raise ConfigurationError(
-                'dry_run=True touches no network, so schema="unity_catalog" cannot be fetched: give the schema'
-            )
-    else:
-        endpoint = _url(endpoint, "endpoint", "ZEROBUS_ENDPOINT", "https://<workspace-id>.zerobus.<region>...")
-        if credentials.needs_workspace or resolved_schema == UNITY_CATALOG:
-            workspace_url = _url(workspace_url, "workspace_url", "DATABRICKS_HOST", "https://<workspace>...")
-    return WriterConfig(
-        table=table,
-        endpoint=endpoint,
-        workspace_url=workspace_url.rstrip("/") if workspace_url else None,
-        credentials=credentials,
-        schema=resolved_schema,
-        wire_format=wire_format,
-        arrow_compression=arrow_compression,
-        retry=retry,
-        ignore_unknown_fields=bool(ignore_unknown_fields),
-        streams_per_worker=streams_per_worker,
-        debug_files=debug_files,
-        telemetry=telemetry,
-        dry_run=bool(dry_run),
-    )
+        options["schema"] = schema = parse_schema(options.get("schema"))
+    if options.get("dry_run") and schema == UNITY_CATALOG:
+        raise ConfigurationError(
+            'dry_run=True uses no network, so schema="unity_catalog" cannot be fetched: give the schema'
+        )
+    sends = not options.get("dry_run")
+    needs_workspace = sends and (credentials.needs_workspace or schema == UNITY_CATALOG)
+    options["endpoint"] = _url(options.get("endpoint"), *_ENDPOINT, needed=sends)
+    options["workspace_url"] = _url(options.get("workspace_url"), *_WORKSPACE, needed=needs_workspace)
+    return WriterConfig(table=table, **options)
+
+
+def options_among(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a writer, without its table, among the arguments of a function that takes them all.
+
+    Example:
+        >>> options_among({"self": None, "table": "main.iot.air", "wire_format": "json"})
+        {'wire_format': 'json'}
+    """
+    names = {option.name for option in options_of(WriterConfig)} - {"table", "key"}
+    return {name: value for name, value in given.items() if name in names}
 
 
 def check_table_name(table: object) -> None:
@@ -143,16 +139,19 @@ def check_table_name(table: object) -> None:
     beam_zerobus.errors.ConfigurationError: table='iot.air_quality' has 2 parts: write it as 'catalog.schema.table'
     """
     if not isinstance(table, str):
-        raise ConfigurationError(f"table is a {type(table).__name__}: write it as 'catalog.schema.table'")
+        raise ConfigurationError(f"table has the type {type(table).__name__}: write it as 'catalog.schema.table'")
+    text = shown(table)
+    named = "table" if text is None else f"table={text}"
     parts = table.split(".")
     if len(parts) != 3:
         raise ConfigurationError(
-            f"table={table!r} has {len(parts)} part{'s' * (len(parts) != 1)}: write it as 'catalog.schema.table'"
+            f"{named} has {len(parts)} part{'s' * (len(parts) != 1)}: write it as 'catalog.schema.table'"
         )
     for part, role in zip(parts, ("catalog", "schema", "table"), strict=True):
         if not _NAME.fullmatch(part):
+            quoted = "" if shown(part) is None else f" {part!r}"
             raise ConfigurationError(
-                f"table={table!r}: the {role} name {part!r} is not one that Zerobus accepts: "
+                f"{named}: the {role} name{quoted} is not one that Zerobus accepts: "
                 "use ASCII letters, digits and underscores only"
             )
 
@@ -170,74 +169,34 @@ def parse_schema(schema: SchemaSource) -> TableSchema | Literal["unity_catalog"]
     if isinstance(schema, str):
         return UNITY_CATALOG if schema == UNITY_CATALOG else TableSchema.from_ddl(schema)
     raise ConfigurationError(
-        f"schema is a {type(schema).__name__}: give a pyarrow.Schema, a DDL string such as "
+        f"schema has the type {type(schema).__name__}: give a pyarrow.Schema, a DDL string such as "
         '"id BIGINT NOT NULL, name STRING", "unity_catalog", or None'
     )
 
 
-def _check_kinds(
-    *,
-    wire_format: object,
-    arrow_compression: object,
-    retry: object,
-    streams_per_worker: object,
-    debug_files: object,
-    telemetry: object,
-) -> None:
-    if wire_format not in get_args(WireFormat):
-        raise ConfigurationError(f'wire_format={wire_format!r}: use "proto", "arrow" or "json"')
-    if arrow_compression not in get_args(ArrowCompression):
-        raise ConfigurationError(f'arrow_compression={arrow_compression!r}: use "none", "lz4" or "zstd"')
-    if arrow_compression != "none" and wire_format != "arrow":
+def _check_compression(options: Mapping[str, Any]) -> None:
+    compression, wire_format = options.get("arrow_compression", "none"), options.get("wire_format", "proto")
+    if compression != "none" and wire_format != "arrow":
+        raise ConfigurationError(f'arrow_compression={compression!r} needs wire_format="arrow"; it is {wire_format!r}')
+
+
+def _checked_credentials(credentials: object) -> Credentials:
+    if credentials is None:
+        return OAuthClientCredentials()
+    if not isinstance(credentials, Credentials):
         raise ConfigurationError(
-            f'arrow_compression={arrow_compression!r} needs wire_format="arrow"; it is {wire_format!r}'
+            f"credentials has the type {type(credentials).__name__}: "
+            "use OAuthClientCredentials, FederatedToken or StaticHeaders of beam_zerobus"
         )
-    if (
-        not isinstance(streams_per_worker, int)
-        or isinstance(streams_per_worker, bool)
-        or not (1 <= streams_per_worker <= _MAX_STREAMS)
-    ):
-        raise ConfigurationError(
-            f"streams_per_worker={streams_per_worker!r}: set a whole number from 1 to {_MAX_STREAMS}"
-        )
-    for name, value, kind in (
-        ("retry", retry, Retry),
-        ("debug_files", debug_files, DebugFiles),
-        ("telemetry", telemetry, Telemetry),
-    ):
-        if not isinstance(value, kind) and not (value is None and kind is not Retry):
-            raise ConfigurationError(f"{name} is a {type(value).__name__}: give beam_zerobus.{kind.__name__}(...)")
+    return credentials
 
 
-def _url(value: str | None, option: str, variable: str, example: str) -> str:
-    source = option
+def _url(value: object, option: str, variable: str, example: str, *, needed: bool) -> str | None:
+    name = option
+    if value is None and needed:
+        value, name = os.environ.get(variable) or None, f"${variable}"
+        if value is None:
+            raise ConfigurationError(f"{option} is not set: pass {option}=... or set {variable}, such as {example}")
     if value is None:
-        value = os.environ.get(variable) or None
-        source = f"${variable}"
-    if value is None:
-        raise ConfigurationError(f"{option} is not set: pass {option}=... or set {variable}, such as {example}")
-    if not isinstance(value, str):
-        raise ConfigurationError(f"{option} is a {type(value).__name__}: give a URL such as {example}")
-    problem, shown = _problem_of_url(value), repr(redact_url(value))
-    if problem is None:
-        return value.rstrip("/")
-    del value  # a traceback with locals would show it
-    if problem == "user":
-        raise ConfigurationError(f"{option} holds a user name or password: pass them as credentials instead")
-    raise ConfigurationError(f"{source}={shown}{problem}: write it as {example}")
-
-
-def _problem_of_url(value: str) -> str | None:
-    """Return what is wrong with a URL; nothing is raised here, because the parts may hold a secret."""
-    try:
-        parts = urlsplit(value)
-        port_is_valid = parts.port is None or parts.port >= 0
-    except ValueError:
-        return "user" if "@" in value else " is not a URL"
-    if parts.username or parts.password:
-        return "user"
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_valid:
-        return " is not an http(s) URL"
-    if parts.query or parts.fragment or any(c.isspace() for c in value):
-        return ": a URL without query, fragment or white space is needed"
-    return None
+        return None
+    return check_url(value, name=name, example=example, credentials="credentials").rstrip("/")

@@ -16,7 +16,7 @@ from beam_zerobus.errors import ConversionError, ZerobusError
 from beam_zerobus.options import ArrowCompression, DebugFiles, Retry, Telemetry, WireFormat
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.workspace.credentials import Credentials
-from beam_zerobus.writer.config import SchemaSource, WriterConfig, make_config
+from beam_zerobus.writer.config import SchemaSource, WriterConfig, make_config, options_among
 from beam_zerobus.writer.counters import Counters
 from beam_zerobus.writer.endings import (
     ABORT_SECONDS,
@@ -48,15 +48,16 @@ class ZerobusWriter:
         workspace_url: URL of the workspace, else ``DATABRICKS_HOST``.
         credentials: `OAuthClientCredentials`, `FederatedToken` or `StaticHeaders`; else ``DATABRICKS_CLIENT_ID`` and
             ``DATABRICKS_CLIENT_SECRET``, read when the first stream is opened.
-        schema: A `pyarrow.Schema`, a DDL string, ``"unity_catalog"`` to fetch it, or None for the first batch's own.
-        wire_format: ``"proto"``, ``"arrow"`` or ``"json"``.
-        retry: How long a failing service is tried again.
-        ignore_unknown_fields: Leave out columns that the table does not have, instead of rejecting the batch.
-        streams_per_worker: Streams to spread the batches over; order holds within one only.
+        schema: The table's schema: DDL such as ``"id BIGINT NOT NULL, name STRING"``, or ``"unity_catalog"`` to fetch
+            it. A `pyarrow.Schema` is accepted too. None uses the first batch's own.
+        wire_format: Format of the rows in a call: ``"proto"``, ``"arrow"`` or ``"json"``.
+        retry: How long the writer retries while the service fails.
+        ignore_unknown_fields: Drop fields that the table does not have, instead of rejecting their rows.
+        streams_per_worker: Streams of each worker process; more than one gives up the order of rows.
         debug_files: Write what is sent to files.
-        telemetry: Where metrics and spans go; None for the application's own OpenTelemetry.
+        telemetry: Where OpenTelemetry metrics and spans go; None for the application's own OpenTelemetry.
         dry_run: Convert and check everything, send nothing; needs neither network nor credentials.
-        arrow_compression: ``"none"``, ``"lz4"`` or ``"zstd"``, for the Arrow wire format.
+        arrow_compression: ``"none"``, ``"lz4"`` or ``"zstd"``, for the wire format ``"arrow"``.
 
     Raises:
         ConfigurationError: A setting is wrong.
@@ -85,24 +86,7 @@ class ZerobusWriter:
         dry_run: bool = False,
         arrow_compression: ArrowCompression = "none",
     ) -> None:
-        self._start(
-            make_config(
-                table,
-                endpoint=endpoint,
-                workspace_url=workspace_url,
-                credentials=credentials,
-                schema=schema,
-                wire_format=wire_format,
-                retry=retry,
-                ignore_unknown_fields=ignore_unknown_fields,
-                streams_per_worker=streams_per_worker,
-                debug_files=debug_files,
-                telemetry=telemetry,
-                dry_run=dry_run,
-                arrow_compression=arrow_compression,
-            ),
-            shard=None,
-        )
+        self._start(make_config(table, **options_among(locals())), shard=None)
 
     @classmethod
     def from_config(cls, config: WriterConfig, *, shard: str | None = None) -> Self:

@@ -38,7 +38,7 @@ class Level(enum.IntEnum):
     HIGH = 3
 
 
-# For each type: values that fit with what arrives, and values that do not with their reason.
+# For each type: values that fit, with the converted value; and values that do not, with the reason.
 TABLE = {
     "TINYINT": ([(5, 5), (np.int64(7), 7), (Level.HIGH, 3)], [(300, "out_of_range"), (1.5, "wrong_type")]),
     "BIGINT": (
@@ -156,7 +156,7 @@ def test_each_value_arrives_exactly_or_is_rejected(drawn, kind):
 
 @pytest.mark.parametrize(("ddl", "bits"), [("TINYINT", 8), ("SMALLINT", 16), ("INT", 32), ("BIGINT", 64)])
 @pytest.mark.parametrize("odd", [None, True, 1.0, np.int8(5), 2**7, -(2**15) - 1, 2**31, 2**63, 2**70])
-def test_thousands_of_integers_are_taken_as_few_are(ddl, bits, odd):
+def test_thousands_of_integers_are_converted_like_few(ddl, bits, odd):
     most = 2 ** (bits - 1)
     values = [most - 1, -most, *range(100), *[7] * 2_000]
     values.insert(1_000, odd)
@@ -188,7 +188,7 @@ def test_every_value_alone_and_all_together(ddl):
 @settings(deadline=None)
 @given(decimal_columns(), st.data())
 def test_decimals_arrive_digit_by_digit_or_are_rejected(drawn, data):
-    """pyarrow loses digits without a word where a scale grows or text is long; nothing of that may come through."""
+    """pyarrow loses digits without a word where a scale grows or text is long; none of that may happen here."""
     delta_type, numbers = drawn
     schema = TableSchema((Field(name="c", type=delta_type, number=1),))
     fits = [fits_decimal(number, delta_type) for number in numbers]
@@ -210,7 +210,7 @@ def test_decimals_arrive_digit_by_digit_or_are_rejected(drawn, data):
         assert Conformer(schema).conform(batch).batch.column(0).to_pylist() == expected
 
 
-def test_what_is_converted_needs_nothing_more_to_fit():
+def test_converted_rows_fit_the_table():
     schema = TableSchema.from_ddl(", ".join(f"c{i} {ddl}" for i, ddl in enumerate(TABLE)))
     row = {f"c{i}": good[0][0] for i, (good, _) in enumerate(TABLE.values())}
     batch = element_converter("dict", schema)([row]).batch
@@ -275,14 +275,14 @@ def test_rows_whose_fields_are_named_like_methods():
         [Wider(1, "a", 2)],
     ],
 )
-def test_unknown_fields_never_vanish_unless_told(elements):
+def test_unknown_fields_are_never_dropped_unless_ignored(elements):
     rejected = convert("row", "id BIGINT, name STRING", elements)
     assert [e.error_type for e in rejected.rejected] == ["unknown_field"]
     assert "'extra'" in rejected.rejected[0].message
     assert "ignore_unknown_fields" in rejected.rejected[0].message
-    told = convert("row", "id BIGINT, name STRING", elements, ignore_unknown_fields=True)
-    assert told.rejected == ()
-    assert told.batch.column("id").to_pylist() == [1]
+    ignored = convert("row", "id BIGINT, name STRING", elements, ignore_unknown_fields=True)
+    assert ignored.rejected == ()
+    assert ignored.batch.column("id").to_pylist() == [1]
 
 
 def test_only_rows_with_unknown_fields_are_rejected():
@@ -299,13 +299,13 @@ def test_a_swapped_key_is_noticed_though_the_count_is_right():
 
 @pytest.mark.parametrize("kind", ["dict", "row"])
 @pytest.mark.parametrize("element", [None, 5, "text", b"bytes", [1], (1, 2), object(), int])
-def test_what_is_no_row_is_rejected(kind, element):
+def test_an_element_that_is_not_a_row_is_rejected(kind, element):
     converted = convert(kind, "id BIGINT", [{"id": 1}, element])
     assert [(e.index, e.error_type) for e in converted.rejected] == [(1, "wrong_type")]
     assert type(element).__name__ in converted.rejected[0].message
 
 
-def test_nothing_at_all():
+def test_no_elements():
     for kind in ("dict", "row", "json"):
         assert convert(kind, "id BIGINT, p STRUCT<x: INT>, a ARRAY<INT>", []).batch.num_rows == 0
 
@@ -365,7 +365,7 @@ def test_decimals_in_json_keep_every_digit():
         (None, "wrong_type"),
     ],
 )
-def test_bad_json_stands_alone(extra, element, reason):
+def test_bad_json_affects_only_its_own_row(extra, element, reason):
     converted = convert("json", JSON_DDL + extra, ['{"id": 1}', element, '{"id": 2}'])
     assert converted.batch.column("id").to_pylist() == [1, 2]
     assert [e.index for e in converted.rejected] == [1]

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from zerobus.sdk.sync import NonRetriableException, ZerobusException
 
-from beam_zerobus import ConfigurationError, ConversionError, OAuthClientCredentials, RejectedError, StaticHeaders
+from beam_zerobus import ConfigurationError, ConversionError, OAuthClientCredentials, RejectedError
 from beam_zerobus.delivery import limits
 from beam_zerobus.delivery.failures import FailureKind, StreamFailure
 from beam_zerobus.delivery.sdk_errors import _STATUSES, ERRORS
@@ -25,6 +25,8 @@ from beam_zerobus.delivery.stream_spec import StreamSpec
 from beam_zerobus.emulator import Emulator, Faults, ScriptedFault
 from beam_zerobus.encoding import make_encoder
 from beam_zerobus.schema import TableSchema
+from beam_zerobus.workspace.credentials import Credentials
+from beam_zerobus.workspace.secret import Secret
 from beam_zerobus.workspace.tokens import TokenSource
 from tests.delivery.scripted_server import Dialogue, Script, ScriptedServer
 
@@ -56,6 +58,19 @@ def spec(wire_format: str, table: str = TABLE) -> StreamSpec:
     )
 
 
+class RawHeaders(Credentials):
+    """Headers that no check of ours has seen."""
+
+    def __init__(self, headers: dict[str, str]) -> None:
+        self._headers = {name: Secret(value) for name, value in headers.items()}
+
+    def identity(self) -> str | None:
+        return None
+
+    def request_headers(self, workspace_url, form):
+        return self._headers, 0.0
+
+
 def open_to(
     service: Emulator | ScriptedServer | str,
     wire_format: str,
@@ -66,7 +81,7 @@ def open_to(
 ) -> Stream:
     endpoint = service if isinstance(service, str) else service.endpoint
     workspace_url = None
-    credentials = StaticHeaders(headers=headers or {"authorization": "Bearer x"})
+    credentials = RawHeaders(headers or {"authorization": "Bearer x"})
     if isinstance(service, Emulator):
         workspace_url = service.workspace_url
         credentials = OAuthClientCredentials(client_id=service.client_id, client_secret=service.client_secret)

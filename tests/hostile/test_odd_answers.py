@@ -20,7 +20,7 @@ from beam_zerobus import (
     ZerobusWriter,
 )
 from beam_zerobus.delivery import limits
-from tests.hostile.odd_server import ODDITIES, OddServer
+from tests.hostile.odd_server import HONEST, ODDITIES, OddServer
 
 PATIENCE = 30  # retries and short limits bound an outcome far below that, also on a busy machine
 QUICK = Retry(max_retries=3, initial_backoff=0.001, max_backoff=0.01)
@@ -54,9 +54,8 @@ def test_an_odd_answer_once_leaves_every_row_written(oddity):
         assert writer.submit(batch(3)).result(PATIENCE).success
 
 
-@pytest.mark.parametrize(
-    "oddity", [name for name in ODDITIES if name not in ("good", "late", "repeated", "decreasing")]
-)
+# The SDK takes the offset after the only call for an acknowledgement of it (it allows for an offset a row).
+@pytest.mark.parametrize("oddity", sorted(set(ODDITIES) - {*HONEST, "before data"}))
 def test_odd_answers_without_end_are_an_error_that_names_the_rows(oddity):
     with OddServer() as server, writer_to(server) as writer:
         server.script.extend([oddity] * 99)

@@ -1,4 +1,4 @@
-"""A container file, carried out without a container: its steps run in a virtual environment and a directory."""
+"""Runs the steps of a container file without a container, in a virtual environment and a directory."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def steps_of(container_file: Path) -> Iterator[Step]:
 
 @dataclass(slots=True)
 class Image:
-    """What a container file's last stage would hold, in directories of this machine.
+    """The content of a container file's last stage, in directories of this machine.
 
     Attributes:
-        context: What COPY copies from.
-        directory: What the image's working directory is here.
+        context: The directory that COPY copies from.
+        directory: The image's working directory on this machine.
         environment: The variables that ENV sets.
-        bases: What the stages begin from.
+        bases: The base images of the stages.
     """
 
     context: Path
@@ -49,11 +49,11 @@ class Image:
 
     @property
     def programs(self) -> Path:
-        """Where the image's Python is."""
+        """The path of the image's Python."""
         return self.directory / "venv" / "bin"
 
     def build(self, container_file: Path) -> None:
-        """Carry the steps out; those that copy from other images do nothing."""
+        """Run the steps; those that copy from other images do nothing."""
         venv.create(self.directory / "venv", with_pip=True)
         for step in steps_of(container_file):
             match step.name:
@@ -73,7 +73,7 @@ class Image:
                     self.run(self._filled(step.arguments))
 
     def run(self, command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a command as a container would, and give what it printed.
+        """Run a command as a container would, and return its output.
 
         Raises:
             AssertionError: It failed.

@@ -1,4 +1,4 @@
-"""Beam's expansion service, which gives the sink to other languages, by the command of docs/runners/java.md."""
+"""Beam's expansion service, which provides the sink to other languages, run by the command of docs/runners/java.md."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def free_port() -> str:
 
 
 def without_addresses_and_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment in which only a worker elsewhere can write to Zerobus."""
+    """Return an environment without credentials, so that only a worker elsewhere can write to Zerobus."""
     return {name: value for name, value in environment.items() if not re.match("ZEROBUS|DATABRICKS", name)}
 
 
 @contextmanager
 def program(command: str, says: str, environment: Mapping[str, str], log: Path) -> Iterator[None]:
-    """Run a command of a page for as long as the context lasts, which begins when its log says so."""
+    """Run a command of a page for as long as the context lasts; the context begins when a line is in its log."""
     with started(["bash", "-c", f"exec {command}"], environment=environment, log=log):
         wait_until(lambda: says in log.read_text(), f"{log.name} says {says!r}")
         yield
@@ -44,14 +44,14 @@ def program(command: str, says: str, environment: Mapping[str, str], log: Path) 
 
 @contextmanager
 def expansion_service(environment: Mapping[str, str], log: Path, command: str = SERVICE) -> Iterator[str]:
-    """Run the service, which is the Python worker too unless its command says otherwise; give its port."""
+    """Run the service, which is also the Python worker unless its command says otherwise; yield its port."""
     port = free_port()
     with program(command.replace(SERVICE_PORT, port), "Listening for expansion requests", environment, log):
         yield port
 
 
 def run(command: str, environment: Mapping[str, str]) -> None:
-    """Run a command of a page to its end; what it printed is in the failure's message."""
+    """Run a command of a page to its end; a failure's message has its output."""
     ended = subprocess.run(
         ["bash", "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400, check=False
     )
@@ -59,7 +59,7 @@ def run(command: str, environment: Mapping[str, str]) -> None:
 
 
 def check_rows(zerobus: Emulator, runs: int = 1) -> None:
-    """Check that the table has the rows that each language's pipeline makes, each at most once a run, and no other."""
+    """Check that the table has the rows of each language's pipeline, each at most once per run, and no others."""
     found = Counter((row["device"], row["co2"]) for row in zerobus.table(TABLE).to_arrow().to_pylist())
     assert set(found) == {("attic", 417), ("cellar", None)}
     assert max(found.values()) <= runs

@@ -1,4 +1,4 @@
-"""The one job that every runner runs: `rows` rows with ids from 0, each told apart, so that none can be missing unseen.
+"""The one job that every runner runs: `rows` rows with ids from 0, so that a missing row is always noticed.
 
 It is a program, so that runners start it as users do, and a module, so that tests apply the same transforms.
 """
@@ -50,7 +50,7 @@ def generate(pipeline: beam.Pipeline, *, rows: int, ranges: int = 40, seconds: f
 
 
 def tick(pipeline: beam.Pipeline, *, rows: int, rows_per_tick: int, interval: float) -> Any:
-    """Make the same rows as an unbounded source would: some at each tick of a clock, spread over the workers."""
+    """Make the same rows with an unbounded source: some at each tick of a clock, spread over the workers."""
 
     def rows_of(number: int) -> Iterator[dict[str, Any]]:
         yield from rows_between(number * rows_per_tick, (number + 1) * rows_per_tick)
@@ -65,7 +65,7 @@ def tick(pipeline: beam.Pipeline, *, rows: int, rows_per_tick: int, interval: fl
 
 
 def without_every_hundredth_id(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the row as the table takes it, or rejects it: its id is NOT NULL."""
+    """Return the row as it is, or one that the table rejects: its id is NOT NULL."""
     return {**row, "id": None if row["id"] % 100 == 0 else row["id"]}
 
 
@@ -75,10 +75,10 @@ def as_line(failed: Any) -> str:
 
 
 def copies(table: pa.Table, rows: int) -> Counter[int]:
-    """Say how many rows are in the table how often.
+    """Return how many rows are in the table once, twice and so on.
 
     Raises:
-        AssertionError: A row is missing, or one is there that nobody wrote, or a value differs.
+        AssertionError: A row is missing, an unknown row is there, or a value differs.
     """
     counts = pc.value_counts(table["id"])
     ids = counts.field("values")
@@ -95,7 +95,7 @@ def copies(table: pa.Table, rows: int) -> Counter[int]:
 
 
 def digest(table: pa.Table) -> str:
-    """Return a digest of the rows, in whichever order they came and whichever worker made them."""
+    """Return a digest of the rows, in any order and from any worker."""
     lines = io.BytesIO()
     pyarrow.csv.write_csv(table.drop_columns(["worker"]).sort_by("id"), lines)
     return hashlib.sha256(lines.getvalue()).hexdigest()
@@ -130,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    # Workers import this module by its name: functions of __main__ would have to travel with the job.
+    # Workers import this module by its name: functions of __main__ would have to be sent with the job.
     from tests.runners import job
 
     job.main()

@@ -1,4 +1,4 @@
-"""The commands that a page of the documentation tells, for tests that run them."""
+"""The commands on a page of the documentation, for tests that run them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from tests.runners.support import ROOT
 
 
 def commands(page: str, heading: str) -> list[str]:
-    """Return the commands of a page below a heading, as a shell takes them.
+    """Return the commands of a page below a heading, as input for a shell.
 
     Args:
         page: Path of the page below ``docs``.
-        heading: The heading's text; commands below the next heading are not its own.
+        heading: The heading's text; commands below the next heading are not included.
     """
     text = (ROOT / "docs" / page).read_text("utf-8")
     section = re.split(r"^#+ ", text, flags=re.MULTILINE)

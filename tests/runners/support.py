@@ -1,4 +1,4 @@
-"""What tests on several runners share: where the job runs, and what it writes to."""
+"""Shared by the tests on several runners: the processes of a job, and the table that it writes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROWS = int(os.environ.get("RUNNER_ROWS", "1000000"))
 
 
 def zerobus_environment(emulator: Emulator) -> dict[str, str]:
-    """Return this process's environment with what a worker needs to reach the emulator."""
+    """Return this process's environment with the variables that a worker needs to reach the emulator."""
     return {
         **os.environ,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
@@ -44,7 +44,7 @@ def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def go_module(package: str) -> str:
-    """Return what ``go install`` builds a package of Beam's Go module from, in the version of the installed Beam."""
+    """Return the argument of ``go install`` for a package of Beam's Go module, in the version of the installed Beam."""
     return f"github.com/apache/beam/sdks/v2/{package}@v{apache_beam.__version__}"
 
 
@@ -80,14 +80,14 @@ def started(command: list[str], *, environment: Mapping[str, str], log: Path) ->
 
 @contextmanager
 def worker_pool(environment: Mapping[str, str], log: Path) -> Iterator[str]:
-    """Run Beam's worker pool; give its address, for ``--environment_type=EXTERNAL --environment_config=``."""
+    """Run Beam's worker pool; yield its address, for ``--environment_type=EXTERNAL --environment_config=``."""
     command = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", "--service_port=0"]
     with started(command, environment=environment, log=log):
         yield wait_until(lambda: re.search(r"at port: (localhost:\d+)", log.read_text()), "the worker pool starts")[1]
 
 
 def run_job(*arguments: str, environment: Mapping[str, str], log: Path, timeout: float = 500.0) -> None:
-    """Run the job to its end; what it printed is in the failure's message."""
+    """Run the job to its end; a failure's message has its output."""
     with log.open("wb") as output:
         ended = subprocess.run(
             [sys.executable, "-m", "tests.runners.job", *arguments],
@@ -102,7 +102,7 @@ def run_job(*arguments: str, environment: Mapping[str, str], log: Path, timeout:
 
 
 def workers_that_wrote_the_same_table(emulator: Emulator, rows: int) -> set[int]:
-    """Check that the job's table is the one that every runner writes; return the processes, which had a stream each."""
+    """Check that the job's table is the one that every runner writes; return the processes, with a stream each."""
     table = emulator.table(job.TABLE).to_arrow()
     assert job.copies(table, rows) == {1: rows}
     assert job.digest(table) == job.expected_digest(rows)

@@ -3,7 +3,7 @@
 Only the other language is missing; the tests in `java` and `go` have that.
 """
 
-# Beam reads the hints of a NamedTuple as they stand, so they are not put off here.
+# No `from __future__ import annotations`: Beam needs the hints of a NamedTuple as types, not as text.
 
 from typing import Any, NamedTuple, Optional
 
@@ -27,7 +27,7 @@ COLUMNS = "device STRING NOT NULL, co2 INT"
 
 
 class Reading(NamedTuple):
-    device: Optional[str]  # noqa: UP045 - Beam knows no `str | None`
+    device: Optional[str]  # noqa: UP045 - Beam does not support `str | None`
     co2: Optional[int]  # noqa: UP045
 
 
@@ -51,7 +51,7 @@ def allowed():
 
 
 @pytest.mark.usefixtures("worker_here")
-def test_rows_come_back_equal_and_rejected_ones_as_the_rows_that_they_were(zerobus: Emulator) -> None:
+def test_rows_are_equal_in_the_table_and_rejected_ones_in_the_output(zerobus: Emulator) -> None:
     table = zerobus.create_table(TABLE, COLUMNS)
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         rows = pipeline | beam.Create(READINGS).with_output_types(Reading)
@@ -62,8 +62,8 @@ def test_rows_come_back_equal_and_rejected_ones_as_the_rows_that_they_were(zerob
 
 
 @pytest.mark.parametrize("settings", [{}, {"on_bad_rows": "dead_letter"}, {"batch_across_bundles": True}], ids=str)
-def test_no_row_coder_holds_a_type_of_python_alone(settings: dict[str, Any]) -> None:
-    """Java decodes the coders of all PCollections in the transform, and fails at a row that holds Any."""
+def test_no_row_coder_has_a_type_that_only_python_has(settings: dict[str, Any]) -> None:
+    """Java decodes the coders of all PCollections in the transform, and fails on a row with a field of type Any."""
     pipeline = beam.Pipeline(runner=FnApiRunner())
     rows = pipeline | beam.Create(READINGS).with_output_types(Reading)
     rows | expanded(dry_run=True, **settings)
@@ -77,7 +77,7 @@ def test_no_row_coder_holds_a_type_of_python_alone(settings: dict[str, Any]) -> 
     assert [schema for schema in schemas if "pythonsdk_any" in str(schema)] == []
 
 
-def test_the_form_of_yaml_alone_is_rejected_with_what_to_write_instead() -> None:
+def test_the_form_of_yaml_is_rejected_elsewhere_with_the_remedy() -> None:
     rows = beam.Pipeline(runner=FnApiRunner()) | beam.Create(READINGS).with_output_types(Reading)
     with pytest.raises(RuntimeError, match='on_bad_rows="dead_letter"'):
         rows | expanded(error_handling=beam.Row(output="rejected"))

@@ -1,4 +1,4 @@
-"""Dataflow as far as it goes without the service: the image's steps, the job that would be submitted, the page."""
+"""Dataflow, as far as that can be tested without the service: the image, the job to submit, the page."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def zerobus() -> Iterator[Emulator]:
 
 
 def unpacked(data: bytes) -> Iterator[bytes]:
-    """Yield data, and what is packed in it as Beam packs what it pickles."""
+    """Yield data, and the data that is compressed in it as Beam compresses pickles."""
     yield data
     for text in re.findall(rb"[A-Za-z0-9+/]{40,}={0,2}", data):
         for unpack in (bz2.decompress, zlib.decompress):
@@ -126,7 +126,7 @@ def test_the_templates_parameters_are_the_programs_flags():
 
 @pytest.fixture
 def stubs(tmp_path: Path) -> dict[str, str]:
-    """An environment whose docker and gcloud tell their arguments."""
+    """An environment in which docker and gcloud print their arguments."""
     if os.name == "nt":
         pytest.skip("the page's commands are for a POSIX shell")
     programs = tmp_path / "stubs"
@@ -140,27 +140,27 @@ def stubs(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, **SECRETS, **PLACES, **addresses, "PATH": path}
 
 
-def told(command: str, environment: dict[str, str]) -> list[str]:
+def printed_by(command: str, environment: dict[str, str]) -> list[str]:
     return json.loads(subprocess.check_output(["bash", "-c", command], env=environment, text=True, timeout=30))
 
 
 def test_the_page_builds_the_image_and_the_template_and_shows_no_secret(stubs):
-    build, push = (told(command, stubs) for command in commands(PAGE, "The image"))
+    build, push = (printed_by(command, stubs) for command in commands(PAGE, "The image"))
     assert build == ["build", "-f", str(CONTAINER_FILE.relative_to(ROOT)), "-t", PLACES["IMAGE"], "."]
     assert push == ["push", PLACES["IMAGE"]]
     for command in commands(PAGE, "Secrets"):
-        assert not set(SECRETS.values()) & set(told(command, stubs))
-    build, run = (told(command, stubs) for command in commands(PAGE, TEMPLATE))
+        assert not set(SECRETS.values()) & set(printed_by(command, stubs))
+    build, run = (printed_by(command, stubs) for command in commands(PAGE, TEMPLATE))
     assert build[build.index("--metadata-file") + 1] == str(METADATA.relative_to(ROOT))
     assert build[build.index("--image") + 1] == PLACES["IMAGE"]
     assert build[3] == run[run.index("--template-file-gcs-location") + 1]
 
 
 def test_the_page_launches_the_template_with_the_flags_of_the_terminal(stubs):
-    run = told(commands(PAGE, TEMPLATE)[1], stubs)
+    run = printed_by(commands(PAGE, TEMPLATE)[1], stubs)
     given = dict(run[index + 1].split("=", 1) for index, argument in enumerate(run) if argument == "--parameters")
     launch = commands(PAGE, LAUNCH)[0].replace("python -m pipelines.files_to_zerobus", "gcloud")
-    flags = argparse.Namespace(**dict(zip(*[iter(told(launch, stubs))] * 2, strict=True)))
+    flags = argparse.Namespace(**dict(zip(*[iter(printed_by(launch, stubs))] * 2, strict=True)))
     from_terminal = {name.removeprefix("--"): value for name, value in vars(flags).items()}
     assert given.items() <= from_terminal.items()
     assert set(from_terminal) - set(given) == {"runner", "project", "region", "temp_location"}
@@ -196,9 +196,9 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 class TestImage:
-    """What needs the image, which takes a minute or two to make."""
+    """Tests that need the image, which takes a minute or two to build."""
 
-    def test_its_bases_fit_together(self, image: Image) -> None:
+    def test_its_base_images_have_the_same_versions(self, image: Image) -> None:
         beam_image, launcher, system = image.bases
         version = re.fullmatch(r"apache/beam_python(3\.\d+)_sdk:([\d.]+)", beam_image)
         assert version
@@ -206,7 +206,7 @@ class TestImage:
         assert f"python{version[1].replace('.', '')}-template-launcher" in launcher
         assert f"Version: {version[2]}\n" in image.run("pip show apache-beam").stdout
 
-    def test_the_launchers_program_sends_rows_from_it(self, image: Image, zerobus: Emulator, tmp_path: Path) -> None:
+    def test_the_launched_program_sends_rows(self, image: Image, zerobus: Emulator, tmp_path: Path) -> None:
         parquet.write_table(self.readings(), tmp_path / "in.parquet")
         image.run(
             f"python $FLEX_TEMPLATE_PYTHON_PY_FILE --input={tmp_path}/in.parquet --zerobus_table={TABLE}",
@@ -214,7 +214,7 @@ class TestImage:
         )
         assert zerobus.table(TABLE).to_arrow().to_pylist() == self.readings().to_pylist()
 
-    def test_dataflow_would_get_a_job_without_secrets_and_without_anything_to_install(
+    def test_the_job_has_no_secrets_and_nothing_to_install(
         self, image: Image, zerobus: Emulator, tmp_path: Path
     ) -> None:
         """By the page's command, but with files and secrets of this machine, and no request to Google."""

@@ -1,4 +1,4 @@
-"""The same job gives the same table on each of Beam's runners in Python, over one stream a worker process.
+"""The same job writes the same table on each of Beam's runners in Python, with one stream per worker process.
 
 Prism and Flink run this job under their own markers.
 """
@@ -28,7 +28,7 @@ THIS_PROCESS = {
 
 @pytest.fixture(autouse=True)
 def job_found(worker_here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let worker processes find the job; what Beam leaves behind stays in the test's directory."""
+    """Let worker processes find the job; files that Beam leaves behind stay in the test's directory."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.chdir(tmp_path)
 

@@ -61,8 +61,8 @@ def without_addresses(environment: dict[str, str]) -> dict[str, str]:
 
 def test_the_page_builds_prism_and_makes_the_table(environment: dict[str, str]) -> None:
     build, emulator = commands(PAGE, "Prism")
-    told = subprocess.check_output(["bash", "-c", build.replace("go install", "echo")], env=environment, text=True)
-    assert told.strip() == go_module("go/cmd/prism")
+    printed = subprocess.check_output(["bash", "-c", build.replace("go install", "echo")], env=environment, text=True)
+    assert printed.strip() == go_module("go/cmd/prism")
     assert f'"{job.TABLE}={job.COLUMNS}"' in emulator
 
 

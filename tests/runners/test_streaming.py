@@ -56,7 +56,7 @@ def reading(now: float, start: float, interval: float) -> dict[str, Any]:
 
 
 def clock(pipeline: beam.Pipeline, *, ticks: int, interval: float) -> Any:
-    """An unbounded source: a row at each tick of a clock, each in a bundle of its own."""
+    """An unbounded source: a row at each tick of a clock, each in its own bundle."""
     start = Timestamp.now()
     impulses = PeriodicImpulse(start, start + ticks * interval, interval)
     return pipeline | impulses | "Reading" >> beam.Map(reading, start=float(start), interval=interval)
@@ -64,7 +64,7 @@ def clock(pipeline: beam.Pipeline, *, ticks: int, interval: float) -> Any:
 
 @contextmanager
 def watched(table: Table) -> Iterator[dict[int, float]]:
-    """Note for each row how many seconds after it was made it was seen in the table, as the pipeline runs."""
+    """Record for each row the seconds until it was seen in the table, while the pipeline runs."""
     delays: dict[int, float] = {}
     ended = threading.Event()
 
@@ -88,7 +88,7 @@ def check_rows_come_one_by_one(table: Table, options: list[str]) -> None:
     with watched(table) as delays, beam.Pipeline(options=PipelineOptions(options)) as pipeline:
         clock(pipeline, ticks=25, interval=0.2) | WriteToZerobus(TABLE, schema=COLUMNS)
     assert sorted(table.to_arrow()["id"].to_pylist()) == list(range(25))
-    assert len(delays) >= 24  # the last one may be there only at the end
+    assert len(delays) >= 24  # the last one may arrive only at the end
     assert max(delays.values()) < 2.0
 
 
@@ -102,7 +102,7 @@ def test_rows_are_in_the_table_within_seconds_on_prism(prism, table):
     check_rows_come_one_by_one(table, prism)
 
 
-def test_a_stream_outlives_an_outage_of_the_service(zerobus, table):
+def test_a_stream_survives_an_outage_of_the_service(zerobus, table):
     def outage() -> None:
         wait_until(lambda: table.to_arrow().num_rows >= 5, "the first rows are there")
         zerobus.kill()
@@ -121,14 +121,14 @@ def test_a_stream_outlives_an_outage_of_the_service(zerobus, table):
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What was in the table, after how many calls, when a row came to the sink."""
+    """The rows in the table, and the calls so far, when a row reached the sink."""
 
     row: int
     rows: int
     calls: int
 
 
-# The runner is in this process, and functions travel by name, so both find these.
+# The runner is in this process, and functions are pickled by name, so both find these.
 _zerobus: list[Emulator] = []
 _sights: list[Sight] = []
 
@@ -139,7 +139,7 @@ def look(row: int) -> dict[str, Any]:
 
 
 def sights_of(stream: Stream, zerobus: Emulator, batching: Batching) -> list[Sight]:
-    """Run a stream on the one runner that lets a test say when time passes; it waits for each bundle's end."""
+    """Run a stream on the one runner with a clock that a test controls; it waits for each bundle's end."""
     _zerobus[:], _sights[:] = [zerobus], []
     options = PipelineOptions(["--runner=BundleBasedDirectRunner", "--streaming"])
     with beam.Pipeline(options=options) as pipeline:
@@ -165,10 +165,10 @@ def test_bundles_of_one_row_become_calls_of_many(zerobus, table):
     assert sights[:25] == [Sight(row, rows=0, calls=0) for row in range(25)]
     assert sights[-1].rows >= 25
     assert sorted(table.to_arrow()["id"].to_pylist()) == list(range(100))
-    assert zerobus.stats.tables[TABLE].calls <= 10  # each of the runner's threads fills batches of its own
+    assert zerobus.stats.tables[TABLE].calls <= 10  # each of the runner's threads fills its own batches
 
 
-def test_rows_that_do_not_fill_a_batch_go_out_after_the_delay(zerobus, table):
+def test_rows_that_do_not_fill_a_batch_are_sent_after_the_delay(zerobus, table):
     stream = Stream().advance_processing_time(
         int(time.time())
     )  # Beam's batching reads the machine's clock for its timers

@@ -29,7 +29,7 @@ REJECTED_ONES_AS_ROWS = """
       input: StripErrorMetadata
       config: {path: again.json}
 """
-"""What a pipeline does with rejected rows to correct them and send them again."""
+"""Steps that keep rejected rows, to correct them and send them again."""
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def environment(emulator: Emulator) -> dict[str, str]:
 
 
 def run(pipeline: Path, environment: dict[str, str], directory: Path) -> str:
-    """Run a pipeline by the page's command; return what it printed."""
+    """Run a pipeline by the page's command; return its output."""
     command = COMMAND.replace("pipelines/rows_to_zerobus.yaml", str(pipeline))
     done = subprocess.run(
         ["bash", "-c", f"{command} --runner=FnApiRunner"],
@@ -61,7 +61,7 @@ def run(pipeline: Path, environment: dict[str, str], directory: Path) -> str:
 
 
 def with_settings(directory: Path, **settings: object) -> Path:
-    """Return a pipeline that has rows that all fit, with other settings of the sink than the table and its schema."""
+    """Return a pipeline of which all rows fit, with more settings of the sink than the table and its schema."""
     pipeline = yaml.safe_load(PIPELINE.read_text("utf-8"))
     create, write, _ = pipeline["pipeline"]["transforms"]
     del create["config"]["elements"][2]

@@ -18,7 +18,7 @@ TABLE = "main.iot.air"
 
 @pytest.fixture
 def sink(emulator: Emulator) -> Iterator[Callable[..., WriteToZerobus]]:
-    """Make sinks to the emulator; the writers they leave behind are closed at the end."""
+    """Make sinks to the emulator; their writers are closed at the end."""
 
     def make(table: str = TABLE, **settings: Any) -> WriteToZerobus:
         credentials = OAuthClientCredentials(client_id=emulator.client_id, client_secret=emulator.client_secret)

@@ -1,4 +1,4 @@
-"""Bad rows: exactly they come back, each where it came in and with its reason; all others are in the table."""
+"""Bad rows: exactly these are dead letters, with timestamp, windows and reason; all others are in the table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from beam_zerobus import Batching, ConversionError, OAuthClientCredentials, RejectedError, RowError, WriteToZerobus
 from beam_zerobus.emulator import Emulator, Faults, RejectRows
-from beam_zerobus.sink.failed_rows import FailureLog
+from beam_zerobus.sink.failed_rows import FailureLog, failure_log
 from beam_zerobus.writer.shared import close_all
 
 TABLE = "main.iot.air"
@@ -56,7 +56,7 @@ def runners():
 
 
 class Placed(beam.DoFn):
-    """Tell of each failed row what it is and where it is."""
+    """Emit each failed row with its timestamp and window."""
 
     def process(self, row, timestamp=beam.DoFn.TimestampParam, window=beam.DoFn.WindowParam):
         yield row.element["number"], row.error_type, row.stage, int(timestamp), str(window)
@@ -66,7 +66,7 @@ class Placed(beam.DoFn):
     "windows", [GlobalWindows(), FixedWindows(10), SlidingWindows(20, 10)], ids=lambda windows: type(windows).__name__
 )
 @pytest.mark.parametrize("runner", runners())
-def test_failed_rows_come_out_where_they_came_in(emulator, sink, runner, windows):
+def test_failed_rows_keep_timestamp_and_windows(emulator, sink, runner, windows):
     emulator.create_table(TABLE, COLUMNS + ", number BIGINT")
     kinds = list(BREAKS)
     rows = [good(i) | {"number": i} for i in range(100)]
@@ -99,7 +99,7 @@ def test_failed_rows_come_out_where_they_came_in(emulator, sink, runner, windows
     max_rows=st.integers(1, 200),
     wire_format=st.sampled_from(["proto", "arrow", "json"]),
 )
-def test_exactly_the_broken_rows_come_back(count, broken, rejected, max_rows, wire_format):
+def test_exactly_the_broken_rows_fail(count, broken, rejected, max_rows, wire_format):
     broken = {i: kind for i, kind in broken.items() if i < count}
     rejected = {i for i in rejected if i < count and i not in broken}
     expected = sorted([*broken.values(), *["rejected_by_service"] * len(rejected)])
@@ -133,7 +133,7 @@ def test_on_bad_rows_raise_fails_the_bundle_with_count_and_reasons(emulator, tab
         run(lambda pipeline: pipeline | beam.Create([good(i) for i in range(50)], reshuffle=False) | sink())
 
 
-def test_an_error_handler_gets_the_bad_rows(emulator, table, sink, run):
+def test_an_error_handler_receives_the_bad_rows(emulator, table, sink, run):
     def build(pipeline):
         with ErrorHandler(beam.Map(lambda row: (row.error_type, row.table, row.attempts))) as handler:
             _ = pipeline | beam.Create([good(1), BREAKS["wrong_type"](good(2))]) | sink().with_error_handler(handler)
@@ -143,7 +143,7 @@ def test_an_error_handler_gets_the_bad_rows(emulator, table, sink, run):
     assert table.count_rows() == 1
 
 
-def test_the_rows_of_batches_come_back_alone_and_batches_that_cannot_fit_whole(emulator, table, sink, run):
+def test_rows_of_batches_fail_singly_and_batches_that_cannot_fit_as_a_whole(emulator, table, sink, run):
     fitting = pa.record_batch({"id": pa.array([1, None, 3], pa.int64()), "name": ["a", "b", "c"]})
     foreign = pa.table({"id": pa.array([4], pa.int64()), "day": pa.array([0], pa.time32("s"))})
 
@@ -168,8 +168,8 @@ def test_the_rows_of_batches_come_back_alone_and_batches_that_cannot_fit_whole(e
     assert sorted(table.to_arrow()["id"].to_pylist()) == [1, 3]
 
 
-def test_failed_rows_that_nobody_takes_are_counted_and_logged(table, sink, run, caplog, monkeypatch):
-    monkeypatch.setattr("beam_zerobus.sink.sender._failure_log", FailureLog())
+def test_failed_rows_that_nobody_reads_are_counted_and_logged(table, sink, run, caplog):
+    failure_log.forget()
     rows = [BREAKS["wrong_type"](good(i)) if i % 2 else good(i) for i in range(10)]
     with caplog.at_level(logging.WARNING, logger="beam_zerobus"):
         result = run(lambda pipeline: pipeline | beam.Create(rows, reshuffle=False) | sink(on_bad_rows="dead_letter"))
@@ -187,7 +187,7 @@ class Typed(NamedTuple):
     small: int | None
 
 
-def test_a_row_that_breaks_its_own_type_still_comes_back(emulator, sink, run):
+def test_a_row_that_violates_its_own_type_is_a_dead_letter_too(emulator, sink, run):
     emulator.create_table(TABLE, "id BIGINT NOT NULL, small BIGINT")
 
     def build(pipeline):
@@ -205,8 +205,8 @@ def test_a_row_that_breaks_its_own_type_still_comes_back(emulator, sink, run):
     assert emulator.table(TABLE).count_rows() == 1
 
 
-def test_what_a_failed_bundle_has_not_sent_is_never_sent(emulator, table, sink, run):
-    emulator.faults = Faults(rate=1.0, kinds=("reject",))  # no stream can be opened, so all waits in the ledger
+def test_rows_that_a_failed_bundle_has_not_sent_are_never_sent(emulator, table, sink, run):
+    emulator.faults = Faults(rate=1.0, kinds=("reject",))  # no stream can be opened, so everything stays in the ledger
     rows = [*(good(i) for i in range(2_000)), BREAKS["wrong_type"](good(2_000))]
     with pytest.raises(ConversionError):
         run(lambda pipeline: pipeline | beam.Create(rows, reshuffle=False) | sink(batching=Batching(max_rows=500)))

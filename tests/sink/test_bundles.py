@@ -1,4 +1,4 @@
-"""Bundles: what is acknowledged, what waits for what, and how elements reach the sink."""
+"""Bundles: acknowledgements, the order of waits, and how elements reach the sink."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def ids(table):
     return sorted(table.to_arrow()["id"].to_pylist())
 
 
-def test_acknowledged_tells_every_batch(table, sink, run):
+def test_acknowledged_has_every_batch(table, sink, run):
     def build(pipeline):
         result = pipeline | beam.Create(rows(1_000), reshuffle=False) | sink(batching=Batching(max_rows=300))
         seen = result.acknowledged | beam.Map(
@@ -49,7 +49,7 @@ def test_acknowledged_tells_every_batch(table, sink, run):
     assert ids(table) == list(range(1_000))
 
 
-def test_acknowledged_comes_in_the_windows_of_its_rows(table, sink, run):
+def test_acknowledged_is_in_the_windows_of_its_rows(table, sink, run):
     def build(pipeline):
         result = (
             pipeline
@@ -72,7 +72,7 @@ def test_acknowledged_comes_in_the_windows_of_its_rows(table, sink, run):
     run(build)
 
 
-def test_what_waits_for_acknowledged_starts_after_the_write(table, sink, run):
+def test_a_step_that_waits_for_acknowledged_starts_after_the_write(table, sink, run):
     def build(pipeline):
         result = pipeline | beam.Create(rows(500)) | sink()
         after = pipeline | "Signal" >> beam.Create([None]) | beam.WaitOn(result.acknowledged)
@@ -116,7 +116,7 @@ def test_tables_of_parquet_arrive_without_row_objects(table, sink, run, tmp_path
     assert ids(table) == list(range(5_000))
 
 
-def test_bad_rows_of_parquet_come_back_as_rows(emulator, table, sink, run, tmp_path):
+def test_bad_rows_of_parquet_are_dead_letters_as_rows(emulator, table, sink, run, tmp_path):
     path = tmp_path / "rows.parquet"
     pq.write_table(pa.table({"id": pa.array([1, None, 3]), "name": ["a", "b", "c"]}), path)
 
@@ -132,8 +132,8 @@ def test_bad_rows_of_parquet_come_back_as_rows(emulator, table, sink, run, tmp_p
     assert ids(table) == [1, 3]
 
 
-def test_max_delay_sends_what_waits_in_an_open_bundle(emulator, table, sink, run):
-    """The bundle ends only when its first row is in the table, which only max_delay can bring about."""
+def test_max_delay_sends_rows_that_wait_in_an_open_bundle(emulator, table, sink, run):
+    """The bundle ends only when its first row is in the table, which only max_delay can achieve."""
 
     def wait_for_the_first(i):
         if i == 1:
@@ -159,7 +159,7 @@ _functions = {}
 
 
 class _in_this_process:  # noqa: N801 - used as a function
-    """A function that is found again by its name when it was pickled, with all that it refers to."""
+    """A function that is pickled by its name, so that it keeps its closure."""
 
     def __init__(self, function):
         self.name = function.__qualname__
@@ -195,7 +195,7 @@ def test_small_bundles_are_collected_across_bundles(emulator, table, sink, windo
     assert emulator.stats.tables[TABLE].calls < 15
 
 
-def test_batches_go_out_while_others_are_unacknowledged(emulator, table, sink, run):
+def test_batches_are_sent_while_others_are_unacknowledged(emulator, table, sink, run):
     emulator.faults = Faults(ack_delay=0.3)
     started = time.monotonic()
     run(lambda pipeline: pipeline | beam.Create(rows(2_000), reshuffle=False) | sink(batching=Batching(max_rows=100)))

@@ -1,4 +1,4 @@
-"""The sink from a pipeline's flags: every setting arrives, wrong ones are rejected at once, no secret is among them."""
+"""The sink from a pipeline's flags: every option arrives, wrong ones are rejected at once, none is a secret."""
 
 from __future__ import annotations
 
@@ -66,6 +66,10 @@ def test_every_setting_arrives(tmp_path):
         "max_delay": 0.25,
         "across_bundles": True,
         "max_retries": 2,
+        "initial_backoff": 0.5,
+        "max_backoff": 4.0,
+        "arrow_compression": "zstd",
+        "ignore_unknown_fields": True,
         "streams_per_worker": 3,
         "dry_run": True,
     }
@@ -84,7 +88,7 @@ def test_every_setting_arrives(tmp_path):
     assert config.credentials.client_secret._version_name == "projects/p/secrets/s/versions/latest"
 
 
-def test_what_no_flag_gives_keeps_the_default_of_the_sink_or_of_the_pipeline():
+def test_options_without_a_flag_have_the_default_of_the_pipeline_or_the_sink():
     plain = WriteToZerobus(TABLE, schema="co2 INT NOT NULL", dry_run=True)
     assert shown(sink(*FLAGS)) == shown(plain)
     assert sink(*FLAGS)._config == plain._config
@@ -171,8 +175,8 @@ def test_flags_are_named_as_in_beam_yaml():
     assert of_yaml == of_flags
 
 
-def test_flags_live_beside_those_of_all_runners_and_of_a_pipeline_with_flags_of_the_same_names():
-    """In a process of its own, because Beam keeps every class of options that was ever made."""
+def test_flags_do_not_conflict_with_those_of_runners_and_pipelines():
+    """In its own process, because Beam keeps every class of options that was ever made."""
     program = """
 from apache_beam.options.pipeline_options import PipelineOptions
 from beam_zerobus import ZerobusOptions

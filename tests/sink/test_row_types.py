@@ -53,6 +53,13 @@ class Everything(NamedTuple):
     tags: list[Tag]
 
 
+def test_a_class_of_rows_inside_a_row_type_has_its_own_annotations():
+    inside = RowTypeConstraint.from_fields([("place", Point)])  # Beam wraps Point, whose annotations are text here
+    assert TableSchema.from_arrow(row_type_schema(inside)).to_ddl() == (
+        "place STRUCT<x: DOUBLE NOT NULL, y: DOUBLE> NOT NULL"
+    )
+
+
 def test_every_type_of_a_row_type():
     assert TableSchema.from_arrow(row_type_schema(Everything)).to_ddl() == (
         "flag BOOLEAN NOT NULL, tiny TINYINT NOT NULL, small SMALLINT, whole INT NOT NULL, big BIGINT NOT NULL, "
@@ -82,7 +89,7 @@ def test_beams_own_type_constraints_and_logical_types():
 
 
 @pytest.mark.parametrize("hint", [Any, object, int | str, list, dt.time, type(None), tuple[int, str]])
-def test_a_type_that_tells_no_column_is_named_by_its_path(hint):
+def test_a_type_without_a_column_type_is_named_by_its_path(hint):
     outer = RowTypeConstraint.from_fields([("inner", RowTypeConstraint.from_fields([("field", hint)]))])
     with pytest.raises(
         UnresolvedTypeError, match=r"Field inner\.field has the type .* give WriteToZerobus\(schema=\.\.\.\)"
@@ -104,7 +111,7 @@ def test_a_type_that_tells_no_column_is_named_by_its_path(hint):
         (typehints.Dict[str, int], "unity_catalog"),
     ],
 )
-def test_where_other_elements_have_their_schema(hint, source):
+def test_the_schema_of_other_elements(hint, source):
     assert schema_source(hint) == source
 
 

@@ -152,7 +152,7 @@ def test_wrong_credentials(
 def test_dead_letters_of_a_pipeline(
     emulator: Emulator, expect_silence: Callable[..., None], monkeypatch: pytest.MonkeyPatch, listener: Listener
 ) -> None:
-    monkeypatch.setattr("beam_zerobus.sink.sender._failure_log", failed_rows.FailureLog())  # says something at once
+    failed_rows.failure_log.forget()  # logs the next row at once
     emulator.faults = Faults(
         script=(ScriptedFault("status", at_call=1, code="INVALID_ARGUMENT", message=REPEATED),),
         reject_rows=(RejectRows(column="name", value=VALUE),),

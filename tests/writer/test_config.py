@@ -55,7 +55,7 @@ def empty_environment(monkeypatch):
         ({"arrow_compression": "lz4"}, 'needs wire_format="arrow"'),
         ({"streams_per_worker": 0}, "from 1 to 64"),
         ({"streams_per_worker": True}, "from 1 to 64"),
-        ({"retry": 5}, "retry is a int"),
+        ({"retry": 5}, "retry=5: give beam_zerobus.Retry"),
         ({"debug_files": "/tmp/x"}, "beam_zerobus.DebugFiles"),
         ({"credentials": "token"}, "OAuthClientCredentials, FederatedToken or StaticHeaders"),
         ({"schema": 7}, "give a pyarrow.Schema, a DDL string"),
@@ -101,7 +101,7 @@ def test_equal_settings_share_a_key_across_processes_and_other_settings_do_not()
     assert len({config().key, *(other.key for other in others)}) == 6
 
 
-def test_a_configuration_with_a_callable_is_its_own_but_its_copies_are_it():
+def test_a_configuration_with_a_callable_equals_only_its_copies():
     made = [config(credentials=OAuthClientCredentials(client_id=str, client_secret=str)) for _ in range(2)]
     assert made[0].key != made[1].key
     assert pickle.loads(pickle.dumps(made[0])).key == made[0].key

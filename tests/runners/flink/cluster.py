@@ -1,4 +1,4 @@
-"""A Flink session cluster on this machine: the guide's commands, each in a process of its own.
+"""A Flink session cluster on this machine: the guide's commands, each in its own process.
 
 Two task managers, each with a worker pool beside it as in a pod. A job has one address for both pools; so each task
 manager resolves the name in it to a loopback address of its own, from where connections go to its pool.
@@ -33,11 +33,11 @@ REST = "http://localhost:8081"
 POOL = "localhost:50000"
 """The guide's address of a worker pool."""
 POOL_OF_EACH = "worker-pool:50000"
-"""The same where every task manager has a pool of its own on one machine."""
+"""The same, if every task manager has its own pool on one machine."""
 
 
 def missing() -> str | None:
-    """Say which program a cluster needs and this machine lacks, or None."""
+    """Return the program that a cluster needs and this machine does not have, or None."""
     return next((f"{name} is not on the PATH" for name in ("java", "mvn") if shutil.which(name) is None), None)
 
 
@@ -106,16 +106,16 @@ class SessionCluster:
         return next((job["jid"] for job in jobs if job["state"] == "RUNNING"), None)
 
     def last_checkpoint(self, job: str) -> float:
-        """Return when a job's last complete checkpoint began, as the clock's seconds; 0 where there is none."""
+        """Return the time at which a job's last complete checkpoint began; 0 if there is none."""
         completed = _rest("GET", f"jobs/{job}/checkpoints")["latest"]["completed"]
         return completed["trigger_timestamp"] / 1000 if completed else 0.0
 
     def cancel(self, job: str) -> None:
-        """Cancel a job, as one does with a stream."""
+        """Cancel a job, as users do with a stream."""
         _rest("PATCH", f"jobs/{job}?mode=cancel")
 
     def stop(self, job: str) -> str:
-        """Stop a stream with a savepoint, and return where that is."""
+        """Stop a stream with a savepoint, and return its path."""
         target = {"targetDirectory": (self._directory / "savepoints").as_uri(), "drain": False}
         request = _rest("POST", f"jobs/{job}/stop", target)["request-id"]
 
@@ -125,7 +125,7 @@ class SessionCluster:
         return str(wait_until(operation, "the savepoint is complete")["location"])
 
     def log(self, name: str) -> str:
-        """Return what a process wrote so far."""
+        """Return the output of a process so far."""
         return (self._directory / f"{name}.log").read_text(errors="replace")
 
     def _with_checkpoints(self, command: str) -> str:
@@ -135,7 +135,7 @@ class SessionCluster:
         try:
             return int(_rest("GET", "overview")["slots-total"])
         except OSError:
-            return 0  # the job manager is not up yet
+            return 0  # the job manager is still starting
 
     def _start(self, name: str, command: str, *java_options: str) -> None:
         options = " ".join([f"-Djava.io.tmpdir={self._directory}", *java_options])
@@ -166,7 +166,7 @@ class SessionCluster:
 
 
 def _rest(method: str, path: str, body: object = None) -> Any:
-    """Return what Flink's REST interface answers."""
+    """Return the answer of Flink's REST interface."""
     request = urllib.request.Request(
         f"{REST}/{path}",
         method=method,
@@ -183,7 +183,7 @@ def _address(number: int) -> str:
 
 @contextmanager
 def forwarded(address: tuple[str, int], target: tuple[str, int]) -> Iterator[None]:
-    """Pass connections to an address on to another."""
+    """Forward connections from one address to another."""
 
     class Forward(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -211,4 +211,4 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
             target.sendall(data)
         target.shutdown(socket.SHUT_WR)
     except OSError:
-        pass  # one of the two is gone, and with it the connection
+        pass  # one side closed the connection

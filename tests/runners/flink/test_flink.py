@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.flink, pytest.mark.slow, pytest.mark.timeout(400)]
 
 CREDENTIALS = {"client_id": "runners", "client_secret": "known to tests only"}
 STREAM_ROWS = 20_000
-"""As many as the guide's stream has."""
+"""The number in the guide's stream."""
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def cluster(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactor
 
 
 def job_command(heading: str) -> list[str]:
-    """Return the job's command below a heading, which is the last there."""
+    """Return the job's command below a heading, the last one there."""
     command = commands(flink.PAGE, heading)[-1].replace(flink.POOL, flink.POOL_OF_EACH)
     return ["bash", "-c", f"exec {command}"]
 
@@ -126,7 +126,7 @@ def rows_of_others(rows: pa.Table, workers: set[int]) -> pa.Table:
     return rows.filter(pc.invert(pc.is_in(rows["worker"], pa.array(workers, rows["worker"].type))))
 
 
-def test_killed_workers_cost_no_row_and_only_their_own_rows_come_again(
+def test_killed_workers_lose_no_row_and_only_their_own_rows_are_repeated(
     cluster: SessionCluster, zerobus: Emulator, environment: dict[str, str], tmp_path: Path
 ) -> None:
     table = zerobus.table(job.TABLE)
@@ -146,7 +146,7 @@ def test_killed_workers_cost_no_row_and_only_their_own_rows_come_again(
     assert len(of_each_once) == len(rows)
 
 
-def test_a_stream_goes_on_from_its_last_checkpoint(
+def test_a_stream_continues_from_its_last_checkpoint(
     cluster: SessionCluster, zerobus: Emulator, environment: dict[str, str], tmp_path: Path
 ) -> None:
     table = zerobus.table(job.TABLE)
@@ -155,7 +155,7 @@ def test_a_stream_goes_on_from_its_last_checkpoint(
         return set(table.to_arrow()["worker"].to_pylist())
 
     def ids_of_a_checkpoint(stream: str, *, earlier: set[int]) -> set[int]:
-        """Return rows that were there, not by earlier workers, before a checkpoint began that is complete now."""
+        """Return rows of the current workers that were there before the last complete checkpoint began."""
         wait_until(lambda: workers() - earlier, "new workers write")
         rows, now = rows_of_others(table.to_arrow(), earlier), time.time()
         wait_until(lambda: cluster.last_checkpoint(stream) > now, "a checkpoint is complete")
@@ -179,7 +179,7 @@ def test_a_stream_goes_on_from_its_last_checkpoint(
     assert not second & set(rows_of_others(rows, second_workers)["id"].to_pylist())
 
 
-def test_a_stream_stopped_with_a_savepoint_goes_on_where_it_was(
+def test_a_stream_stopped_with_a_savepoint_continues_there(
     cluster: SessionCluster, zerobus: Emulator, environment: dict[str, str], tmp_path: Path
 ) -> None:
     table = zerobus.table(job.TABLE)

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.go, pytest.mark.slow, pytest.mark.timeout(600)]
 
 BUILD, PIPELINE = commands("runners/go.md", "A Go pipeline")
 PRISM_DEFECT = "error decoding metrics"
-"""What the page says that Prism's own failure says, in the log of a pipeline of two languages."""
+"""The message of Prism's own failure, according to the page, in the log of a pipeline of two languages."""
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def pipeline(zerobus: Emulator, environment: dict[str, str], tmp_path: Path) -> 
 
 
 def run_on_prism(pipeline: str, environment: dict[str, str]) -> int:
-    """Run the pipeline to its end, again where Prism failed by the defect that the page tells of; return the runs."""
+    """Run the pipeline to its end, again if Prism failed by the page's defect; return the number of runs."""
     runs = 1
     while True:
         try:
@@ -57,7 +57,7 @@ def check_rejected(directory: Path) -> None:
     assert line.startswith("655: null_in_not_null_column: column 'device'")
 
 
-def test_rows_come_back_equal_and_rejected_ones_are_where_the_pipeline_says(
+def test_rows_are_equal_in_the_table_and_rejected_ones_in_the_output(
     zerobus: Emulator, pipeline: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
     with expansion_service(environment, tmp_path / "service.log") as service:
@@ -66,7 +66,7 @@ def test_rows_come_back_equal_and_rejected_ones_are_where_the_pipeline_says(
     check_rejected(tmp_path)
 
 
-def test_workers_of_a_pool_alone_know_the_secrets(
+def test_only_workers_of_a_pool_have_the_secrets(
     zerobus: Emulator, pipeline: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
     addresses = {name: environment[name] for name in ("ZEROBUS_ENDPOINT", "DATABRICKS_HOST")}

@@ -42,7 +42,7 @@ Run = Callable[[str], None]
 
 @pytest.fixture
 def run_pipeline(environment: dict[str, str], tmp_path: Path) -> Iterator[Run]:
-    """Run the page's pipeline, in some form of its command, by a runner that knows neither addresses nor secrets."""
+    """Run the page's pipeline, in some form of its command, on a runner that has neither addresses nor secrets."""
     for name in ("java", "mvn"):
         if shutil.which(name) is None:
             pytest.skip(f"a Java pipeline needs Java 17 and Maven, and {name} is not on the PATH")
@@ -65,7 +65,7 @@ def test_the_page_makes_the_table() -> None:
     assert f'"{TABLE}={COLUMNS}"' in MADE_TABLE
 
 
-def test_rows_come_back_equal_and_rejected_ones_are_where_the_pipeline_says(
+def test_rows_are_equal_in_the_table_and_rejected_ones_in_the_output(
     zerobus: Emulator, run_pipeline: Run, tmp_path: Path
 ) -> None:
     zerobus.create_table(TABLE, COLUMNS)
@@ -77,7 +77,7 @@ def test_rows_come_back_equal_and_rejected_ones_are_where_the_pipeline_says(
     assert "column 'device'" in rejected["message"]
 
 
-def test_every_type_comes_back_equal_by_the_schema_of_the_rows(zerobus: Emulator, run_pipeline: Run) -> None:
+def test_every_type_is_equal_in_the_table_with_the_schema_of_the_rows(zerobus: Emulator, run_pipeline: Run) -> None:
     table = zerobus.create_table("main.iot.every_type", EVERY_TYPE)
     run_pipeline(PIPELINE.replace(f"-jar {JAR}", f"-cp {JAR} example.EveryType"))
     full, empty = sorted(table.to_arrow().to_pylist(), key=lambda row: row["id"])
@@ -97,5 +97,5 @@ def test_every_type_comes_back_equal_by_the_schema_of_the_rows(zerobus: Emulator
         "limits": [("low", 1)],
         "place": {"city": "Zürich", "height": 408.0},
     }
-    # Protobuf has no null for what repeats.
+    # Protobuf has no null for repeated fields.
     assert empty == {**dict.fromkeys(full), "id": 2, "tags": [], "limits": []}

@@ -1,0 +1,96 @@
+"""All values of a column at once, where pyarrow converts them exactly; None where they must be converted singly."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_zerobus.batching.json_number import JsonNumber
+from beam_zerobus.schema import Decimal
+from beam_zerobus.schema.casts.decimals import from_integers, from_text
+
+__all__ = [
+    "NUMBERS_OR_NONE",
+    "TEXT_OR_NONE",
+    "decimals",
+    "integers",
+    "never",
+    "singles",
+    "texts",
+    "timestamps",
+    "timestamps_ntz",
+]
+
+_NONE = type(None)
+_MANY = 1_000  # numpy's constructors are faster from about as many values
+TEXT_OR_NONE: frozenset[type] = frozenset({str, _NONE})
+NUMBERS_OR_NONE: frozenset[type] = frozenset({float, int, np.float64, np.float32, _NONE})
+_DECIMAL_OR_NONE: frozenset[type] = frozenset({decimal.Decimal, JsonNumber, _NONE})
+_INT_OR_NONE: frozenset[type] = frozenset({int, _NONE})
+_INTEGERS_OR_NONE = _INT_OR_NONE | frozenset(
+    {np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64}
+)
+_DATETIME_OR_NONE: frozenset[type] = frozenset({dt.datetime, _NONE})
+
+
+def never(_values: list[Any], _kinds: set[type]) -> None:
+    """Return None: the values are converted singly."""
+    return
+
+
+def integers(target: pa.DataType, values: list[Any], kinds: set[type]) -> list[Any] | pa.Array | None:
+    """Convert integers."""
+    if kinds == {int} and len(values) >= _MANY:
+        return pa.array(np.fromiter(values, np.int64, len(values)), target)  # 1.5 times as fast as pyarrow alone
+    return values if kinds <= _INTEGERS_OR_NONE else None
+
+
+def texts(target: pa.DataType, values: list[Any], kinds: set[type]) -> pa.Array | None:
+    """Parse text as `target`, or keep it as text."""
+    return pa.array(values, pa.large_string()).cast(target) if kinds <= TEXT_OR_NONE else None
+
+
+def decimals(values: list[Any], kinds: set[type], delta_type: Decimal) -> pa.Array | None:
+    """Convert Decimals, integers or decimal text."""
+    # As text, because pyarrow does not convert every Decimal with many digits exactly.
+    if kinds <= _DECIMAL_OR_NONE:
+        values, kinds = [None if value is None else str(value) for value in values], {str}
+    if kinds <= TEXT_OR_NONE:
+        return from_text(pa.array(values, pa.string()), delta_type)
+    return from_integers(pa.array(values, pa.int64()), delta_type) if kinds <= _INT_OR_NONE else None
+
+
+def singles(values: list[Any], kinds: set[type]) -> pa.Array | None:
+    """Convert numbers to FLOAT."""
+    if not kinds <= NUMBERS_OR_NONE:
+        return None
+    array = pa.array(values, pa.float32())
+    # Infinity may be a value, or pyarrow's result for a number that is too large.
+    return None if pc.any(pc.is_inf(array)).as_py() else array
+
+
+def timestamps(values: list[Any], kinds: set[type]) -> list[Any] | pa.Array | None:
+    """Convert datetimes with a time zone, ISO 8601 text, or objects with `micros`."""
+    if kinds <= _DATETIME_OR_NONE:
+        return values if None not in _zones(values) else None
+    if kinds <= TEXT_OR_NONE:
+        return texts(pa.timestamp("us", "UTC"), values, kinds)
+    if all(kind is _NONE or hasattr(kind, "micros") for kind in kinds):
+        return [None if value is None else value.micros for value in values]
+    return None
+
+
+def timestamps_ntz(values: list[Any], kinds: set[type]) -> list[Any] | pa.Array | None:
+    """Convert datetimes without a time zone, or ISO 8601 text."""
+    if kinds <= _DATETIME_OR_NONE:
+        return values if _zones(values) <= {None} else None
+    return texts(pa.timestamp("us"), values, kinds)
+
+
+def _zones(values: list[Any]) -> set[Any]:
+    return {value.tzinfo for value in values if value is not None}

@@ -1,0 +1,13 @@
+"""The options of sink and writer: frozen, keyword only, checked when they are made."""
+
+from beam_zerobus.options.declarations import (
+    ArrowCompression,
+    Batching,
+    DebugFiles,
+    OnBadRows,
+    Retry,
+    Telemetry,
+    WireFormat,
+)
+
+__all__ = ["ArrowCompression", "Batching", "DebugFiles", "OnBadRows", "Retry", "Telemetry", "WireFormat"]

@@ -1,0 +1,47 @@
+"""From the outcome of a batch to the sink's outputs: a failed row for each rejected one, and what is acknowledged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+from apache_beam.pvalue import Row, TaggedOutput
+from apache_beam.utils.windowed_value import WindowedValue
+
+from beam_zerobus.sink.bundle import Outcome
+from beam_zerobus.sink.failed_rows import FAILED_ROWS, failed_row
+
+__all__ = ["Output", "acknowledged_outputs", "failed_outputs"]
+
+Output: TypeAlias = "WindowedValue | TaggedOutput[str, WindowedValue]"
+
+
+def failed_outputs(outcome: Outcome, *, table: str, as_element: Callable[[object], object]) -> Iterator[Output]:
+    """Yield the failed rows, each with the timestamp and the windows of its element.
+
+    Args:
+        outcome: The batch.
+        table: The table.
+        as_element: Turns what a row was into an element of the pipeline.
+    """
+    attempts = outcome.result.attempts if outcome.result is not None else 0
+    origin = outcome.rows.origin
+    for error in outcome.rejected:
+        row = failed_row(
+            as_element(origin.element(error.index)),
+            error,
+            table=table,
+            attempts=attempts if error.stage == "service" else 0,
+        )
+        yield TaggedOutput(FAILED_ROWS, origin.in_place(row, error.index))
+
+
+def acknowledged_outputs(outcome: Outcome, *, table: str) -> Iterator[Output]:
+    """Yield one element of `acknowledged` for the rows in the same windows, with their share of the bytes."""
+    result = outcome.result
+    if result is None or not result.successful_count:
+        return
+    bytes_per_row = result.batch_size_bytes / result.successful_count
+    rejected = [error.index for error in outcome.rejected]
+    for rows, placed in outcome.rows.origin.by_place(outcome.rows.count, without=rejected):
+        yield placed(Row(table=table, rows=rows, bytes=round(rows * bytes_per_row), latency_ms=result.latency_ms))

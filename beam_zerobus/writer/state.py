@@ -21,7 +21,7 @@ from beam_zerobus.workspace.tokens import TokenSource
 from beam_zerobus.workspace.unity_catalog import fetch_table_schema
 from beam_zerobus.writer.config import WriterConfig
 from beam_zerobus.writer.counters import Counters
-from beam_zerobus.writer.debug_record import DebugTap, open_debug_tap
+from beam_zerobus.writer.debug_record import DebugRecorder, open_debug_recorder
 from beam_zerobus.writer.result import TransmissionResult
 from beam_zerobus.writer.submission import Submission
 
@@ -55,7 +55,7 @@ class WriterCore:
         self._open: set[Submission] = set()
         self._closed = False
         self._conversion: Conversion | None = None
-        self._tap: DebugTap | None = None
+        self._tap: DebugRecorder | None = None
         self._deliveries: list[Delivery] = []
 
     @property
@@ -93,7 +93,7 @@ class WriterCore:
     def _send(self, submission: Submission, conversion: Conversion) -> None:
         """Convert the batch piece by piece and hand each over as it is ready."""
         delivery = min(self._deliveries, key=lambda d: d.in_flight_bytes) if self._deliveries else None
-        page = self._tap.page(submission) if self._tap is not None else None
+        page = self._tap.begin(submission) if self._tap is not None else None
         payloads = conversion.payloads(submission.batch, framed=page is not None and page.takes_protobuf)
         while True:
             started = time.perf_counter()
@@ -181,7 +181,7 @@ class WriterCore:
                 raise ClosedError(f"The writer of {self._config.table} is closed")
             conversion = self._convert_with(self._find_schema(batch))
             if self._config.debug_files is not None:
-                self._tap = open_debug_tap(
+                self._tap = open_debug_recorder(
                     self._config.debug_files, conversion, shard=self._shard, counters=self.counters
                 )
             if not self._config.dry_run:

@@ -15,9 +15,10 @@ import pytest
 
 from beam_zerobus import DebugFiles, ZerobusWriter
 from beam_zerobus.debug_files import read_arrow, read_proto
-from beam_zerobus.debug_files.diff import compare, pairs
-from beam_zerobus.debug_files.files import find_files
-from beam_zerobus.debug_files.framing import frame, read_framed
+from beam_zerobus.debug_files.framing import frame
+from beam_zerobus.debug_files.inspect.diff import compare, pairs
+from beam_zerobus.debug_files.inspect.files import find_files
+from beam_zerobus.debug_files.inspect.framing import read_framed
 from beam_zerobus.emulator import Emulator
 from beam_zerobus.encoding import ProtoEncoder
 from beam_zerobus.encoding.proto import chunks

@@ -11,7 +11,8 @@ import pytest
 
 from beam_zerobus import ConfigurationError, RowError
 from beam_zerobus.debug_files import read_arrow, read_proto
-from beam_zerobus.debug_files.names import Name
+from beam_zerobus.debug_files.folders import SUFFIXES
+from beam_zerobus.rotated_files.names import Name
 
 from .memory_filesystem import MemoryFileSystem
 from .samples import TABLE
@@ -70,7 +71,7 @@ def test_full_files_are_uploaded_as_they_rotate(tmp_path: Path) -> None:
         number = write(writer, start)
         until(lambda count=start // 3: len(uploaded("arrow", ".arrow")) >= count)
     # None of the full ones stays on this disk.
-    until(lambda: not [path for path in tmp_path.rglob("*.arrow") if Name.parse(path.name).rotation])
+    until(lambda: not [path for path in tmp_path.rglob("*.arrow") if Name.parse(path.name, SUFFIXES).rotation])
     writer.reject(number - 4, [RowError(2, "null", "late")])
     writer.close()
     assert ids(read_arrow(URL)) == ids(read_proto(URL)) == list(range(30))

@@ -10,9 +10,8 @@ from beam_zerobus import DebugFiles
 from beam_zerobus.debug_files import DebugFileWriter, read_arrow, read_proto
 from beam_zerobus.debug_files.framing import frame
 from beam_zerobus.encoding import ProtoEncoder
-
-from .samples import AIR_ENCODER, EVERY_TYPE, TABLE, air, encode, every_type
-from .test_writer import ids, open_writer, write
+from tests.debug_files.samples import AIR_ENCODER, EVERY_TYPE, TABLE, air, encode, every_type
+from tests.debug_files.test_writer import ids, open_writer, write
 
 
 @pytest.fixture
@@ -113,7 +112,7 @@ def test_an_arrow_file_cut_anywhere_reads_up_to_its_last_whole_batch(
     with caplog.at_level(logging.INFO):
         file.write_bytes(whole[: ends[4] + 50])
         list(read_arrow(file))
-    assert "5 batches are whole" in caplog.text
+    assert "5 batches before it are complete" in caplog.text
 
 
 def test_a_missing_descriptor_set_is_named(tmp_path: Path) -> None:
@@ -130,5 +129,5 @@ def test_another_file_is_named(tmp_path: Path) -> None:
     write(writer, 0)
     writer.close()
     (tmp_path / "zerobus" / "proto" / f"{TABLE}.proto").write_bytes(b"syntax = 'proto2';")
-    with pytest.raises(ValueError, match=r"air_quality.proto is damaged or no protobuf debug file"):
+    with pytest.raises(ValueError, match=r"air_quality.proto is damaged or not a protobuf debug file"):
         list(read_proto(tmp_path))

@@ -69,9 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         help="only rows where COLUMN=VALUE; also != < <= > >=; the value null matches nulls; may be repeated",
     )
     inspect.add_argument("--this-file-only", action="store_true", help="leave out the rotated files of PATH")
-    inspect.add_argument(
-        "--diff", action="store_true", help="compare Arrow files with protobuf files, row by row"
-    )
+    inspect.add_argument("--diff", action="store_true", help="compare Arrow files with protobuf files, row by row")
     inspect.add_argument("--limit", type=_count, default=20, metavar="N", help="differences to show (%(default)s)")
     inspect.add_argument("--json", action="store_true", help="write JSON")
     inspect.set_defaults(command=_inspect)

@@ -44,13 +44,15 @@ class NameLock:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is None:
             return
-        if sys.platform != "win32":
-            self._path.unlink(missing_ok=True)
-            os.close(descriptor)
-        else:  # Windows does not remove an open file, so this cannot remove a new holder's
+        if sys.platform == "win32":  # it does not remove an open file, so this cannot remove a new holder's
             os.close(descriptor)
             with suppress(OSError):
                 self._path.unlink(missing_ok=True)
+            return
+        with suppress(OSError):  # somebody may have put something else in its place, which stays
+            if _is_open_as(self._path, descriptor):
+                self._path.unlink()
+        os.close(descriptor)
 
 
 def _is_open_as(path: Path, descriptor: int) -> bool:

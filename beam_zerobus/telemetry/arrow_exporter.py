@@ -111,10 +111,14 @@ def check_directory(output_dir: str | os.PathLike[str]) -> None:
     try:
         check_local_directory(output_dir, _ROOT)
     except OSError as error:
-        raise ConfigurationError(
-            f"Telemetry.output_dir={os.fspath(output_dir)!r} cannot be written ({type(error).__name__}): "
-            "name a directory that this user may write"
-        ) from error
+        raise _cannot_write(output_dir, error) from error
+
+
+def _cannot_write(output_dir: str | os.PathLike[str], error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"Telemetry.output_dir={os.fspath(output_dir)!r} cannot be written: {type(error).__name__}: {error}; "
+        "name a directory that this user may write"
+    )
 
 
 class _ArrowFiles:
@@ -128,12 +132,15 @@ class _ArrowFiles:
         self._closed = False
         self._schema = schema
         self._folder = Folder(name=signal, suffix=_SUFFIX)
-        self._destination = open_destination(
-            RotatedFilesOptions(output_dir=output_dir, root=_ROOT),
-            base=file_base(name, f"{socket.gethostname()}-{os.getpid()}"),
-            folders=(self._folder,),
-            clock=time.time,
-        )
+        try:
+            self._destination = open_destination(
+                RotatedFilesOptions(output_dir=output_dir, root=_ROOT),
+                base=file_base(name, f"{socket.gethostname()}-{os.getpid()}"),
+                folders=(self._folder,),
+                clock=time.time,
+            )
+        except OSError as error:
+            raise _cannot_write(output_dir, error) from error
         self._file: ByteFile | None = None
         self._uploaded_at = time.monotonic()
 

@@ -216,7 +216,9 @@ def _naming(path: Path, kind: str) -> Iterator[None]:
     """Name the file in errors about its content."""
     try:
         yield
-    except (ValueError, NotImplementedError, MemoryError, RecursionError) as error:
+    except (ValueError, OSError, NotImplementedError, MemoryError, RecursionError) as error:
+        if isinstance(error, OSError) and error.filename is not None:  # the file could not be opened
+            raise
         raise ValueError(f"{path} is not {kind}, or is damaged: {str(error) or type(error).__name__}") from error
 
 

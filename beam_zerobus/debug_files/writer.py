@@ -133,7 +133,7 @@ class DebugFileWriter:
         """Add a batch.
 
         Args:
-            batch: The rows as they came in.
+            batch: The rows as the caller sent them.
             framed: The protobuf rows made of them, in order, without rejected rows, as `frame` returns them; in any
                 number of pieces.
 

@@ -80,7 +80,7 @@ def test_rows_rejected_before_they_were_encoded_are_left_out_those_rejected_by_t
     assert (one.arrow_rows, one.rejected_rows, one.proto_rows) == (10, 2, 8)
 
 
-def test_a_column_that_is_not_sent_is_told_and_an_absent_one_is_null(tmp_path: Path) -> None:
+def test_a_column_that_is_not_sent_is_named_and_a_missing_one_is_null(tmp_path: Path) -> None:
     writer = open_writer(tmp_path)
     batch = air(0).append_column("extra", pa.array([1, 2, 3])).drop_columns(["device"])
     records = encode(air(0).set_column(1, "device", pa.nulls(3, pa.string())))
@@ -179,7 +179,7 @@ def test_a_summary_counts_and_spans(tmp_path: Path) -> None:
         summarize(find_files(tmp_path, ".arrow"), head=0, columns=["other"])
 
 
-def test_nanoseconds_that_python_has_not_are_shown(tmp_path: Path) -> None:
+def test_nanoseconds_which_python_lacks_are_shown(tmp_path: Path) -> None:
     writer = open_writer(tmp_path, proto=False)
     writer.write(pa.record_batch({"t": pa.array([1, 2], pa.timestamp("ns"))}))
     writer.close()

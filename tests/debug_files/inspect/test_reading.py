@@ -16,7 +16,7 @@ from tests.debug_files.test_writer import ids, open_writer, write
 
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
-    """Two shards and another table, with files put aside."""
+    """Two shards and another table, with rotated files."""
     for shard, start in (("a", 0), ("b", 100)):
         writer = open_writer(tmp_path, shard=shard, max_file_bytes=1)
         for k in range(3):
@@ -56,12 +56,12 @@ def test_one_file_alone(written: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["nothing", "zerobus/arrow/none.arrow", "zerobus/arrow/*.nothing"])
-def test_nothing_there_is_said_at_once(written: Path, path: str) -> None:
+def test_no_file_is_an_error_at_once(written: Path, path: str) -> None:
     with pytest.raises(FileNotFoundError, match="name a file, a pattern"):
         read_arrow(written / path)
 
 
-def test_the_tables_types_come_back(tmp_path: Path) -> None:
+def test_the_tables_types_are_restored(tmp_path: Path) -> None:
     encoder = ProtoEncoder(EVERY_TYPE)
     batch = every_type()
     writer = DebugFileWriter(
@@ -75,7 +75,7 @@ def test_the_tables_types_come_back(tmp_path: Path) -> None:
     assert read.to_pylist() == batch.to_pylist()
 
 
-def test_without_a_schema_protobufs_own_types_come(tmp_path: Path) -> None:
+def test_without_a_schema_columns_have_protobufs_own_types(tmp_path: Path) -> None:
     writer = DebugFileWriter(DebugFiles(output_dir=tmp_path), table=TABLE, descriptor=AIR_ENCODER.descriptor)
     write(writer, 0)
     writer.close()

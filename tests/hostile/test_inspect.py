@@ -188,8 +188,8 @@ def test_an_arrow_file_without_a_schema_is_an_error(tmp_path: Path, content: byt
 def test_an_arrow_file_with_a_damaged_middle_is_an_error(debug: Path) -> None:
     file = debug / ARROW
     content = bytearray(file.read_bytes())
-    second = content.index(b"\xff\xff\xff\xff", content.index(b"\xff\xff\xff\xff", 8) + 8)
-    content[second + 8 : second + 68] = b"\x11" * 60  # the metadata of a batch
+    batch = content.index(b"\xff\xff\xff\xff", 8)  # after the schema
+    content[batch + 8 : batch + 68] = b"\x11" * 60
     file.write_bytes(content)
     status, _, err = run("inspect", file)
     assert (status, "is damaged" in err) == (2, True)

@@ -1,11 +1,12 @@
-"""The command ``beam-zerobus``: look into debug files, print schemas, run the emulator."""
+"""The command ``beam-zerobus``: inspect debug files, print schemas, run the emulator."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,22 +14,22 @@ from beam_zerobus.errors import ZerobusError
 from beam_zerobus.version import __version__
 
 if TYPE_CHECKING:
-    from beam_zerobus.debug_files.files import DebugFile
+    from beam_zerobus.debug_files.inspect.files import DebugFile
     from beam_zerobus.schema.table import TableSchema
 
 __all__ = ["main"]
 
-_FAILURE = 2  # as argparse; 1 says that there are differences
+_FAILURE = 2  # as argparse; 1 means that there are differences
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status.
 
     Args:
-        argv: The arguments without the command's name; None takes those of the process.
+        argv: The arguments without the command's name; None uses those of the process.
 
     Returns:
-        0; 1 where ``inspect --diff`` found differences; 2 where something is wrong, told on standard error.
+        0; 1 if ``inspect --diff`` found differences; 2 after an error, with one line on standard error.
 
     Example:
         >>> main(["schema", "id BIGINT NOT NULL, ts TIMESTAMP", "--format", "ddl"])
@@ -43,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return command(options)
     except (ZerobusError, OSError, ValueError) as error:
-        sys.stderr.write(f"beam-zerobus: {error}\n")
+        from beam_zerobus.debug_files.inspect.text import visible  # noqa: PLC0415  keeps the other commands quick
+
+        sys.stderr.write(f"beam-zerobus: {visible(str(error))}\n")
         return _FAILURE
 
 
@@ -52,21 +55,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"beam-zerobus {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    inspect = commands.add_parser("inspect", help="show what debug files hold", description=_inspect.__doc__)
+    inspect = commands.add_parser("inspect", help="show the content of debug files", description=_inspect.__doc__)
     inspect.add_argument(
         "path", metavar="PATH", help="a file, a pattern, or a directory; local or of a Beam filesystem"
     )
     inspect.add_argument("--head", type=_count, default=5, metavar="N", help="rows to show (%(default)s)")
-    inspect.add_argument("--columns", default="", metavar="A,B", help="columns to show of them (all)")
+    inspect.add_argument("--columns", default="", metavar="A,B", help="columns of these rows to show (all)")
     inspect.add_argument(
         "--where",
         action="append",
         default=[],
         metavar="CONDITION",
-        help="only rows where COLUMN=VALUE, also with != < <= > >=; null asks for null; may be repeated",
+        help="only rows where COLUMN=VALUE; also != < <= > >=; the value null matches nulls; may be repeated",
     )
     inspect.add_argument("--this-file-only", action="store_true", help="leave out the rotated files of PATH")
-    inspect.add_argument("--diff", action="store_true", help="compare Arrow side and protobuf side row by row")
+    inspect.add_argument("--diff", action="store_true", help="compare Arrow files with protobuf files, row by row")
     inspect.add_argument("--limit", type=_count, default=20, metavar="N", help="differences to show (%(default)s)")
     inspect.add_argument("--json", action="store_true", help="write JSON")
     inspect.set_defaults(command=_inspect)
@@ -102,11 +105,16 @@ def _emulator(arguments: list[str]) -> int:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    """Show schema, counts, time spans and first rows of debug files; or what differs between their two sides."""
-    from beam_zerobus.debug_files.conditions import Condition  # noqa: PLC0415  keeps the other commands quick
-    from beam_zerobus.debug_files.diff import compare, pairs  # noqa: PLC0415
-    from beam_zerobus.debug_files.report import as_json, diff_as_json, diff_tables, summary_tables  # noqa: PLC0415
-    from beam_zerobus.debug_files.summary import summarize  # noqa: PLC0415
+    """Show schema, counts, time spans and first rows of debug files, or compare Arrow files with protobuf files."""
+    from beam_zerobus.debug_files.inspect.conditions import Condition  # noqa: PLC0415  keeps the other commands quick
+    from beam_zerobus.debug_files.inspect.diff import compare, pairs  # noqa: PLC0415
+    from beam_zerobus.debug_files.inspect.report import (  # noqa: PLC0415
+        as_json,
+        diff_as_json,
+        diff_tables,
+        summary_tables,
+    )
+    from beam_zerobus.debug_files.inspect.summary import summarize  # noqa: PLC0415
 
     if not options.json:
         try:
@@ -132,8 +140,8 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _debug_files(path: str, *, rotated: bool) -> list[DebugFile]:
-    """Return the files of both formats that a path means."""
-    from beam_zerobus.debug_files.files import find_files  # noqa: PLC0415
+    """Return the files of both formats at a path."""
+    from beam_zerobus.debug_files.inspect.files import find_files  # noqa: PLC0415
 
     found: list[DebugFile] = []
     missing: list[FileNotFoundError] = []
@@ -156,7 +164,12 @@ def _schema(options: argparse.Namespace) -> int:
         text = schema.to_proto(options.message_name)
     else:
         text = str(schema.to_arrow())
-    sys.stdout.write(text.rstrip("\n") + "\n")
+    lines = text.rstrip("\n").split("\n")
+    if sys.stdout.isatty():  # into a file or a pipe, names go as they are
+        from beam_zerobus.debug_files.inspect.text import visible  # noqa: PLC0415
+
+        lines = [visible(line) for line in lines]
+    sys.stdout.write("\n".join(lines) + "\n")
     return 0
 
 
@@ -166,28 +179,54 @@ def _read_schema(source: str) -> TableSchema:
     path = Path(source)
     match path.suffix.lower():
         case ".json":
-            return TableSchema.from_unity_catalog(json.loads(path.read_text("utf-8")))
+            return TableSchema.from_unity_catalog(_read_json_object(path))
         case ".arrow":
             import pyarrow as pa  # noqa: PLC0415
 
-            with path.open("rb") as file:
+            with path.open("rb") as file, _naming(path, "an Arrow file"):
                 magic = file.read(6)
                 file.seek(0)
                 reader = pa.ipc.open_file(file) if magic == b"ARROW1" else pa.ipc.open_stream(file)
-                return TableSchema.from_arrow(reader.schema)
+                schema = reader.schema
+            return TableSchema.from_arrow(schema)
         case ".parquet":
             import pyarrow.parquet as pq  # noqa: PLC0415
 
-            return TableSchema.from_arrow(pq.read_schema(path))
+            with path.open("rb") as file, _naming(path, "a Parquet file"):
+                schema = pq.read_schema(file)
+            return TableSchema.from_arrow(schema)
         case ".sql" | ".ddl":
-            return TableSchema.from_ddl(path.read_text("utf-8"))
+            with _naming(path, "UTF-8 text"):
+                text = path.read_text("utf-8")
+            return TableSchema.from_ddl(text)
         case _:
             return TableSchema.from_ddl(source)
 
 
+def _read_json_object(path: Path) -> dict[str, Any]:
+    with _naming(path, "valid JSON"):
+        table = json.loads(path.read_text("utf-8"))
+    if not isinstance(table, dict):
+        raise ValueError(f"{path} is not a table of Unity Catalog: it holds no JSON object; pass the API's answer")
+    return table
+
+
+@contextmanager
+def _naming(path: Path, kind: str) -> Iterator[None]:
+    """Name the file in errors about its content."""
+    try:
+        yield
+    except (ValueError, OSError, NotImplementedError, MemoryError, RecursionError) as error:
+        if isinstance(error, OSError) and error.filename is not None:  # the file could not be opened
+            raise
+        raise ValueError(f"{path} is not {kind}, or is damaged: {str(error) or type(error).__name__}") from error
+
+
 def _write(output: list[Any], *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(json.dumps(output, indent=2, ensure_ascii=False) + "\n")
+        from beam_zerobus.debug_files.inspect.text import visible_in_json  # noqa: PLC0415
+
+        sys.stdout.write(visible_in_json(json.dumps(output, indent=2, ensure_ascii=False)) + "\n")
         return
     from rich.console import Console  # noqa: PLC0415  an extra
 
@@ -197,6 +236,7 @@ def _write(output: list[Any], *, as_json: bool) -> None:
 
 
 def _say_missing(command: str, extra: str, error: ModuleNotFoundError, otherwise: str = "") -> int:
-    remedy = ", ".join(filter(None, (f"pip install 'beam-zerobus[{extra}]'", otherwise)))
-    sys.stderr.write(f"beam-zerobus {command} needs {error.name}, which the extra {extra!r} brings: {remedy}\n")
+    # The project is on no package index: there, anybody could register its name.
+    remedy = ", ".join(filter(None, (f"pip install '.[{extra}]' in the directory of its source", otherwise)))
+    sys.stderr.write(f"beam-zerobus {command} needs {error.name}, which is missing: {remedy}\n")
     return _FAILURE

@@ -95,11 +95,11 @@ def test_diff(debug: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyte
     [
         (["nothing"], "no debug file at"),
         ([".", "--where", "nothing=1"], "there is no column 'nothing'"),
-        ([".", "--where", "x"], "is no condition"),
+        ([".", "--where", "x"], "is not a condition"),
         ([".", "--columns", "nothing"], "there is no column 'nothing'"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(
+def test_an_error_is_one_line(
     debug: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     status, out, err = run(capsys, "inspect", debug / arguments[0], *arguments[1:])
@@ -109,12 +109,12 @@ def test_what_is_wrong_is_said_in_one_line(
     assert message in err
 
 
-def test_without_rich_the_remedy_is_told_and_json_works(debug: Path) -> None:
+def test_without_rich_the_message_names_the_remedy_and_json_works(debug: Path) -> None:
     script = "import sys; sys.modules['rich'] = None; from beam_zerobus.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", script, "inspect", str(debug)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "pip install 'beam-zerobus[cli]'" in done.stderr
+    assert "pip install '.[cli]'" in done.stderr
     assert "--json" in done.stderr
     done = subprocess.run([*command, "--json"], check=True, capture_output=True, text=True)
     assert json.loads(done.stdout)[0]["rows"] == 6
@@ -183,7 +183,7 @@ def test_the_emulator_has_its_own_arguments(capsys: pytest.CaptureFixture[str]) 
     assert "--storage-dir" in capsys.readouterr().out
 
 
-def test_without_its_extra_the_emulator_tells_the_remedy() -> None:
+def test_without_its_extra_the_emulator_names_the_remedy() -> None:
     script = "import sys; sys.modules['grpc'] = None; from beam_zerobus.cli import main; sys.exit(main())"
     done = subprocess.run([sys.executable, "-c", script, "emulator"], check=False, capture_output=True, text=True)
     assert done.returncode == 2

@@ -1,4 +1,4 @@
-"""`DebugFileWriter`: what the writer of rows hands its batches to."""
+"""`DebugFileWriter`: writes batches to debug files, and never harms the rows that are sent."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from beam_zerobus.debug_files.batch_files import BatchFiles
 from beam_zerobus.debug_files.descriptors import describe
-from beam_zerobus.debug_files.destination import Destination, open_destination
-from beam_zerobus.debug_files.file_set import FileSet
+from beam_zerobus.debug_files.folders import ROOT, make_folders
 from beam_zerobus.errors import ConfigurationError, RowError
 from beam_zerobus.logs import get_logger
 from beam_zerobus.options import DebugFiles
+from beam_zerobus.rotated_files.destination import Destination, RotatedFilesOptions, open_destination
+from beam_zerobus.rotated_files.names import file_base
 from beam_zerobus.schema.table import TableSchema
 
 if TYPE_CHECKING:
@@ -33,25 +35,24 @@ _CHECK_INTERVAL = 0.1  # seconds
 class DebugFileWriter:
     """Writes what is sent to debug files; any number of threads may use it.
 
-    A batch is with the operating system when `write` returns, so that it survives the process. A thread of its own
+    The operating system has a batch when `write` returns, so the batch survives the process. A background thread
     forces it to the disk (`DebugFiles.fsync`) or uploads it (an `output_dir` on a Beam filesystem) at least every
-    `DebugFiles.flush_interval` seconds, and removes the oldest files as new ones are full; with none of that to do
-    there is no thread.
+    `DebugFiles.flush_interval` seconds, and removes the oldest files. If none of that is needed, there is no thread.
 
     After construction nothing raises: the first failure stops the files with one warning, and sending goes on.
 
     Args:
         options: What to write, and where.
         table: The table's full name.
-        shard: What tells writers of one table apart, such as ``"{host}-{pid}-{id}"``; None for a writer alone.
-        descriptor: The row message. None where the table has no protobuf form: then only Arrow files are written.
-        schema: The table's columns; kept in the descriptor set, so that reading back restores their types.
+        shard: Distinguishes writers of one table, such as ``"{host}-{pid}-{id}"``; None for a single writer.
+        descriptor: The row message. None if the table has no protobuf form: then only Arrow files are written.
+        schema: The table's columns; kept in the descriptor set, so that readers restore their types.
         on_written: Called with the bytes of each write.
         on_failure: Called once, with the reason, when the files stop.
         clock: Seconds since the epoch, for the names of rotated files.
 
     Raises:
-        ConfigurationError: The directory cannot be made or written, or nothing is left to write.
+        ConfigurationError: The directory cannot be made or written, or there is no format to write.
 
     Invariants:
         `_lock` guards everything; `_destination` is None once the writer is closed or has failed.
@@ -93,13 +94,18 @@ class DebugFileWriter:
         self._failed = False
         self._closing = False
         self._thread: threading.Thread | None = None
-        described = describe(descriptor, schema) if descriptor is not None and options.proto else None
+        writes_proto = descriptor is not None and options.proto
+        folders = make_folders(arrow=options.arrow, proto=writes_proto)
         try:
             self._destination: Destination | None = open_destination(
-                options,
-                table=table,
-                shard=shard,
-                descriptor_set=described,
+                RotatedFilesOptions(
+                    output_dir=options.output_dir,
+                    root=ROOT,
+                    max_files_retained=options.max_files_retained,
+                    fsync=options.fsync,
+                ),
+                base=file_base(table, shard),
+                folders=folders,
                 clock=clock,
                 wake=self._wake.set,
             )
@@ -108,6 +114,12 @@ class DebugFileWriter:
                 f"DebugFiles.output_dir={os.fspath(options.output_dir)!r} cannot be written: {_reason(error)}; "
                 "name a directory that this user may write, or switch debug files off"
             ) from error
+        self._files = BatchFiles(
+            self._destination.files,
+            folders,
+            descriptor_set=describe(descriptor, schema) if descriptor is not None and writes_proto else b"",
+            max_file_bytes=options.max_file_bytes,
+        )
         if self._destination.needs_flushing:
             self._thread = threading.Thread(target=self._flush_regularly, name="zerobus-debug-files", daemon=True)
             self._thread.start()
@@ -121,9 +133,9 @@ class DebugFileWriter:
         """Add a batch.
 
         Args:
-            batch: The rows as they came in.
-            framed: The protobuf rows made of them, in order, without the rows that were rejected, as `frame` has them,
-                in any number of pieces.
+            batch: The rows as the caller sent them.
+            framed: The protobuf rows made of them, in order, without rejected rows, as `frame` returns them; in any
+                number of pieces.
 
         Returns:
             The batch's number, counted from 0, for `reject`.
@@ -133,9 +145,9 @@ class DebugFileWriter:
             self._written += 1
             if self._destination is not None:
                 try:
-                    self._check_now_and_then(self._destination.files)
-                    self._count(self._destination.files.append(batch, framed))
-                except Exception as error:  # noqa: BLE001  nothing here may hurt the data
+                    self._check_now_and_then()
+                    self._count(self._files.append(batch, framed))
+                except Exception as error:  # noqa: BLE001  nothing here may harm the data
                     self._fail(error)
             return number
 
@@ -144,8 +156,8 @@ class DebugFileWriter:
         with self._lock:
             if self._destination is not None and errors:
                 try:
-                    self._count(self._destination.files.reject(batch_number, errors))
-                except Exception as error:  # noqa: BLE001  nothing here may hurt the data
+                    self._count(self._files.reject(batch_number, errors))
+                except Exception as error:  # noqa: BLE001  nothing here may harm the data
                     self._fail(error)
 
     def fail(self, error: Exception) -> None:
@@ -154,21 +166,21 @@ class DebugFileWriter:
             self._fail(error)
 
     def flush(self) -> None:
-        """Have what was written forced to the disk, or uploaded, now rather than at the interval's end.
+        """Ask for a sync or an upload now instead of at the end of the interval.
 
-        Not waited for: nothing here may hold up the data.
+        The call does not wait for it: nothing here may delay the data.
         """
         if self._thread is not None:
             self._wake.set()
 
     def close(self) -> None:
-        """End the files, and upload what is left where they are remote; a second call does nothing."""
+        """End the files, and upload the rest of remote ones; a second call does nothing."""
         with self._lock:
             self._closing = True
             if self._destination is not None:
                 try:
-                    self._destination.files.close()
-                except Exception as error:  # noqa: BLE001  nothing here may hurt the data
+                    self._files.close()
+                except Exception as error:  # noqa: BLE001  nothing here may harm the data
                     self._fail(error)
         if self._thread is not None:
             self._wake.set()
@@ -185,7 +197,7 @@ class DebugFileWriter:
         while True:
             self._wake.wait(self._options.flush_interval)
             self._wake.clear()
-            is_last = self._closing  # asked before the flush, so that the last one sees everything
+            is_last = self._closing  # read before the flush, so that the last flush sees everything
             self._flush_now()
             if is_last or self._failed:
                 return
@@ -197,16 +209,16 @@ class DebugFileWriter:
                     return
                 finish = self._destination.prepare_flush()
             finish()
-        except Exception as error:  # noqa: BLE001  nothing here may hurt the data
+        except Exception as error:  # noqa: BLE001  nothing here may harm the data
             with self._lock:
                 self._fail(error)
 
-    def _check_now_and_then(self, files: FileSet) -> None:
-        """See whether the files are still there; not each time, as a look at the disk lets other threads go first."""
+    def _check_now_and_then(self) -> None:
+        """Check that the files are still there; not each time, as a call to the system lets other threads run first."""
         now = time.monotonic()
         if now >= self._next_check:
             self._next_check = now + _CHECK_INTERVAL
-            files.check_in_place()
+            self._files.check_in_place()
 
     def _count(self, size: int) -> None:
         if self._on_written is not None:
@@ -218,12 +230,12 @@ class DebugFileWriter:
             return
         self._failed = True
         with suppress(Exception):
-            destination.files.close()
+            self._files.close()
         with suppress(Exception):
             destination.close()
         reason = _reason(error)
         _log.warning(
-            "debug files of table %s in %s stop: %s. Sending goes on; what was written before stays readable.",
+            "debug files of table %s in %s stop: %s. Sending goes on; files written so far stay readable.",
             self._table,
             os.fspath(self._options.output_dir),
             reason,

@@ -1,7 +1,7 @@
 """Spans and metrics in Arrow IPC streams, for machines without a collector.
 
-``{output_dir}/otlp/traces/spans-{host}-{pid}.arrow`` and ``.../metrics/metrics-{host}-{pid}.arrow``, rotated as debug
-files are. What was exported is with the operating system, readable to the last export.
+``{output_dir}/otlp/traces/spans-{host}-{pid}.arrow`` and ``.../metrics/metrics-{host}-{pid}.arrow``, rotated like debug
+files. The operating system has each export, so the files are readable up to the last one.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -30,15 +29,23 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from beam_zerobus.debug_files.destination import open_destination
-from beam_zerobus.debug_files.local import make_private_directories
-from beam_zerobus.debug_files.paths import as_local_path, is_remote
 from beam_zerobus.errors import ConfigurationError
-from beam_zerobus.options import DebugFiles
+from beam_zerobus.rotated_files.destination import (
+    RotatedFilesOptions,
+    open_destination,
+)
+from beam_zerobus.rotated_files.destination import check_directory as check_local_directory
+from beam_zerobus.rotated_files.growing import ByteFile
+from beam_zerobus.rotated_files.layout import Folder
+from beam_zerobus.rotated_files.names import file_base
+from beam_zerobus.rotated_files.paths import is_remote
 
 __all__ = ["METRIC_SCHEMA", "SPAN_SCHEMA", "MetricFiles", "SpanFiles", "check_directory"]
 
 _ROOT = "otlp"
+_SUFFIX = ".arrow"
+_END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+_MAX_FILE_BYTES = 64 << 20
 _UPLOAD_INTERVAL = 5.0
 _EXIT_TIMEOUT = 1.0
 
@@ -68,7 +75,7 @@ SPAN_SCHEMA: Final = pa.schema(
         *_ORIGIN,
     ]
 )
-"""A row is a span. Values of attributes are text, or JSON where they are not."""
+"""A row is a span. Attributes have text values; a value of another type is its JSON."""
 
 METRIC_SCHEMA: Final = pa.schema(
     [
@@ -89,65 +96,69 @@ METRIC_SCHEMA: Final = pa.schema(
         *_ORIGIN,
     ]
 )
-"""A row is a data point, cumulative since `start_time`: ``value`` of a sum or level, the rest of a histogram."""
+"""A row is a data point, cumulative since `start_time`: a sum or level has ``value``, a histogram the other columns."""
 
 
 def check_directory(output_dir: str | os.PathLike[str]) -> None:
-    """Make the directory and see that it can be written; have ready what writing needs.
+    """Make the directory, check that it can be written, and load what writing needs.
 
     Raises:
-        ConfigurationError: It cannot.
+        ConfigurationError: It cannot be made or written.
     """
-    pa.array([])  # imports pandas the first time, where installed: for seconds that an ending process does not have
+    pa.array([])  # the first call imports pandas, if installed: it takes seconds, which an ending process does not have
     if is_remote(output_dir):
-        return  # found out when the first batch is sent, as for debug files: on the worker, with Beam at hand
+        return  # checked with the first export, on the worker, where Beam is imported
     try:
-        directory = as_local_path(output_dir).absolute() / _ROOT
-        make_private_directories(directory)
-        tempfile.TemporaryFile(dir=directory).close()
+        check_local_directory(output_dir, _ROOT)
     except OSError as error:
-        raise ConfigurationError(
-            f"Telemetry.output_dir={os.fspath(output_dir)!r} cannot be written ({type(error).__name__}): "
-            "name a directory that this user may write"
-        ) from error
+        raise _cannot_write(output_dir, error) from error
 
 
-class _Files:
-    """The files of one signal.
+def _cannot_write(output_dir: str | os.PathLike[str], error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"Telemetry.output_dir={os.fspath(output_dir)!r} cannot be written: {type(error).__name__}: {error}; "
+        "name a directory that this user may write"
+    )
+
+
+class _ArrowFiles:
+    """The Arrow files of one signal.
 
     Invariant, under the one lock: nothing is written after `close`.
     """
 
-    def __init__(self, output_dir: str | os.PathLike[str], directory: str, base: str) -> None:
+    def __init__(self, output_dir: str | os.PathLike[str], signal: str, name: str, schema: pa.Schema) -> None:
         self._lock = threading.Lock()
         self._closed = False
-        self._destination = open_destination(
-            DebugFiles(output_dir=output_dir, proto=False),
-            table=base,
-            shard=f"{socket.gethostname()}-{os.getpid()}",
-            descriptor_set=None,
-            clock=time.time,
-            wake=lambda: None,
-            root=_ROOT,
-            arrow_directory=directory,
-        )
+        self._schema = schema
+        self._folder = Folder(name=signal, suffix=_SUFFIX)
+        try:
+            self._destination = open_destination(
+                RotatedFilesOptions(output_dir=output_dir, root=_ROOT),
+                base=file_base(name, f"{socket.gethostname()}-{os.getpid()}"),
+                folders=(self._folder,),
+                clock=time.time,
+            )
+        except OSError as error:
+            raise _cannot_write(output_dir, error) from error
+        self._file: ByteFile | None = None
         self._uploaded_at = time.monotonic()
 
-    def append(self, rows: list[dict[str, Any]], schema: pa.Schema) -> bool:
-        """Write rows; False when closed."""
+    def append(self, rows: list[dict[str, Any]]) -> bool:
+        """Write rows; False after `close`."""
         with self._lock:
             if self._closed:
                 return False
             if rows:
                 self._destination.files.check_in_place()
-                self._destination.files.append(pa.RecordBatch.from_pylist(rows, schema), ())
+                self._write(pa.RecordBatch.from_pylist(rows, self._schema).serialize())
             if self._destination.needs_flushing and time.monotonic() - self._uploaded_at >= _UPLOAD_INTERVAL:
                 self._destination.prepare_flush()()
                 self._uploaded_at = time.monotonic()
             return True
 
     def close(self) -> None:
-        """End the files, unless they are being written, at the end of the process, without an end."""
+        """End the files, unless another thread still writes them at the end of the process."""
         if not self._lock.acquire(timeout=_EXIT_TIMEOUT):
             return
         try:
@@ -156,6 +167,18 @@ class _Files:
                 self._end()
         finally:
             self._lock.release()
+
+    def _write(self, message: pa.Buffer) -> None:
+        files = self._destination.files
+        if self._file is not None and self._file.size + len(message) + len(_END_OF_STREAM) > _MAX_FILE_BYTES:
+            self._file = None
+            files.rotate()
+        if self._file is None:
+            # An IPC stream is its schema, its batches and an end, one after the other.
+            header = self._schema.serialize().to_pybytes()
+            path = files.layout.path(self._folder, _SUFFIX)
+            self._file = files.add(ByteFile(path, header=header, trailer=_END_OF_STREAM))
+        self._file.append([memoryview(message)])
 
     def _end(self) -> None:
         try:
@@ -170,12 +193,12 @@ class SpanFiles(SpanExporter):
     """Writes spans as rows of `SPAN_SCHEMA`."""
 
     def __init__(self, output_dir: str | os.PathLike[str]) -> None:
-        self._files = _Files(output_dir, "traces", "spans")
+        self._files = _ArrowFiles(output_dir, "traces", "spans", SPAN_SCHEMA)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Append the spans to the current file."""
-        resource = _as_pairs(spans[0].resource.attributes) if spans else []  # the same for all: a pipeline has one
-        written = self._files.append([_span_row(span, resource) for span in spans], SPAN_SCHEMA)
+        resource = _as_pairs(spans[0].resource.attributes) if spans else []  # a provider has one resource
+        written = self._files.append([_span_row(span, resource) for span in spans])
         return SpanExportResult.SUCCESS if written else SpanExportResult.FAILURE
 
     def shutdown(self) -> None:
@@ -183,7 +206,7 @@ class SpanFiles(SpanExporter):
         self._files.close()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002
-        """Do nothing: each export is with the operating system."""
+        """Do nothing: the operating system has each export already."""
         return True
 
 
@@ -192,7 +215,7 @@ class MetricFiles(MetricExporter):
 
     def __init__(self, output_dir: str | os.PathLike[str]) -> None:
         super().__init__()
-        self._files = _Files(output_dir, "metrics", "metrics")
+        self._files = _ArrowFiles(output_dir, "metrics", "metrics", METRIC_SCHEMA)
 
     def export(
         self,
@@ -201,7 +224,7 @@ class MetricFiles(MetricExporter):
         **_: Any,
     ) -> MetricExportResult:
         """Append the data points to the current file."""
-        written = self._files.append(_metric_rows(metrics_data), METRIC_SCHEMA)
+        written = self._files.append(_metric_rows(metrics_data))
         return MetricExportResult.SUCCESS if written else MetricExportResult.FAILURE
 
     def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:  # noqa: ARG002
@@ -209,7 +232,7 @@ class MetricFiles(MetricExporter):
         self._files.close()
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:  # noqa: ARG002
-        """Do nothing: each export is with the operating system."""
+        """Do nothing: the operating system has each export already."""
         return True
 
 
@@ -283,4 +306,4 @@ def _as_pairs(attributes: Mapping[str, Any] | None) -> _Pairs:
 
 
 def _as_json(value: object) -> str:
-    return str(value) if type(value) is int else json.dumps(value, default=list)  # most are, and JSON is slow
+    return str(value) if type(value) is int else json.dumps(value, default=list)  # most are integers, and JSON is slow

@@ -20,7 +20,7 @@ from beam_zerobus.workspace.tokens import TokenSource
 from beam_zerobus.writer.config import WriterConfig
 from beam_zerobus.writer.conversions import Conversions
 from beam_zerobus.writer.counters import CountersOfWriter
-from beam_zerobus.writer.debug_record import DebugTap, open_debug_tap
+from beam_zerobus.writer.debug_record import DebugRecorder, open_debug_recorder
 from beam_zerobus.writer.submission import Submission
 
 __all__ = ["Channel"]
@@ -55,9 +55,9 @@ class Channel:
         self._conversions = conversions
         self._tokens = tokens
         conversion = conversions.resolve(None)
-        self._debug: DebugTap | None = None
+        self._debug: DebugRecorder | None = None
         if config.debug_files is not None:
-            self._debug = open_debug_tap(config.debug_files, conversion, shard=shard, counters=counters)
+            self._debug = open_debug_recorder(config.debug_files, conversion, shard=shard, counters=counters)
         self._deliveries: list[Delivery] = []
         if not config.dry_run:
             breaker = Breaker()
@@ -92,7 +92,7 @@ class Channel:
             ClosedError: The writer is closed.
         """
         delivery = min(self._deliveries, key=lambda d: d.in_flight_bytes) if self._deliveries else None
-        record = self._debug.page(submission) if self._debug is not None else None
+        record = self._debug.begin(submission) if self._debug is not None else None
         framed = record is not None and record.takes_protobuf
         payloads = conversion.payloads(submission.batch, framed=framed)
         while True:

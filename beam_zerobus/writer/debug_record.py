@@ -1,4 +1,4 @@
-"""Between writer and debug files: which rows, in which wire format, in which order."""
+"""What a writer records in debug files: which rows, as which protobuf rows, in the order of sending."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from beam_zerobus.options import DebugFiles
 from beam_zerobus.writer.counters import CountersOfWriter
 from beam_zerobus.writer.submission import Submission
 
-__all__ = ["DebugTap", "Page", "open_debug_tap"]
+__all__ = ["BatchRecord", "DebugRecorder", "open_debug_recorder"]
 
 Framed: TypeAlias = Sequence[bytes | memoryview]
-"""Protobuf rows as they stand in a file, in any number of pieces."""
+"""Protobuf rows as a file holds them, in any number of pieces."""
 
 
-def open_debug_tap(
+def open_debug_recorder(
     options: DebugFiles, conversion: Conversion, *, shard: str | None, counters: CountersOfWriter
-) -> DebugTap:
+) -> DebugRecorder:
     """Open the debug files of a writer.
 
     Raises:
@@ -43,19 +43,19 @@ def open_debug_tap(
         on_written=counters.debug_file_bytes,
         on_failure=lambda _reason: counters.debug_files_failed(),
     )
-    return DebugTap(files, in_proto, write_every=options.write_every)
+    return DebugRecorder(files, in_proto, write_every=options.write_every)
 
 
-class DebugTap:
-    """Hands each payload to the debug files in the order of sending, and later the reasons of rejected rows.
+class DebugRecorder:
+    """Writes each payload to the debug files in the order of sending, and later the reasons of rejected rows.
 
-    Whoever sends also writes, while the payload is on its way to the service: a thread for it was measured to gain
-    nothing, since a result waits for the files anyway.
+    The sending thread also writes the files, while the payload is in flight. A thread of their own was measured to gain
+    nothing, as a result waits for the files anyway.
 
     Attributes:
         takes_protobuf: Whether protobuf rows are written.
 
-    Invariant, under the one lock: `_batches` counts the batches, and `_pages` holds the pages of those on their way.
+    Invariant, under the one lock: `_batches` counts the batches, and `_records` holds the records of those in flight.
     """
 
     def __init__(self, files: DebugFileWriter, in_proto: Conversion | None, *, write_every: int) -> None:
@@ -65,32 +65,32 @@ class DebugTap:
         self._write_every = write_every
         self._lock = threading.Lock()
         self._batches = 0
-        self._pages: WeakKeyDictionary[Submission, Page] = WeakKeyDictionary()
+        self._records: WeakKeyDictionary[Submission, BatchRecord] = WeakKeyDictionary()
 
-    def page(self, submission: Submission) -> Page | None:
-        """Begin the record of one batch; None where it is left out, or a failure has stopped the files."""
+    def begin(self, submission: Submission) -> BatchRecord | None:
+        """Begin the record of one batch; None if `write_every` leaves it out or a failure has stopped the files."""
         with self._lock:
             left_out = self._batches % self._write_every
             self._batches += 1
             if left_out or self._files.failed:
                 return None
-            page = self._pages[submission] = Page(self, submission.batch)
-            return page
+            record = self._records[submission] = BatchRecord(self, submission.batch)
+            return record
 
     def reject(self, submission: Submission, errors: Sequence[RowError]) -> None:
         """Mark rejected rows of a batch."""
         with self._lock:
-            page = self._pages.pop(submission, None)
-        if page is not None:
-            for number, some in page.locate(errors):
+            record = self._records.pop(submission, None)
+        if record is not None:
+            for number, some in record.locate(errors):
                 self._files.reject(number, some)
 
     def write(self, rows: pa.RecordBatch | pa.Table, sent: Payload | None) -> int:
         """Write consecutive rows of a batch.
 
         Args:
-            rows: The rows as they came in.
-            sent: The payload made of them; None where all of them were rejected.
+            rows: The rows as the caller sent them.
+            sent: The payload made of them; None if all of them were rejected.
 
         Returns:
             The number of these rows in the files, for `reject`.
@@ -98,10 +98,10 @@ class DebugTap:
         framed: Framed = ()
         if sent is not None and self._in_proto is not None:
             try:
-                framed = _framed(sent) or _made_of(rows, self._in_proto)
-            except Exception as error:  # noqa: BLE001  nothing here may hurt the data
+                framed = _framed(sent) or _encoded(rows, self._in_proto)
+            except Exception as error:  # noqa: BLE001  nothing here may harm the data
                 self._files.fail(error)
-                return 0  # no row will be marked in files that have stopped
+                return 0  # any number: nothing is marked in files that have stopped
         return self._files.write(rows, *framed)
 
     def close(self) -> None:
@@ -109,31 +109,31 @@ class DebugTap:
         self._files.close()
 
 
-class Page:
-    """The record of one batch: consecutive slices of it, each with the call that carried its rows.
+class BatchRecord:
+    """The record of one batch: consecutive slices of it, each with the call that sent its rows.
 
     Attributes:
-        takes_protobuf: Whether protobuf rows are written, which had best come framed.
+        takes_protobuf: Whether protobuf rows are written; payloads that are framed already save work.
     """
 
-    def __init__(self, tap: DebugTap, batch: pa.RecordBatch | pa.Table) -> None:
-        self.takes_protobuf = tap.takes_protobuf
-        self._tap = tap
+    def __init__(self, recorder: DebugRecorder, batch: pa.RecordBatch | pa.Table) -> None:
+        self.takes_protobuf = recorder.takes_protobuf
+        self._recorder = recorder
         self._batch = batch
         self._end = 0
         self._slices: list[tuple[int, int]] = []  # first row, number of the slice in the files
 
     def record(self, payload: Payload) -> None:
-        """Write a payload, with the rows up to its last, so that rejected rows stand in their place."""
+        """Write a payload, with all rows up to its last one, so that rejected rows keep their place."""
         self._write(int(payload.rows[-1]) + 1, payload)
 
     def end(self) -> None:
-        """Write what is left: rows rejected behind the last payload."""
+        """Write the rest: rows that were rejected after the last payload."""
         if self._end < self._batch.num_rows:
             self._write(self._batch.num_rows, None)
 
     def locate(self, errors: Sequence[RowError]) -> list[tuple[int, list[RowError]]]:
-        """Group rejected rows by the slice that holds them, their indices counted in the slice."""
+        """Group rejected rows by the slice that holds them, with their indices in the slice."""
         if not self._slices:
             return []
         starts = [start for start, _ in self._slices]
@@ -145,20 +145,20 @@ class Page:
         return list(found.items())
 
     def _write(self, end: int, sent: Payload | None) -> None:
-        number = self._tap.write(self._batch.slice(self._end, end - self._end), sent)
+        number = self._recorder.write(self._batch.slice(self._end, end - self._end), sent)
         self._slices.append((self._end, number))
         self._end = end
 
 
 def _framed(payload: Payload) -> Framed:
-    """Return a payload's protobuf rows as they stand in a file; nothing where it holds others."""
+    """Return a payload's protobuf rows as a file holds them; nothing if it has another format."""
     if payload.framed:
         return payload.framed
     records = payload.proto_rows()
     return (frame(records),) if records else ()
 
 
-def _made_of(rows: pa.RecordBatch | pa.Table, in_proto: Conversion) -> Framed:
+def _encoded(rows: pa.RecordBatch | pa.Table, in_proto: Conversion) -> Framed:
     """Return protobuf rows for rows that were sent in another format."""
     try:
         return [piece for payload in in_proto.payloads(rows, framed=True) for piece in _framed(payload)]
@@ -167,7 +167,7 @@ def _made_of(rows: pa.RecordBatch | pa.Table, in_proto: Conversion) -> Framed:
 
 
 def _in_proto(conversion: Conversion) -> Conversion | None:
-    """Return the conversion to protobuf rows for the files, None where the schema has no protobuf form."""
+    """Return the conversion to protobuf rows for the files; None if the schema has no protobuf form."""
     if conversion.descriptor is not None:
         return conversion
     try:

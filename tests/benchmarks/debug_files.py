@@ -1,11 +1,11 @@
-"""What debug files cost the sink, as a ratio of one run.
+"""The cost of debug files in the sink, as a ratio of one run.
 
     python -m tests.benchmarks.debug_files [--batches 1200] [--rounds 20] [--dir DIR] [--check] [--json]
 
 RecordBatch elements of 50,000 rows go through `WriteToZerobus`, as in ``tests.benchmarks.sink``: with debug files on
-(both formats), and off once more, which shows how far apart two equal things are here, each between two runs with debug
-files off. A ratio is the median of the comparisons, with the interval that holds the true median in 19 of 20 runs.
-`--check` exits with 1 where a target is missed.
+(both formats), and off once more, which shows how far apart two equal runs are, each between two runs with debug files
+off. A ratio is the median of the comparisons, with the interval that holds the true median in 19 of 20 runs.
+`--check` exits with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=20, help="rounds that count")
     parser.add_argument("--dir", help="where the files go, instead of the system's temporary directory")
     parser.add_argument("--json", action="store_true", help="figures as JSON on standard output")
-    parser.add_argument("--check", action="store_true", help="exit with 1 where a target is missed")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed")
     return parser.parse_args()
 
 

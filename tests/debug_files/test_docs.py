@@ -1,4 +1,4 @@
-"""Every recipe of docs/debug-files.md, run as it stands there."""
+"""Every example of docs/debug-files.md, run unchanged."""
 
 import os
 import re
@@ -43,7 +43,7 @@ def debug_directory(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch:
     ("heading", "name", "rows"),
     [
         ("Python", "went_in", ROWS),
-        ("Python", "went_out", ROWS),
+        ("Python", "was_sent", ROWS),
         ("pyarrow", "table", ROWS),
         ("Polars", "frame", ROWS),
         ("DuckDB", "result", 7),
@@ -82,13 +82,13 @@ def test_protoc_recipe(debug_directory: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the recipes are for a POSIX shell")
 def test_inspect_recipes(debug_directory: Path) -> None:
-    script = blocks("Look into them", "sh").replace("pip install 'beam-zerobus[cli]'\n", "")
+    script = blocks("Inspect them", "sh").replace("pip install '.[cli]'\n", "")
     done = run(script, debug_directory)
     assert (done.returncode, done.stderr) == (0, "")
     assert TABLE in done.stdout
 
 
-def test_a_descriptor_set_stands_beside_each_file_that_protoc_decodes(tmp_path: Path) -> None:
+def test_protoc_decodes_each_file_with_the_descriptor_set_beside_it(tmp_path: Path) -> None:
     writer = open_writer(tmp_path, max_file_bytes=2_000, max_files_retained=None)
     for start in range(0, 300, 10):
         write(writer, start, rows=10)

@@ -1,4 +1,4 @@
-"""What the files hold against what the local Zerobus received."""
+"""The content of the files, compared with what the local Zerobus received."""
 
 import builtins
 import json
@@ -15,9 +15,10 @@ import pytest
 
 from beam_zerobus import DebugFiles, ZerobusWriter
 from beam_zerobus.debug_files import read_arrow, read_proto
-from beam_zerobus.debug_files.diff import compare, pairs
-from beam_zerobus.debug_files.files import find_files
-from beam_zerobus.debug_files.framing import frame, read_framed
+from beam_zerobus.debug_files.framing import frame
+from beam_zerobus.debug_files.inspect.diff import compare, pairs
+from beam_zerobus.debug_files.inspect.files import find_files
+from beam_zerobus.debug_files.inspect.framing import read_framed
 from beam_zerobus.emulator import Emulator
 from beam_zerobus.encoding import ProtoEncoder
 from beam_zerobus.encoding.proto import chunks
@@ -56,7 +57,7 @@ def send_from_threads(writer: ZerobusWriter) -> None:
 
 
 def records_in_files(directory: Path) -> list[bytes]:
-    """Each record's bytes as they stand in the protobuf files, tag and length in front."""
+    """Each record's bytes in the protobuf files, with tag and length."""
     records = []
     for file in find_files(directory, ".proto"):
         with file.open() as source:
@@ -199,7 +200,7 @@ def test_write_every_takes_every_nth(
 
 @FORMATS
 @pytest.mark.usefixtures("table")
-def test_when_the_directory_goes_the_rows_arrive_with_one_warning(
+def test_when_the_directory_is_removed_the_rows_arrive_with_one_warning(
     emulator: Emulator,
     connect: Callable[..., ZerobusWriter],
     tmp_path: Path,
@@ -246,7 +247,7 @@ def test_rows_that_no_file_can_hold_arrive_all_the_same(
         devices = pa.DictionaryArray.from_arrays(pa.array(range(100), pa.int8()), [f"d{start + i}" for i in range(100)])
         return air(start, 100).set_column(0, "id", pa.array(ids, pa.int64())).set_column(1, "device", devices)
 
-    # Rejected rows stand in the files with the rows behind them; these have more devices together than an int8 counts.
+    # Rejected rows are in the files with the rows after them; both parts have more devices than an int8 counts.
     parts = pa.Table.from_batches([part(0, [None] * 100), part(100, list(range(100)))])
     writer = connect(TABLE, schema=AIR.to_ddl(), debug_files=DebugFiles(output_dir=tmp_path))
     assert writer.send_batch(parts).successful_count == 100

@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_zerobus.debug_files.descriptors import describe, parse_description
-from beam_zerobus.debug_files.framing import frame, read_framed
+from beam_zerobus.debug_files.descriptors import describe
+from beam_zerobus.debug_files.framing import frame
+from beam_zerobus.debug_files.inspect.descriptors import parse_description
+from beam_zerobus.debug_files.inspect.framing import read_framed
 
 from .samples import AIR, AIR_ENCODER, air, encode
 
@@ -47,5 +49,5 @@ def test_records_larger_than_what_is_read_at_a_time() -> None:
 def test_something_else_is_rejected() -> None:
     with pytest.raises(ValueError, match="byte 5"):
         split(frame([b"abc"]) + b"\x12\x01a")
-    with pytest.raises(ValueError, match="no varint"):
+    with pytest.raises(ValueError, match="not a valid varint"):
         split(b"\x0a" + b"\xff" * 9)

@@ -38,16 +38,16 @@ def test_everything_that_was_written_reads_back_and_the_next_start_loses_nothing
             [sys.executable, "-c", WRITER, str(tmp_path), str(acknowledged)], stdout=subprocess.PIPE, text=True
         ) as process:
             assert process.stdout is not None
-            told = int(process.stdout.readline())  # it has begun
+            reported = int(process.stdout.readline())  # it has begun
             time.sleep(delays.uniform(0, 0.3))
             process.kill()
-            told = max([told, *(int(line) for line in process.stdout if line.endswith("\n"))])
+            reported = max([reported, *(int(line) for line in process.stdout if line.endswith("\n"))])
         arrow, proto = ids(read_arrow(tmp_path)), ids(read_proto(tmp_path))
         # At most the batch in hand is in one file and not in the other, or cut.
         assert arrow == list(range(len(arrow)))
         assert proto == list(range(len(proto)))
-        assert told <= len(arrow) <= told + ROWS
-        assert told <= len(proto) <= told + ROWS
+        assert reported <= len(arrow) <= reported + ROWS
+        assert reported <= len(proto) <= reported + ROWS
         writer = open_writer(tmp_path, max_files_retained=None)
         start = max(len(arrow), len(proto))
         if len(arrow) == len(proto):

@@ -11,7 +11,8 @@ import pytest
 
 from beam_zerobus import ConfigurationError, RowError
 from beam_zerobus.debug_files import read_arrow, read_proto
-from beam_zerobus.debug_files.names import Name
+from beam_zerobus.debug_files.folders import SUFFIXES
+from beam_zerobus.rotated_files.names import Name
 
 from .memory_filesystem import MemoryFileSystem
 from .samples import TABLE
@@ -70,7 +71,7 @@ def test_full_files_are_uploaded_as_they_rotate(tmp_path: Path) -> None:
         number = write(writer, start)
         until(lambda count=start // 3: len(uploaded("arrow", ".arrow")) >= count)
     # None of the full ones stays on this disk.
-    until(lambda: not [path for path in tmp_path.rglob("*.arrow") if Name.parse(path.name).rotation])
+    until(lambda: not [path for path in tmp_path.rglob("*.arrow") if Name.parse(path.name, SUFFIXES).rotation])
     writer.reject(number - 4, [RowError(2, "null", "late")])
     writer.close()
     assert ids(read_arrow(URL)) == ids(read_proto(URL)) == list(range(30))
@@ -83,7 +84,7 @@ def test_full_files_are_uploaded_as_they_rotate(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("retained", [0, 2])
-def test_retention_holds_there(tmp_path: Path, retained: int) -> None:
+def test_the_retention_is_that_of_the_remote_files(tmp_path: Path, retained: int) -> None:
     other = f"{URL}/zerobus/arrow/{TABLE}-x.20200101T000000Z-000001.arrow"
     MemoryFileSystem.files[other] = b""
     writer = open_writer(URL, flush_interval=0.01, max_file_bytes=1, max_files_retained=retained)
@@ -97,7 +98,7 @@ def test_retention_holds_there(tmp_path: Path, retained: int) -> None:
     assert len(uploaded("proto")) == 2 * (retained + 1)
 
 
-def test_what_is_found_there_at_start_is_put_aside(tmp_path: Path) -> None:
+def test_remote_files_found_at_start_are_rotated(tmp_path: Path) -> None:
     for run in range(3):
         writer = open_writer(URL)
         writer.reject(write(writer, 3 * run), [RowError(2, "null", "why")])
@@ -135,7 +136,7 @@ def test_uploads_that_do_not_keep_up_fill_no_disk(tmp_path: Path, caplog: pytest
     began = time.monotonic()
     for start in range(0, 300, 3):
         write(writer, start)
-    assert time.monotonic() - began < 5  # no upload is waited for
+    assert time.monotonic() - began < 5  # no write waits for an upload
     assert writer.failed
     writer.close()
     assert "does not keep up" in caplog.text

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from beam_zerobus import DebugFiles
 from beam_zerobus.debug_files import DebugFileWriter, read_arrow, read_proto
+from beam_zerobus.debug_files.folders import SUFFIXES
 from beam_zerobus.debug_files.framing import frame
-from beam_zerobus.debug_files.names import Name
+from beam_zerobus.rotated_files.names import Name
 
 from .samples import AIR, AIR_ENCODER, TABLE, air, encode
 
@@ -50,7 +51,7 @@ def test_nothing_is_lost_or_cut_and_names_sort_in_time(
         if retained is None:
             assert len(batches) == len(written)
         else:
-            assert sum(Name.parse(path.name).rotation is not None for path in files) <= retained
+            assert sum(Name.parse(path.name, SUFFIXES).rotation is not None for path in files) <= retained
         # In the order of their names, what is left are the last batches, whole.
         assert batches == [BATCHES[kind] for kind in written[len(written) - len(batches) :]]
         if batches:

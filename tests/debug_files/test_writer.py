@@ -54,7 +54,7 @@ def test_each_format_has_its_file_and_each_batch_is_in_both_at_once(tmp_path: Pa
     root = tmp_path / "deep" / "debug" / "zerobus"
     for number in range(3):
         assert write(writer, 3 * number) == number
-        # Nothing is flushed or closed: what write() took is on its way out of the process.
+        # Nothing is flushed or closed: the operating system has what write() wrote.
         assert ids(read_arrow(root / "arrow" / f"{TABLE}.arrow")) == list(range(3 * number + 3))
         assert ids(read_proto(root / "proto" / f"{TABLE}.proto")) == list(range(3 * number + 3))
     writer.close()
@@ -68,7 +68,7 @@ def test_each_format_has_its_file_and_each_batch_is_in_both_at_once(tmp_path: Pa
     assert not writer.failed
 
 
-def test_arrow_batches_come_back_as_they_were(tmp_path: Path) -> None:
+def test_arrow_batches_are_read_unchanged(tmp_path: Path) -> None:
     batches = [
         air(0).slice(1),
         pa.record_batch({"d": pa.array(["x", "y", "x"]).dictionary_encode()}),
@@ -157,7 +157,7 @@ def test_a_batch_larger_than_a_file_has_one_of_its_own(tmp_path: Path) -> None:
     assert counts == [2, 1_000, 4]
 
 
-def test_what_is_found_at_start_is_put_aside(tmp_path: Path) -> None:
+def test_files_found_at_start_are_rotated(tmp_path: Path) -> None:
     for run in range(3):
         writer = open_writer(tmp_path)
         writer.reject(write(writer, 3 * run), [RowError(2, "null", "why")])
@@ -170,7 +170,7 @@ def test_what_is_found_at_start_is_put_aside(tmp_path: Path) -> None:
         assert [json.loads(line)["file"] for line in marks] == [name]
 
 
-def test_a_format_that_is_switched_off_later_is_put_aside_too(tmp_path: Path) -> None:
+def test_files_of_a_format_that_is_switched_off_are_rotated_too(tmp_path: Path) -> None:
     writer = open_writer(tmp_path)
     write(writer, 0)
     writer.close()
@@ -207,7 +207,7 @@ def test_retention_keeps_the_youngest_of_this_writer_and_touches_no_other(tmp_pa
     assert len(names(tmp_path / "zerobus" / "proto")) == 2 * (kept + 1)
 
 
-def test_marks_of_rejected_rows_find_their_row_also_after_a_rotation(tmp_path: Path) -> None:
+def test_marks_of_rejected_rows_name_their_row_after_a_rotation_too(tmp_path: Path) -> None:
     writer = open_writer(tmp_path, max_file_bytes=1_500)
     numbers = [write(writer, start) for start in range(0, 60, 3)]
     for number in numbers:

@@ -73,7 +73,7 @@ def test_end_of_the_process_closes_the_files(tmp_path: Path) -> None:
     assert not list((tmp_path / "otlp").glob(".*.lock"))
 
 
-def test_file_of_an_earlier_process_is_put_aside(tmp_path: Path) -> None:
+def test_file_of_an_earlier_process_is_rotated(tmp_path: Path) -> None:
     options = Telemetry(output_dir=tmp_path)
     send(open_recorder(options, table=TABLE, wire_format="proto"))
     providers._close_all()
@@ -85,7 +85,7 @@ def test_file_of_an_earlier_process_is_put_aside(tmp_path: Path) -> None:
     assert read(tmp_path / "otlp" / "traces").num_rows == 8
 
 
-def test_files_and_receiver_tell_of_the_same_spans(tmp_path: Path) -> None:
+def test_files_and_receiver_have_the_same_spans(tmp_path: Path) -> None:
     with Receiver("grpc") as receiver:
         options = Telemetry(output_dir=tmp_path, endpoint=receiver.endpoint, flush_timeout=10.0)
         recorder = open_recorder(options, table=TABLE, wire_format="proto")
@@ -114,7 +114,7 @@ def test_files_beside_a_receiver_that_hangs(tmp_path: Path) -> None:
         providers._close_all()
 
 
-def test_directory_that_vanishes_warns_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_removed_directory_warns_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     recorder = open_recorder(Telemetry(output_dir=tmp_path / "t"), table=TABLE, wire_format="proto")
     send(recorder)
     recorder.flush()

@@ -1,4 +1,4 @@
-"""Finding debug files: a path, a pattern, a directory or a rotated set becomes a list of files, oldest first."""
+"""Finding debug files: a path, a pattern or a directory becomes a list of files, oldest first."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import glob
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
-from beam_zerobus.debug_files.names import ARROW, PROTO, Name, Rotation
-from beam_zerobus.debug_files.paths import as_local_path, is_remote
+from beam_zerobus.debug_files.folders import ARROW, FOLDER_NAMES, PROTO, ROOT, SUFFIXES
+from beam_zerobus.rotated_files.local import open_private, require_regular
+from beam_zerobus.rotated_files.names import Name, Rotation
+from beam_zerobus.rotated_files.paths import as_local_path, is_remote
 
 __all__ = ["DebugFile", "find_files"]
-
-_DIRECTORIES = {ARROW: "arrow", PROTO: "proto"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +23,8 @@ class DebugFile:
     """A file that was found.
 
     Attributes:
-        directory: The directory it stands in, a local path or a URL.
-        name: Its name, taken apart.
+        directory: The directory that holds it, a local path or a URL.
+        name: Its name.
     """
 
     directory: str
@@ -34,22 +35,27 @@ class DebugFile:
 
     @property
     def rotation(self) -> Rotation | None:
-        """When the file was rotated; None for the one that is written."""
+        """When the file was rotated; None for the current file."""
         return self.name.rotation
 
     def sibling(self, suffix: str, *, rotated: bool = True) -> DebugFile:
-        """Return what belongs to the file: same directory and stem (or base, for the current one's), another suffix."""
+        """Return a companion of the file: another suffix, the same stem, or the base if `rotated` is False."""
         return DebugFile(self.directory, Name(self.name.base, self.name.rotation if rotated else None, suffix))
 
     def counterpart(self) -> DebugFile:
         """Return the file of the other format that holds the same batches; it may not exist."""
         suffix = PROTO if self.name.suffix == ARROW else ARROW
         parent, _ = _split_directory(self.directory)
-        return DebugFile(_join(parent, _DIRECTORIES[suffix]), Name(self.name.base, self.name.rotation, suffix))
+        return DebugFile(_join(parent, FOLDER_NAMES[suffix]), Name(self.name.base, self.name.rotation, suffix))
 
     def size(self) -> int | None:
-        """Return the file's bytes, or None where it does not exist."""
+        """Return the file's bytes, or None if it does not exist.
+
+        Raises:
+            OSError: It is a symbolic link, a FIFO or a directory.
+        """
         if not is_remote(self.directory):
+            require_regular(str(self))
             return Path(str(self)).stat().st_size if Path(str(self)).exists() else None
         from apache_beam.io.filesystems import FileSystems  # noqa: PLC0415  only URLs need Beam
 
@@ -60,10 +66,11 @@ class DebugFile:
         """Open the file to read.
 
         Raises:
-            FileNotFoundError: It is not there, or not any more.
+            FileNotFoundError: It does not exist, or does not any more.
+            OSError: It is a symbolic link, a FIFO or a directory.
         """
         if not is_remote(self.directory):
-            return Path(str(self)).open("rb")
+            return cast(BinaryIO, BufferedReader(open_private(Path(str(self)), "rb")))
         from apache_beam.io.filesystem import BeamIOError, CompressionTypes  # noqa: PLC0415  only URLs need Beam
         from apache_beam.io.filesystems import FileSystems  # noqa: PLC0415
 
@@ -75,7 +82,7 @@ class DebugFile:
             raise FileNotFoundError(f"{self} cannot be read: {error}") from error
 
     def read(self) -> bytes | None:
-        """Return the whole content, or None where the file does not exist."""
+        """Return the whole content, or None if the file does not exist."""
         try:
             with self.open() as file:
                 return file.read()
@@ -84,13 +91,13 @@ class DebugFile:
 
 
 def find_files(path: str | os.PathLike[str], suffix: str, *, rotated: bool = True) -> list[DebugFile]:
-    """Return the files that a path means, by table and shard, then oldest first.
+    """Return the files at a path, by table and shard, then oldest first.
 
     Args:
-        path: A file; a pattern; or a directory, which may be the `output_dir` of `DebugFiles`. The name of the file
-            that is written to stands for its whole rotated set.
+        path: A file; a pattern; or a directory, which may be the `output_dir` of `DebugFiles`. The name of the current
+            file selects it and all its rotated files.
         suffix: ``".arrow"`` or ``".proto"``.
-        rotated: False takes the file named alone, without its rotated set.
+        rotated: False selects the named file alone, without its rotated files.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -113,8 +120,8 @@ def _matches(text: str, suffix: str) -> Iterable[DebugFile]:
         return _list(glob.escape(text) if Path(text).exists() else text)
     if is_remote(text) and (glob.has_magic(text) or text.endswith((ARROW, PROTO))):
         return _list(text)
-    kind = _DIRECTORIES[suffix]
-    below = (_join(text), _join(text, kind), _join(text, "zerobus", kind))
+    kind = FOLDER_NAMES[suffix]
+    below = (_join(text), _join(text, kind), _join(text, ROOT, kind))
     return [
         file
         for directory in below
@@ -136,7 +143,7 @@ def _list(pattern: str) -> list[DebugFile]:
 
 def _split(path: str) -> tuple[str, Name | None]:
     directory, name = _split_directory(path)
-    return directory, Name.parse(name)
+    return directory, Name.parse(name, SUFFIXES)
 
 
 def _split_directory(path: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""What `beam-zerobus inspect` says of debug files: schema, counts, time span, first rows."""
+"""What `beam-zerobus inspect` shows of debug files: schema, counts, time spans, first rows."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_zerobus.debug_files.conditions import Condition
-from beam_zerobus.debug_files.files import DebugFile
-from beam_zerobus.debug_files.names import ARROW
-from beam_zerobus.debug_files.reading import arrow_batches, proto_batches, read_marks
+from beam_zerobus.debug_files.folders import ARROW
+from beam_zerobus.debug_files.inspect.conditions import Condition
+from beam_zerobus.debug_files.inspect.files import DebugFile
+from beam_zerobus.debug_files.inspect.reading import arrow_batches, proto_batches, read_marks
 from beam_zerobus.errors import ConfigurationError
 
 __all__ = ["FileSummary", "SetSummary", "python_value", "summarize"]
@@ -21,7 +21,7 @@ __all__ = ["FileSummary", "SetSummary", "python_value", "summarize"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSummary:
-    """One file: path, size, what is in it."""
+    """One file: its path, size and counts."""
 
     path: str
     size_bytes: int | None
@@ -41,7 +41,7 @@ class SetSummary:
         schema: The columns of the last file.
         schemas: How many different schemas the files have.
         rows: Rows of all files.
-        matching_rows: Those that fulfil all conditions.
+        matching_rows: Those that match all conditions.
         time_spans: First and last value of each time or date column, among matching rows.
         head: The first matching rows, as dicts.
     """
@@ -60,16 +60,17 @@ class SetSummary:
 def summarize(
     files: Sequence[DebugFile], *, head: int, columns: Sequence[str] = (), conditions: Sequence[Condition] = ()
 ) -> list[SetSummary]:
-    """Read files and sum them up, by table and shard; memory holds a batch at a time.
+    """Read files and summarize them by table and shard; memory holds one batch at a time.
 
     Args:
         files: Files of one format, as `find_files` orders them.
         head: How many rows to keep.
-        columns: The columns to keep of them; none keeps all.
-        conditions: What rows must fulfil to be counted as matching and kept.
+        columns: The columns to keep of these rows; none keeps all.
+        conditions: Only rows that match all of them are counted as matching, and kept.
 
     Raises:
-        ConfigurationError: A column that does not exist, or a condition's value that its column cannot hold.
+        ConfigurationError: A column does not exist, or cannot hold the value of a condition.
+        ValueError: A file is damaged.
     """
     summaries: dict[tuple[str, str], SetSummary] = {}
     for file in files:
@@ -93,11 +94,23 @@ def summarize(
 
 
 def python_value(scalar: pa.Scalar) -> Any:
-    """Return a value as Python has it, or as text where Python has none such, as for nanoseconds."""
+    """Return a value as Python has it, or as text if Python has no such value, for example nanoseconds.
+
+    Invalid UTF-8 becomes text with escapes.
+    """
     try:
         return scalar.as_py()
-    except (ValueError, ImportError, OverflowError):
+    except UnicodeDecodeError as error:
+        return error.object.decode("utf-8", "backslashreplace")
+    except (ValueError, ImportError, ArithmeticError, LookupError):  # the last: a time zone that does not exist
+        return _as_text(scalar)
+
+
+def _as_text(scalar: pa.Scalar) -> str:
+    try:
         return str(scalar)
+    except (ValueError, ImportError, ArithmeticError, LookupError):
+        return f"<{scalar.type} that cannot be shown>"
 
 
 def _batches(file: DebugFile) -> Iterator[pa.RecordBatch]:
@@ -112,7 +125,7 @@ def _add(
         summary.schema = batch.schema
     mask = np.ones(batch.num_rows, dtype=bool)
     for condition in conditions:
-        mask &= condition.fulfilled(batch)
+        mask &= condition.matches(batch)
     summary.rows += batch.num_rows
     summary.matching_rows += int(mask.sum())
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
@@ -121,10 +134,9 @@ def _add(
     for name in columns:
         if name not in batch.schema.names:
             raise ConfigurationError(f"there is no column {name!r}; there are {', '.join(batch.schema.names)}")
+    by_name = dict(zip(batch.schema.names, batch.columns, strict=True))
     for row in np.flatnonzero(mask)[: head - len(summary.head)]:
-        summary.head.append(
-            {name: python_value(batch.column(name)[int(row)]) for name in columns or batch.schema.names}
-        )
+        summary.head.append({name: python_value(by_name[name][int(row)]) for name in columns or by_name})
 
 
 def _extend_span(spans: dict[str, tuple[Any, Any]], name: str, column: pa.Array) -> None:
@@ -132,4 +144,7 @@ def _extend_span(spans: dict[str, tuple[Any, Any]], name: str, column: pa.Array)
     if least_and_most["min"].is_valid:
         values = [python_value(least_and_most[end]) for end in ("min", "max")]
         known = spans.get(name, (values[0], values[1]))
-        spans[name] = (min(known[0], values[0]), max(known[1], values[1]))
+        try:
+            spans[name] = (min(known[0], values[0]), max(known[1], values[1]))
+        except TypeError:  # the column had another type in an earlier file
+            spans[name] = (values[0], values[1])

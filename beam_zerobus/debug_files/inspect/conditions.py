@@ -28,7 +28,7 @@ _TEXT = re.compile(r"\s*(?P<column>[^=!<>]+?)\s*(?P<operator>!=|<=|>=|=|<|>)\s*(
 class Condition:
     """A column, or a field of a struct as ``column.field``, compared with a value; ``null`` asks for null.
 
-    A null fulfils no condition but ``=null``.
+    A null matches no condition except ``=null``.
     """
 
     column: str
@@ -40,7 +40,7 @@ class Condition:
         """Read a condition.
 
         Raises:
-            ConfigurationError: The text is none.
+            ConfigurationError: The text is not a condition.
 
         Example:
             >>> Condition.parse("temperature >= 20")
@@ -48,14 +48,14 @@ class Condition:
         """
         parts = _TEXT.fullmatch(text)
         if parts is None:
-            raise ConfigurationError(f"{text!r} is no condition: write COLUMN=VALUE, or with != < <= > >=")
+            raise ConfigurationError(f"{text!r} is not a condition: write COLUMN=VALUE, or use != < <= > >=")
         return cls(parts["column"], parts["operator"], parts["value"])
 
-    def fulfilled(self, batch: pa.RecordBatch) -> np.ndarray:
-        """Return a mask of the rows that fulfil it.
+    def matches(self, batch: pa.RecordBatch) -> np.ndarray:
+        """Return a mask of the matching rows.
 
         Raises:
-            ConfigurationError: There is no such column, or it holds no such value.
+            ConfigurationError: There is no such column, or its type cannot be compared with the value.
         """
         column = self._find(batch)
         if self.value == "null" and self.operator in ("=", "!="):
@@ -63,7 +63,13 @@ class Condition:
         else:
             if pa.types.is_dictionary(column.type):
                 column = column.cast(column.type.value_type)
-            mask = pc.fill_null(_COMPARISONS[self.operator](column, self._value_as(column.type)), fill_value=False)
+            value = self._value_as(column.type)
+            try:
+                mask = pc.fill_null(_COMPARISONS[self.operator](column, value), fill_value=False)
+            except (pa.ArrowNotImplementedError, pa.ArrowInvalid, LookupError) as error:
+                raise ConfigurationError(
+                    f"column {self.column!r} is {column.type}, {self.operator} cannot compare it: use =null or !=null"
+                ) from error
         return np.asarray(mask.to_numpy(zero_copy_only=False), dtype=bool)
 
     def _find(self, batch: pa.RecordBatch) -> pa.Array:
@@ -71,7 +77,7 @@ class Condition:
         try:
             column = batch.column(name)
             return pc.struct_field(column, path) if path else column
-        except (KeyError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        except (KeyError, pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
             raise ConfigurationError(
                 f"there is no column {self.column!r}; there are {', '.join(batch.schema.names)}"
             ) from error
@@ -79,10 +85,10 @@ class Condition:
     def _value_as(self, data_type: pa.DataType) -> pa.Scalar:
         texts = [self.value]
         if pa.types.is_timestamp(data_type) and data_type.tz is not None:
-            texts.append(self.value + "Z")  # a time without zone is meant in UTC
+            texts.append(self.value + "Z")  # a time without a zone is in UTC
         for text in texts:
             try:
                 return pa.scalar(text).cast(data_type)
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, ValueError, LookupError):
                 continue
-        raise ConfigurationError(f"{self.value!r} is no value of column {self.column!r}, which is {data_type}")
+        raise ConfigurationError(f"{self.value!r} is not a value of column {self.column!r}, which is {data_type}")

@@ -1,4 +1,4 @@
-"""Protobuf rows back to Arrow, slowly and surely: with protobuf's own classes."""
+"""Protobuf rows read back to Arrow, with protobuf's own classes: simple rather than fast."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 import pyarrow as pa
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
+from google.protobuf.message import DecodeError
 
-from beam_zerobus.debug_files.descriptors import RowDescription
+from beam_zerobus.debug_files.inspect.descriptors import RowDescription
 from beam_zerobus.schema.arrow import canonical_type
 
 __all__ = ["RowDecoder"]
@@ -29,17 +30,23 @@ Getter = Callable[[Any], Any]
 
 
 class RowDecoder:
-    """Makes RecordBatches of messages that hold rows.
+    """Makes RecordBatches from messages that hold rows.
 
-    The columns have the table's types where the descriptor set tells them, else protobuf's own. An empty list cannot
-    be told from a null one in protobuf; both come as empty.
+    The columns have the table's types if the descriptor set has them, else protobuf's own. Protobuf does not
+    distinguish an empty list from a null one; both become empty.
+
+    Raises:
+        ValueError: The descriptor set has a type that rows of this package never have.
     """
 
     def __init__(self, description: RowDescription) -> None:
         self._rows_class = description.rows_class
         row = DescriptorProto()
         description.row_descriptor.CopyToProto(row)
-        self._columns = [_reader(field) for field in description.row_descriptor.fields]
+        try:
+            self._columns = [_reader(field) for field in description.row_descriptor.fields]
+        except RecursionError:
+            raise ValueError("its messages are nested too deep") from None
         types = {c.name: canonical_type(c.type) for c in description.schema.columns} if description.schema else {}
         self.schema = pa.schema(
             [
@@ -56,26 +63,28 @@ class RowDecoder:
         """Turn whole framed records into a batch.
 
         Raises:
-            google.protobuf.message.DecodeError: A record is not such a row.
-            pyarrow.ArrowInvalid: A value is none of its column's type.
+            ValueError: A record is not such a row, or a value does not fit its column.
         """
-        rows = self._rows_class.FromString(piece).rows
-        arrays = [
-            pa.array(list(map(get, rows)), stored).cast(field.type)
-            for field, (stored, get) in zip(self.schema, self._columns, strict=True)
-        ]
-        return pa.record_batch(arrays, schema=self.schema)
+        try:
+            rows = self._rows_class.FromString(piece).rows
+            arrays = [
+                pa.array(list(map(get, rows)), stored).cast(field.type)
+                for field, (stored, get) in zip(self.schema, self._columns, strict=True)
+            ]
+            return pa.record_batch(arrays, schema=self.schema)
+        except (DecodeError, pa.ArrowException, OverflowError, RecursionError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
 def _reader(field: Any) -> tuple[pa.DataType, Getter]:
-    """Return the type in which protobuf keeps a field, and what gets it out of a message."""
+    """Return the Arrow type of a field as protobuf stores it, and a function that gets its value from a message."""
     name = field.name
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         key_type, _ = _value(field.message_type.fields_by_name["key"])
         value_type, of_value = _value(field.message_type.fields_by_name["value"])
         return pa.map_(key_type, value_type), lambda row: [(k, of_value(v)) for k, v in getattr(row, name).items()]
     data_type, of = _value(field)
-    if not field.has_presence:  # in proto2 what has none is repeated
+    if not field.has_presence:  # in proto2 only a repeated field has none
         return pa.list_(data_type), lambda row: [of(value) for value in getattr(row, name)]
     return data_type, lambda row: of(getattr(row, name)) if row.HasField(name) else None
 

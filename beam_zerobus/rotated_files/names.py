@@ -1,26 +1,21 @@
-"""Names of debug files: which set a file belongs to, and where it stands in time.
+"""Names of rotated files: which writer a file belongs to, and when it was rotated.
 
-    {table}[-{shard}].arrow                            the file that is being written
-    {table}[-{shard}].20261123T231945Z-000001.arrow    one that was full, or found at start
+    {base}.arrow                            the current file
+    {base}.20261123T231945Z-000001.arrow    a rotated one
 
-The part before the rotation is the *base*. Two bases never share a name, so that one writer's retention cannot touch
-another's files, and rotated names of one base sort in the order in which the files were written.
+The part before the rotation is the *base*. Two writers never share a base, so that the retention of one cannot remove
+files of the other. The rotated names of one base sort in the order in which the files were written.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-__all__ = ["ARROW", "DESCRIPTOR", "PROTO", "REJECTS", "Name", "Rotation", "file_base"]
-
-ARROW = ".arrow"
-PROTO = ".proto"
-DESCRIPTOR = ".proto.desc"
-REJECTS = ".rejects.jsonl"
-_SUFFIXES = (ARROW, DESCRIPTOR, PROTO, REJECTS)
+__all__ = ["Name", "Rotation", "file_base"]
 
 _MAX_SEQUENCE = 999_999
 _MAX_BASE = 200  # with rotation and suffix below the 255 bytes that file systems allow
@@ -30,7 +25,7 @@ _ROTATED = re.compile(r"(?P<base>.+)\.(?P<stamp>\d{8}T\d{6}Z)-(?P<sequence>\d{6}
 
 @dataclass(frozen=True, slots=True, order=True)
 class Rotation:
-    """When a file was rotated: a UTC stamp in seconds, and a sequence that orders one second's rotations."""
+    """When a file was rotated: a UTC stamp in seconds, and a sequence that orders the rotations of one second."""
 
     stamp: str
     sequence: int
@@ -42,11 +37,12 @@ class Rotation:
     def following(cls, previous: Rotation | None, now: float) -> Rotation:
         """Return a rotation later than `previous`, whatever the clock says.
 
-        A clock that stands still or jumps back keeps the previous stamp and counts on.
+        If the clock stops or jumps back, the previous stamp stays and the sequence grows.
 
-        >>> first = Rotation.following(None, 0.0)
-        >>> str(first), str(Rotation.following(first, -60.0))
-        ('19700101T000000Z-000001', '19700101T000000Z-000002')
+        Example:
+            >>> first = Rotation.following(None, 0.0)
+            >>> str(first), str(Rotation.following(first, -60.0))
+            ('19700101T000000Z-000001', '19700101T000000Z-000002')
         """
         stamp = datetime.fromtimestamp(max(now, 0.0), UTC).strftime(_STAMP)
         if previous is None or stamp > previous.stamp:
@@ -59,12 +55,12 @@ class Rotation:
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A debug file's name, taken apart.
+    """A file name in its parts.
 
     Attributes:
-        base: Table and shard.
-        rotation: None for the file that is being written.
-        suffix: ``.arrow``, ``.proto``, ``.proto.desc`` or ``.rejects.jsonl``.
+        base: Names the writer.
+        rotation: None for the current file.
+        suffix: Names the kind of file, such as ``.arrow``.
     """
 
     base: str
@@ -76,22 +72,23 @@ class Name:
 
     @property
     def stem(self) -> str:
-        """The name without its suffix; the files of one set that were rotated together share it."""
+        """The name without its suffix; files that were rotated together share it."""
         return self.base if self.rotation is None else f"{self.base}.{self.rotation}"
 
     @property
     def order(self) -> tuple[str, bool, str]:
-        """A sort key: sets by base, in each the rotated files by age, then the current one."""
+        """A sort key: by base, then the rotated files by age, then the current file."""
         return (self.base, self.rotation is None, str(self.rotation))
 
     @classmethod
-    def parse(cls, text: str) -> Name | None:
-        """Take a file name apart; None for a file that is no debug file.
+    def parse(cls, text: str, suffixes: Iterable[str]) -> Name | None:
+        """Split a file name into its parts; None if it has none of the suffixes.
 
-        >>> Name.parse("a.b.c-host-7-0.20261123T231945Z-000001.arrow").base
-        'a.b.c-host-7-0'
+        Example:
+            >>> Name.parse("a.b.c-host-7-0.20261123T231945Z-000001.arrow", [".arrow"]).base
+            'a.b.c-host-7-0'
         """
-        suffix = next((suffix for suffix in _SUFFIXES if text.endswith(suffix)), None)
+        suffix = next((suffix for suffix in suffixes if text.endswith(suffix)), None)
         if suffix is None or text == suffix:
             return None
         stem = text.removesuffix(suffix)
@@ -101,13 +98,14 @@ class Name:
         return cls(rotated["base"], Rotation(rotated["stamp"], int(rotated["sequence"])), suffix)
 
 
-def file_base(table: str, shard: str | None) -> str:
-    """Return the base of a writer's files, with no character that a file system rejects.
+def file_base(name: str, shard: str | None) -> str:
+    """Return the base of a writer's files, without any character that a file system rejects.
 
-    >>> file_base("main.iot.air_quality", "host:1-42-0")
-    'main.iot.air_quality-host_1-42-0'
+    Example:
+        >>> file_base("main.iot.air_quality", "host:1-42-0")
+        'main.iot.air_quality-host_1-42-0'
     """
-    base = re.sub(r"[^A-Za-z0-9_.]", "_", table)
+    base = re.sub(r"[^A-Za-z0-9_.]", "_", name)
     if shard is not None:
         base += "-" + re.sub(r"[^A-Za-z0-9_.-]", "_", shard)
     if _ROTATED.fullmatch(base):  # a shard that looks like a rotated file of another base

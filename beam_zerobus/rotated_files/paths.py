@@ -24,6 +24,6 @@ def is_remote(path: str | os.PathLike[str]) -> bool:
 
 
 def as_local_path(path: str | os.PathLike[str]) -> Path:
-    """Return the path on this machine, also of a ``file://`` URL."""
+    """Return the path on this machine; ``file://`` URLs are local too."""
     text = os.fspath(path)
     return Path(url2pathname(urlsplit(text).path) if text.startswith("file://") else text)

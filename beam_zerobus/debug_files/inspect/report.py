@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from beam_zerobus.debug_files.diff import PairDiff
-from beam_zerobus.debug_files.summary import SetSummary
+from beam_zerobus.debug_files.inspect.diff import PairDiff
+from beam_zerobus.debug_files.inspect.summary import SetSummary
+from beam_zerobus.debug_files.inspect.text import visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -43,7 +44,7 @@ def as_json(summary: SetSummary) -> dict[str, Any]:
 
 
 def diff_as_json(diff: PairDiff) -> dict[str, Any]:
-    """Return what two files have in common as JSON values."""
+    """Return the result of a comparison as JSON values."""
     return {
         **{name: value for name, value in asdict(diff).items() if name != "differences"},
         "is_same": diff.is_same,
@@ -61,7 +62,7 @@ def summary_tables(summary: SetSummary) -> list[RenderableType]:
     files = _table("file", ">size", ">batches", ">rows", ">rejected rows")
     for file in summary.files:
         files.add_row(
-            file.path.removeprefix(directory).lstrip(r"\/") if directory else file.path,
+            _cell(file.path.removeprefix(directory).lstrip(r"\/") if directory else file.path),
             _size(file.size_bytes),
             f"{file.batches:,}" if summary.format == "arrow" else "",
             f"{file.rows:,}",
@@ -91,7 +92,7 @@ def diff_tables(diffs: Sequence[PairDiff]) -> list[RenderableType]:
     overview = _table("files", ">Arrow rows", ">rejected before sending", ">protobuf rows", ">different values", "")
     for diff in diffs:
         overview.add_row(
-            diff.stem,
+            _cell(diff.stem),
             "missing" if diff.arrow_rows is None else f"{diff.arrow_rows:,}",
             f"{diff.rejected_rows:,}",
             "missing" if diff.proto_rows is None else f"{diff.proto_rows:,}",
@@ -112,7 +113,7 @@ def diff_tables(diffs: Sequence[PairDiff]) -> list[RenderableType]:
 
 
 def _head_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """Return rows as a table; one of many columns is turned on its side, so that it fits the terminal."""
+    """Return rows as a table; with many columns, one line a column, so that it fits the terminal."""
     names = list(rows[0])
     if len(names) <= _MAX_COLUMNS:
         table = _table(*names)
@@ -126,7 +127,7 @@ def _head_table(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def _table(*headings: str) -> Table:
-    """Return an empty table; a heading that starts with > is that of a column of numbers."""
+    """Return an empty table; a heading that starts with > is above a column of numbers."""
     from rich.table import Table  # noqa: PLC0415  an extra
 
     table = Table()
@@ -140,20 +141,21 @@ def _table(*headings: str) -> Table:
 def _title(text: str) -> RenderableType:
     from rich.text import Text  # noqa: PLC0415  an extra
 
-    return Text(f"\n{text}", style="bold")
+    return Text("\n" + visible(text), style="bold")
 
 
 def _cell(value: Any) -> Text:
-    """Return a value as it is, without the markup that it may seem to hold."""
+    """Return a value as text: rich does not take it for markup, nor the terminal for control sequences."""
     from rich.text import Text  # noqa: PLC0415  an extra
 
     if value is None:
         return Text("null", style="dim")
-    return Text(value if isinstance(value, str) else json.dumps(_json(value), ensure_ascii=False).strip('"'))
+    text = value if isinstance(value, str) else json.dumps(_json(value), ensure_ascii=False).strip('"')
+    return Text(visible(text))
 
 
 def _json(value: Any) -> Any:
-    """Return a value as JSON holds it: bytes in hexadecimal, decimals and times as text."""
+    """Return a value as JSON has it: bytes in hexadecimal, decimals and times as text."""
     match value:
         case float() if not math.isfinite(value):
             plain: Any = str(value)

@@ -10,14 +10,13 @@ from beam_zerobus import DebugFiles
 from beam_zerobus.debug_files import DebugFileWriter, read_arrow, read_proto
 from beam_zerobus.debug_files.framing import frame
 from beam_zerobus.encoding import ProtoEncoder
-
-from .samples import AIR_ENCODER, EVERY_TYPE, TABLE, air, encode, every_type
-from .test_writer import ids, open_writer, write
+from tests.debug_files.samples import AIR_ENCODER, EVERY_TYPE, TABLE, air, encode, every_type
+from tests.debug_files.test_writer import ids, open_writer, write
 
 
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
-    """Two shards and another table, with files put aside."""
+    """Two shards and another table, with rotated files."""
     for shard, start in (("a", 0), ("b", 100)):
         writer = open_writer(tmp_path, shard=shard, max_file_bytes=1)
         for k in range(3):
@@ -57,12 +56,12 @@ def test_one_file_alone(written: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["nothing", "zerobus/arrow/none.arrow", "zerobus/arrow/*.nothing"])
-def test_nothing_there_is_said_at_once(written: Path, path: str) -> None:
+def test_no_file_is_an_error_at_once(written: Path, path: str) -> None:
     with pytest.raises(FileNotFoundError, match="name a file, a pattern"):
         read_arrow(written / path)
 
 
-def test_the_tables_types_come_back(tmp_path: Path) -> None:
+def test_the_tables_types_are_restored(tmp_path: Path) -> None:
     encoder = ProtoEncoder(EVERY_TYPE)
     batch = every_type()
     writer = DebugFileWriter(
@@ -76,7 +75,7 @@ def test_the_tables_types_come_back(tmp_path: Path) -> None:
     assert read.to_pylist() == batch.to_pylist()
 
 
-def test_without_a_schema_protobufs_own_types_come(tmp_path: Path) -> None:
+def test_without_a_schema_columns_have_protobufs_own_types(tmp_path: Path) -> None:
     writer = DebugFileWriter(DebugFiles(output_dir=tmp_path), table=TABLE, descriptor=AIR_ENCODER.descriptor)
     write(writer, 0)
     writer.close()
@@ -113,7 +112,7 @@ def test_an_arrow_file_cut_anywhere_reads_up_to_its_last_whole_batch(
     with caplog.at_level(logging.INFO):
         file.write_bytes(whole[: ends[4] + 50])
         list(read_arrow(file))
-    assert "5 batches are whole" in caplog.text
+    assert "5 batches before it are complete" in caplog.text
 
 
 def test_a_missing_descriptor_set_is_named(tmp_path: Path) -> None:
@@ -130,5 +129,5 @@ def test_another_file_is_named(tmp_path: Path) -> None:
     write(writer, 0)
     writer.close()
     (tmp_path / "zerobus" / "proto" / f"{TABLE}.proto").write_bytes(b"syntax = 'proto2';")
-    with pytest.raises(ValueError, match=r"air_quality.proto is damaged or no protobuf debug file"):
+    with pytest.raises(ValueError, match=r"air_quality.proto is damaged or not a protobuf debug file"):
         list(read_proto(tmp_path))

@@ -1,8 +1,7 @@
-"""Debug files on a Beam filesystem: written to this machine, uploaded in the background."""
+"""Rotated files on a Beam filesystem: written to this machine, uploaded in the background."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,60 +13,52 @@ from typing import BinaryIO
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from beam_zerobus.debug_files.file_set import FileSet
-from beam_zerobus.debug_files.layout import Layout, renamed_mark, superfluous
-from beam_zerobus.debug_files.local import make_private_directories
-from beam_zerobus.debug_files.names import ARROW, DESCRIPTOR, PROTO, REJECTS, Name, Rotation
-from beam_zerobus.options import DebugFiles
+from beam_zerobus.rotated_files.file_set import FileSet
+from beam_zerobus.rotated_files.layout import Folder, Layout, superfluous
+from beam_zerobus.rotated_files.local import make_private_directories, open_private
+from beam_zerobus.rotated_files.names import Name, Rotation
 
 __all__ = ["RemoteDestination"]
 
 _CHUNK = 1 << 20
-_MAX_WAITING_FILES = 16  # that many times `max_file_bytes` of local disk, at most, wait for their upload
+_MAX_WAITING_FILES = 16  # at most so many full files wait on the local disk for their upload
 
 
 class RemoteDestination:
     """A directory of a Beam filesystem, written by way of a private directory of this machine.
 
-    `files` writes here. Each flush applies the retention there, uploads the rotated files and removes them here, then
-    uploads the current ones as far as they hold whole batches.
+    `files` writes to this machine. Each flush applies the retention to the remote files, uploads the rotated files and
+    removes them here, then uploads the current ones up to the last complete append.
     """
 
     needs_flushing = True
 
     def __init__(
         self,
-        options: DebugFiles,
+        output_dir: str,
         *,
+        root: str,
+        max_files_retained: int | None,
         base: str,
-        descriptor_set: bytes | None,
+        folders: tuple[Folder, ...],
         clock: Callable[[], float],
         wake: Callable[[], None],
-        root: str,
-        arrow_directory: str,
     ) -> None:
         self._wake = wake
         self._spool = Path(tempfile.mkdtemp(prefix="beam-zerobus-"))
         try:
-            layout = Layout(
-                root=self._spool / root,
-                base=base,
-                arrow=options.arrow,
-                proto=descriptor_set is not None,
-                arrow_directory=arrow_directory,
-            )
-            url = FileSystems.join(os.fspath(options.output_dir), root)
+            layout = Layout(root=self._spool / root, base=base, folders=folders)
+            url = FileSystems.join(output_dir, root)
             self._mirrors = [
-                _Mirror(FileSystems.join(url, local.name), local, layout, options.max_files_retained)
-                for local in layout.both_directories
+                _Mirror(FileSystems.join(url, folder.name), layout, folder, max_files_retained) for folder in folders
             ]
-            for directory in layout.directories:
-                make_private_directories(directory)
+            for folder in folders:
+                if folder.is_written:
+                    make_private_directories(self._spool, root, folder.name)
             self.files = FileSet(
                 layout,
-                replace(options, max_files_retained=None),  # the retention is that of the files there
-                descriptor_set=descriptor_set or b"",
                 clock=clock,
+                is_retained_here=False,
                 last_rotation=self._prepare(clock),
                 on_rotated=self._on_rotated,
             )
@@ -76,13 +67,13 @@ class RemoteDestination:
             raise
 
     def prepare_flush(self) -> Callable[[], None]:
-        """Open the current files, to upload what they hold now; the function returned does it."""
+        """Open the current files, to upload what they hold now; the returned function uploads it."""
         sizes, rotation = dict(self.files.current()), self.files.last_rotation
         opened = [(mirror, name, file, size) for mirror in self._mirrors for name, file, size in mirror.current(sizes)]
 
         def finish() -> None:
             with ExitStack() as copies:
-                # Windows renames no file that is open: the originals are closed before anything slow begins.
+                # Windows does not rename an open file: the originals are closed before anything slow begins.
                 waiting = [
                     (mirror, name, copies.enter_context(self._copy(file, size))) for mirror, name, file, size in opened
                 ]
@@ -107,7 +98,7 @@ class RemoteDestination:
         return copy
 
     def _prepare(self, clock: Callable[[], float]) -> Rotation | None:
-        """Make the directories there, and put aside what is found; return the last rotation there is."""
+        """Make the remote directories, and rotate what an earlier writer left there; return the last rotation."""
         for mirror in self._mirrors:
             mirror.make_directory()
         names = [name for mirror in self._mirrors for name in mirror.remote_names()]
@@ -116,7 +107,7 @@ class RemoteDestination:
             return last
         last = Rotation.following(last, clock())
         for mirror in self._mirrors:
-            mirror.put_aside(last)
+            mirror.rotate(last)
         return last
 
     def _on_rotated(self) -> None:
@@ -127,18 +118,19 @@ class RemoteDestination:
 
 
 class _Mirror:
-    """One directory here, and the one there that it is uploaded to."""
+    """A local folder, and the remote directory that it is uploaded to."""
 
-    def __init__(self, url: str, local: Path, layout: Layout, max_files_retained: int | None) -> None:
+    def __init__(self, url: str, layout: Layout, folder: Folder, max_files_retained: int | None) -> None:
         self._url = url
-        self._local = local
         self._layout = layout
+        self._folder = folder
         self._max_files_retained = max_files_retained
-        self._uploaded: dict[Name, int] = {}  # the size of what may still grow, when it was uploaded last
+        self._growing = {companion.suffix for companion in folder.companions if companion.rewrite_line is not None}
+        self._uploaded: dict[Name, int] = {}  # files that may still grow, with their size at the last upload
 
     def make_directory(self) -> None:
-        """Make the directory there and find out whether it can be written."""
-        if self._local not in self._layout.directories:
+        """Make the remote directory, and check that it can be written."""
+        if not self._folder.is_written:
             return
         if not FileSystems.exists(self._url):
             FileSystems.mkdirs(self._url)
@@ -147,61 +139,65 @@ class _Mirror:
         FileSystems.delete([probe])
 
     def remote_names(self) -> list[Name]:
-        """Return this base's files there."""
+        """Return this base's remote files."""
         (match,) = FileSystems.match([FileSystems.join(self._url, f"{self._layout.base}.*")])
-        names = (Name.parse(metadata.path.replace("\\", "/").rpartition("/")[2]) for metadata in match.metadata_list)
-        return [name for name in names if name is not None and name.base == self._layout.base]
+        files = (metadata.path.replace("\\", "/").rpartition("/")[2] for metadata in match.metadata_list)
+        names = (self._folder.parse(file, self._layout.base) for file in files)
+        return [name for name in names if name is not None]
 
     def local_names(self) -> list[Name]:
-        """Return this base's files here, what belongs to a data file before the file itself."""
-        return sorted(self._layout.names(self._local), key=lambda name: (name.order, name.suffix in (ARROW, PROTO)))
+        """Return this base's local files, the companions of a data file before the file itself."""
+        return sorted(self._layout.names(self._folder), key=lambda name: (name.order, self._is_data(name)))
 
     def waiting_files(self) -> int:
         """Return how many rotated data files are not uploaded yet."""
-        return sum(name.rotation is not None and name.suffix in (ARROW, PROTO) for name in self.local_names())
+        return sum(name.rotation is not None and self._is_data(name) for name in self.local_names())
 
-    def put_aside(self, rotation: Rotation) -> None:
-        """Rename the current files there."""
+    def rotate(self, rotation: Rotation) -> None:
+        """Rename the current remote files, companions first."""
         current = {name.suffix: name for name in self.remote_names() if name.rotation is None}
-        for suffix in (DESCRIPTOR, REJECTS, ARROW, PROTO):
+        rewriters = {companion.suffix: companion.rewrite_line for companion in self._folder.companions}
+        for suffix in (*rewriters, self._folder.suffix):
             if suffix not in current:
                 continue
             source, destination = self._at(current[suffix]), self._at(replace(current[suffix], rotation=rotation))
-            if suffix == REJECTS:
-                with FileSystems.open(source, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-                    marks = file.read()
-                with _create(destination) as file:
-                    file.writelines(renamed_mark(line, self._layout.base, rotation) for line in marks.splitlines(True))
-                FileSystems.delete([source])
-            else:
+            rewrite = rewriters.get(suffix)
+            if rewrite is None:
                 FileSystems.rename([source], [destination])
+                continue
+            with FileSystems.open(source, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+                lines = file.read().splitlines(keepends=True)
+            stems = self._layout.base, f"{self._layout.base}.{rotation}"
+            with _create(destination) as file:
+                file.writelines(rewrite(line, *stems) for line in lines)
+            FileSystems.delete([source])
 
     def current(self, sizes: dict[Path, int]) -> Iterator[tuple[Name, BinaryIO, int]]:
-        """Yield the current files that changed, opened, with the size up to which they hold whole batches."""
+        """Yield the current files that changed, opened, with the size of what was appended completely."""
         for name in self.local_names():
-            path = self._local / str(name)
+            path = self._local(name)
             if name.rotation is None and self._uploaded.get(name) != (size := sizes.get(path, path.stat().st_size)):
-                yield name, path.open("rb"), size
+                yield name, open_private(path, "rb"), size
 
     def upload_rotated(self) -> None:
-        """Upload rotated files and remove them here; apply the retention."""
+        """Apply the retention, then upload rotated files and remove them here."""
         waiting = [name for name in self.local_names() if name.rotation is not None]
-        if any(name.suffix in (ARROW, PROTO) for name in waiting):
-            there = self.remote_names()
-            going = set(superfluous(list({*there, *waiting}), self._max_files_retained))
+        if any(self._is_data(name) for name in waiting):
+            remote = self.remote_names()
+            going = set(superfluous(list({*remote, *waiting}), self._max_files_retained, self._folder.suffix))
             for name in going.intersection(waiting):
-                (self._local / str(name)).unlink()
-            if gone := [self._at(name) for name in going.intersection(there)]:
+                self._local(name).unlink()
+            if gone := [self._at(name) for name in going.intersection(remote)]:
                 FileSystems.delete(gone)
             waiting = [name for name in waiting if name not in going]
             for name in [name for name in self._uploaded if name.rotation is None]:
                 del self._uploaded[name]  # the current files are new ones
         for name in waiting:
-            path = self._local / str(name)
+            path = self._local(name)
             if self._uploaded.get(name) != (size := path.stat().st_size):
-                with path.open("rb") as file:
+                with open_private(path, "rb") as file:
                     self._upload(name, file)
-            if name.suffix == REJECTS:  # may still get marks
+            if name.suffix in self._growing:
                 self._uploaded[name] = size
             else:
                 path.unlink()
@@ -214,6 +210,12 @@ class _Mirror:
     def _upload(self, name: Name, file: BinaryIO) -> None:
         with _create(self._at(name)) as uploaded:
             shutil.copyfileobj(file, uploaded, _CHUNK)
+
+    def _is_data(self, name: Name) -> bool:
+        return name.suffix == self._folder.suffix
+
+    def _local(self, name: Name) -> Path:
+        return self._layout.path(self._folder, name.suffix, name.rotation)
 
     def _at(self, name: Name) -> str:
         return FileSystems.join(self._url, str(name))

@@ -2,8 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_zerobus.debug_files.names import ARROW, Name, Rotation, file_base
+from beam_zerobus.rotated_files.names import Name, Rotation, file_base
 
+SUFFIXES = (".arrow", ".rejects.jsonl")
 WINDOWS_REJECTS = set('<>:"/\\|?*') | {chr(code) for code in range(32)}
 
 
@@ -24,12 +25,12 @@ def test_a_sequence_that_is_used_up_goes_on_in_the_next_second() -> None:
 
 @given(st.text(min_size=1, max_size=300), st.none() | st.text(min_size=1, max_size=300))
 def test_any_table_and_shard_make_a_name_for_every_system(table: str, shard: str | None) -> None:
-    name = Name(file_base(table, shard), Rotation("20261231T235959Z", 1), ARROW)
+    name = Name(file_base(table, shard), Rotation("20261231T235959Z", 1), ".arrow")
     assert not WINDOWS_REJECTS & set(str(name))
     assert len(str(name)) < 255
-    assert Name.parse(str(name)) == name
-    current = Name(name.base, None, ARROW)
-    assert Name.parse(str(current)) == current
+    assert Name.parse(str(name), SUFFIXES) == name
+    current = Name(name.base, None, ".arrow")
+    assert Name.parse(str(current), SUFFIXES) == current
 
 
 def test_table_and_shard_are_in_the_name_as_they_are() -> None:
@@ -37,6 +38,6 @@ def test_table_and_shard_are_in_the_name_as_they_are() -> None:
     assert file_base("main.iot.air_quality", "host.local-12-0") == "main.iot.air_quality-host.local-12-0"
 
 
-@pytest.mark.parametrize("text", ["", ".arrow", "readme.txt", ".a.lock", "a.b.c.arrow.bak"])
-def test_other_files_are_no_debug_files(text: str) -> None:
-    assert Name.parse(text) is None
+@pytest.mark.parametrize("text", ["", ".arrow", "readme.txt", ".a.lock", "a.b.c.arrow.bak", "a.b.c.proto"])
+def test_other_names_are_not_parsed(text: str) -> None:
+    assert Name.parse(text, SUFFIXES) is None

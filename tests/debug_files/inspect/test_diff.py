@@ -9,16 +9,15 @@ import pytest
 
 from beam_zerobus import ConfigurationError, DebugFiles, RowError
 from beam_zerobus.debug_files import DebugFileWriter
-from beam_zerobus.debug_files.conditions import Condition
-from beam_zerobus.debug_files.diff import PairDiff, compare, pairs
-from beam_zerobus.debug_files.files import find_files
 from beam_zerobus.debug_files.framing import frame
-from beam_zerobus.debug_files.summary import summarize
+from beam_zerobus.debug_files.inspect.conditions import Condition
+from beam_zerobus.debug_files.inspect.diff import PairDiff, compare, pairs
+from beam_zerobus.debug_files.inspect.files import find_files
+from beam_zerobus.debug_files.inspect.summary import summarize
 from beam_zerobus.encoding import ProtoEncoder
 from beam_zerobus.schema import Conformer, TableSchema
-
-from .samples import AIR_ENCODER, EVERY_TYPE, TABLE, air, encode, every_type
-from .test_writer import open_writer, write
+from tests.debug_files.samples import AIR_ENCODER, EVERY_TYPE, TABLE, air, encode, every_type
+from tests.debug_files.test_writer import open_writer, write
 
 
 def diff(directory: Path, limit: int = 100) -> list[PairDiff]:
@@ -81,7 +80,7 @@ def test_rows_rejected_before_they_were_encoded_are_left_out_those_rejected_by_t
     assert (one.arrow_rows, one.rejected_rows, one.proto_rows) == (10, 2, 8)
 
 
-def test_a_column_that_is_not_sent_is_told_and_an_absent_one_is_null(tmp_path: Path) -> None:
+def test_a_column_that_is_not_sent_is_named_and_a_missing_one_is_null(tmp_path: Path) -> None:
     writer = open_writer(tmp_path)
     batch = air(0).append_column("extra", pa.array([1, 2, 3])).drop_columns(["device"])
     records = encode(air(0).set_column(1, "device", pa.nulls(3, pa.string())))
@@ -141,22 +140,22 @@ def test_the_first_differences_are_shown_all_are_counted(tmp_path: Path) -> None
 def test_conditions(text: str, expected: list[int]) -> None:
     batch = air(0, 6).append_column("kind", pa.array(list("xyxyxy")).dictionary_encode())
     batch = batch.append_column("place", pa.array([{"room": room} for room in "abcabc"]))
-    assert np.flatnonzero(Condition.parse(text).fulfilled(batch)).tolist() == expected
+    assert np.flatnonzero(Condition.parse(text).matches(batch)).tolist() == expected
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("id", "is no condition"),
+        ("id", "is not a condition"),
         ("nothing=1", "there is no column 'nothing'; there are id, device"),
         ("id.x=1", "there is no column 'id.x'"),
-        ("id=abc", "'abc' is no value of column 'id', which is int64"),
-        ("ts>yesterday", "no value of column 'ts'"),
+        ("id=abc", "'abc' is not a value of column 'id', which is int64"),
+        ("ts>yesterday", "not a value of column 'ts'"),
     ],
 )
 def test_wrong_conditions_are_named(text: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        Condition.parse(text).fulfilled(air(0))
+        Condition.parse(text).matches(air(0))
 
 
 def test_a_summary_counts_and_spans(tmp_path: Path) -> None:
@@ -180,7 +179,7 @@ def test_a_summary_counts_and_spans(tmp_path: Path) -> None:
         summarize(find_files(tmp_path, ".arrow"), head=0, columns=["other"])
 
 
-def test_nanoseconds_that_python_has_not_are_shown(tmp_path: Path) -> None:
+def test_nanoseconds_which_python_lacks_are_shown(tmp_path: Path) -> None:
     writer = open_writer(tmp_path, proto=False)
     writer.write(pa.record_batch({"t": pa.array([1, 2], pa.timestamp("ns"))}))
     writer.close()

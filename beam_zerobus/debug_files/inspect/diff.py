@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_zerobus.debug_files.files import DebugFile
-from beam_zerobus.debug_files.names import ARROW
-from beam_zerobus.debug_files.reading import arrow_batches, proto_batches, read_marks
-from beam_zerobus.debug_files.summary import python_value
+from beam_zerobus.debug_files.folders import ARROW
+from beam_zerobus.debug_files.inspect.files import DebugFile
+from beam_zerobus.debug_files.inspect.reading import arrow_batches, proto_batches, read_marks
+from beam_zerobus.debug_files.inspect.summary import python_value
 
 __all__ = ["Difference", "PairDiff", "compare", "pairs"]
 
@@ -35,14 +35,14 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairDiff:
-    """What two files of one stem have and do not have in common.
+    """The result of comparing the Arrow and the protobuf file of one stem.
 
     Attributes:
         stem: Their name without suffix.
-        arrow_rows: Rows of the Arrow file, None where there is none.
+        arrow_rows: Rows of the Arrow file; None if the file is missing.
         rejected_rows: Those of them that were rejected before they were encoded.
-        proto_rows: Rows of the protobuf file, None where there is none.
-        columns_only_in_arrow: Columns that were not sent.
+        proto_rows: Rows of the protobuf file; None if the file is missing.
+        columns_only_in_arrow: Columns that the protobuf file does not have: they were not sent.
         different_values: How many values differ.
         differences: The first of them.
     """
@@ -71,7 +71,11 @@ def pairs(files: Sequence[DebugFile]) -> list[tuple[DebugFile, DebugFile]]:
 
 
 def compare(arrow: DebugFile, proto: DebugFile, *, limit: int) -> PairDiff:
-    """Compare two files that hold the same batches; keep the first `limit` differences."""
+    """Compare two files that hold the same batches; keep the first `limit` differences.
+
+    Raises:
+        ValueError: A file is damaged.
+    """
     went_in = None if arrow.size() is None else list(arrow_batches(arrow))
     went_out = None if proto.size() is None else list(proto_batches(proto))
     never_sent = {(mark["batch"], mark["row"]) for mark in read_marks(arrow) if mark["stage"] in _NEVER_SENT}
@@ -104,9 +108,10 @@ def compare(arrow: DebugFile, proto: DebugFile, *, limit: int) -> PairDiff:
 def _unequal(sent: pa.Table, received: pa.Table, name: str, rows: np.ndarray) -> Iterator[tuple[int, Any, Any]]:
     """Yield position and both values where the sent rows differ from the received ones."""
     other = received[name].combine_chunks()[: len(rows)]
-    one = sent[name].combine_chunks() if name in sent.schema.names else pa.nulls(sent.num_rows, other.type)
-    # Types in which nothing can differ but the form (dictionaries, large or small, nanoseconds) become the same.
-    with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
+    index = sent.schema.names.index(name) if name in sent.schema.names else None
+    one = pa.nulls(sent.num_rows, other.type) if index is None else sent.column(index).combine_chunks()
+    # Dictionaries, large or small types, nanoseconds: the same values in another form are no difference.
+    with suppress(pa.ArrowException, ValueError, LookupError):
         one = one.cast(other.type, safe=False)
     for position in _candidates(one, other, rows):
         values = python_value(one[int(rows[position])]), python_value(other[int(position)])
@@ -115,16 +120,16 @@ def _unequal(sent: pa.Table, received: pa.Table, name: str, rows: np.ndarray) ->
 
 
 def _candidates(one: pa.Array, other: pa.Array, rows: np.ndarray) -> Iterable[int]:
-    """Return where values may differ; quick for all but nested types."""
+    """Return the positions where values may differ; all of them for nested types."""
     try:
         equal = pc.equal(one.take(pa.array(rows)), other)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+    except (pa.ArrowException, LookupError):
         return range(len(rows))
     return np.flatnonzero(~pc.fill_null(equal, fill_value=False).to_numpy(zero_copy_only=False).astype(bool))
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    """Compare two values as protobuf can tell them apart: null, an empty list and an empty map are one."""
+    """Compare two values as far as protobuf distinguishes them: null, an empty list and an empty map are the same."""
     if not one and not other and isinstance(one, list | None) and isinstance(other, list | None):
         return True
     if isinstance(one, dict) and isinstance(other, dict):

@@ -120,9 +120,11 @@ class BatchSender:
         except ConversionError as error:
             if not self._settings.dead_letters:
                 raise
-            # Its columns cannot fit: the element as a whole is what is bad.
-            rejected = RowError(0, RowErrorType.WRONG_TYPE, str(error), "schema")
-            self._bundle.reject(Rows(batch=rows.batch.slice(0, 0), origin=Origin(element), rejected=(rejected,)))
+            # Its columns cannot fit the table, so each of its rows is a failed row.
+            rejected = tuple(
+                RowError(row, RowErrorType.WRONG_TYPE, str(error), "schema") for row in range(rows.batch.num_rows)
+            )
+            self._bundle.reject(Rows(batch=rows.batch.slice(0, 0), origin=rows.origin, rejected=rejected))
 
     def _converter_for(self, writer: ZerobusWriter) -> RowConverter:
         """Return the converter for the table's schema, a new one after the schema changed."""

@@ -15,7 +15,9 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from beam_zerobus import WriteToZerobus
 from beam_zerobus.sink.pipeline_options import ZerobusOptions
 
-__all__ = ["InputError", "arguments_of", "check_unused", "last_line", "parser_of", "quieten", "sink_of"]
+__all__ = ["InputError", "arguments_of", "check_unused", "last_line", "literal", "parser_of", "quieten", "sink_of"]
+
+_GLOB = re.compile(r"[*?\[]")
 
 
 class InputError(Exception):
@@ -117,9 +119,19 @@ def check_unused(directory: str) -> None:
     Raises:
         InputError: The directory has files.
     """
-    pattern = FileSystems.join(directory, "*")
+    pattern = FileSystems.join(literal(directory), "*")
     if FileSystems.match([pattern], limits=[1])[0].metadata_list:
         raise InputError(f"{directory} holds the dead letters of an earlier run: name another directory")
+
+
+def literal(pattern: str) -> str:
+    """Return a pattern for a file or directory that has exactly this name; any other pattern unchanged.
+
+    A shell passes names such as ``data[1].csv`` as they are.
+    """
+    if not _GLOB.search(pattern) or not FileSystems.exists(pattern):
+        return pattern
+    return _GLOB.sub(r"[\g<0>]", pattern)
 
 
 def quieten() -> None:

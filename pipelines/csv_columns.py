@@ -41,7 +41,8 @@ _WANTED: dict[Primitive, str] = {
 
 _DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _HOUR, _SIXTY = "([01][0-9]|2[0-3])", "[0-5][0-9]"
-_TIME = f"[ T]{_HOUR}(:{_SIXTY}(:{_SIXTY}([.][0-9]{{1,6}})?)?)?"
+_MICROSECONDS = "{1,6}"
+_TIME = f"[ T]{_HOUR}(:{_SIXTY}(:{_SIXTY}([.][0-9]{_MICROSECONDS})?)?)?"
 _ZONE = f"(Z|[+-]{_HOUR}(:?{_SIXTY})?)"
 _WHOLE = "^[+-]?[0-9]+$"
 # What Arrow's casts take; text that does not match is rejected without trying a cast, which fails for a whole column.
@@ -58,7 +59,6 @@ _FORMS: dict[Primitive, str] = {
     Primitive.TIMESTAMP_NTZ: f"^{_DATE}({_TIME})?$",
 }
 _ZEROS_AFTER_MICROSECONDS = r"([.][0-9]{6})0+(Z|[+-].*)?$"
-_BELOW_MICROSECONDS = r"[.][0-9]{7,}(Z|[+-].*)?$"
 _DIGITS_OF_INT64 = 19
 # From here on, not every whole number is a value of the type.
 _FIRST_GAP = {Primitive.FLOAT: 2.0**24, Primitive.DOUBLE: 2.0**53}
@@ -155,7 +155,10 @@ class Column:
                 return trimmed.cast(canonical_type(self._type)), trimmed
         if self._type in (Primitive.TIMESTAMP, Primitive.TIMESTAMP_NTZ):
             trimmed = pc.replace_substring_regex(trimmed, _ZEROS_AFTER_MICROSECONDS, r"\1\2")
-            fine = _marked(pc.match_substring_regex(trimmed, _BELOW_MICROSECONDS))
+            finer = self._form.replace(_MICROSECONDS, "{7,}")
+            fine = _marked(pc.match_substring_regex(trimmed, finer)) & ~_marked(
+                pc.match_substring_regex(trimmed, self._form)
+            )
             reason = self._reason(RowErrorType.INEXACT, "finer than microseconds; round it")
             trimmed, _ = self._without(trimmed, fine, reason, place, _unchanged)
         bad = ~_marked(pc.match_substring_regex(trimmed, self._form)) & ~_marked(trimmed.is_null())

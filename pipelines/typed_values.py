@@ -68,6 +68,8 @@ def exact(value: Any) -> Any:  # noqa: PLR0911 - one for each kind of value
     if isinstance(value, np.generic):
         return {"$numpy": [value.dtype.str, _base64(value.tobytes())]}
     value = _python(value)
+    if isinstance(value, str):
+        return value if _is_utf8(value) else {"$text": _base64(value.encode(errors="surrogatepass"))}
     if isinstance(value, _PLAIN):
         return value
     if type(value) is int:
@@ -78,7 +80,7 @@ def exact(value: Any) -> Any:  # noqa: PLR0911 - one for each kind of value
         if isinstance(value, kind):
             return {tag: write(value)}
     if (fields := fields_of(value)) is not None:
-        if all(isinstance(key, str) and not key.startswith("$") for key in fields):
+        if all(isinstance(key, str) and not key.startswith("$") and _is_utf8(key) for key in fields):
             return {key: exact(inner) for key, inner in fields.items()}
         return {"$map": [[exact(key), exact(inner)] for key, inner in fields.items()]}
     return [exact(inner) for inner in value] if _is_list(value) else str(value)
@@ -144,11 +146,7 @@ def dumps(value: Any) -> str:
     if isinstance(value, Number):
         return value.text
     text = json.dumps(value, ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return json.dumps(value)
-    return text
+    return text if _is_utf8(text) else json.dumps(value)
 
 
 def _python(value: Any) -> Any:
@@ -164,6 +162,14 @@ def _python(value: Any) -> Any:
     if isinstance(value, dt.datetime) and getattr(value, "nanosecond", None):
         return value.isoformat()  # a timestamp of pandas, which the sink rejects as text likewise
     return int(value) if isinstance(value, int) and type(value) not in (int, bool) else value
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # it has a part of a surrogate pair
+        return False
+    return True
 
 
 def _is_list(value: Any) -> bool:
@@ -212,6 +218,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     **{tag: read for tag, (_, _, read) in _TAGS.items()},
     "$int": int,
     "$float": float,
+    "$text": lambda text: binascii.a2b_base64(text).decode(errors="surrogatepass"),
     "$numpy": lambda form: np.frombuffer(binascii.a2b_base64(form[1]), np.dtype(form[0]))[0],
     "$map": lambda pairs: {restored(key): restored(inner) for key, inner in pairs},
     "$arrow": _arrow,

@@ -8,6 +8,7 @@ has too many or too few values, or if text follows a closing quote.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeAlias
@@ -35,7 +36,10 @@ REJECTED = "rejected"
 _STAGE = "reading"
 _SHOWN_REASONS = 3
 _BLOCK_BYTES = 16 << 20  # a record must fit into a block; Zerobus accepts none above 10 MB
+_HEADER_BYTES = 64 << 10  # where the header mostly ends
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+_TEXT = re.compile(rb"[^\r\n]")
 
 Rejected: TypeAlias = "list[tuple[Any, RowError]]"
 """Rejected rows as elements, each with its reason."""
@@ -175,7 +179,10 @@ def _header(path: str, block: _Block, meaning: CsvMeaning) -> tuple[list[str], d
     Raises:
         ConversionError: The header does not fit the table.
     """
-    records = records_of(block.data, ord(meaning.delimiter), block.quotes)
+    size = min(_HEADER_BYTES, len(block.data))
+    records = records_of(block.data[:size], ord(meaning.delimiter), _until(block.quotes, size))
+    if len(records.starts) < 2 and size < len(block.data):
+        records = records_of(block.data, ord(meaning.delimiter), block.quotes)
     if not len(records.starts):
         return [], {}, 0
     end = int(records.ends[0])
@@ -199,15 +206,15 @@ def _batches(path: str, meaning: CsvMeaning) -> Iterator[tuple[pa.RecordBatch, R
     """Yield the rows of a file: those that can be read, and the others."""
     names: list[str] = []
     columns: dict[str, Column] = {}
-    line = 1
-    with naming(path, lambda: f"after line {line - 1}" if line > 1 else ""), opened(path) as stream:
+    line = 0
+    with naming(path, lambda: f"after line {line}" if line else ""), opened(path) as stream:
         for block in _blocks(path, stream, meaning):
             if not names:
                 names, columns, start = _header(path, block, meaning)
                 block = _after(block, start)  # noqa: PLW2901 - the header is not a row
             if names:
                 yield _read(path, block, names, columns, meaning)
-            line = block.line + block.data.count(b"\n")
+            line = block.line
 
 
 def _after(block: _Block, start: int) -> _Block:
@@ -256,7 +263,7 @@ def _at(path: str, lines: np.ndarray, error: RowError) -> RowError:
 def _split(data: bytes, names: list[str], columns: dict[str, Column], meaning: CsvMeaning) -> pa.RecordBatch | None:
     """Return the values of records as text; None if a record does not have the header's number of values."""
     wanted = list(columns)
-    if not data.strip(b"\r\n"):
+    if not _TEXT.search(data):
         return pa.RecordBatch.from_arrays([pa.array([], pa.binary())] * len(wanted), names=wanted)
     try:
         table = arrow_csv.read_csv(

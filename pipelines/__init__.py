@@ -1,1 +1,1 @@
-"""Pipelines that people run as they are."""
+"""Pipelines that are ready to run."""

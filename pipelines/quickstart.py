@@ -1,9 +1,9 @@
-"""Send 336,776 real flights through a Beam pipeline into a Delta table, and check that each arrived.
+"""Send 336,776 real flights through a Beam pipeline into a Delta table, and check that every row arrived.
 
-    python -m pipelines.quickstart            # into the local Zerobus, which keeps real Delta tables
-    python -m pipelines.quickstart --help     # other tables, other wire formats, your own workspace
+    python -m pipelines.quickstart            # to the local Zerobus, which writes real Delta tables
+    python -m pipelines.quickstart --help     # options: table, wire format, your own workspace
 
-The pipeline itself is in `flights_to_delta.py`; what is here shows progress and compares what was read back.
+The pipeline itself is in `flights_to_delta.py`; this module shows progress and compares the table with the source.
 """
 
 from __future__ import annotations
@@ -42,17 +42,20 @@ _QUERY = (
 
 
 class QuickstartError(Exception):
-    """What went wrong, in one sentence."""
+    """The quickstart failed; the message is one sentence."""
 
 
 def run_with_progress(console: Console, total_rows: int, **sink_options: Any) -> tuple[float, Acknowledgements]:
-    """Run the pipeline and show how many rows are acknowledged; return the seconds it took, and them.
+    """Run the pipeline and show how many rows are acknowledged.
+
+    Returns:
+        The seconds it took, and the acknowledgements.
 
     Raises:
         QuickstartError: The pipeline failed.
     """
     with console.status("Loading Apache Beam"):
-        from beam_zerobus import WriteToZerobus  # noqa: PLC0415 - takes seconds, which somebody is waiting through
+        from beam_zerobus import WriteToZerobus  # noqa: PLC0415 - takes seconds, so a status is shown
         from pipelines.flights_to_delta import acknowledged, write_flights  # noqa: PLC0415
 
     sink = WriteToZerobus(**sink_options)
@@ -61,7 +64,7 @@ def run_with_progress(console: Console, total_rows: int, **sink_options: Any) ->
     def run() -> None:
         try:
             write_flights(sink, total_rows)
-        except Exception as failure:  # noqa: BLE001 - reported below, in the main thread
+        except Exception as failure:  # noqa: BLE001 - reported by the main thread
             failures.append(failure)
 
     started = time.perf_counter()
@@ -79,7 +82,7 @@ def run_with_progress(console: Console, total_rows: int, **sink_options: Any) ->
 
 
 def check_arrived(sent: pa.Table, arrived: pa.Table) -> str:
-    """Compare count and checksum of what was sent and what arrived; return the checksum.
+    """Compare count and checksum of the rows that were sent and those that arrived; return the checksum.
 
     Raises:
         QuickstartError: They differ.
@@ -93,7 +96,7 @@ def check_arrived(sent: pa.Table, arrived: pa.Table) -> str:
 
 
 def checksum(rows: pa.Table) -> str:
-    """Return the SHA-256 of the rows as CSV text, sorted, so that their order does not matter."""
+    """Return the SHA-256 of the sorted rows as CSV text."""
     digest = hashlib.sha256()
     ordered = rows.sort_by([(name, "ascending") for name in rows.column_names])
     for batch in ordered.to_batches(max_chunksize=50_000):
@@ -104,7 +107,7 @@ def checksum(rows: pa.Table) -> str:
 
 
 def summary(seconds: float, acknowledged: Acknowledgements) -> Table:
-    """Return what happened, as a table for the terminal."""
+    """Return the summary as a table for the terminal."""
     rows = sum(acknowledged.rows)
     p50, p95 = np.percentile(acknowledged.latencies_ms, [50, 95])
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
@@ -119,7 +122,7 @@ def summary(seconds: float, acknowledged: Acknowledgements) -> Table:
 
 
 def query_line(path: Path) -> str:
-    """Return a shell line that queries the Delta table with what the quickstart installed."""
+    """Return a shell command that queries the Delta table with the packages of the quickstart."""
     table = _short(path).as_posix()
     code = (
         "from deltalake import DeltaTable, QueryBuilder; "
@@ -132,11 +135,11 @@ def query_line(path: Path) -> str:
 
 
 def run_locally(console: Console, options: argparse.Namespace) -> None:
-    """Write into the local Zerobus, and read the Delta table back."""
+    """Write to the local Zerobus, and read the Delta table back."""
     storage = Path(options.output)
     table_path = storage.joinpath(*options.table.split("."))
     if (table_path / "_delta_log").is_dir():
-        shutil.rmtree(table_path)  # an earlier run's
+        shutil.rmtree(table_path)  # of an earlier run
     flights = load_flights()
     with Emulator(storage_dir=storage) as emulator:
         table = emulator.create_table(options.table, COLUMNS)
@@ -152,13 +155,13 @@ def run_locally(console: Console, options: argparse.Namespace) -> None:
         )
         digest = check_arrived(flights, table.to_arrow())
     console.print(summary(seconds, acknowledged))
-    console.print(f"[green]All rows arrived[/], each as it was sent: SHA-256 {digest[:16]}")
-    console.print(f"\nThe Delta table lies in {_short(table_path)}. Query it:\n")
+    console.print(f"[green]All rows arrived[/] unchanged: SHA-256 {digest[:16]}")
+    console.print(f"\nThe Delta table is in {_short(table_path)}. Query it:\n")
     console.print(query_line(table_path), style="bold", soft_wrap=True, highlight=False, markup=False)
 
 
 def run_remotely(console: Console, options: argparse.Namespace) -> None:
-    """Write into a workspace; what is there is compared by the count that it acknowledged."""
+    """Write to a workspace, and compare the number of rows that it acknowledged."""
     flights = load_flights()
     console.print(f"Sending {flights.num_rows:,} flights to {options.table} at {options.endpoint}")
     seconds, acknowledged = run_with_progress(
@@ -172,7 +175,7 @@ def run_remotely(console: Console, options: argparse.Namespace) -> None:
     if sum(acknowledged.rows) != flights.num_rows:
         raise QuickstartError(f"{flights.num_rows:,} rows were sent, {sum(acknowledged.rows):,} were acknowledged")
     console.print(summary(seconds, acknowledged))
-    console.print(f"[green]All rows are acknowledged.[/] Query them there: SELECT count(*) FROM {options.table}")
+    console.print(f"[green]All rows are acknowledged.[/] Query the table there: SELECT count(*) FROM {options.table}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -185,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.print("[red]Interrupted")
         return 130
-    except Exception as error:  # noqa: BLE001 - whatever it is, say it and fail
+    except Exception as error:  # noqa: BLE001 - any error is reported, and fails the run
         console.print(f"[red]Failed:[/] {_last_line(error)}", soft_wrap=True, highlight=False)
         return 1
     return 0
@@ -204,20 +207,20 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--endpoint",
         default=os.environ.get("ZEROBUS_ENDPOINT"),
         help="Zerobus endpoint of a workspace (ZEROBUS_ENDPOINT), with DATABRICKS_CLIENT_ID and "
-        "DATABRICKS_CLIENT_SECRET in the environment; without it everything stays on this machine",
+        "DATABRICKS_CLIENT_SECRET in the environment; without it everything runs on this machine",
     )
     parser.add_argument("--workspace-url", help="URL of the workspace (DATABRICKS_HOST)")
     return parser.parse_args(arguments)
 
 
 def _short(path: Path) -> Path:
-    """Return the path as seen from here, if it is below."""
-    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - keeps the links of a virtual environment
+    """Return the path relative to the current directory if it is inside."""
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - does not resolve the links of a virtual environment
     return absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute
 
 
 def _last_line(error: BaseException) -> str:
-    """Return the reason at the end of a message; Beam puts a whole traceback before it."""
+    """Return the reason at the end of a message, which Beam prefixes with a traceback."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[-1].strip() if lines else type(error).__name__
 

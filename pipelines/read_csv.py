@@ -1,35 +1,33 @@
-"""CSV files to RecordBatches in the types of a table.
+"""CSV files as RecordBatches in the types of a table.
 
-A file is read block by block, never whole. Its values are text until they are cast to the types of the table's columns,
-a column at a time. A row is rejected alone whose text its columns cannot hold, or that has too many or too few values.
+A file is read in blocks of whole records. Arrow splits a block into values, which are text until they are cast to the
+types of the table's columns, a column at a time. A row is rejected alone if its text does not fit its columns, if it
+has too many or too few values, or if text follows a closing quote.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import csv
-import io
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from apache_beam.io.filesystem import FileMetadata
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import TaggedOutput
 from pyarrow import csv as arrow_csv
 
 from beam_zerobus import ConversionError, RowError
-from beam_zerobus.schema import Conformer, Decimal, DeltaType, Primitive, RowErrorType, TableSchema
-from beam_zerobus.schema.arrow import canonical_type
-from beam_zerobus.schema.reasons import Faults, Place, Reason
+from beam_zerobus.schema import Conformer, RowErrorType, TableSchema
+from beam_zerobus.schema.reasons import Faults, Place
 from beam_zerobus.sink.failed_rows import failed_row
+from pipelines.command import InputError
+from pipelines.csv_columns import Column, RawText
+from pipelines.csv_records import Quotes, last_line_end, quotes_of, records_of
+from pipelines.open_files import naming, opened, read_exactly
 
 __all__ = ["REJECTED", "CsvMeaning", "ReadCsv", "check_header"]
 
@@ -37,39 +35,25 @@ REJECTED = "rejected"
 
 _STAGE = "reading"
 _SHOWN_REASONS = 3
-_BLOCK_BYTES = 16 << 20  # a row must fit into a block, and Zerobus takes none above 10 MB
+_BLOCK_BYTES = 16 << 20  # a record must fit into a block; Zerobus accepts none above 10 MB
+_HEADER_BYTES = 64 << 10  # where the header mostly ends
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-_WHOLE_NUMBER = "a whole number in its range"
-_NUMBER = "a number in its range"
-_WANTED: dict[Primitive, str] = {
-    Primitive.TINYINT: _WHOLE_NUMBER,
-    Primitive.SMALLINT: _WHOLE_NUMBER,
-    Primitive.INT: _WHOLE_NUMBER,
-    Primitive.BIGINT: _WHOLE_NUMBER,
-    Primitive.FLOAT: _NUMBER,
-    Primitive.DOUBLE: _NUMBER,
-    Primitive.BOOLEAN: "true or false",
-    Primitive.DATE: "a date of the form YYYY-MM-DD",
-    Primitive.TIMESTAMP: "an ISO 8601 timestamp with a zone, such as 2026-01-31T12:00:00Z",
-    Primitive.TIMESTAMP_NTZ: "an ISO 8601 timestamp without a zone",
-    Primitive.BINARY: "base64",
-}
-
-_Cast: TypeAlias = Callable[[pa.Array], pa.Array]
+_TEXT = re.compile(rb"[^\r\n]")
 
 Rejected: TypeAlias = "list[tuple[Any, RowError]]"
-"""Rows as they came, each with its reason."""
+"""Rejected rows as elements, each with its reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CsvMeaning:
-    """How CSV text stands for the rows of a table.
+    """How CSV text represents the rows of a table.
 
     Attributes:
         table: ``catalog.schema.table``.
-        schema: The table's schema, which tells what the text of each column means.
+        schema: The table's schema, which gives the type of each column.
         ignore_unknown_fields: Leave out columns that the table does not have, instead of failing.
-        delimiter: What stands between two values.
+        delimiter: The character between two values.
         null_values: Unquoted text that means null; in quotes it is text.
     """
 
@@ -84,8 +68,8 @@ class ReadCsv(beam.DoFn):
     """Reads files into RecordBatches; rows that cannot be read go to the output `REJECTED`.
 
     Args:
-        meaning: How the text stands for rows.
-        dead_letters: Give rejected rows to the output `REJECTED`; otherwise they fail the bundle.
+        meaning: How the text represents rows.
+        dead_letters: Emit rejected rows to the output `REJECTED`; otherwise they fail the bundle.
     """
 
     def __init__(self, meaning: CsvMeaning, *, dead_letters: bool) -> None:
@@ -97,24 +81,25 @@ class ReadCsv(beam.DoFn):
         """Read one file.
 
         Raises:
+            InputError: The file cannot be read, or a quote is not closed.
             ConversionError: Its header does not fit the table; or a row is rejected and must not be a dead letter.
         """
         table = self._meaning.table
-        for batch, rejected in _blocks(file.path, self._meaning):
+        for batch, rejected in _batches(file.path, self._meaning):
             if rejected and not self._dead_letters:
                 raise _unreadable(rejected, batch.num_rows + len(rejected), table)
-            yield batch
+            if batch.num_rows:
+                yield batch
             for element, error in rejected:
                 yield TaggedOutput(REJECTED, failed_row(element, error, table=table, attempts=0))
 
 
 def _unreadable(rejected: Rejected, rows: int, table: str) -> ConversionError:
     errors = [error for _, error in rejected]
-    reasons = list(dict.fromkeys(error.message for error in errors))
-    more = f"; and {len(reasons) - _SHOWN_REASONS} more reasons" if len(reasons) > _SHOWN_REASONS else ""
+    more = f"; and {len(errors) - _SHOWN_REASONS} more" if len(errors) > _SHOWN_REASONS else ""
+    reasons = "; ".join(error.message for error in errors[:_SHOWN_REASONS])
     return ConversionError(
-        f"{len(rejected)} of {rows} rows rejected for table {table}: {'; '.join(reasons[:_SHOWN_REASONS])}{more}",
-        row_errors=errors,
+        f"{len(rejected)} of {rows} rows rejected for table {table}: {reasons}{more}", row_errors=errors
     )
 
 
@@ -122,199 +107,233 @@ def check_header(path: str, meaning: CsvMeaning) -> None:
     """Check that the header of a file fits the table.
 
     Raises:
-        ConversionError: It does not; the message names each column that is to blame, and the remedy.
+        InputError: The file cannot be read.
+        ConversionError: The header does not fit; the message names each wrong column and the remedy.
     """
-    _columns(path, meaning)
+    with naming(path), opened(path) as stream:
+        for block in _blocks(path, stream, meaning):
+            _header(path, block, meaning)
+            return
 
 
-def _blocks(path: str, meaning: CsvMeaning) -> Iterator[tuple[pa.RecordBatch, Rejected]]:
-    """Yield the rows of a file: those that can be read, and the others."""
-    columns = _columns(path, meaning)
-    if not columns:
-        return  # an empty file
-    malformed: Rejected = []
-    for texts in _text_blocks(path, list(columns), meaning, malformed):
-        batch, rejected = _typed(texts, list(columns.values()))
-        yield batch, rejected + _moved_out(malformed)
-    if malformed:
-        no_rows = [column.no_values for column in columns.values()]
-        yield pa.RecordBatch.from_arrays(no_rows, names=list(columns)), malformed
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Whole records of a file.
+
+    Attributes:
+        data: Their text.
+        quotes: Its quoted parts.
+        line: The number of its first line in the file.
+    """
+
+    data: bytes
+    quotes: Quotes
+    line: int
+
+    def lines_of(self, starts: np.ndarray) -> np.ndarray:
+        """Return the line numbers of positions."""
+        text = np.frombuffer(self.data, np.uint8)
+        feeds = np.flatnonzero(text == ord("\n"))
+        if not len(feeds):
+            feeds = np.flatnonzero(text == ord("\r"))
+        return self.line + np.searchsorted(feeds, starts)
 
 
-def _columns(path: str, meaning: CsvMeaning) -> dict[str, _Column]:
-    """Return the columns of a file that the table has, by the names in its header."""
-    header = _header(path, meaning.delimiter)
-    types = {field.name.lower(): field.type for field in meaning.schema.columns}
-    columns = {
-        name: _Column(f"{path}, column {name!r}", types[name.lower()]) for name in header if name.lower() in types
-    }
-    no_rows = [columns[name].no_values if name in columns else pa.array([], pa.string()) for name in header]
-    if header:
-        conformer = Conformer(meaning.schema, ignore_unknown_fields=meaning.ignore_unknown_fields)
-        try:
-            conformer.conform(pa.RecordBatch.from_arrays(no_rows, names=header))
-        except ConversionError as error:
-            raise ConversionError(f"The header of {path}: {error}") from error
-        if not columns:
-            raise ConversionError(f"The header of {path} names no column of the table: check it, and --delimiter")
-    return columns
-
-
-def _header(path: str, delimiter: str) -> list[str]:
-    with _opened(path) as stream:
-        # What is no UTF-8 further down is rejected there.
-        text = io.TextIOWrapper(stream, "utf-8-sig", errors="replace", newline="")
-        return next((row for row in csv.reader(text, delimiter=delimiter) if row), [])
-
-
-def _text_blocks(path: str, names: list[str], meaning: CsvMeaning, malformed: Rejected) -> Iterator[pa.RecordBatch]:
-    """Yield the rows as text; those with too many or too few values are added to `malformed`."""
-
-    def reject(row: arrow_csv.InvalidRow) -> str:
-        where = path if row.number is None else f"{path}, row {row.number}"
-        what = f"{where}: it has {row.actual_columns} values, the header {row.expected_columns}; correct the row"
-        malformed.append((row.text, RowError(0, RowErrorType.INVALID_TEXT.value, what, _STAGE)))
-        return "skip"
-
-    try:
-        with _opened(path) as stream:
-            yield from arrow_csv.open_csv(
-                stream,
-                arrow_csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False),
-                arrow_csv.ParseOptions(
-                    delimiter=meaning.delimiter, newlines_in_values=True, invalid_row_handler=reject
-                ),
-                arrow_csv.ConvertOptions(
-                    include_columns=names,
-                    # Bytes: one that is no UTF-8 would fail a whole block of text.
-                    column_types=dict.fromkeys(names, pa.binary()),
-                    null_values=list(meaning.null_values),
-                    strings_can_be_null=True,
-                    quoted_strings_can_be_null=False,
-                ),
-            )
-    except pa.ArrowInvalid as error:
-        raise ConversionError(f"{path} cannot be read as CSV: {error}; check its quotes and --delimiter") from error
-
-
-def _moved_out(malformed: Rejected) -> Rejected:
-    # The reader's own thread may append meanwhile: only what is seen now is taken away.
-    moved = malformed[:]
-    del malformed[: len(moved)]
-    return moved
-
-
-def _typed(texts: pa.RecordBatch, columns: list[_Column]) -> tuple[pa.RecordBatch, Rejected]:
-    faults = Faults()
-    place = Place(faults)
-    arrays = [column.typed(text, place) for column, text in zip(columns, texts.columns, strict=True)]
-    batch = pa.RecordBatch.from_arrays(arrays, names=texts.schema.names)
-    if not faults:
-        return batch, []
-    rejected = [(_as_it_came(batch, texts, error.index), error) for error in faults.row_errors(_STAGE)]
-    return batch.take(pa.array(faults.kept(batch.num_rows))), rejected
-
-
-def _as_it_came(batch: pa.RecordBatch, texts: pa.RecordBatch, row: int) -> dict[str, Any]:
-    """Return a row with its values where they could be read, and their text where not."""
-    (values,) = batch.slice(row, 1).to_pylist()
-    (raw,) = texts.slice(row, 1).to_pylist()
-    return {
-        name: raw[name].decode(errors="backslashreplace") if value is None and raw[name] is not None else value
-        for name, value in values.items()
-    }
-
-
-class _Column:
-    """How the text of a column becomes values.
-
-    Args:
-        where: The file and the column, for messages.
-        delta_type: What the table's column holds.
+def _blocks(path: str, stream: BinaryIO, meaning: CsvMeaning) -> Iterator[_Block]:
+    """Yield a file in blocks of whole records.
 
     Raises:
-        ConversionError: CSV has no form for the type.
+        InputError: A quote is not closed at the end of the file, or a record does not fit into a block.
     """
-
-    def __init__(self, where: str, delta_type: DeltaType) -> None:
-        self._cast: _Cast
-        if isinstance(delta_type, Decimal) or delta_type in (Primitive.STRING, Primitive.VARIANT):
-            self._cast = _to_text  # the sink reads a decimal's digits itself
-            kind, misfit = RowErrorType.INVALID_UTF8, "a value is not UTF-8; encode the file so"
-        elif isinstance(delta_type, Primitive):
-            self._cast = _to_bytes if delta_type is Primitive.BINARY else partial(_to, canonical_type(delta_type))
-            wanted = f"a value is not {_WANTED[delta_type]}"
-            kind, misfit = RowErrorType.INVALID_TEXT, f"{wanted}; correct the row, or use STRING in the table"
-        else:
-            raise ConversionError(f"{where} is {delta_type}, which CSV has no form for: use JSON lines or Parquet")
-        self._reason = Reason(kind, f"{where} is {delta_type}: {misfit}")
-        self.no_values = self._cast(pa.array([], pa.binary()))
-
-    def typed(self, text: pa.Array, place: Place) -> pa.Array:
-        """Cast the column; text that stands for no value is rejected and becomes null."""
-        try:
-            return self._cast(text)
-        except pa.ArrowInvalid:
-            bad = np.zeros(len(text), dtype=bool)
-            bad[list(_misfits(text, self._cast))] = True
-        place.reject(bad, self._reason)
-        return self._cast(pc.if_else(pa.array(bad), pa.scalar(None, text.type), text))
+    delimiter = ord(meaning.delimiter)
+    rest, line, last = b"", 1, False
+    while not last:
+        data = read_exactly(stream, _BLOCK_BYTES - len(rest))
+        last = len(data) < _BLOCK_BYTES - len(rest)
+        data = rest + data
+        if line == 1:
+            data = data.removeprefix(_BYTE_ORDER_MARK)
+        quotes = quotes_of(data, delimiter)
+        end = len(data) if last else last_line_end(data, quotes)
+        if quotes.unclosed is not None and (last or not end):
+            at = int(_Block(data, quotes, line).lines_of(np.array([quotes.unclosed]))[0])
+            raise InputError(
+                f"{path}, line {at}: a quote is opened and not closed; close it or double it, and check --delimiter"
+            )
+        if not end and not last:
+            raise InputError(f"{path}, line {line}: a row is longer than {_BLOCK_BYTES:,} bytes; split the row")
+        block, rest = data[:end], data[end:]
+        if block:
+            yield _Block(block, quotes if last else _until(quotes, end), line)
+        line += block.count(b"\n") or block.count(b"\r")
 
 
-def _misfits(text: pa.Array, cast: _Cast, first: int = 0) -> Iterator[int]:
-    """Yield the positions that a cast rejects, found by halving: there are few, mostly."""
+def _until(quotes: Quotes, end: int) -> Quotes:
+    parts = (quotes.opening, quotes.closing, quotes.stray)
+    return Quotes(*(part[: np.searchsorted(part, end)] for part in parts))
+
+
+def _header(path: str, block: _Block, meaning: CsvMeaning) -> tuple[list[str], dict[str, Column], int]:
+    """Return the names in the header, the columns that the table has, and where the rows start.
+
+    Raises:
+        ConversionError: The header does not fit the table.
+    """
+    size = min(_HEADER_BYTES, len(block.data))
+    records = records_of(block.data[:size], ord(meaning.delimiter), _until(block.quotes, size))
+    if len(records.starts) < 2 and size < len(block.data):
+        records = records_of(block.data, ord(meaning.delimiter), block.quotes)
+    if not len(records.starts):
+        return [], {}, 0
+    end = int(records.ends[0])
+    # Text that is not UTF-8 is rejected in the rows.
+    text = block.data[records.starts[0] : end].decode("utf-8", errors="replace")
+    names = next(csv.reader([text], delimiter=meaning.delimiter))
+    types = {field.name.lower(): field.type for field in meaning.schema.columns}
+    columns = {name: Column(name, types[name.lower()], path) for name in names if name.lower() in types}
+    no_rows = [columns[name].no_values if name in columns else pa.array([], pa.string()) for name in names]
+    conformer = Conformer(meaning.schema, ignore_unknown_fields=meaning.ignore_unknown_fields)
     try:
-        cast(text)
-    except pa.ArrowInvalid:
-        half = len(text) // 2
-        if not half:
-            yield first
-            return
-        yield from _misfits(text.slice(0, half), cast, first)
-        yield from _misfits(text.slice(half), cast, first + half)
+        conformer.conform(pa.RecordBatch.from_arrays(no_rows, names=names))
+    except ConversionError as error:
+        raise ConversionError(f"The header of {path}: {error}") from error
+    if not columns:
+        raise ConversionError(f"The header of {path} names no column of the table: check it, and --delimiter")
+    return names, columns, end
 
 
-def _to_text(text: pa.Array) -> pa.Array:
-    return text.cast(pa.string())
+def _batches(path: str, meaning: CsvMeaning) -> Iterator[tuple[pa.RecordBatch, Rejected]]:
+    """Yield the rows of a file: those that can be read, and the others."""
+    names: list[str] = []
+    columns: dict[str, Column] = {}
+    line = 0
+    with naming(path, lambda: f"after line {line}" if line else ""), opened(path) as stream:
+        for block in _blocks(path, stream, meaning):
+            if not names:
+                names, columns, start = _header(path, block, meaning)
+                block = _after(block, start)  # noqa: PLW2901 - the header is not a row
+            if names:
+                yield _read(path, block, names, columns, meaning)
+            line = block.line
 
 
-def _to(target: pa.DataType, text: pa.Array) -> pa.Array:
-    trimmed = pc.utf8_trim_whitespace(_to_text(text))
-    values = trimmed.cast(target)
-    if pa.types.is_floating(target):
-        # Arrow makes infinity of a number that is too large.
-        too_large = pc.and_(pc.is_inf(values), pc.invert(pc.match_substring(trimmed, "inf", ignore_case=True)))
-        if pc.any(too_large).as_py():
-            raise pa.ArrowInvalid("a number is too large")
-    return values
+def _after(block: _Block, start: int) -> _Block:
+    quotes = block.quotes
+    parts = (quotes.opening, quotes.closing, quotes.stray)
+    moved = Quotes(*(part[np.searchsorted(part, start) :] - start for part in parts))
+    return _Block(block.data[start:], moved, block.line + block.data[:start].count(b"\n"))
 
 
-def _to_bytes(text: pa.Array) -> pa.Array:
+def _read(
+    path: str, block: _Block, names: list[str], columns: dict[str, Column], meaning: CsvMeaning
+) -> tuple[pa.RecordBatch, Rejected]:
+    malformed: Rejected = []
+    data, lines = block.data, None
+    texts = None if len(block.quotes.stray) else _split(data, names, columns, meaning)
+    if texts is None:
+        data, lines, malformed = _without_malformed(path, block, len(names), meaning)
+        texts = _split(data, names, columns, meaning)
+    if texts is None:
+        raise InputError(f"{path}, line {block.line}: this block cannot be read as CSV; check --delimiter")
+    faults = Faults()
+    place = Place(faults)
+    hexadecimal = b"0x" in data or b"0X" in data
+    arrays = [
+        columns[name].typed(text, place, hexadecimal=hexadecimal)
+        for name, text in zip(columns, texts.columns, strict=True)
+    ]
+    batch = pa.RecordBatch.from_arrays(arrays, names=list(columns))
+    if not faults:
+        return batch, malformed
+    if lines is None:
+        records = records_of(data, ord(meaning.delimiter), block.quotes)
+        lines = block.lines_of(records.starts)
+    if len(lines) != batch.num_rows:
+        raise InputError(f"{path}, line {block.line}: the rows of this block cannot be counted; check its quotes")
+    errors = faults.row_errors(_STAGE)
+    elements = _elements(batch, texts, list(columns.values()), [error.index for error in errors])
+    rejected = [(element, _at(path, lines, error)) for element, error in zip(elements, errors, strict=True)]
+    return batch.take(pa.array(faults.kept(batch.num_rows))), malformed + rejected
+
+
+def _at(path: str, lines: np.ndarray, error: RowError) -> RowError:
+    return RowError(error.index, error.error_type, f"{path}, line {lines[error.index]}, {error.message}", _STAGE)
+
+
+def _split(data: bytes, names: list[str], columns: dict[str, Column], meaning: CsvMeaning) -> pa.RecordBatch | None:
+    """Return the values of records as text; None if a record does not have the header's number of values."""
+    wanted = list(columns)
+    if not _TEXT.search(data):
+        return pa.RecordBatch.from_arrays([pa.array([], pa.binary())] * len(wanted), names=wanted)
     try:
-        return pa.array(
-            [None if value is None else base64.b64decode(value, validate=True) for value in text.to_pylist()],
-            pa.binary(),
+        table = arrow_csv.read_csv(
+            pa.BufferReader(data),
+            # Arrow would cut blocks of its own otherwise, and loses a line feed between two of them.
+            arrow_csv.ReadOptions(block_size=len(data) + 1, use_threads=False, column_names=names),
+            arrow_csv.ParseOptions(delimiter=meaning.delimiter, newlines_in_values=True),
+            arrow_csv.ConvertOptions(
+                include_columns=wanted,
+                # Bytes: one value that is not UTF-8 would fail the whole block.
+                column_types=dict.fromkeys(wanted, pa.binary()),
+                null_values=list(meaning.null_values),
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
         )
-    except binascii.Error as error:
-        raise pa.ArrowInvalid(str(error)) from error
+    except (pa.ArrowInvalid, UnicodeDecodeError):
+        return None
+    (batch,) = table.combine_chunks().to_batches() or [pa.RecordBatch.from_pylist([], table.schema)]
+    return batch
 
 
-class _Readable(io.RawIOBase):
-    """A file of a Beam filesystem as Python's and Arrow's readers want it; Beam's compressed files are not quite so."""
+def _without_malformed(
+    path: str, block: _Block, values: int, meaning: CsvMeaning
+) -> tuple[bytes, np.ndarray, Rejected]:
+    """Return a block without records that have stray quotes or a wrong number of values.
 
-    def __init__(self, file: Any) -> None:
-        self._file = file
+    Returns:
+        The text of the other records, the line of each, and the rejected rows.
+    """
+    records = records_of(block.data, ord(meaning.delimiter), block.quotes)
+    lines = block.lines_of(records.starts)
+    stray = np.zeros(len(lines), dtype=bool)
+    stray[np.searchsorted(records.starts, block.quotes.stray, side="right") - 1] = True
+    bad = stray | (records.values != values)
+    rejected: Rejected = []
+    for index in np.flatnonzero(bad).tolist():
+        text = block.data[records.starts[index] : records.ends[index]]
+        count = records.values[index]
+        what = (
+            "text follows a closing quote; double quotes inside a value"
+            if stray[index]
+            else f"it has {count} values, the header {values}; correct the row"
+        )
+        error = RowError(0, RowErrorType.INVALID_TEXT.value, f"{path}, line {lines[index]}: {what}", _STAGE)
+        rejected.append((_text(text), error))
+    spans = zip(records.starts[~bad].tolist(), records.ends[~bad].tolist(), strict=True)
+    return b"".join(block.data[start:end] + b"\n" for start, end in spans), lines[~bad], rejected
 
-    def readable(self) -> bool:
-        return True
 
-    def readinto(self, buffer: Any) -> int:
-        data = self._file.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
+def _elements(
+    batch: pa.RecordBatch, texts: pa.RecordBatch, columns: Sequence[Column], rows: list[int]
+) -> Iterator[dict[str, Any]]:
+    """Yield rows as dicts: numbers and booleans as values, everything else as the text in the file."""
+    chosen = pa.array(rows, pa.int64())
+    raw = [[None if value is None else _text(value) for value in text.take(chosen).to_pylist()] for text in texts]
+    read = [
+        text if column.is_text else _or(values.take(chosen).to_pylist(), text)
+        for column, values, text in zip(columns, batch.columns, raw, strict=True)
+    ]
+    names = batch.schema.names
+    return (dict(zip(names, values, strict=True)) for values in zip(*read, strict=True))
 
 
-@contextmanager
-def _opened(path: str) -> Iterator[io.BufferedReader]:
-    with FileSystems.open(path) as file:
-        yield io.BufferedReader(_Readable(file), 1 << 20)
+def _or(values: list[Any], texts: list[str | RawText | None]) -> list[Any]:
+    return [text if value is None else value for value, text in zip(values, texts, strict=True)]
+
+
+def _text(value: bytes) -> str | RawText:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return RawText(value)

@@ -1,4 +1,4 @@
-"""Which files there are, in which format, and how each format is read into what the sink takes."""
+"""Finds files, determines their formats, and reads each format into elements for the sink."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.coders import BytesCoder
-from apache_beam.io import ReadAllFromAvro, ReadAllFromParquetBatched, ReadAllFromText, fileio
+from apache_beam.io import fileio
 from apache_beam.io.filesystem import FileMetadata
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import PCollection
 
-from pipelines.command import InputError
+from pipelines.command import InputError, literal
+from pipelines.open_files import COMPRESSED, parts_of
+from pipelines.read_avro import ReadRecords
 from pipelines.read_csv import REJECTED, CsvMeaning, ReadCsv
+from pipelines.read_json_lines import ReadLines
+from pipelines.read_parquet import FindRowGroups, ReadRowGroups
 
 __all__ = ["FORMATS", "FileFormat", "find_files", "patterns_by_format", "read_csv", "read_rows"]
 
@@ -31,14 +34,13 @@ _SUFFIXES: Mapping[str, FileFormat] = {
     ".json": "jsonl",
     ".avro": "avro",
 }
-_COMPRESSED = (".gz", ".bz2", ".zst", ".xz")
 
 
 def patterns_by_format(patterns: Sequence[str], file_format: FileFormat | None) -> dict[FileFormat, list[str]]:
-    """Sort file patterns by format: the one given, or what their ends tell.
+    """Group file patterns by format: the one given, or the one of their endings.
 
     Raises:
-        InputError: The end of a pattern tells no format.
+        InputError: The ending of a pattern is that of no format.
 
     Example:
         >>> patterns_by_format(["in/*.csv.gz", "more.ndjson"], None)
@@ -52,25 +54,26 @@ def patterns_by_format(patterns: Sequence[str], file_format: FileFormat | None) 
 
 def _format_of(pattern: str) -> FileFormat:
     name = pattern.lower()
-    for ending in _COMPRESSED:
+    for ending in COMPRESSED:
         name = name.removesuffix(ending)
     for suffix, file_format in _SUFFIXES.items():
         if name.endswith(suffix):
             return file_format
     raise InputError(
-        f"The end of {pattern} tells no format: give --format {'|'.join(FORMATS)}, "
+        f"The ending of {pattern} is that of no known format: give --format {'|'.join(FORMATS)}, "
         f"or a pattern that ends in {', '.join(_SUFFIXES)}"
     )
 
 
 def find_files(patterns: Sequence[str]) -> list[FileMetadata]:
-    """Return the files that match; each pattern must find one at least.
+    """Return the files that match; each pattern must match at least one.
 
     Raises:
-        InputError: A pattern finds no file.
+        InputError: A pattern matches no file.
     """
     found: list[FileMetadata] = []
-    for pattern, match in zip(patterns, FileSystems.match(list(patterns)), strict=True):
+    escaped = [literal(pattern) for pattern in patterns]
+    for pattern, match in zip(patterns, FileSystems.match(escaped), strict=True):
         if not match.metadata_list:
             raise InputError(f"No file matches {pattern}: check the path, and put patterns in quotes")
         found += match.metadata_list
@@ -79,26 +82,38 @@ def find_files(patterns: Sequence[str]) -> list[FileMetadata]:
 
 def read_rows(pipeline: beam.Pipeline, file_format: FileFormat, patterns: Sequence[str]) -> PCollection[Any]:
     """Read Parquet, JSON lines or Avro: row groups as Tables, lines as bytes, records as dicts."""
-    files = pipeline | f"Find {file_format}" >> beam.Create(patterns)
+    files = _files(pipeline, file_format, patterns)
+    divide: beam.PTransform[Any, Any] = beam.FlatMap(parts_of)
+    read: beam.DoFn
     match file_format:
         case "parquet":
-            return files | "Read parquet" >> ReadAllFromParquetBatched().with_output_types(pa.Table)
+            divide, read, element = beam.ParDo(FindRowGroups()), ReadRowGroups(), pa.Table
         case "avro":
-            return files | "Read avro" >> ReadAllFromAvro().with_output_types(dict[str, Any])
+            read, element = ReadRecords(), dict[str, Any]
         case _:
-            lines = files | "Read jsonl" >> ReadAllFromText(coder=BytesCoder()).with_output_types(bytes)
-            return lines | "Leave out empty lines" >> beam.Filter(len)
+            read, element = ReadLines(), bytes
+    return (
+        files
+        | f"Divide {file_format}" >> divide
+        | f"Spread parts of {file_format}" >> beam.Reshuffle()
+        | f"Read {file_format}" >> beam.ParDo(read).with_output_types(element)
+    )
 
 
 def read_csv(
     pipeline: beam.Pipeline, patterns: Sequence[str], meaning: CsvMeaning, *, dead_letters: bool
 ) -> tuple[PCollection[pa.RecordBatch], PCollection[Any]]:
-    """Read CSV into RecordBatches; rows that cannot be read come second, as a sink's `failed_rows`."""
-    read = (
-        pipeline
-        | "Find csv" >> beam.Create(patterns)
-        | "Match csv" >> fileio.MatchAll()
-        | "Spread csv" >> beam.Reshuffle()
-        | "Read csv" >> beam.ParDo(ReadCsv(meaning, dead_letters=dead_letters)).with_outputs(REJECTED, main="rows")
-    )
+    """Read CSV into RecordBatches; the second result is rows that cannot be read, as a sink's `failed_rows`."""
+    read = _files(pipeline, "csv", patterns) | "Read csv" >> beam.ParDo(
+        ReadCsv(meaning, dead_letters=dead_letters)
+    ).with_outputs(REJECTED, main="rows")
     return read["rows"], read[REJECTED]
+
+
+def _files(pipeline: beam.Pipeline, label: str, patterns: Sequence[str]) -> PCollection[FileMetadata]:
+    return (
+        pipeline
+        | f"Find {label}" >> beam.Create([literal(pattern) for pattern in patterns])
+        | f"Match {label}" >> fileio.MatchAll()
+        | f"Spread {label}" >> beam.Reshuffle()
+    )

@@ -1,188 +1,177 @@
-r"""Keep the rows that a table rejected, and send them again once they are corrected.
+"""Send the rows again that a table rejected and `KeepDeadLetters` kept.
 
-Give the `failed_rows` of a sink to `KeepDeadLetters`, in your own pipeline:
-
-    result = rows | WriteToZerobus("main.iot.air_quality", on_bad_rows="dead_letter")
-    result.failed_rows | KeepDeadLetters("dead-letters/2026-01-31")
-
-Each becomes a line of JSON: `element` (the row as it was), `error_type`, `message`, `stage`, `table`, `attempts`,
-`timestamp`; or a row of Parquet, with `element` as JSON text. Look at them, correct `element` in the files or in
-`correct` below, and send them again; what is rejected once more lands in a directory of its own, so nothing is lost and
-nothing is sent for ever:
+Look at the files, correct `element` in them or in `correct` below, and send them again. A row that is rejected once
+more is kept in a directory of its own, so nothing is lost and nothing is sent forever:
 
     python -m pipelines.replay_dead_letters --input dead-letters/2026-01-31 --zerobus_table main.iot.air_quality \
         --dead_letters dead-letters/again
 
-Endpoint, workspace and credentials come from the environment, as for any sink; docs/pipelines.md tells the rest.
+Endpoint, workspace and credentials come from the environment, as for any sink; docs/pipelines.md describes the rest.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
-import contextlib
-import dataclasses
-import datetime as dt
-import json
+import binascii
 import sys
-import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias, get_args
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, get_args
 
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
-from apache_beam.io import ReadFromParquet, ReadFromText, WriteToParquet, WriteToText
+from apache_beam.io import fileio
+from apache_beam.io.filesystem import FileMetadata
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.pvalue import PCollection, Row
-from apache_beam.utils.timestamp import Timestamp
 from rich.console import Console
 
 from beam_zerobus import ZerobusError
+from beam_zerobus.schema import Array, DeltaType, Map, Primitive, Struct, TableSchema
 from beam_zerobus.sink.pipeline_options import ZerobusOptions
-from pipelines.command import InputError, arguments_of, check_unused, parser_of, quieten, sink_of
+from pipelines.command import InputError, arguments_of, check_unused, literal, parser_of, quieten, sink_of
+from pipelines.dead_letters import KeepDeadLetters, LetterFormat, to_json, to_record
+from pipelines.open_files import naming
 from pipelines.progress import CountFailed, CountWritten, run_and_report
+from pipelines.typed_values import dumps, fields_of, loads, plain, restored
 
-__all__ = ["KeepDeadLetters", "correct", "main", "to_json", "to_record"]
+__all__ = ["KeepDeadLetters", "correct", "main", "to_element", "to_json", "to_record"]
 
-LetterFormat: TypeAlias = Literal["jsonl", "parquet"]
-
-_PARQUET = pa.schema(
-    [
-        ("element", pa.string()),
-        ("error_type", pa.string()),
-        ("message", pa.string()),
-        ("stage", pa.string()),
-        ("table", pa.string()),
-        ("attempts", pa.int64()),
-        ("timestamp", pa.timestamp("us", "UTC")),
-    ]
-)
-
-
-class KeepDeadLetters(beam.PTransform[PCollection[Any], PCollection[Any]]):
-    """Writes failed rows to JSON lines or Parquet under a directory.
-
-    A bounded pipeline writes the files at its end, over those of an earlier run; an unbounded one adds a file for each
-    bundle with failed rows, so that none waits for a window or comes too late for it.
-
-    Args:
-        directory: Where the files go; a local path or any Beam filesystem.
-        file_format: ``"jsonl"``, to be corrected in an editor, or ``"parquet"``, to be looked at with SQL.
-    """
-
-    def __init__(self, directory: str, file_format: LetterFormat = "jsonl") -> None:
-        super().__init__()
-        self._directory = directory.rstrip("/")
-        self._format = file_format
-
-    def expand(self, failed_rows: PCollection[Any]) -> PCollection[Any]:
-        """Write them."""
-        prefix, suffix = f"{self._directory}/rows", f".{self._format}"
-        write: beam.PTransform[Any, Any]
-        if self._format == "parquet":
-            letters = failed_rows | "ToRecord" >> beam.Map(to_record).with_output_types(dict[str, Any])
-            write = WriteToParquet(prefix, _PARQUET, file_name_suffix=suffix)
-        else:
-            letters = failed_rows | "ToJson" >> beam.Map(to_json).with_output_types(str)
-            write = WriteToText(prefix, file_name_suffix=suffix, skip_if_empty=True)
-        if not failed_rows.is_bounded:
-            write = beam.ParDo(_WriteEachBundle(self._directory, self._format))
-        return letters | "Write" >> write
-
-
-class _WriteEachBundle(beam.DoFn):
-    def __init__(self, directory: str, file_format: LetterFormat) -> None:
-        super().__init__()
-        self._directory = directory
-        self._format = file_format
-        self._letters: list[Any] = []
-
-    def start_bundle(self) -> None:
-        self._letters = []
-
-    def process(self, letter: Any) -> None:
-        self._letters.append(letter)
-
-    def finish_bundle(self) -> None:
-        if self._letters:
-            name = f"rows-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex}.{self._format}"
-            with FileSystems.create(FileSystems.join(self._directory, name)) as file:
-                if self._format == "parquet":
-                    pq.write_table(pa.Table.from_pylist(self._letters, _PARQUET), file)
-                else:
-                    file.write("".join(f"{line}\n" for line in self._letters).encode())
-
-
-def to_json(failed_row: Any) -> str:
-    """Return an element of `failed_rows`, a Row or the NamedTuple that some runners make of it, as one line of JSON.
-
-    >>> to_json(Row(element={"id": 1, "raw": b"ab"}, error_type="wrong_type"))
-    '{"element": {"id": 1, "raw": "YWI="}, "error_type": "wrong_type"}'
-    """
-    return json.dumps(plain(_letter(failed_row)), ensure_ascii=False)
-
-
-def to_record(failed_row: Any) -> dict[str, Any]:
-    """Return an element of `failed_rows` as a row of Parquet: `element` is JSON text, `timestamp` a timestamp.
-
-    >>> to_record(Row(element={"id": 1}, timestamp=Timestamp(0)))["element"]
-    '{"id": 1}'
-    """
-    letter = _letter(failed_row)
-    element = plain(letter["element"])
-    text = element if isinstance(element, str) else json.dumps(element, ensure_ascii=False)
-    return letter | {"element": text, "timestamp": letter["timestamp"].to_utc_datetime(has_tz=True)}
-
-
-def _letter(failed_row: Any) -> dict[str, Any]:
-    letter: dict[str, Any] = failed_row.as_dict() if isinstance(failed_row, Row) else failed_row._asdict()
-    if isinstance(letter["element"], bytes):  # JSON, or what should have been
-        letter["element"] = letter["element"].decode(errors="backslashreplace")
-    return letter
-
-
-def plain(value: Any) -> Any:
-    """Return a value as JSON has it, in the form that the sink reads back: base64 for bytes, ISO 8601 for times."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, bytes | bytearray):
-        return base64.b64encode(value).decode()
-    if isinstance(value, Timestamp):
-        return value.to_utc_datetime(has_tz=True).isoformat()
-    if isinstance(value, dt.date | dt.time):
-        return value.isoformat()
-    if isinstance(value, Row):
-        value = value.as_dict()
-    elif hasattr(value, "_asdict"):
-        value = value._asdict()
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = dataclasses.asdict(value)
-    elif isinstance(value, pa.RecordBatch | pa.Table):
-        value = value.to_pylist()[0]
-    if isinstance(value, Mapping):
-        return {str(key): plain(inner) for key, inner in value.items()}
-    return [plain(inner) for inner in value] if isinstance(value, Iterable) else str(value)
+_MAX_GATHERED = 10_000
 
 
 def correct(element: Any) -> Any:
-    """Put a row right before it is sent again; change this for what was wrong with yours.
+    """Correct a row before it is sent again; change this function for what was wrong with yours.
 
     Args:
-        element: The row as in the file: a dict, or text that was no JSON.
+        element: The row as in the file: a dict, or text that was not valid JSON.
     """
     return element
 
 
-def to_element(kept: Mapping[str, Any]) -> str:
-    """Return the corrected row of a dead letter, as the JSON text that is sent."""
-    element = kept["element"]
-    if isinstance(element, str):  # it came as JSON, or as what should have been
-        with contextlib.suppress(ValueError):
-            element = json.loads(element)
-    element = correct(element)
-    return element if isinstance(element, str) else json.dumps(element, ensure_ascii=False)
+def to_element(letter: Mapping[str, Any], schema: TableSchema | None = None) -> Any:
+    """Return the corrected row of a dead letter as an element for the sink.
+
+    Values that nobody changed are the exact ones, those that were changed are as in the file.
+
+    Args:
+        letter: What `to_json` or `to_record` returned; parsed, in the first case.
+        schema: The table's schema, which gives the columns where text is base64; None reads no text as base64.
+    """
+    element, typed = letter["element"], letter.get("typed")
+    if typed is None:
+        return _json_text(element)
+    element = loads(element) if isinstance(typed, str) and isinstance(element, str) else element
+    value = restored(loads(typed) if isinstance(typed, str) else typed)
+    readable = value.decode(errors="backslashreplace") if isinstance(value, bytes) else plain(value)
+    corrected = _merged(value, readable, correct(element))
+    if isinstance(corrected, dict) and schema is not None:
+        return {name: _with_bytes(inner, _column_type(schema, name)) for name, inner in corrected.items()}
+    return corrected
+
+
+def _json_text(element: Any) -> str:
+    """Return the JSON text that is sent for a row whose readable form is exact."""
+    if not isinstance(element, str):
+        return dumps(correct(element))
+    try:
+        parsed = loads(element)
+    except ValueError:
+        corrected = correct(element)
+        return corrected if isinstance(corrected, str) else dumps(corrected)
+    before = dumps(parsed)
+    after = dumps(correct(parsed))
+    return element if after == before else after  # as it was, down to the digits
+
+
+def _merged(value: Any, readable: Any, corrected: Any) -> Any:
+    """Return a value with the parts replaced that differ from its readable form."""
+    if dumps(readable) == dumps(corrected):
+        return value
+    fields = fields_of(value)
+    if fields is not None and isinstance(readable, dict) and isinstance(corrected, dict):
+        keys = {str(key): key for key in fields}
+        return {
+            keys.get(key, key): _merged(fields[keys[key]], readable[key], inner) if key in keys else inner
+            for key, inner in corrected.items()
+        }
+    if isinstance(value, list) and isinstance(corrected, list) and len(value) == len(corrected):
+        return [_merged(*parts) for parts in zip(value, readable, corrected, strict=True)]
+    return corrected
+
+
+def _column_type(schema: TableSchema, name: Any) -> DeltaType | None:
+    return next((field.type for field in schema.columns if field.name.lower() == str(name).lower()), None)
+
+
+def _with_bytes(value: Any, delta_type: DeltaType | None) -> Any:
+    """Decode base64 text where the table has BINARY, as the sink does for JSON."""
+    if delta_type is Primitive.BINARY and isinstance(value, str):
+        try:
+            return base64.b64decode(value, validate=True)
+        except binascii.Error:
+            return value
+    if isinstance(delta_type, Array) and isinstance(value, list):
+        return [_with_bytes(inner, delta_type.element) for inner in value]
+    if isinstance(delta_type, Map) and isinstance(value, dict):
+        return {key: _with_bytes(inner, delta_type.value) for key, inner in value.items()}
+    if isinstance(delta_type, Struct) and isinstance(value, dict):
+        types = {field.name.lower(): field.type for field in delta_type.fields}
+        return {key: _with_bytes(inner, types.get(str(key).lower())) for key, inner in value.items()}
+    return value
+
+
+class _ReadLetters(beam.DoFn):
+    """Reads the dead letters of a file as elements for the sink; rows of RecordBatches are gathered again."""
+
+    def __init__(self, schema: TableSchema | None) -> None:
+        super().__init__()
+        self._schema = schema
+
+    def process(self, file: FileMetadata) -> Iterator[Any]:
+        """Read one file.
+
+        Raises:
+            InputError: The file cannot be read, or a line is not a dead letter.
+        """
+        batches: list[pa.RecordBatch] = []
+        for letter in _letters(file.path):
+            element = to_element(letter, self._schema)
+            if not isinstance(element, pa.RecordBatch):
+                yield element
+                continue
+            if batches and (len(batches) == _MAX_GATHERED or not element.schema.equals(batches[0].schema)):
+                yield _gathered(batches)
+                batches = []
+            batches.append(element)
+        if batches:
+            yield _gathered(batches)
+
+
+def _gathered(batches: list[pa.RecordBatch]) -> pa.Table:
+    return pa.Table.from_batches(batches)
+
+
+def _letters(path: str) -> Iterator[Mapping[str, Any]]:
+    if path.endswith(".parquet"):
+        with naming(path), FileSystems.open(path) as file, pq.ParquetFile(file) as source:
+            names = [name for name in ("element", "typed") if name in source.schema_arrow.names]
+            for batch in source.iter_batches(columns=names):
+                yield from batch.to_pylist()
+        return
+    number = 0
+    with naming(path, lambda: f"after line {number}" if number else ""), FileSystems.open(path) as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                letter = loads(line)
+            except ValueError as error:
+                raise InputError(f"{path}, line {number} is not valid JSON ({error}): correct it") from error
+            if not isinstance(letter, dict) or "element" not in letter:
+                raise InputError(f"{path}, line {number} is not a dead letter: it needs the key element")
+            yield letter
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -204,7 +193,7 @@ def _pipeline(letters: argparse.Namespace, options: PipelineOptions) -> beam.Pip
     """Make the pipeline.
 
     Raises:
-        InputError: There is nothing to read, or rows that are rejected again would be written over.
+        InputError: There is nothing to read, or dead letters would be overwritten.
         ZerobusError: A setting of the sink is wrong.
     """
     kept = _kept(letters.input)
@@ -212,10 +201,13 @@ def _pipeline(letters: argparse.Namespace, options: PipelineOptions) -> beam.Pip
         check_unused(letters.dead_letters)
     sink = sink_of(options, dead_letters=letters.dead_letters)
     pipeline = beam.Pipeline(options=options)
+    zerobus = options.view_as(ZerobusOptions)
+    known = zerobus.zerobus_schema or not zerobus.zerobus_dry_run
     result = (
-        tuple(pipeline | f"Read {suffix}" >> _read(suffix, pattern) for suffix, pattern in kept.items())
-        | beam.Flatten()
-        | "Correct" >> beam.Map(to_element).with_output_types(str)
+        pipeline
+        | "Find" >> beam.Create(kept)
+        | "Match" >> fileio.MatchAll()
+        | "Read" >> beam.ParDo(_ReadLetters(sink.resolve_schema() if known else None)).with_output_types(Any)
         | "Send" >> sink
     )
     result.acknowledged | CountWritten()
@@ -225,29 +217,23 @@ def _pipeline(letters: argparse.Namespace, options: PipelineOptions) -> beam.Pip
     return pipeline
 
 
-def _kept(directory: str) -> dict[LetterFormat, str]:
-    """Return a pattern for each format that there are files of.
+def _kept(directory: str) -> list[str]:
+    """Return a pattern for each format that the directory has files of.
 
     Raises:
-        InputError: There are none.
+        InputError: It has none.
     """
-    patterns = {suffix: FileSystems.join(directory, f"*.{suffix}") for suffix in get_args(LetterFormat)}
-    matches = zip(patterns, FileSystems.match(list(patterns.values()), limits=[1] * len(patterns)), strict=True)
-    kept = {suffix: patterns[suffix] for suffix, match in matches if match.metadata_list}
+    patterns = [FileSystems.join(literal(directory), f"*.{suffix}") for suffix in get_args(LetterFormat)]
+    matches = zip(patterns, FileSystems.match(patterns, limits=[1] * len(patterns)), strict=True)
+    kept = [pattern for pattern, match in matches if match.metadata_list]
     if not kept:
-        raise InputError(f"No file matches {' or '.join(patterns.values())}: check the path")
+        raise InputError(f"No file matches {' or '.join(patterns)}: check the path")
     return kept
 
 
-def _read(suffix: LetterFormat, pattern: str) -> beam.PTransform[Any, Any]:
-    if suffix == "parquet":
-        return ReadFromParquet(pattern, columns=["element"])
-    return ReadFromText(pattern) | beam.Map(json.loads)
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = parser_of("replay_dead_letters", "Send rows again that a table rejected.")
-    parser.add_argument("--input", required=True, metavar="DIR", help="what --dead_letters or KeepDeadLetters kept")
+    parser = parser_of("replay_dead_letters", "Send the rows again that a table rejected.")
+    parser.add_argument("--input", required=True, metavar="DIR", help="directory of --dead_letters or KeepDeadLetters")
     return parser
 
 

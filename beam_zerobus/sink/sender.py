@@ -118,9 +118,11 @@ class BatchSender:
         except ConversionError as error:
             if not self._settings.dead_letters:
                 raise
-            rejected = RowError(0, RowErrorType.WRONG_TYPE, str(error), "schema")
-            nothing = rows.batch.slice(0, 0)
-            self._bundle.send(writer, Rows(batch=nothing, origin=Origin(element), rejected=(rejected,)))
+            # Its columns cannot fit the table, so each of its rows is a failed row.
+            rejected = tuple(
+                RowError(row, RowErrorType.WRONG_TYPE, str(error), "schema") for row in range(rows.batch.num_rows)
+            )
+            self._bundle.send(writer, Rows(batch=rows.batch.slice(0, 0), origin=rows.origin, rejected=rejected))
 
     def _converter_for(self, writer: ZerobusWriter) -> RowConverter:
         """Return the converter for the table's schema, a new one after the schema changed."""

@@ -1,4 +1,4 @@
-"""A pipeline whose workers are other processes: what is shown comes from the runner."""
+"""A pipeline whose workers are other processes: the counts are read from the runner's metrics."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def prism() -> list[str]:
 
 
 @pytest.mark.parametrize("runner", [embedded, pytest.param(prism, marks=pytest.mark.prism)])
-def test_the_runner_tells_how_many_rows_are_written(runner, zerobus, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(progress, "_ASK_SECONDS", 0.05)
+def test_rows_are_counted_through_the_runners_metrics(runner, zerobus, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "_QUERY_SECONDS", 0.05)
     table = zerobus.create_table(TABLE, "id INT NOT NULL")
     ids = pa.array([*range(ROWS), None], pa.int32())
     parquet.write_table(pa.table({"id": ids}), tmp_path / "in.parquet", row_group_size=1_000)

@@ -206,7 +206,7 @@ def test_csv_rows_that_do_not_fit_are_kept_each_with_its_reason(zerobus, tmp_pat
     }
     assert letters["x"]["element"] == {"id": 3, "co2": "4 1 7", "name": "x", "day": None, "at": None, "value": None}
     assert "column 'co2' is INT: a value is not a whole number in its range" in letters["x"]["message"]
-    assert "in.csv, row 11: it has 2 values, the header 6" in letters["10;1"]["message"]
+    assert "in.csv, line 11: it has 2 values, the header 6" in letters["10;1"]["message"]
     output = capsys.readouterr().out
     assert "4 rows written, 8 failed" in output
     assert "6 invalid_text" in output
@@ -314,7 +314,7 @@ def test_a_dry_run_needs_no_workspace(tmp_path, capsys, monkeypatch):
     ("arguments", "reason"),
     [
         (["--input", "{}/none-*.csv"], "No file matches {}/none-*.csv"),
-        (["--input", "{}/in.txt"], "The end of {}/in.txt tells no format: give --format"),
+        (["--input", "{}/in.txt"], "The ending of {}/in.txt is that of no known format: give --format"),
         (["--input", "{}/in.csv", "--zerobus_table=main.files"], "has 2 parts"),
         (["--input", "{}/in.csv", "--zerobus_tabel=x"], "did you mean --zerobus_table?"),
         (["--input", "{}/in.csv", "--zerobus_table=main.files.none"], "table main.files.none does not exist"),
@@ -324,7 +324,7 @@ def test_a_dry_run_needs_no_workspace(tmp_path, capsys, monkeypatch):
             "names no column of the table",
         ),
         (["--input", "{}/in.csv", "--zerobus_schema=id INT, co3 INT"], "did you mean 'co3'?"),
-        (["--input", "{}/in.csv", "--zerobus_schema=id INT, co2 MAP<STRING, INT>"], "CSV has no form for"),
+        (["--input", "{}/in.csv", "--zerobus_schema=id INT, co2 MAP<STRING, INT>"], "which CSV cannot represent"),
         (["--input", "{}/in.csv", "--dead_letters", "{}"], "holds the dead letters of an earlier run"),
         (
             ["--input", "{}/in.csv", "--dead_letters", "{}/d", "--zerobus_on_bad_rows=raise"],

@@ -1,0 +1,311 @@
+"""Avro files: records as dicts, in the Python types that the sink reads.
+
+A file is read block by block, and decompressed with pyarrow and the standard library, so that every codec of Spark
+works without further packages. fastavro decodes the records. It knows some logical types only, and represents some of
+them by values that the sink does not take, or cannot represent them at all; those are converted here.
+"""
+
+from __future__ import annotations
+
+import bz2
+import datetime as dt
+import io
+import json
+import lzma
+import uuid
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, BinaryIO, cast
+
+import apache_beam as beam
+import fastavro
+import fastavro.read
+import pyarrow as pa
+
+from pipelines.command import InputError
+from pipelines.open_files import FilePart, naming, opened, read_exactly
+
+__all__ = ["CODECS", "ReadRecords"]
+
+_SYNC_BYTES = 16
+_SEARCH_BYTES = 1 << 20
+_MAX_BLOCK_BYTES = 1 << 30
+_HEADER: Any = fastavro.parse_schema(
+    {
+        "type": "record",
+        "name": "beam_zerobus_avro_header",
+        "fields": [
+            {"name": "magic", "type": {"type": "fixed", "name": "beam_zerobus_avro_magic", "size": 4}},
+            {"name": "meta", "type": {"type": "map", "values": "bytes"}},
+            {"name": "sync", "type": {"type": "fixed", "name": "beam_zerobus_avro_sync", "size": _SYNC_BYTES}},
+        ],
+    }
+)
+_EPOCH = dt.datetime(1970, 1, 1)
+_DAY_MICROS = 86_400_000_000
+
+
+def _snappy(data: bytes) -> bytes:
+    # The size before compression comes first, as a varint; a CRC-32 of the uncompressed data comes last.
+    body, checksum = data[:-4], int.from_bytes(data[-4:], "big")
+    size = shift = 0
+    for byte in body:
+        size |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            break
+    uncompressed = pa.Codec("snappy").decompress(body, size, asbytes=True)
+    if zlib.crc32(uncompressed) != checksum:
+        raise ValueError("a checksum is wrong")
+    return uncompressed
+
+
+def _zstandard(data: bytes) -> bytes:
+    with pa.CompressedInputStream(pa.BufferReader(data), "zstd") as stream:
+        return stream.read()
+
+
+CODECS: Mapping[str, Callable[[bytes], bytes]] = {
+    "null": bytes,
+    "deflate": lambda data: zlib.decompress(data, -zlib.MAX_WBITS),
+    "snappy": _snappy,
+    "zstandard": _zstandard,
+    "bzip2": bz2.decompress,
+    "xz": lzma.decompress,
+}
+"""The codecs of Avro blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Container:
+    """The header of a file.
+
+    Attributes:
+        codec: How blocks are compressed.
+        sync: The marker after each block.
+        first_block: The position of the first block.
+        header: The header of an uncompressed file with the same records, in the logical types of this module.
+    """
+
+    codec: str
+    sync: bytes
+    first_block: int
+    header: bytes
+
+    def records(self, count: int, block: bytes) -> Iterator[Any]:
+        """Decode the records of an uncompressed block, as a file of its own: fastavro decodes single ones slowly."""
+        file = b"".join((self.header, _zigzag(count), _zigzag(len(block)), block, self.sync))
+        # Text that is not UTF-8 becomes text that the sink rejects, with its row only.
+        return iter(fastavro.reader(io.BytesIO(file), handle_unicode_errors="surrogateescape"))
+
+
+class ReadRecords(beam.DoFn):
+    """Reads the records of the blocks that start in a part of a file."""
+
+    def process(self, part: FilePart) -> Iterator[dict[str, Any]]:
+        """Read one part.
+
+        Raises:
+            InputError: The file cannot be read.
+        """
+        position = part.start
+        with naming(part.path, lambda: f"at byte {position:,}"), opened(part.path) as file:
+            container = _header(part.path, file)
+            position = container.first_block
+            if part.start > position:
+                position = _after_marker(file, container.sync, part.start - _SYNC_BYTES)
+            while part.owns(position):
+                head = _block_head(file)
+                if head is None:
+                    return
+                count, size, length = head
+                data = read_exactly(file, size + _SYNC_BYTES)
+                if len(data) < size + _SYNC_BYTES:
+                    raise EOFError("the block is cut off")
+                if data[size:] != container.sync:
+                    raise ValueError("the block does not end with the file's sync marker")
+                block = CODECS[container.codec](data[:size])
+                records = list(container.records(count, block))
+                if len(records) != count:
+                    raise ValueError(f"the block has {len(records)} records, its head says {count}")
+                yield from records
+                position += length + size + _SYNC_BYTES
+
+
+def _header(path: str, file: BinaryIO) -> _Container:
+    counted = _Counted(file)
+    try:
+        header: Any = fastavro.schemaless_reader(cast(BinaryIO, counted), _HEADER, None)
+    except Exception as error:
+        raise ValueError("it does not start with the header of an Avro file") from error
+    if header["magic"] != b"Obj\x01":
+        raise ValueError("it is not an Avro file")
+    codec = header["meta"].get("avro.codec", b"null").decode()
+    if codec not in CODECS:
+        raise InputError(f"{path} has the Avro codec {codec}, which cannot be read: use one of {', '.join(CODECS)}")
+    uncompressed = io.BytesIO()
+    schema = _renamed(json.loads(header["meta"]["avro.schema"]))
+    fastavro.writer(uncompressed, schema, [], codec="null", sync_marker=header["sync"])
+    return _Container(codec, header["sync"], counted.position, uncompressed.getvalue())
+
+
+class _Counted:
+    """A file that counts the bytes that were read."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.position = 0
+
+    def read(self, count: int) -> bytes:
+        data = read_exactly(self._file, count)
+        self.position += len(data)
+        return data
+
+
+def _block_head(file: BinaryIO) -> tuple[int, int, int] | None:
+    """Return the number of records, the number of bytes and the length of the two numbers; None at the end."""
+    first = file.read(1)
+    if not first:
+        return None
+    count, length = _long(file, bytes(first))
+    size, more = _long(file, bytes(file.read(1)))
+    if count < 0 or not 0 <= size <= _MAX_BLOCK_BYTES:
+        raise ValueError("the head of a block is damaged")
+    return count, size, length + more
+
+
+def _long(file: BinaryIO, first: bytes) -> tuple[int, int]:
+    data = first
+    while data and data[-1] >= 0x80 and len(data) < 10:
+        following = bytes(file.read(1))
+        if not following:
+            break
+        data += following
+    if not data or data[-1] >= 0x80:
+        raise EOFError("the head of a block is cut off or damaged")
+    value = sum((byte & 0x7F) << (7 * index) for index, byte in enumerate(data))
+    return (value >> 1) ^ -(value & 1), len(data)
+
+
+def _zigzag(value: int) -> bytes:
+    value <<= 1  # never negative here
+    encoded = bytearray()
+    while value >= 0x80:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+def _after_marker(file: BinaryIO, sync: bytes, start: int) -> int:
+    """Move to the first block that starts at or after `start` plus the length of a marker; return its position."""
+    file.seek(start)
+    data = b""
+    while True:
+        more = read_exactly(file, _SEARCH_BYTES)
+        data += more
+        found = data.find(sync)
+        if found >= 0:
+            file.seek(start + found + _SYNC_BYTES)
+            return start + found + _SYNC_BYTES
+        if not more:
+            return start + len(data)
+        start += max(len(data) - _SYNC_BYTES, 0)
+        data = data[-_SYNC_BYTES:]
+
+
+# Logical types get names of their own, which are registered with fastavro: no other reader in the process is affected.
+_PREFIX = "beam-zerobus-"
+
+
+def _renamed(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_renamed(branch) for branch in schema]
+    if not isinstance(schema, dict):
+        return schema
+    renamed = {key: _renamed(value) if key in ("type", "items", "values") else value for key, value in schema.items()}
+    if "fields" in schema:
+        renamed["fields"] = [_renamed(field) for field in schema["fields"]]
+    kind = f"{schema.get('type')}-{schema.get('logicalType')}"
+    if kind in _CONVERSIONS:
+        renamed["logicalType"] = _PREFIX + schema["logicalType"]
+    else:
+        renamed.pop("logicalType", None)
+    return renamed
+
+
+def _date(days: int, *_: Any) -> dt.date | int:
+    try:
+        return dt.date.fromordinal(days + 719_163)
+    except (ValueError, OverflowError):
+        return days  # beyond the years of Python's dates; the sink rejects the row
+
+
+def _local(nanos_per_unit: int) -> Callable[..., Any]:
+    """Return the conversion of a number of units since 1970 to a datetime without a zone."""
+
+    def convert(value: int, *_: Any) -> Any:
+        micros, nanos = divmod(value * nanos_per_unit, 1_000)
+        try:
+            moment = _EPOCH + dt.timedelta(microseconds=micros)
+        except OverflowError:
+            return micros  # beyond the years of Python's datetimes; the sink rejects the row
+        # Text keeps nanoseconds, and the sink rejects the row.
+        return f"{moment.isoformat(timespec='microseconds')}{nanos:03}" if nanos else moment
+
+    return convert
+
+
+def _instant(nanos_per_unit: int) -> Callable[..., Any]:
+    """Return the conversion of a number of units since 1970 to a datetime in UTC."""
+    to_local = _local(nanos_per_unit)
+
+    def convert(value: int, *_: Any) -> Any:
+        local = to_local(value)
+        if isinstance(local, dt.datetime):
+            return local.replace(tzinfo=dt.UTC)
+        return f"{local}Z" if isinstance(local, str) else local
+
+    return convert
+
+
+def _time(micros_per_unit: int) -> Callable[..., Any]:
+    """Return the conversion of a number of units since midnight to ISO 8601 text, as Delta has no time of day."""
+
+    def convert(value: int, *_: Any) -> Any:
+        micros = value * micros_per_unit
+        if not 0 <= micros < _DAY_MICROS:
+            return value
+        return (_EPOCH + dt.timedelta(microseconds=micros)).time().isoformat()
+
+    return convert
+
+
+def _bytes_decimal(value: bytes, schema: Mapping[str, Any], *_: Any) -> Decimal:
+    digits = tuple(map(int, str(abs(unscaled := int.from_bytes(value, "big", signed=True)))))
+    return Decimal((int(unscaled < 0), digits, -schema.get("scale", 0)))
+
+
+def _uuid_bytes(value: bytes, *_: Any) -> str:
+    return str(uuid.UUID(bytes=value))
+
+
+_CONVERSIONS: dict[str, Callable[..., Any]] = {
+    "int-date": _date,
+    "long-timestamp-millis": _instant(1_000_000),
+    "long-timestamp-micros": _instant(1_000),
+    "long-timestamp-nanos": _instant(1),
+    "long-local-timestamp-millis": _local(1_000_000),
+    "long-local-timestamp-micros": _local(1_000),
+    "long-local-timestamp-nanos": _local(1),
+    "int-time-millis": _time(1_000),
+    "long-time-micros": _time(1),
+    "bytes-decimal": _bytes_decimal,
+    "fixed-decimal": _bytes_decimal,
+    "fixed-uuid": _uuid_bytes,
+}
+for _kind, _conversion in _CONVERSIONS.items():
+    _avro_type, _, _logical_type = _kind.partition("-")
+    fastavro.read.LOGICAL_READERS[f"{_avro_type}-{_PREFIX}{_logical_type}"] = _conversion

@@ -1,0 +1,60 @@
+"""The readers of files without a pipeline around them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from apache_beam.io.filesystem import FileMetadata
+from apache_beam.pvalue import TaggedOutput
+
+from beam_zerobus.schema import TableSchema
+from pipelines.open_files import FilePart, parts_of
+from pipelines.read_avro import ReadRecords
+from pipelines.read_csv import CsvMeaning, ReadCsv
+from pipelines.read_json_lines import ReadLines
+from pipelines.read_parquet import FindRowGroups, ReadRowGroups
+
+TABLE = "main.files.readings"
+
+
+def metadata(path: Path) -> FileMetadata:
+    return FileMetadata(os.fspath(path), path.stat().st_size)
+
+
+def csv_rows(
+    path: Path, ddl: str, *, dead_letters: bool = True, **meaning: Any
+) -> tuple[list[dict[str, Any]], list[Any]]:
+    """Return the rows that can be read, and the rejected ones as failed rows."""
+    reader = ReadCsv(CsvMeaning(table=TABLE, schema=TableSchema.from_ddl(ddl), **meaning), dead_letters=dead_letters)
+    rows: list[dict[str, Any]] = []
+    failed = []
+    for output in reader.process(metadata(path)):
+        if isinstance(output, TaggedOutput):
+            failed.append(output.value)
+        else:
+            rows += output.to_pylist()
+    return rows, failed
+
+
+def json_lines(path: Path, part_bytes: int | None = None) -> list[bytes]:
+    return [line for part in _parts(path, part_bytes) for line in ReadLines().process(part)]
+
+
+def avro_records(path: Path, part_bytes: int | None = None) -> list[Any]:
+    return [record for part in _parts(path, part_bytes) for record in ReadRecords().process(part)]
+
+
+def parquet_tables(path: Path) -> list[pa.Table]:
+    groups = FindRowGroups().process(metadata(path))
+    return [table for group in groups for table in ReadRowGroups().process(group)]
+
+
+def _parts(path: Path, part_bytes: int | None) -> list[FilePart]:
+    if part_bytes is None:
+        return list(parts_of(metadata(path)))
+    size = path.stat().st_size
+    stops = [*range(part_bytes, size, part_bytes), None]
+    return [FilePart(os.fspath(path), part_bytes * number, stop) for number, stop in enumerate(stops)]

@@ -19,7 +19,7 @@ from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from beam_zerobus.options import Telemetry
-from beam_zerobus.telemetry import open_recorder, pump
+from beam_zerobus.telemetry import open_recorder, outlet
 from tests.emulator.sdk import eventually
 from tests.telemetry.receiver import Receiver
 from tests.telemetry.test_recorder import TABLE, send
@@ -82,7 +82,7 @@ def test_sender_does_not_notice(
 def test_who_rejects_is_left_alone_for_a_while_and_then_asked_again(
     protocol: str, receive: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pump, "_PAUSE", 1.5)
+    monkeypatch.setattr(outlet, "PAUSE", 1.5)
     receiver = receive(protocol, "unauthenticated")
     recorder = open_recorder(
         Telemetry(endpoint=receiver.endpoint, protocol=protocol, export_interval=0.1), table=TABLE, wire_format="proto"
@@ -157,7 +157,7 @@ def test_queue_keeps_every_span_of_a_burst(receive: Callable[..., Receiver]) -> 
 def test_queue_keeps_to_the_environments_bound_while_a_receiver_rejects(
     receive: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pump, "_PAUSE", 1.5)
+    monkeypatch.setattr(outlet, "PAUSE", 1.5)
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "400")
     receiver = receive("grpc", "unauthenticated")
     recorder = open_recorder(Telemetry(endpoint=receiver.endpoint), table=TABLE, wire_format="proto")
@@ -177,7 +177,6 @@ def test_a_flush_goes_on_where_the_sampler_wants_none_of_many_batches(
     receiver = receive()
     options = Telemetry(endpoint=receiver.endpoint, flush_timeout=30.0)
     recorder = open_recorder(options, table=TABLE, wire_format="proto")
-    monkeypatch.setattr(pump.Pump, "put", lambda self, batch: self._queue.append(batch))  # nothing before the flush
     for _ in range(300):
         send(recorder)
     caller = SpanContext(1, 1, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))

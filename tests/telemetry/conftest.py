@@ -1,4 +1,4 @@
-"""A receiver to send to, and a clean slate of environment."""
+"""A receiver of telemetry, and an environment without OpenTelemetry's variables."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -33,4 +33,4 @@ def receive() -> Iterator[Callable[..., Receiver]]:
     """Start receivers that end with the test."""
     with ExitStack() as receivers:
         yield lambda *args, **kwargs: receivers.enter_context(Receiver(*args, **kwargs))
-        providers.shutdown()  # while there is somebody to receive the last export
+        providers.shutdown()  # while the receivers still run

@@ -1,4 +1,4 @@
-"""The receiver is absent, hangs, rejects or breaks off: the sender does not notice."""
+"""A receiver that is absent, hangs, rejects or breaks off does not disturb the sender."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from pathlib import Path
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from beam_zerobus.options import Telemetry
@@ -49,7 +52,7 @@ def resident_bytes() -> int:
 
 
 @pytest.mark.parametrize("mode", FAILURES)
-def test_sender_does_not_notice(
+def test_sender_is_not_disturbed(
     mode: str,
     protocol: str,
     receive: Callable[..., Receiver],
@@ -79,7 +82,7 @@ def test_sender_does_not_notice(
     assert endpoint.removeprefix("http://") in warned[0]
 
 
-def test_who_rejects_is_left_alone_for_a_while_and_then_asked_again(
+def test_a_receiver_that_rejects_is_left_alone_for_a_while_and_then_tried_again(
     protocol: str, receive: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outlet, "PAUSE", 3.0)
@@ -95,7 +98,7 @@ def test_who_rejects_is_left_alone_for_a_while_and_then_asked_again(
     assert receiver.seen.requests == 2, "one try for spans, one for metrics"
     receiver.mode = "ok"
     eventually(lambda: receiver.seen.spans and receiver.seen.total("beam_zerobus.batches") == 300)
-    assert len(receiver.seen.named(f"send {TABLE}")) > 200, "what came meanwhile was kept"
+    assert len(receiver.seen.named(f"send {TABLE}")) > 200, "batches sent meanwhile were kept"
 
 
 @pytest.mark.parametrize("mode", FAILURES)
@@ -205,6 +208,23 @@ def test_a_flush_goes_on_where_the_sampler_wants_none_of_many_batches(
     assert len(receiver.seen.named(f"send {TABLE}")) == 1
 
 
+def test_a_flush_does_not_wait_for_what_is_queued_after_it() -> None:
+    exporting = threading.Event()
+    outlet_ = outlet.Outlet("spans", lambda: None)
+    exporter = outlet_.guard(InMemorySpanExporter, SpanExportResult.FAILURE)()
+    outlet_.start(force_flush=lambda: exporting.wait(60), shutdown=lambda: None)
+    outlet_.queued()
+    asked = outlet_.ask()
+    outlet_.queued()
+    exporter.export([TracerProvider().get_tracer("app").start_span("send")])  # type: ignore[list-item]
+    outlet_.wait(asked, 60)  # OpenTelemetry's flush still runs, as others send
+    assert not exporting.is_set()
+    assert outlet_.ask() == (2, 2), "it answers"
+    exporting.set()
+    outlet_.stop()
+    outlet_.wait_until_stopped(60)
+
+
 EXIT = """
 import sys, time
 from beam_zerobus.options import Telemetry
@@ -225,7 +245,7 @@ def test_process_ends_soon_whatever_the_receiver_does(
     assert end_of_a_process(endpoint_of(mode, protocol, receive), protocol) < 5.0
 
 
-def test_process_exports_its_last(protocol: str, receive: Callable[..., Receiver]) -> None:
+def test_a_process_that_ends_exports_the_rest(protocol: str, receive: Callable[..., Receiver]) -> None:
     receiver = receive(protocol)
     assert end_of_a_process(receiver.endpoint, protocol, silent=True) < 5.0
     assert receiver.seen.total("beam_zerobus.batches") == 1
@@ -242,17 +262,3 @@ def end_of_a_process(endpoint: str, protocol: str, *, silent: bool = False) -> f
     assert "Traceback" not in process.stderr
     assert not (silent and process.stderr)
     return took
-
-
-def test_applications_own_exporters_keep_their_messages(caplog: pytest.LogCaptureFixture) -> None:
-    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-    from opentelemetry.sdk.metrics.export import MetricsData
-
-    endpoint = f"http://127.0.0.1:{unused_port()}"
-    options = Telemetry(endpoint=endpoint, protocol="http/protobuf", flush_timeout=0.1)
-    send(open_recorder(options, table=TABLE, wire_format="proto"))
-    theirs = OTLPMetricExporter(endpoint=endpoint, timeout=0.1)
-    thread = threading.Thread(target=theirs.export, args=(MetricsData(resource_metrics=[]),))
-    thread.start()
-    thread.join()
-    assert any("exporting metrics" in text or "export metrics" in text for text in warnings_of(caplog))

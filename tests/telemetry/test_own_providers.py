@@ -31,7 +31,7 @@ def test_temporality_preference_applies_to_sums_and_durations(
     send(recorder)
     recorder.flush()
     found = {}
-    for raw in receiver.seen.raw:
+    for raw in receiver.seen.raw_metrics:
         for of_resource in ExportMetricsServiceRequest.FromString(raw).resource_metrics:
             for of_scope in of_resource.scope_metrics:
                 for metric in of_scope.metrics:

@@ -11,6 +11,7 @@ from typing import Final
 
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricExportResult, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SpanExportResult
@@ -19,6 +20,7 @@ from beam_zerobus.logs import get_logger
 from beam_zerobus.options import Telemetry
 from beam_zerobus.telemetry.counts import Counts
 from beam_zerobus.telemetry.destinations import Destination, describe_destinations
+from beam_zerobus.telemetry.instruments import BOUNDARIES, DURATIONS
 from beam_zerobus.telemetry.live_spans import Signals
 from beam_zerobus.telemetry.outlet import Outlet, SpanQueue
 from beam_zerobus.telemetry.quiet import quieten_opentelemetry
@@ -43,7 +45,9 @@ class OwnProviders:
         self._readers: list[PeriodicExportingMetricReader] = []
         for destination in describe_destinations(options):
             self._export_to(destination)
-        meters = MeterProvider(metric_readers=self._readers, resource=resource, shutdown_on_exit=False)
+        meters = MeterProvider(
+            metric_readers=self._readers, resource=resource, shutdown_on_exit=False, views=_duration_views()
+        )
         self.signals = Signals(self._tracers, meters, self.counts)
         quieten_opentelemetry()
 
@@ -83,6 +87,14 @@ class OwnProviders:
         outlet = Outlet(name, warn)
         self._outlets.append(outlet)
         return outlet
+
+
+def _duration_views() -> list[View]:
+    """Return what sets the buckets of durations: the oldest OTLP exporters prefer OpenTelemetry's, for milliseconds."""
+    return [
+        View(instrument_name=duration.name, aggregation=ExplicitBucketHistogramAggregation(BOUNDARIES))
+        for duration in DURATIONS
+    ]
 
 
 def _warn_once(name: str) -> Callable[[], None]:

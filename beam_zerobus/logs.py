@@ -1,26 +1,17 @@
-"""Log records that lead to their trace, by its ids, and hold no value of a row."""
+"""Log records that carry the ids of their trace, and no value of a row."""
 
 from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable
-from contextvars import ContextVar
-from typing import Final, TypeAlias
 
 from opentelemetry import trace
-from opentelemetry.trace import SpanContext
 
-__all__ = ["SpanOfThread", "TraceContextFilter", "get_logger", "outline", "span_of_thread"]
-
-SpanOfThread: TypeAlias = "Callable[[], SpanContext] | None"
-
-span_of_thread: Final[ContextVar[SpanOfThread]] = ContextVar("beam_zerobus_span", default=None)
-"""Tells the ids of a span of our own providers, which OpenTelemetry's context does not know; asked where one logs."""
+__all__ = ["TraceContextFilter", "get_logger", "outline"]
 
 
 class TraceContextFilter(logging.Filter):
-    """Gives each record ``trace_id`` and ``span_id``, in hexadecimal; both are empty outside a span.
+    """Adds to each record ``trace_id`` and ``span_id``, in hexadecimal; both are empty outside a span.
 
     Example:
         >>> record = logging.makeLogRecord({})
@@ -30,8 +21,7 @@ class TraceContextFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Add the ids; every record passes."""
-        ids = span_of_thread.get()
-        context = trace.get_current_span().get_span_context() if ids is None else ids()
+        context = trace.get_current_span().get_span_context()
         record.trace_id = trace.format_trace_id(context.trace_id) if context.is_valid else ""
         record.span_id = trace.format_span_id(context.span_id) if context.is_valid else ""
         return True
@@ -43,7 +33,7 @@ _FILTER = TraceContextFilter()
 def get_logger(name: str) -> logging.Logger:
     """Return the logger of a module, whose records carry ``trace_id`` and ``span_id``.
 
-    Python applies a logger's filters only to records made through that very logger, hence one filter a logger.
+    Each logger needs the filter: Python applies a logger's filters only to records made through that very logger.
 
     Example:
         >>> get_logger("beam_zerobus.writer.zerobus_writer").name
@@ -55,7 +45,7 @@ def get_logger(name: str) -> logging.Logger:
 
 
 def outline(error: BaseException) -> str:
-    """Return an error's type and where it was raised, without its message: that may repeat what was at hand.
+    """Return an error's type and where it was raised, without its message, which may repeat values.
 
     Example:
         >>> outline(ValueError("could not convert 'Alice'"))

@@ -1,7 +1,7 @@
-"""What operators see: OpenTelemetry metrics, spans and log correlation; see `docs/telemetry.md`.
+"""OpenTelemetry metrics, spans and log correlation; see `docs/telemetry.md`.
 
-The way of a batch stays what it is, whatever happens here: no method of `Recorder` or `BatchSpan` raises, and none
-waits but `Recorder.flush` and `close`, within a limit.
+Telemetry never disturbs a batch: no method of `Recorder` or `BatchSpan` raises, and only `Recorder.flush` and `close`
+wait, with a limit.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ __all__ = ["BatchSpan", "InFlight", "Recorder", "TraceContextFilter", "get_logge
 def open_recorder(options: Telemetry | None, *, table: str, wire_format: str) -> Recorder:
     """Return a recorder for one writer.
 
-    It writes to the application's global providers, also when they are installed later, unless `options` or the
-    environment name a place to export to: then to providers of our own, which its process and configuration share.
+    It writes to the application's global providers, also when they are installed later. Where `options` or the
+    environment name a place to export to, it writes to providers of our own, one set for a process and configuration.
 
     Args:
-        options: The user's wishes, or None.
+        options: The user's options, or None.
         table: ``catalog.schema.table``.
         wire_format: ``"proto"``, ``"arrow"`` or ``"json"``.
 
     Raises:
-        ConfigurationError: The options need the extra ``beam-zerobus[otlp]``, or a directory that cannot be written.
+        ConfigurationError: The options need the extra ``beam-zerobus[otlp]``, or name a directory that cannot
+            be written.
 
     Example:
         >>> recorder = open_recorder(None, table="main.iot.air_quality", wire_format="proto")

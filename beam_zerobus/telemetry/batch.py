@@ -1,8 +1,4 @@
-"""`BatchSpan`: the facts of one batch on its way.
-
-Who sends only notes them, for every call more costs the data: between two batches the processor's caches hold rows, and
-a microsecond of Python becomes ten. What is told of the facts is made when the batch has ended.
-"""
+"""`BatchSpan`: one batch as spans, durations and counts."""
 
 from __future__ import annotations
 
@@ -11,51 +7,38 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import Token
 from types import TracebackType
 from typing import Final, Literal, NamedTuple, TypeAlias
 
+from opentelemetry.context import Context
 from opentelemetry.util.types import AttributeValue
 
 from beam_zerobus.errors import RowError
 from beam_zerobus.telemetry import instruments as of
 from beam_zerobus.telemetry.counts import Labels
-from beam_zerobus.telemetry.guard import harmless
-from beam_zerobus.telemetry.live_spans import Attributes, Source, Trace
+from beam_zerobus.telemetry.guard import harmless, note_failure
+from beam_zerobus.telemetry.live_spans import Attributes, Failure, LiveSpan, Source
 from beam_zerobus.telemetry.redaction import attributes_of, describe_error, label
 
-__all__ = ["BatchSpan", "Child", "Event", "Failure", "Target"]
+__all__ = ["BatchSpan", "Target"]
 
 _NOTHING: Final = nullcontext()
-# Together below 128, from where on OpenTelemetry drops the oldest.
+# Together below 128: beyond that OpenTelemetry drops the oldest.
 _MAX_EVENTS = 100
 _MAX_REJECTION_EVENTS = 20
 _ROWS_REJECTED = "rows_rejected"
 
-Step: TypeAlias = 'Literal["encode", "send", "wait"]'
+_StepName: TypeAlias = 'Literal["encode", "send"]'
 
 
-class Failure(NamedTuple):
-    """An error, in words that are fit for others to read."""
+class _Step(NamedTuple):
+    """Encoding or sending of a payload; times are of `time.perf_counter_ns`."""
 
-    error_type: str
-    description: str
-
-
-class Child(NamedTuple):
-    """A span below the batch's; times are of `time.perf_counter_ns`."""
-
-    name: Step
+    name: _StepName
     start: int
     end: int
     failure: Failure | None
-
-
-class Event(NamedTuple):
-    """An event of the batch's span; `at` is of `time.perf_counter_ns`."""
-
-    name: str
-    attributes: Attributes
-    at: int
 
 
 class Target:
@@ -77,89 +60,101 @@ class Target:
         self.send_labels: Labels = (*self.labels, ("messaging.operation.name", "send"))
         self.attributes = {**dict(self.send_labels), "messaging.operation.type": "send"}
 
+    def begin(self, rows: int, arrow_bytes: int, start: int) -> LiveSpan | None:
+        """Start the span of a batch; None where nothing records."""
+        attributes: Attributes = {
+            **self.attributes,
+            "messaging.batch.message_count": rows,
+            "beam_zerobus.arrow_bytes": arrow_bytes,
+        }
+        try:
+            return self.source.begin(f"send {self.table}", attributes, start)
+        except Exception as error:  # noqa: BLE001  providers may be anybody's
+            note_failure(error)
+            return None
+
     def add(self, *changes: tuple[of.Instrument, float], more: Labels = ()) -> None:
         """Count."""
         self.source.counts.add(self.labels + more, *changes)
 
     def add_messages(self, rows: int, more: Labels = ()) -> None:
-        """Count rows in the terms of the semantic conventions."""
+        """Count rows under the name that the semantic conventions give them."""
         if rows > 0:
             self.source.counts.add(self.send_labels + more, (of.SENT_MESSAGES, rows))
 
 
 class BatchSpan:
-    """One batch, from hand-over to outcome; see `Recorder.batch`.
+    """One batch, from submission to outcome; see `Recorder.batch`.
 
-    `encoding` and `sending` are used by the thread that hands the batch over, all else from any thread. Times are of
-    `time.perf_counter_ns`, as wall-clock time may jump; `epoch` is what they lack to it.
+    The submitting thread uses `encoding` and `sending`, any thread all else. Times are of `time.perf_counter_ns`, as
+    the wall clock may jump; `_epoch` is what they lack to it.
     """
 
     __slots__ = (
-        "_finished", "_retries", "_trace", "_trouble", "acknowledged_rows", "arrow_bytes", "ended", "epoch", "events",
-        "failure", "payloads", "rejected_rows", "rows", "started", "steps", "target", "waiting_since", "wire_bytes",
+        "_arrow_bytes", "_epoch", "_event_count", "_failure", "_finished", "_payloads", "_rejected_rows", "_retries",
+        "_rows", "_span", "_started", "_steps", "_target", "_trouble", "_waiting_since", "_wire_bytes",
     )  # fmt: skip
 
     def __init__(self, target: Target, rows: int, arrow_bytes: int) -> None:
-        self.target = target
-        self.rows = rows
-        self.arrow_bytes = arrow_bytes
-        self.payloads = 0
-        self.wire_bytes = 0
-        self.rejected_rows = 0
-        self.acknowledged_rows = 0
-        self.failure: Failure | None = None
-        self.waiting_since: int | None = None
-        self.events: list[Event] = []
-        self.steps: list[Child] = []
+        self._target = target
+        self._rows = rows
+        self._arrow_bytes = arrow_bytes
+        self._payloads = 0
+        self._wire_bytes = 0
+        self._rejected_rows = 0
+        self._failure: Failure | None = None
+        self._waiting_since: int | None = None
+        self._event_count = 0
+        self._steps: list[_Step] = []
         self._retries = 0
         self._trouble: str | None = None
         self._finished = False
-        self.started = self.ended = time.perf_counter_ns()
-        self.epoch = time.time_ns() - self.started
-        self._trace = target.source.begin(self)
+        self._started = time.perf_counter_ns()
+        self._epoch = time.time_ns() - self._started
+        self._span = target.begin(rows, arrow_bytes, self._epoch + self._started)
 
     def encoding(self) -> AbstractContextManager[None]:
         """Return a context manager for the encoding of a payload."""
-        return _NOTHING if self._trace is None else _RunningStep(self._trace, self.steps, "encode")
+        return _NOTHING if self._span is None else _RunningStep(self._span, self._steps, "encode")
 
     def sending(self) -> AbstractContextManager[None]:
-        """Return a context manager for the hand-over of a payload; see also `sent`."""
-        return _NOTHING if self._trace is None else _RunningStep(self._trace, self.steps, "send")
+        """Return a context manager for passing a payload to the stream; see also `sent`."""
+        return _NOTHING if self._span is None else _RunningStep(self._span, self._steps, "send")
 
     def waiting_started(self) -> None:
-        """Note that all payloads are handed over; `finish` ends the waiting."""
-        self.waiting_since = time.perf_counter_ns()
+        """Note that the stream has all payloads; `finish` ends the waiting."""
+        self._waiting_since = time.perf_counter_ns()
 
     @harmless
     def event(self, name: str, /, **attributes: object) -> None:
-        """Add an event to the span; text that is no short name becomes ``"other"``.
+        """Add an event to the span; text that is not a short name becomes ``"other"``.
 
-        The first 100 of a batch are kept. A batch that met ``"retry"`` or ``"stream_lost"`` and succeeds all the same
+        The first 100 of a batch are kept. A batch that had a ``"retry"`` or ``"stream_lost"`` and succeeds all the same
         ends with ``"recovered"``.
         """
         if name in ("retry", "stream_lost"):
             self._retries += name == "retry"
             self._trouble = label(attributes.get("cause"))
-        if len(self.events) < _MAX_EVENTS:
+        if self._event_count < _MAX_EVENTS:
             self._note(name, attributes_of(attributes))
 
     def sent(self, payloads: int, wire_bytes: int) -> None:
-        """Count payloads that were handed over for the first time, and their bytes."""
-        if self._finished:  # by an error, while they were handed over: they may be counted by now
-            self.target.add((of.PAYLOADS, payloads), (of.WIRE_BYTES, wire_bytes))
+        """Count payloads that were sent for the first time, and their bytes."""
+        if self._finished:  # an error ended the batch meanwhile, and its counts may have been added
+            self._target.add((of.PAYLOADS, payloads), (of.WIRE_BYTES, wire_bytes))
             return
-        self.payloads += payloads
-        self.wire_bytes += wire_bytes
+        self._payloads += payloads
+        self._wire_bytes += wire_bytes
 
     @harmless
     def rejected(self, errors: Sequence[RowError]) -> None:
         """Count rejected rows by type and stage."""
-        self.rejected_rows += len(errors)
+        self._rejected_rows += len(errors)
         kinds = Counter((label(error.error_type), label(error.stage)) for error in errors)
         for position, ((error_type, stage), count) in enumerate(kinds.most_common()):
             error_label: Labels = (("error.type", error_type),)
-            self.target.add((of.REJECTED_ROWS, count), more=(*error_label, ("beam_zerobus.stage", stage)))
-            self.target.add_messages(count, error_label)
+            self._target.add((of.REJECTED_ROWS, count), more=(*error_label, ("beam_zerobus.stage", stage)))
+            self._target.add_messages(count, error_label)
             if position < _MAX_REJECTION_EVENTS:
                 self._note(
                     _ROWS_REJECTED,
@@ -168,129 +163,124 @@ class BatchSpan:
 
     @harmless
     def finish(self, acknowledged_rows: int, error: BaseException | None = None) -> None:
-        """End the span, once: `error` is what concerned the whole batch.
+        """End the span, once.
 
         Args:
-            acknowledged_rows: Rows that are durable; an error that knows of more is believed.
-            error: None where each row was acknowledged or rejected.
+            acknowledged_rows: Rows that are durable; where the error knows of more, its number counts.
+            error: What concerned the whole batch; None where each row was acknowledged or rejected.
         """
         if self._finished:
             return
-        self.acknowledged_rows = acknowledged_rows
         if error is not None:
-            self.acknowledged_rows = max(acknowledged_rows, getattr(error, "acknowledged_rows", 0))
+            acknowledged_rows = max(acknowledged_rows, getattr(error, "acknowledged_rows", 0))
             self._note("exception", _exception_attributes(error))
-            self.failure = _failure(error)
+            self._failure = _failure(error)
         elif self._trouble is not None:
             self._note("recovered", {"beam_zerobus.cause": self._trouble, "beam_zerobus.retries": self._retries})
-        if error is None and self.rejected_rows and not acknowledged_rows:
-            self.failure = Failure(_ROWS_REJECTED, _ROWS_REJECTED)
-        self.ended = time.perf_counter_ns()
+        if error is None and self._rejected_rows and not acknowledged_rows:
+            self._failure = Failure(_ROWS_REJECTED, _ROWS_REJECTED)
+        ended = time.perf_counter_ns()
         self._finished = True
-        self.target.has_news = True
-        self.target.source.counts.postpone(self._count)
-        if self._trace is not None:
-            self._trace.end(self)
+        self._target.has_news = True
+        self._count(acknowledged_rows)
+        if self._span is not None:
+            self._end(self._span, acknowledged_rows, ended)
 
     def _note(self, name: str, attributes: Attributes) -> None:
-        if not self._finished:
-            self.events.append(Event(name, attributes, time.perf_counter_ns()))
-
-    # What is told of a batch that has ended.
+        if self._span is not None and not self._finished:
+            self._event_count += 1
+            self._span.event(name, attributes, self._epoch + time.perf_counter_ns())
 
     @property
-    def outcome(self) -> str:
-        """``"acknowledged"``, ``"partial"`` or ``"failed"``."""
-        return "failed" if self.failure is not None else "partial" if self.rejected_rows else "acknowledged"
+    def _outcome(self) -> str:
+        return "failed" if self._failure is not None else "partial" if self._rejected_rows else "acknowledged"
 
-    def first_attributes(self) -> dict[str, AttributeValue]:
-        """Return the attributes with which the span starts."""
-        return {
-            **self.target.attributes,
-            "messaging.batch.message_count": self.rows,
-            "beam_zerobus.arrow_bytes": self.arrow_bytes,
-        }
-
-    def last_attributes(self) -> dict[str, AttributeValue]:
-        """Return the attributes with which the span ends."""
-        attributes: dict[str, AttributeValue] = {
-            "beam_zerobus.outcome": self.outcome,
-            "beam_zerobus.acknowledged_rows": self.acknowledged_rows,
-            "beam_zerobus.rejected_rows": self.rejected_rows,
-            "beam_zerobus.payloads": self.payloads,
-            "beam_zerobus.wire_bytes": self.wire_bytes,
-        }
-        if self.failure is not None:
-            attributes["error.type"] = self.failure.error_type
-        return attributes
-
-    def children(self) -> Iterator[Child]:
-        """Yield the spans below the batch's.
-
-        Encoding that went on in several pieces without a call in between is one span; and where there are calls, what
-        follows on the last of them only found that nothing is left.
-        """
-        encoding: Child | None = None
-        has_encode_span = False
-        for step in self.steps:
-            if step.name == "encode":
-                encoding = step if encoding is None else step._replace(start=encoding.start)
-            if encoding is not None and (step.name != "encode" or step.failure is not None):
-                yield encoding
-                encoding, has_encode_span = None, True
-            if step.name != "encode":
-                yield step
-        if encoding is not None and not has_encode_span:
-            yield encoding
-        if self.waiting_since is not None:
-            yield Child("wait", self.waiting_since, self.ended, None)
-
-    def durations(self) -> Iterator[tuple[of.Instrument, float, Labels]]:
-        """Yield what goes into histograms: the duration, its seconds, and its labels."""
-        labels = self.target.send_labels
-        yield of.ENCODE_DURATION, sum([s.end - s.start for s in self.steps if s.name == "encode"]) / 1e9, labels
-        if self.waiting_since is not None and (self.failure is None or self.failure.error_type == _ROWS_REJECTED):
-            yield of.ACK_LATENCY, (self.ended - self.waiting_since) / 1e9, labels
-        if self.failure is not None:
-            labels = (*labels, ("error.type", self.failure.error_type))
-        yield of.OPERATION_DURATION, (self.ended - self.started) / 1e9, labels
-
-    def _count(self) -> None:
-        """Count it."""
-        target = self.target
+    def _count(self, acknowledged_rows: int) -> None:
+        target = self._target
         target.add(
-            (of.ROWS, self.rows),
-            (of.ARROW_BYTES, self.arrow_bytes),
-            (of.PAYLOADS, self.payloads),
-            (of.WIRE_BYTES, self.wire_bytes),
+            (of.ROWS, self._rows),
+            (of.ARROW_BYTES, self._arrow_bytes),
+            (of.PAYLOADS, self._payloads),
+            (of.WIRE_BYTES, self._wire_bytes),
         )
-        target.add((of.BATCHES, 1), more=(("beam_zerobus.outcome", self.outcome),))
-        target.add_messages(self.acknowledged_rows)
-        if self.failure is not None:
-            lost = self.rows - self.rejected_rows - self.acknowledged_rows
-            target.add_messages(lost, (("error.type", self.failure.error_type),))
+        target.add((of.BATCHES, 1), more=(("beam_zerobus.outcome", self._outcome),))
+        target.add_messages(acknowledged_rows)
+        if self._failure is not None:
+            lost = self._rows - self._rejected_rows - acknowledged_rows
+            target.add_messages(lost, (("error.type", self._failure.error_type),))
+
+    def _end(self, span: LiveSpan, acknowledged_rows: int, ended: int) -> None:
+        epoch = self._epoch
+        for step in _merge_encoding(self._steps):
+            span.child(step.name, epoch + step.start, epoch + step.end, step.failure)
+        if self._waiting_since is not None:
+            span.child("wait", epoch + self._waiting_since, epoch + ended, None)
+        attributes: dict[str, AttributeValue] = {
+            "beam_zerobus.outcome": self._outcome,
+            "beam_zerobus.acknowledged_rows": acknowledged_rows,
+            "beam_zerobus.rejected_rows": self._rejected_rows,
+            "beam_zerobus.payloads": self._payloads,
+            "beam_zerobus.wire_bytes": self._wire_bytes,
+        }
+        if self._failure is not None:
+            attributes["error.type"] = self._failure.error_type
+        span.end(attributes, epoch + ended, self._failure)
+        self._record_durations(span, ended)
+
+    def _record_durations(self, span: LiveSpan, ended: int) -> None:
+        labels = self._target.send_labels
+        encoding = sum([step.end - step.start for step in self._steps if step.name == "encode"])
+        span.record(of.ENCODE_DURATION, encoding / 1e9, labels)
+        if self._waiting_since is not None and (self._failure is None or self._failure.error_type == _ROWS_REJECTED):
+            span.record(of.ACK_LATENCY, (ended - self._waiting_since) / 1e9, labels)
+        if self._failure is not None:
+            labels = (*labels, ("error.type", self._failure.error_type))
+        span.record(of.OPERATION_DURATION, (ended - self._started) / 1e9, labels)
 
 
 class _RunningStep:
-    """A step of a batch while it runs: its span is the current one of the thread, so that log lines carry its ids."""
+    """A step of a batch while it runs: the batch's span is current in the thread, so that log lines carry its ids."""
 
-    __slots__ = ("_name", "_start", "_steps", "_token", "_trace")
+    __slots__ = ("_name", "_span", "_start", "_steps", "_token")
 
-    def __init__(self, trace: Trace, steps: list[Child], name: Step) -> None:
-        self._trace = trace
+    _token: Token[Context]
+    _start: int
+
+    def __init__(self, span: LiveSpan, steps: list[_Step], name: _StepName) -> None:
+        self._span = span
         self._steps = steps
         self._name = name
 
     def __enter__(self) -> None:
-        self._token = self._trace.enter()
+        self._token = self._span.enter()
         self._start = time.perf_counter_ns()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, frames: TracebackType | None
     ) -> None:
         end = time.perf_counter_ns()
-        self._trace.leave(self._token)
-        self._steps.append(Child(self._name, self._start, end, None if error is None else _failure(error)))
+        self._span.leave(self._token)
+        self._steps.append(_Step(self._name, self._start, end, None if error is None else _failure(error)))
+
+
+def _merge_encoding(steps: Sequence[_Step]) -> Iterator[_Step]:
+    """Yield the steps that become spans.
+
+    Encoding in several pieces without a call in between is one span. Encoding after the last call only found that
+    nothing was left, and is not a span.
+    """
+    encoding: _Step | None = None
+    has_encode_span = False
+    for step in steps:
+        if step.name == "encode":
+            encoding = step if encoding is None else step._replace(start=encoding.start)
+        if encoding is not None and (step.name != "encode" or step.failure is not None):
+            yield encoding
+            encoding, has_encode_span = None, True
+        if step.name != "encode":
+            yield step
+    if encoding is not None and not has_encode_span:
+        yield encoding
 
 
 def _failure(error: BaseException) -> Failure:
@@ -298,7 +288,7 @@ def _failure(error: BaseException) -> Failure:
 
 
 def _exception_attributes(error: BaseException) -> Attributes:
-    """Describe an exception as OpenTelemetry does, less the messages of others that Python prints in a traceback."""
+    """Describe an exception as OpenTelemetry does, without the messages that Python prints in a traceback."""
     kind = type(error)
     attributes: dict[str, AttributeValue] = {
         "exception.type": kind.__qualname__

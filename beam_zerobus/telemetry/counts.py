@@ -1,10 +1,9 @@
-"""`Counts`: what has been counted in this process, as plain numbers that OpenTelemetry reads when it exports."""
+"""`Counts`: sums and levels of this process, as plain numbers that OpenTelemetry reads when it exports."""
 
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import Final, TypeAlias
 from weakref import WeakSet
@@ -19,12 +18,11 @@ Labels: TypeAlias = "tuple[tuple[str, str], ...]"
 """Attributes of a count, as pairs."""
 
 _MAX_SERIES = 1_000
-_MAX_POSTPONED = 256
 _OVERFLOW: Final[Labels] = (("otel.metric.overflow", "true"),)
 
 
 class InFlight:
-    """What is in flight over one stream, kept by whoever knows under a lock of theirs, and read at each export."""
+    """What is in flight on one stream; its owner sets the numbers, each export reads them."""
 
     __slots__ = ("__weakref__", "bytes", "labels", "rows")
 
@@ -37,11 +35,8 @@ class InFlight:
 class Counts:
     """Sums and levels by instrument and labels; thread-safe.
 
-    OpenTelemetry's own counters cost seven microseconds an addition, these less than one, and they hold what was
-    counted before a provider was installed.
-
-    What comes with each batch may be postponed: counting many of them in one go costs a fraction, as the code and what
-    it touches stay in the processor's cache.
+    OpenTelemetry's observable instruments read them. They hold what was counted before a provider was installed, which
+    OpenTelemetry's own counters do not.
 
     Invariant, under the one lock: each instrument has at most `_MAX_SERIES` series, and one more for all others.
     """
@@ -50,7 +45,6 @@ class Counts:
         self._lock = threading.Lock()
         self._series: dict[Instrument, dict[Labels, float]] = {instrument: {} for instrument in COUNTED}
         self._in_flight: WeakSet[InFlight] = WeakSet()
-        self._postponed: deque[Callable[[], None]] = deque()
 
     def add(self, labels: Labels, *changes: tuple[Instrument, float]) -> None:
         """Add to some instruments, under the same labels."""
@@ -64,23 +58,8 @@ class Counts:
                 else:
                     series[_OVERFLOW] = series.get(_OVERFLOW, 0) + amount
 
-    def postpone(self, count: Callable[[], None]) -> None:
-        """Have `count`, which adds, called before the next reading at the latest."""
-        self._postponed.append(count)
-        if len(self._postponed) >= _MAX_POSTPONED:
-            self.catch_up()
-
-    def catch_up(self) -> None:
-        """Count what was postponed."""
-        while self._postponed:
-            try:
-                count = self._postponed.popleft()
-            except IndexError:  # another thread was quicker
-                return
-            count()
-
     def in_flight(self, labels: Labels) -> InFlight:
-        """Return a new level, which is told for as long as somebody keeps it."""
+        """Return a new level, which counts for as long as somebody holds it."""
         self.add(labels, (IN_FLIGHT_BYTES, 0), (IN_FLIGHT_ROWS, 0))
         level = InFlight(labels)
         with self._lock:
@@ -89,7 +68,6 @@ class Counts:
 
     def read(self, instrument: Instrument) -> dict[Labels, float]:
         """Return an instrument's series."""
-        self.catch_up()
         with self._lock:
             series = dict(self._series[instrument])
             if instrument in (IN_FLIGHT_BYTES, IN_FLIGHT_ROWS):
@@ -99,7 +77,7 @@ class Counts:
             return series
 
     def observe(self, meter: Meter) -> None:
-        """Let a meter read everything from here whenever it exports."""
+        """Let a meter read everything here whenever it exports."""
         for instrument in COUNTED:
             create = (
                 meter.create_observable_counter if instrument.kind == "sum" else meter.create_observable_up_down_counter

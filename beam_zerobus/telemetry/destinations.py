@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from opentelemetry.sdk.metrics.export import MetricExporter
@@ -15,26 +15,36 @@ from opentelemetry.sdk.trace.export import SpanExporter
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.options import Telemetry
 
-__all__ = ["Destination", "check_destinations", "has_destination", "make_destinations"]
+__all__ = ["Destination", "ExporterSpec", "check_destinations", "describe_destinations", "has_destination"]
+
+ExporterT = TypeVar("ExporterT", SpanExporter, MetricExporter)
 
 _EXPORTERS: Final[Mapping[str, str]] = {
     "grpc": "opentelemetry.exporter.otlp.proto.grpc",
     "http/protobuf": "opentelemetry.exporter.otlp.proto.http",
 }
-_SIGNALS: Final = ("traces", "metrics")
+_SIGNALS: Final[Mapping[str, str]] = {"traces": "trace_exporter", "metrics": "metric_exporter"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExporterSpec(Generic[ExporterT]):
+    """An exporter to be made: its class, and the arguments."""
+
+    kind: type[ExporterT]
+    settings: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
-    """One place that takes spans, metrics or both.
+    """A place that receives spans, metrics or both.
 
     Attributes:
         name: What a warning calls it; holds no credentials.
     """
 
     name: str
-    spans: SpanExporter | None
-    metrics: MetricExporter | None
+    spans: ExporterSpec[SpanExporter] | None
+    metrics: ExporterSpec[MetricExporter] | None
 
 
 def has_destination(options: Telemetry | None) -> bool:
@@ -44,7 +54,7 @@ def has_destination(options: Telemetry | None) -> bool:
 
 
 def check_destinations(options: Telemetry) -> None:
-    """Check, before anything is made, that what the destinations need is there.
+    """Check, before anything is made, that everything the destinations need is available.
 
     Raises:
         ConfigurationError: The extra ``otlp`` is not installed, the protocol of the environment is unknown, or the
@@ -54,20 +64,20 @@ def check_destinations(options: Telemetry) -> None:
         if _uses_otlp(options, signal):
             _exporter_module(options, signal)
     if options.output_dir is not None:
-        from beam_zerobus.telemetry.arrow_exporter import check_directory  # noqa: PLC0415  only who writes files pays for it
+        from beam_zerobus.telemetry.arrow_exporter import check_directory  # noqa: PLC0415  only needed where files are written
 
         check_directory(options.output_dir)
 
 
-def make_destinations(options: Telemetry) -> list[Destination]:
-    """Make the exporters."""
+def describe_destinations(options: Telemetry) -> list[Destination]:
+    """Describe every destination and its exporters."""
     destinations = []
     if any(_uses_otlp(options, signal) for signal in _SIGNALS):
         destinations.append(
             Destination(
                 name=f"the OTLP receiver at {_shown_endpoint(options)}",
-                spans=_make_exporter(options, "traces", "OTLPSpanExporter"),
-                metrics=_make_exporter(options, "metrics", "OTLPMetricExporter"),
+                spans=_otlp_exporter(options, "traces", "OTLPSpanExporter"),
+                metrics=_otlp_exporter(options, "metrics", "OTLPMetricExporter"),
             )
         )
     if options.output_dir is not None:
@@ -76,8 +86,8 @@ def make_destinations(options: Telemetry) -> list[Destination]:
         destinations.append(
             Destination(
                 name=f"the files below {os.fspath(options.output_dir)}",
-                spans=SpanFiles(options.output_dir),
-                metrics=MetricFiles(options.output_dir),
+                spans=ExporterSpec(kind=SpanFiles, settings={"output_dir": options.output_dir}),
+                metrics=ExporterSpec(kind=MetricFiles, settings={"output_dir": options.output_dir}),
             )
         )
     return destinations
@@ -112,19 +122,15 @@ def _exporter_module(options: Telemetry, signal: str) -> Any:
             f'OTEL_EXPORTER_OTLP_PROTOCOL={protocol!r} is not supported: use "grpc" or "http/protobuf"'
         )
     try:
-        if signal == "traces":
-            from beam_zerobus.telemetry.otlp import with_quick_encoder  # noqa: PLC0415  it needs the extra
-
-            return with_quick_encoder(f"{package}.trace_exporter")
-        return import_module(f"{package}.metric_exporter")
+        return import_module(f"{package}.{_SIGNALS[signal]}")
     except ImportError as error:
         raise ConfigurationError(
             f"Telemetry over OTLP ({protocol}) needs more packages on the worker: pip install 'beam-zerobus[otlp]'"
         ) from error
 
 
-def _make_exporter(options: Telemetry, signal: str, name: str) -> Any:
-    """Make an exporter; what the options leave open it reads from the environment, as it does for everyone."""
+def _otlp_exporter(options: Telemetry, signal: str, name: str) -> Any:
+    """Describe an exporter; what the options leave open it reads from the environment."""
     if not _uses_otlp(options, signal):
         return None
     settings: dict[str, Any] = {}
@@ -136,7 +142,7 @@ def _make_exporter(options: Telemetry, signal: str, name: str) -> Any:
         )
     if options.headers:
         settings["headers"] = {key.lower(): value for key, value in options.headers.items()}  # as gRPC demands
-    return getattr(_exporter_module(options, signal), name)(**settings)
+    return ExporterSpec(kind=getattr(_exporter_module(options, signal), name), settings=settings)
 
 
 def _shown_endpoint(options: Telemetry) -> str:

@@ -1,4 +1,4 @@
-"""`harmless`: telemetry never fails what it watches."""
+"""`harmless`: a failure of telemetry never becomes one of sending."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ P = ParamSpec("P")
 
 
 def harmless(method: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[S, P], None]:
-    """Let a method fail without its caller's notice: a provider may run anybody's code."""
+    """Hide a method's failure from its caller: a provider may run anybody's code."""
 
     @functools.wraps(method)
     def guarded(self: S, /, *args: P.args, **kwargs: P.kwargs) -> None:
@@ -30,11 +30,11 @@ def harmless(method: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[
 
 
 def note_failure(error: Exception) -> None:
-    """Warn of the first failure in this process; the others are at DEBUG."""
+    """Warn of the first failure in this process; log all at DEBUG."""
     _warn_once()
     _log.debug("Recording telemetry failed: %s", outline(error))
 
 
 @functools.cache
 def _warn_once() -> None:
-    _log.warning("Recording telemetry failed; sending goes on without it. This is said once: more is at DEBUG")
+    _log.warning("Recording telemetry failed; sending goes on without it. Further failures are logged at DEBUG")

@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, eq=False)  # compared, and hashed, as the constants that they are
+@dataclass(frozen=True, slots=True, eq=False)  # compared, and hashed, by identity: they are constants
 class Instrument:
     """A metric. A ``"sum"`` only grows, a ``"level"`` goes up and down, a ``"duration"`` is a histogram."""
 
@@ -49,25 +49,23 @@ class Instrument:
 
 
 SENT_MESSAGES: Final = Instrument(
-    "messaging.client.sent.messages", "sum", "{message}", "Rows of finished batches; with error.type where not written"
+    "messaging.client.sent.messages", "sum", "{message}", "Rows of finished batches; with error.type if not written"
 )
 OPERATION_DURATION: Final = Instrument(
-    "messaging.client.operation.duration", "duration", "s", "Time from handing a batch over to its outcome"
+    "messaging.client.operation.duration", "duration", "s", "Time from submitting a batch to its outcome"
 )
 
 BATCHES: Final = Instrument("beam_zerobus.batches", "sum", "{batch}", "Finished batches, by outcome")
-ROWS: Final = Instrument("beam_zerobus.rows", "sum", "{row}", "Rows handed over for sending")
-ARROW_BYTES: Final = Instrument("beam_zerobus.arrow_bytes", "sum", "By", "Bytes handed over, in Arrow memory")
+ROWS: Final = Instrument("beam_zerobus.rows", "sum", "{row}", "Rows submitted")
+ARROW_BYTES: Final = Instrument("beam_zerobus.arrow_bytes", "sum", "By", "Bytes submitted, in Arrow memory")
 PAYLOADS: Final = Instrument("beam_zerobus.payloads", "sum", "{payload}", "Payloads that batches were encoded to")
-WIRE_BYTES: Final = Instrument(
-    "beam_zerobus.wire_bytes", "sum", "By", "Bytes of those payloads, repetitions not counted"
-)
+WIRE_BYTES: Final = Instrument("beam_zerobus.wire_bytes", "sum", "By", "Bytes of those payloads, replays not counted")
 ENCODE_DURATION: Final = Instrument("beam_zerobus.encode_duration", "duration", "s", "Time to encode a batch")
 ACK_LATENCY: Final = Instrument(
     "beam_zerobus.ack_latency",
     "duration",
     "s",
-    "Time from the hand-over of a batch's last payload to its last acknowledgement",
+    "Time from sending a batch's last payload to its last acknowledgement",
 )
 RETRIES: Final = Instrument("beam_zerobus.retries", "sum", "{retry}", "Failures followed by another try, by cause")
 REPLAYED_ROWS: Final = Instrument(
@@ -78,7 +76,7 @@ REJECTED_ROWS: Final = Instrument("beam_zerobus.rejected_rows", "sum", "{row}", 
 STREAMS_OPENED: Final = Instrument("beam_zerobus.streams_opened", "sum", "{stream}", "Streams opened")
 STREAMS_CLOSED: Final = Instrument("beam_zerobus.streams_closed", "sum", "{stream}", "Streams ended, by cause")
 STREAMS_OPEN: Final = Instrument("beam_zerobus.streams_open", "level", "{stream}", "Streams open now")
-TOKEN_REFRESHES: Final = Instrument("beam_zerobus.token_refreshes", "sum", "{token}", "Tokens bought")
+TOKEN_REFRESHES: Final = Instrument("beam_zerobus.token_refreshes", "sum", "{token}", "Tokens fetched")
 IN_FLIGHT_BYTES: Final = Instrument(
     "beam_zerobus.in_flight_bytes", "level", "By", "Encoded bytes without an outcome yet"
 )
@@ -116,7 +114,7 @@ COUNTED: Final = (
 
 DURATIONS: Final = (OPERATION_DURATION, ENCODE_DURATION, ACK_LATENCY)
 
-# The SDK's default boundaries are meant for milliseconds.
+# The SDK's default boundaries are for milliseconds.
 BOUNDARIES: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Seconds at which the buckets of durations end."""
 

@@ -1,49 +1,34 @@
-"""Where what is told of batches goes: a `Source` gives each of them a `Trace`.
-
-There are two kinds: `LiveSignals` goes through the interfaces of OpenTelemetry, for the application's providers;
-`RawSignals` (in `raw.py`) takes a shorter way to providers of our own.
-"""
+"""Spans and durations of batches, through OpenTelemetry's interfaces, for the application's providers and for ours."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from contextvars import Token
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.metrics import MeterProvider
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TracerProvider
+from opentelemetry.trace import SpanKind, Status, StatusCode, TracerProvider
 from opentelemetry.util.types import AttributeValue
 
-from beam_zerobus.telemetry.counts import Counts
-from beam_zerobus.telemetry.instruments import DURATIONS, make_histogram
+from beam_zerobus.telemetry.counts import Counts, Labels
+from beam_zerobus.telemetry.instruments import DURATIONS, Instrument, make_histogram
 from beam_zerobus.version import __version__
 
-if TYPE_CHECKING:
-    from beam_zerobus.telemetry.batch import BatchSpan, Child
+__all__ = ["Attributes", "Failure", "LiveSpan", "Signals", "Source"]
 
-__all__ = ["SCOPE", "Attributes", "LiveSignals", "Source", "Trace"]
+Attributes: TypeAlias = "Mapping[str, AttributeValue]"
 
-Attributes = Mapping[str, AttributeValue]
-
-SCOPE = ("beam_zerobus", __version__)
-"""Name and version of what writes all this."""
+_SCOPE: Final = ("beam_zerobus", __version__)
 
 
-class Trace(Protocol):
-    """The spans and durations of a batch under way."""
+class Failure(NamedTuple):
+    """An error, described without secrets or values of rows."""
 
-    def enter(self) -> Any:
-        """Make the batch's span the current one of this thread; return what `leave` takes."""
-        ...
-
-    def leave(self, token: Any) -> None:
-        """Make the span current again that was."""
-        ...
-
-    def end(self, batch: BatchSpan) -> None:
-        """Take a batch that has ended."""
-        ...
+    error_type: str
+    description: str
 
 
 class Source(Protocol):
@@ -54,64 +39,64 @@ class Source(Protocol):
         """The sums and levels."""
         ...
 
-    def begin(self, batch: BatchSpan) -> Trace | None:
-        """Take a batch that begins, below the caller's current span if there is one; None where nothing records."""
+    def begin(self, name: str, attributes: Attributes, start: int) -> LiveSpan | None:
+        """Start a span below the caller's current span, if there is one; None where nothing records."""
         ...
 
     def flush(self, timeout: float | None) -> None:
-        """Export, waiting at most `timeout` seconds."""
+        """Export, and wait at most `timeout` seconds."""
         ...
 
 
-class LiveSignals:
-    """Spans and durations for any providers."""
+class Signals:
+    """The tracer and the histograms of a pair of providers, which also read the counts."""
 
     def __init__(self, tracers: TracerProvider, meters: MeterProvider, counts: Counts) -> None:
-        meter = meters.get_meter(*SCOPE)
+        meter = meters.get_meter(*_SCOPE)
         counts.observe(meter)
-        self.tracer = tracers.get_tracer(*SCOPE)
+        self.tracer = tracers.get_tracer(*_SCOPE)
         self.histograms = {duration: make_histogram(meter, duration) for duration in DURATIONS}
 
-    def begin(self, batch: BatchSpan) -> Trace:
-        """Start the span of a batch."""
-        span = self.tracer.start_span(
-            f"send {batch.target.table}",
-            kind=SpanKind.CLIENT,
-            attributes=batch.first_attributes(),
-            start_time=batch.epoch + batch.started,
-        )
-        return _LiveTrace(self, span)
 
+class LiveSpan:
+    """The span of a batch; times are nanoseconds since 1970."""
 
-class _LiveTrace:
-    """The span of a batch; its children and events are added when it ends, with the times that were noted."""
+    __slots__ = ("_context", "_signals", "_span")
 
-    def __init__(self, signals: LiveSignals, span: Span) -> None:
+    def __init__(self, signals: Signals, name: str, attributes: Attributes, start: int) -> None:
         self._signals = signals
-        self._span = span
-        self._context = trace.set_span_in_context(span)
+        self._span = signals.tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes, start_time=start)
+        self._context = trace.set_span_in_context(self._span)
 
-    def enter(self) -> Any:
+    def enter(self) -> Token[Context]:
+        """Make this the current span of the thread; return what `leave` needs."""
         return otel_context.attach(self._context)
 
-    def leave(self, token: Any) -> None:
+    def leave(self, token: Token[Context]) -> None:
+        """Restore the span that was current before `enter`."""
         otel_context.detach(token)
 
-    def end(self, batch: BatchSpan) -> None:
-        for child in batch.children():
-            self._add(child, batch.epoch)
-        for event in batch.events:
-            self._span.add_event(event.name, event.attributes, batch.epoch + event.at)
-        self._span.set_attributes(batch.last_attributes())
-        if batch.failure is not None:
-            self._span.set_status(Status(StatusCode.ERROR, batch.failure.description))
-        self._span.end(batch.epoch + batch.ended)
-        for duration, seconds, labels in batch.durations():
-            self._signals.histograms[duration].record(seconds, dict(labels))
+    def event(self, name: str, attributes: Attributes, at: int) -> None:
+        """Add an event."""
+        self._span.add_event(name, attributes, at)
 
-    def _add(self, child: Child, epoch: int) -> None:
-        span = self._signals.tracer.start_span(child.name, context=self._context, start_time=epoch + child.start)
-        if child.failure is not None:
-            span.set_attribute("error.type", child.failure.error_type)
-            span.set_status(Status(StatusCode.ERROR, child.failure.description))
-        span.end(epoch + child.end)
+    def child(self, name: str, start: int, end: int, failure: Failure | None) -> None:
+        """Add a span below this one."""
+        if not self._span.is_recording():
+            return
+        span = self._signals.tracer.start_span(name, context=self._context, start_time=start)
+        if failure is not None:
+            span.set_attribute("error.type", failure.error_type)
+            span.set_status(Status(StatusCode.ERROR, failure.description))
+        span.end(end)
+
+    def end(self, attributes: Attributes, end: int, failure: Failure | None) -> None:
+        """End the span."""
+        self._span.set_attributes(attributes)
+        if failure is not None:
+            self._span.set_status(Status(StatusCode.ERROR, failure.description))
+        self._span.end(end)
+
+    def record(self, duration: Instrument, seconds: float, labels: Labels) -> None:
+        """Record a duration in its histogram."""
+        self._signals.histograms[duration].record(seconds, dict(labels))

@@ -1,84 +1,115 @@
-"""`Pipeline`: a tracer provider and a meter provider of our own, with all that feeds and drains them."""
+"""`OwnProviders`: a tracer provider and a meter provider of our own, and what exports from them."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import time
+from collections.abc import Callable
+from typing import Final
 
 from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricExportResult, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SpanExportResult
 
+from beam_zerobus.logs import get_logger
 from beam_zerobus.options import Telemetry
 from beam_zerobus.telemetry.counts import Counts
-from beam_zerobus.telemetry.destinations import make_destinations
-from beam_zerobus.telemetry.durations import Durations
-from beam_zerobus.telemetry.live_spans import SCOPE
-from beam_zerobus.telemetry.pump import Pump
-from beam_zerobus.telemetry.raw import RawSignals, RawTrace
+from beam_zerobus.telemetry.destinations import Destination, describe_destinations
+from beam_zerobus.telemetry.instruments import BOUNDARIES, DURATIONS
+from beam_zerobus.telemetry.live_spans import Signals
+from beam_zerobus.telemetry.outlet import Outlet, SpanQueue
+from beam_zerobus.telemetry.quiet import quieten_opentelemetry
 
-__all__ = ["Pipeline"]
+__all__ = ["OwnProviders"]
 
-_EXPORT_INTERVAL = 10.0
+_log = get_logger(__name__)
+
+_EXPORT_INTERVAL: Final = 10.0
+_MAX_QUEUED: Final = 8_192  # spans: those of 2,048 batches of one payload
 
 
-class Pipeline:
-    """Providers for one configuration in one process; belongs to the process that made it."""
+class OwnProviders:
+    """Providers for one configuration in one process; they belong to the process that made them."""
 
     def __init__(self, options: Telemetry) -> None:
         resource = _make_resource(options)
-        interval = _export_interval(options)
-        durations = Durations()
         self.counts = Counts()
-        self._pumps = [
-            Pump(place, interval=interval, counts=self.counts, durations=durations)
-            for place in make_destinations(options)
-        ]
+        self._outlets: list[Outlet] = []
+        self._interval_millis = _export_interval(options) * 1_000
+        self._tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self._readers: list[PeriodicExportingMetricReader] = []
+        for destination in describe_destinations(options):
+            self._export_to(destination)
         meters = MeterProvider(
-            metric_readers=[pump.reader for pump in self._pumps if pump.reader is not None],
-            resource=resource,
-            shutdown_on_exit=False,
+            metric_readers=self._readers, resource=resource, shutdown_on_exit=False, views=_duration_views()
         )
-        self.counts.observe(meters.get_meter(*SCOPE))
-        tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
-        self.signals = RawSignals(tracers, durations, self._take)
-        for pump in self._pumps:
-            pump.start()
-
-    def _take(self, batch: RawTrace) -> None:
-        self.counts.postpone(batch.record)
-        for pump in self._pumps:
-            pump.put(batch)
+        self.signals = Signals(self._tracers, meters, self.counts)
+        quieten_opentelemetry()
 
     def flush(self, timeout: float) -> None:
         """Export everything, and wait at most `timeout` seconds for all destinations together."""
         deadline = time.monotonic() + timeout
-        asked = [(pump, pump.ask()) for pump in self._pumps]
-        for pump, number in asked:
-            pump.wait(number, max(0.0, deadline - time.monotonic()))
+        for outlet, asked in [(outlet, outlet.ask()) for outlet in self._outlets]:
+            outlet.wait(asked, max(0.0, deadline - time.monotonic()))
 
     def stop(self) -> None:
         """Ask for the last export."""
-        for pump in self._pumps:
-            pump.stop()
+        for outlet in self._outlets:
+            outlet.stop()
 
-    def close(self, timeout: float) -> None:
-        """Shut down, waiting at most `timeout` seconds for the last export."""
+    def wait_until_stopped(self, timeout: float) -> None:
+        """Wait at most `timeout` seconds for the last export."""
         deadline = time.monotonic() + timeout
-        for pump in self._pumps:
-            pump.close(max(0.0, deadline - time.monotonic()))
+        for outlet in self._outlets:
+            outlet.wait_until_stopped(max(0.0, deadline - time.monotonic()))
+
+    def _export_to(self, destination: Destination) -> None:
+        warn = _warn_once(destination.name)
+        if destination.spans is not None:
+            outlet = self._open(f"spans to {destination.name}", warn)
+            spans = outlet.guard(destination.spans.kind, SpanExportResult.FAILURE)(**destination.spans.settings)
+            queue = SpanQueue(spans, outlet, _queue_size())
+            self._tracers.add_span_processor(queue)
+            outlet.start(queue.force_flush, queue.shutdown)
+        if destination.metrics is not None:
+            outlet = self._open(f"metrics to {destination.name}", warn)
+            metrics = outlet.guard(destination.metrics.kind, MetricExportResult.FAILURE)(**destination.metrics.settings)
+            reader = PeriodicExportingMetricReader(metrics, export_interval_millis=self._interval_millis)
+            self._readers.append(reader)
+            outlet.start(reader.force_flush, reader.shutdown)
+
+    def _open(self, name: str, warn: Callable[[], None]) -> Outlet:
+        outlet = Outlet(name, warn)
+        self._outlets.append(outlet)
+        return outlet
 
 
-class _Resource(Resource):
-    """A resource that knows its hash: exporters ask for it at every span, and the SDK's writes JSON each time."""
+def _duration_views() -> list[View]:
+    """Return what sets the buckets of durations: the oldest OTLP exporters prefer OpenTelemetry's, for milliseconds."""
+    return [
+        View(instrument_name=duration.name, aggregation=ExplicitBucketHistogramAggregation(BOUNDARIES))
+        for duration in DURATIONS
+    ]
 
-    def __init__(self, resource: Resource) -> None:
-        super().__init__(dict(resource.attributes), resource.schema_url)
-        self._hash = super().__hash__()
 
-    def __hash__(self) -> int:
-        return self._hash
+def _warn_once(name: str) -> Callable[[], None]:
+    calls = itertools.count()  # its next() is atomic; spans and metrics often fail at the same time
+
+    def warn() -> None:
+        if next(calls) == 0:
+            _log.warning(
+                "Telemetry does not reach %s. Data is not affected. Exports are tried again without another warning: "
+                "metrics lose nothing, spans are dropped if it takes long. The exporter's own messages are logged at "
+                "DEBUG",
+                name,
+            )
+
+    return warn
 
 
 def _make_resource(options: Telemetry) -> Resource:
@@ -87,7 +118,7 @@ def _make_resource(options: Telemetry) -> Resource:
     ours = Resource(
         {
             "service.name": "beam_zerobus",
-            "service.instance.id": f"{host}-{pid}",  # tells the series of several workers apart
+            "service.instance.id": f"{host}-{pid}",  # keeps the series of several workers apart
             "host.name": host,
             "process.pid": pid,
         }
@@ -96,13 +127,20 @@ def _make_resource(options: Telemetry) -> Resource:
     if options.service_name is not None:
         given["service.name"] = options.service_name
     # Resource.create would set service.name to unknown_service, so the environment is merged by itself.
-    return _Resource(Resource.create().merge(ours).merge(OTELResourceDetector().detect()).merge(Resource(given)))
+    return Resource.create().merge(ours).merge(OTELResourceDetector().detect()).merge(Resource(given))
 
 
 def _export_interval(options: Telemetry) -> float:
     if options.export_interval is not None:
         return options.export_interval
     try:
-        return max(0.1, float(os.environ["OTEL_METRIC_EXPORT_INTERVAL"]) / 1000)
+        return max(0.1, float(os.environ["OTEL_METRIC_EXPORT_INTERVAL"]) / 1_000)
     except (KeyError, ValueError):
         return _EXPORT_INTERVAL
+
+
+def _queue_size() -> int:
+    try:
+        return max(1, int(os.environ["OTEL_BSP_MAX_QUEUE_SIZE"]))
+    except (KeyError, ValueError):
+        return _MAX_QUEUED

@@ -1,7 +1,7 @@
 """Which providers a recorder uses: the application's global ones, or ours.
 
-Ours are made in the process that sends, at the first batch, one set a configuration, and are shared by its writers.
-They replace nothing: whoever asks OpenTelemetry for the global providers still gets the application's.
+Ours are made in the process that sends, at the first batch, once for each configuration, and its writers share them.
+They do not replace the global ones.
 """
 
 from __future__ import annotations
@@ -17,18 +17,17 @@ from opentelemetry import metrics, trace
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.logs import get_logger
 from beam_zerobus.options import Telemetry
-from beam_zerobus.telemetry.batch import BatchSpan
 from beam_zerobus.telemetry.counts import Counts
 from beam_zerobus.telemetry.destinations import check_destinations, has_destination
 from beam_zerobus.telemetry.guard import note_failure
-from beam_zerobus.telemetry.live_spans import LiveSignals, Source, Trace
-from beam_zerobus.telemetry.own_providers import Pipeline
+from beam_zerobus.telemetry.live_spans import Attributes, LiveSpan, Signals, Source
+from beam_zerobus.telemetry.own_providers import OwnProviders
 
-__all__ = ["find_source"]
+__all__ = ["find_source", "shutdown"]
 
 _log = get_logger(__name__)
 
-_LOOK_INTERVAL_NS = 100_000_000  # for providers that were installed later
+_LOOK_INTERVAL = 0.1  # seconds; for providers that were installed later
 
 
 def find_source(options: Telemetry | None) -> Source:
@@ -60,7 +59,7 @@ def _warn_of_environment(reason: str) -> None:
 class _GlobalSource:
     """The application's providers, also when they are installed later than the writer.
 
-    Asking for them takes OpenTelemetry a look at the environment, so that is not done for each batch.
+    OpenTelemetry reads the environment when it is asked for them, so that is not done for each batch.
 
     Invariant, under the one lock: `_signals` belong to `_seen`, the pair of providers that was global last.
     """
@@ -69,26 +68,21 @@ class _GlobalSource:
         self.counts = Counts()
         self._lock = threading.Lock()
         self._seen: tuple[object, object] | None = None
-        self._signals: LiveSignals | None = None
-        self._look_again_at = 0  # of time.perf_counter_ns
+        self._signals: Signals | None = None
+        self._look_again_at = 0.0
 
     def records(self) -> bool:
-        """Return whether there are providers that do anything."""
+        """Return whether there are providers that record."""
         self._look()
         return self._signals is not None
 
-    def begin(self, batch: BatchSpan) -> Trace | None:
-        if batch.started >= self._look_again_at:
-            self._look_again_at = batch.started + _LOOK_INTERVAL_NS
+    def begin(self, name: str, attributes: Attributes, start: int) -> LiveSpan | None:
+        now = time.monotonic()
+        if now >= self._look_again_at:
+            self._look_again_at = now + _LOOK_INTERVAL
             self._look()
         signals = self._signals  # another thread may be looking
-        if signals is None:
-            return None
-        try:
-            return signals.begin(batch)
-        except Exception as error:  # noqa: BLE001  providers may be anybody's
-            note_failure(error)
-            return None
+        return None if signals is None else LiveSpan(signals, name, attributes, start)
 
     def _look(self) -> None:
         try:
@@ -97,12 +91,12 @@ class _GlobalSource:
                 if providers != self._seen:
                     self._seen, self._signals = providers, None
                     if any(map(_records, providers)):
-                        self._signals = LiveSignals(*providers, self.counts)
+                        self._signals = Signals(*providers, self.counts)
         except Exception as error:  # noqa: BLE001  providers may be anybody's
             note_failure(error)
 
     def flush(self, timeout: float | None) -> None:
-        """Do nothing: when its providers export is the application's business."""
+        """Do nothing: the application decides when its providers export."""
 
     def start_anew(self) -> None:
         """Go on in a forked child."""
@@ -111,71 +105,71 @@ class _GlobalSource:
 
 
 def _records(provider: object) -> bool:
-    """Return whether a provider does anything: those of the API itself (proxy, no-op) do not."""
+    """Return whether a provider records: those of the API itself (proxy, no-op) do not."""
     return not type(provider).__module__.startswith(("opentelemetry.trace", "opentelemetry.metrics"))
 
 
 class _OwnSource:
     """Providers of our own for one configuration, made when they are first needed.
 
-    Invariant, under the one lock: `_pipeline` is made at most once a process; where that failed, `_failed` is set.
+    Invariant, under the one lock: `_providers` is made at most once a process; where that failed, `_failed` is set.
     """
 
     def __init__(self, options: Telemetry) -> None:
         self._options = options
         self._lock = threading.Lock()
-        self._pipeline: Pipeline | None = None
+        self._providers: OwnProviders | None = None
         self._failed = False
         self._nowhere = Counts()
 
     @property
     def counts(self) -> Counts:
-        pipeline = self._pipeline or self._make()
-        return self._nowhere if pipeline is None else pipeline.counts
+        providers = self._providers or self._make()
+        return self._nowhere if providers is None else providers.counts
 
-    def begin(self, batch: BatchSpan) -> Trace | None:
-        pipeline = self._pipeline or self._make()
-        return None if pipeline is None else pipeline.signals.begin(batch)
+    def begin(self, name: str, attributes: Attributes, start: int) -> LiveSpan | None:
+        providers = self._providers or self._make()
+        return None if providers is None else LiveSpan(providers.signals, name, attributes, start)
 
     def flush(self, timeout: float | None) -> None:
-        if self._pipeline is not None:
-            self._pipeline.flush(self._options.flush_timeout if timeout is None else timeout)
+        if self._providers is not None:
+            self._providers.flush(self._options.flush_timeout if timeout is None else timeout)
 
     def stop(self) -> float:
         """Ask for the last export; return the seconds that may be waited for it."""
-        if self._pipeline is None:
+        if self._providers is None:
             return 0.0
-        self._pipeline.stop()
+        self._providers.stop()
         return self._options.flush_timeout
 
-    def close(self, timeout: float) -> None:
-        """Shut down, waiting at most `timeout` seconds for the last export."""
-        if self._pipeline is not None:
-            self._pipeline.close(timeout)
+    def wait_until_stopped(self, timeout: float) -> None:
+        """Wait at most `timeout` seconds for the last export."""
+        if self._providers is not None:
+            self._providers.wait_until_stopped(timeout)
 
     def start_anew(self) -> None:
         """Go on in a forked child, whose parent keeps what was made before."""
-        _of_the_parent.append(self._pipeline)
+        _of_the_parent.append(self._providers)
         self._lock = threading.Lock()
-        self._pipeline = None
+        self._providers = None
         self._failed = False
 
-    def _make(self) -> Pipeline | None:
+    def _make(self) -> OwnProviders | None:
         with self._lock:
-            if self._pipeline is None and not self._failed:
+            if self._providers is None and not self._failed:
                 try:
-                    self._pipeline = Pipeline(self._options)
-                except Exception as error:  # noqa: BLE001  environment variables that the SDK cannot read, for one
+                    self._providers = OwnProviders(self._options)
+                except Exception as error:  # noqa: BLE001  such as an environment variable that the SDK cannot read
                     self._failed = True
                     note_failure(error)
-            return self._pipeline
+            return self._providers
 
 
 _GLOBAL = _GlobalSource()
 _own: dict[Telemetry, _OwnSource] = {}
 _own_lock = threading.Lock()
-# Inherited channels and threads are not to be touched, not even by the garbage collector.
-_of_the_parent: list[Pipeline | None] = []
+# A child must not touch inherited channels and threads; kept from the garbage collector, too.
+_of_the_parent: list[OwnProviders | None] = []
 
 
 def _own_source(options: Telemetry) -> _OwnSource:
@@ -183,13 +177,15 @@ def _own_source(options: Telemetry) -> _OwnSource:
         return _own.setdefault(options, _OwnSource(options))
 
 
-# Registered when this module is imported, thus before the writers' own handler, thus run after it.
+# Registered when this module is imported, so before the writers' own handler, and therefore run after it.
 @atexit.register
-def _close_all() -> None:
+def shutdown() -> None:
+    """Export the rest and shut down every provider of ours; recorders that are opened later get new ones."""
     sources = list(_own.values())
+    _own.clear()
     deadline = time.monotonic() + max((source.stop() for source in sources), default=0.0)
     for source in sources:
-        source.close(max(0.0, deadline - time.monotonic()))
+        source.wait_until_stopped(max(0.0, deadline - time.monotonic()))
 
 
 def _start_anew() -> None:

@@ -1,46 +1,63 @@
-"""The exporters' own messages: one at each failed try, unless somebody keeps them down."""
+"""Keeps OpenTelemetry's own log messages at DEBUG where they concern providers of ours.
+
+Exporters log at each failed try, and the queue of spans at each span that it drops.
+"""
 
 from __future__ import annotations
 
 import logging
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Final
 
 from beam_zerobus.logs import get_logger
 from beam_zerobus.telemetry.redaction import label
 
-__all__ = ["THREAD_PREFIX", "quieten"]
+__all__ = ["quiet", "quieten_opentelemetry"]
 
 _log = get_logger(__name__)
 
-THREAD_PREFIX: Final = "beam_zerobus telemetry"
+_is_quiet: Final[ContextVar[bool]] = ContextVar("beam_zerobus_quiet", default=False)
 
 
-class _OursToDebug(logging.Filter):
-    """Turns what is logged in threads of ours into DEBUG records of ours; the application's exporters keep theirs."""
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Log what OpenTelemetry reports inside at DEBUG, as records of this module."""
+    token = _is_quiet.set(True)
+    try:
+        yield
+    finally:
+        _is_quiet.reset(token)
 
+
+def quieten_opentelemetry() -> None:
+    """Let `quiet` apply to every logger that OpenTelemetry's SDK and exporters have so far.
+
+    The filter is on the loggers, as Python does not apply a parent's. The application's own exporters keep their
+    messages: they do not run inside `quiet`.
+    """
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter")):
+            logging.getLogger(name).addFilter(_FILTER)  # adding it twice does nothing
+
+
+class _QuietToDebug(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        if not threading.current_thread().name.startswith(THREAD_PREFIX):
+        if not _is_quiet.get():
             return True
         if _log.isEnabledFor(logging.DEBUG):
-            _log.debug("%s: %s", record.name, _in_short_words(record))
+            _log.debug("%s: %s", record.name, _redact(record))
         return False
 
 
-def _in_short_words(record: logging.LogRecord) -> str:
-    """Return a message without what a receiver may have repeated: headers, say, that hold a key."""
+_FILTER: Final = _QuietToDebug()
+
+
+def _redact(record: logging.LogRecord) -> str:
+    """Return a message without what a receiver may have repeated, such as a header that holds a key."""
     values = record.args if isinstance(record.args, tuple) else ()
     try:
         return record.msg % tuple(value if isinstance(value, int | float) else label(str(value)) for value in values)
     except (TypeError, ValueError):
         return label(record.msg)
-
-
-_FILTER = _OursToDebug()
-
-
-def quieten(exporter: object) -> None:
-    """Keep the messages of an exporter down to DEBUG, where it runs in a thread of ours."""
-    for kind in type(exporter).__mro__:
-        if kind.__module__.startswith("opentelemetry."):
-            logging.getLogger(kind.__module__).addFilter(_FILTER)

@@ -1,4 +1,4 @@
-"""`Recorder`: what a writer tells of itself. Nothing here raises or waits, unless asked to."""
+"""`Recorder`: what a writer reports. Nothing here raises; only `flush` and `close` wait."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Recorder:
     """Metrics and spans of one writer; made by `open_recorder`, used from any thread.
 
     Args:
-        source: Where to.
+        source: Where metrics and spans go.
         table: ``catalog.schema.table``.
         wire_format: ``"proto"``, ``"arrow"`` or ``"json"``.
     """
@@ -30,13 +30,14 @@ class Recorder:
         return BatchSpan(self._target, rows, arrow_bytes)
 
     @harmless
-    def retry(self, cause: str, delay: float) -> None:  # noqa: ARG002  throttled() counts the delay
-        """Count a failure that is followed by another try, `delay` seconds later."""
+    def retry(self, cause: str, delay: float) -> None:
+        """Count a failure that is followed by another try, and the `delay` seconds until then."""
         self._target.add((of.RETRIES, 1), more=(("beam_zerobus.cause", label(cause)),))
+        self._target.add((of.THROTTLED_TIME, delay))
 
     @harmless
     def replayed(self, rows: int, payloads: int) -> None:
-        """Count what is sent again because its acknowledgement never came."""
+        """Count rows and payloads sent again because no acknowledgement arrived."""
         self._target.add((of.REPLAYED_ROWS, rows), (of.REPLAYED_PAYLOADS, payloads))
 
     @harmless
@@ -52,16 +53,14 @@ class Recorder:
 
     @harmless
     def token_refreshed(self) -> None:
-        """Count a token that was bought."""
+        """Count a token that was fetched."""
         self._target.add((of.TOKEN_REFRESHES, 1))
 
-    @harmless
     def throttled(self, seconds: float) -> None:
-        """Count time waited before a retry."""
-        self._target.add((of.THROTTLED_TIME, seconds))
+        """Do nothing, as `retry` counts the time; kept until its caller is gone."""
 
     def in_flight(self) -> InFlight:
-        """Return where a stream keeps what is in flight over it."""
+        """Return where a stream notes what is in flight on it."""
         return self._target.source.counts.in_flight(self._target.labels)
 
     @harmless
@@ -76,12 +75,12 @@ class Recorder:
 
     @harmless
     def flush(self, timeout: float | None = None) -> None:
-        """Export what was recorded, to providers of our own only; those of the application are the application's.
+        """Export what was recorded, with providers of our own; the application flushes its own.
 
-        It waits while the receiver answers, and not at all while it does not.
+        It does not wait while the receiver does not answer.
 
         Args:
-            timeout: Seconds to wait at most; None takes `Telemetry.flush_timeout`.
+            timeout: Seconds to wait at most; None means `Telemetry.flush_timeout`.
         """
         if self._target.has_news:
             self._target.has_news = False
@@ -89,6 +88,6 @@ class Recorder:
 
     @harmless
     def close(self) -> None:
-        """Flush. Providers stay: other writers of the process share them, and its end shuts them down."""
+        """Flush. Providers stay open for other writers until the process ends."""
         self._target.has_news = True
         self.flush()

@@ -1,4 +1,4 @@
-"""What may stand in an attribute: short names, and messages that hold neither secrets nor rows."""
+"""What attributes may hold: short names, and messages without secrets and values of rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_MESSAGE = 500
 
 
 def label(text: object) -> str:
-    """Return a short name as it is, and ``"other"`` for whatever is no name: free text may hold anything.
+    """Return a short name as it is, and ``"other"`` for all else: free text may hold anything.
 
     >>> label("UNAVAILABLE"), label("http://user:secret@host rejected")
     ('UNAVAILABLE', 'other')
@@ -27,7 +27,7 @@ def label(text: object) -> str:
 
 
 def attributes_of(values: Mapping[str, Any]) -> dict[str, AttributeValue]:
-    """Return an event's attributes, in our namespace: numbers as they are, text as `label` has it."""
+    """Return an event's attributes in our namespace: numbers as they are, text through `label`."""
     return {
         f"beam_zerobus.{name}": value if isinstance(value, bool | int | float) else label(value)
         for name, value in values.items()
@@ -35,10 +35,10 @@ def attributes_of(values: Mapping[str, Any]) -> dict[str, AttributeValue]:
 
 
 def describe_error(error: BaseException) -> str:
-    """Say what happened, in words that are fit for others to read.
+    """Describe an error without secrets and values of rows.
 
-    The messages of this package's errors are, without what they quote: a service may repeat values and tokens. Hence
-    what concerns rows is counted instead; and of foreign errors only the type is told (pyarrow's do repeat values).
+    Messages of this package's errors are kept without what they quote: a service may repeat values and tokens. Errors
+    of rows are counted. Of other errors only the type is given, as pyarrow's messages, for one, repeat values.
 
     >>> describe_error(ValueError("could not convert 'Alice'"))
     'ValueError'

@@ -1,4 +1,4 @@
-"""A receiver to send to, and a clean slate of environment."""
+"""A receiver of telemetry, and an environment without OpenTelemetry's variables."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -17,16 +17,10 @@ def no_otel_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-def end_pipelines() -> None:
-    """Shut down what a test set up, as the end of its process would."""
-    providers._close_all()
-    providers._own.clear()
-
-
 @pytest.fixture(autouse=True)
-def no_pipelines_left() -> Iterator[None]:
+def no_providers_left() -> Iterator[None]:
     yield
-    end_pipelines()
+    providers.shutdown()
 
 
 @pytest.fixture(params=["grpc", "http/protobuf"])
@@ -39,4 +33,4 @@ def receive() -> Iterator[Callable[..., Receiver]]:
     """Start receivers that end with the test."""
     with ExitStack() as receivers:
         yield lambda *args, **kwargs: receivers.enter_context(Receiver(*args, **kwargs))
-        end_pipelines()  # while there is somebody to receive the last export
+        providers.shutdown()  # while the receivers still run

@@ -62,6 +62,7 @@ class Seen:
     monotonic: dict[str, bool] = field(default_factory=dict)
     headers: list[dict[str, str]] = field(default_factory=list)
     raw: list[bytes] = field(default_factory=list)
+    raw_metrics: list[bytes] = field(default_factory=list)
     requests: int = 0
 
     def named(self, name: str) -> list[SpanSeen]:
@@ -225,6 +226,7 @@ class Receiver:
             if isinstance(request, trace_service_pb2.ExportTraceServiceRequest):
                 self._take_spans(request)
             else:
+                self.seen.raw_metrics.append(self.seen.raw[-1])
                 self._take_metrics(request)
 
     def _take_spans(self, request: Any) -> None:

@@ -66,7 +66,7 @@ def test_files_hold_what_was_sent(tmp_path: Path) -> None:
 def test_end_of_the_process_closes_the_files(tmp_path: Path) -> None:
     recorder = open_recorder(Telemetry(output_dir=tmp_path), table=TABLE, wire_format="proto")
     send(recorder)
-    providers._close_all()
+    providers.shutdown()
     for signal in ("traces", "metrics"):
         (path,) = (tmp_path / "otlp" / signal).glob("*.arrow")
         assert pa.ipc.open_stream(path).read_all().num_rows
@@ -76,8 +76,7 @@ def test_end_of_the_process_closes_the_files(tmp_path: Path) -> None:
 def test_file_of_an_earlier_process_is_rotated(tmp_path: Path) -> None:
     options = Telemetry(output_dir=tmp_path)
     send(open_recorder(options, table=TABLE, wire_format="proto"))
-    providers._close_all()
-    providers._own.clear()
+    providers.shutdown()
     recorder = open_recorder(options, table=TABLE, wire_format="proto")
     send(recorder)
     recorder.close()
@@ -111,7 +110,7 @@ def test_files_beside_a_receiver_that_hangs(tmp_path: Path) -> None:
         send(recorder)
         recorder.flush()
         assert read(traces).num_rows == 8
-        providers._close_all()
+        providers.shutdown()
 
 
 def test_a_removed_directory_warns_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -26,7 +26,7 @@ MODES = pytest.mark.parametrize("mode", ["in_memory", pytest.param("multi_proces
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)  # Beam leaves the options of its workers where it stands
+    monkeypatch.chdir(tmp_path)  # Beam writes the options of its workers to the current directory
 
 
 def write(mode: str, emulator: Emulator, receiver: Receiver) -> dict[str, int]:
@@ -60,7 +60,7 @@ def write(mode: str, emulator: Emulator, receiver: Receiver) -> dict[str, int]:
 
 
 @MODES
-def test_workers_tell_of_every_batch(emulator: Emulator, receive: Callable[..., Receiver], mode: str) -> None:
+def test_workers_report_every_batch(emulator: Emulator, receive: Callable[..., Receiver], mode: str) -> None:
     receiver = receive()
     write(mode, emulator, receiver)
     seen = receiver.seen
@@ -82,7 +82,9 @@ def test_workers_tell_of_every_batch(emulator: Emulator, receive: Callable[..., 
 
 
 @MODES
-def test_faults_are_told_alike_to_both(emulator: Emulator, receive: Callable[..., Receiver], mode: str) -> None:
+def test_beam_and_opentelemetry_count_faults_alike(
+    emulator: Emulator, receive: Callable[..., Receiver], mode: str
+) -> None:
     receiver = receive()
     emulator.faults = Faults(seed=3, rate=0.2, kinds=("reject", "status", "drop", "token"))
     counters = write(mode, emulator, receiver)

@@ -1,4 +1,4 @@
-"""The page and the dashboard tell of every metric, and of none that does not exist."""
+"""The page and the dashboard show every metric, and no other."""
 
 from __future__ import annotations
 

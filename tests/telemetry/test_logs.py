@@ -46,7 +46,7 @@ def test_every_logger_of_the_core_adds_them() -> None:
     }
     without = [name for name, filters in ours.items() if not any(isinstance(f, TraceContextFilter) for f in filters)]
     assert [name for name in without if not name.startswith("beam_zerobus.emulator")] == []
-    assert {"beam_zerobus.delivery.keeper", "beam_zerobus.debug_files.writer", "beam_zerobus.telemetry.pump"} <= set(
+    assert {"beam_zerobus.delivery.keeper", "beam_zerobus.debug_files.writer", "beam_zerobus.telemetry.outlet"} <= set(
         ours
     )
 

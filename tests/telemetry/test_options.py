@@ -1,4 +1,4 @@
-"""Wrong options are found when they are made; secrets show nowhere."""
+"""Wrong options raise when they are made; secrets are not shown."""
 
 from __future__ import annotations
 

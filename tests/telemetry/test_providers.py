@@ -1,4 +1,4 @@
-"""Which providers are used: the application's, also late ones, ours, and neither when nothing asks for any."""
+"""Which providers are used: the application's, also late ones; ours; or none."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def total(reader, name):
 
 
 def run(script: str, *arguments: str, **environment: str) -> Any:
-    """Run a script in a process of its own, for global providers are set but once; return what it prints as JSON."""
+    """Run a script in a process of its own, as global providers can be set only once; return what it prints as JSON."""
     done = subprocess.run(
         [sys.executable, "-c", PRELUDE + textwrap.dedent(script), *arguments],
         capture_output=True,
@@ -79,7 +79,7 @@ def test_global_providers_are_used() -> None:
     assert found == [["encode", "send a.b.c", "encode", "send a.b.c"], 20, 1]
 
 
-def test_providers_installed_later_are_noticed_and_get_every_count() -> None:
+def test_providers_installed_later_are_found_and_get_every_count() -> None:
     found = run("""
         recorder = open_recorder(None, table="a.b.c", wire_format="proto")
         recorder.stream_opened()
@@ -106,7 +106,7 @@ def test_metrics_without_tracing() -> None:
     assert found == [10, 1]
 
 
-def test_nothing_is_set_up_unasked() -> None:
+def test_nothing_is_set_up_without_options() -> None:
     found = run("""
         recorder = open_recorder(None, table="a.b.c", wire_format="proto")
         send(recorder)
@@ -262,7 +262,7 @@ def test_setting_the_sdk_cannot_read_only_warns() -> None:
     assert message.startswith("Recording telemetry failed")
 
 
-def test_providers_that_raise_hurt_nobody() -> None:
+def test_providers_that_raise_do_no_harm() -> None:
     found = run("""
         class Broken(TracerProvider):
             def get_tracer(self, *args, **kwargs):
@@ -280,7 +280,7 @@ def test_providers_that_raise_hurt_nobody() -> None:
     assert len(found) == 1
 
 
-def test_processors_that_raise_hurt_nobody() -> None:
+def test_processors_that_raise_do_no_harm() -> None:
     found = run("""
         class Broken(SimpleSpanProcessor):
             def __init__(self):

@@ -1,4 +1,4 @@
-"""What a recorder tells, seen from a real OTLP receiver."""
+"""What a recorder reports, as a real OTLP receiver sees it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ TABLE = "main.iot.air_quality"
 
 def recorder_to(receiver: Receiver, **options: Any) -> Recorder:
     telemetry = Telemetry(
-        endpoint=receiver.endpoint, protocol=receiver.protocol, export_interval=60.0, flush_timeout=10.0, **options
+        endpoint=receiver.endpoint,
+        protocol=receiver.protocol,
+        **{"export_interval": 60.0, "flush_timeout": 10.0} | options,
     )
     return open_recorder(telemetry, table=TABLE, wire_format="proto")
 
@@ -47,7 +49,6 @@ def test_what_arrives_is_what_was_sent(protocol: str, receive: Callable[..., Rec
     for _ in range(50):
         send(recorder)
     recorder.retry("UNAVAILABLE", 0.25)
-    recorder.throttled(0.25)
     recorder.replayed(100, 1)
     recorder.debug_file_bytes(1234)
     recorder.debug_files_failed()
@@ -115,11 +116,11 @@ def test_what_is_in_flight_is_the_sum_of_all_streams(receive: Callable[..., Rece
         names = ("beam_zerobus.in_flight_bytes", "beam_zerobus.in_flight_rows")
         assert tuple(receiver.seen.total(name) for name in names) == expected
         if expected == (24, 2):
-            del other  # a stream that nobody has any more
+            del other  # a stream that has ended
         one.bytes = one.rows = 0
 
 
-def test_metrics_lose_nothing_where_many_batches_wait_to_be_counted(receive: Callable[..., Receiver]) -> None:
+def test_metrics_count_every_one_of_many_batches(receive: Callable[..., Receiver]) -> None:
     receiver = receive()
     recorder = recorder_to(receiver)
     for _ in range(2_000):
@@ -129,7 +130,7 @@ def test_metrics_lose_nothing_where_many_batches_wait_to_be_counted(receive: Cal
     assert receiver.seen.count("messaging.client.operation.duration") == 2_000
 
 
-def test_payloads_handed_over_after_the_end_count(receive: Callable[..., Receiver]) -> None:
+def test_payloads_sent_after_the_end_count(receive: Callable[..., Receiver]) -> None:
     receiver = receive()
     recorder = recorder_to(receiver)
     batch = recorder.batch(10, 80)
@@ -213,7 +214,7 @@ def test_error_of_a_step_leaves_row_data_out(receive: Callable[..., Receiver]) -
             try:
                 int(value)
             except ValueError as cause:
-                raise TypeError(f"{value} is no number") from cause
+                raise TypeError(f"{value} is not a number") from cause
     except TypeError as caught:
         error = caught
     batch.finish(0, error)
@@ -227,12 +228,12 @@ def test_error_of_a_step_leaves_row_data_out(receive: Callable[..., Receiver]) -
     assert not any(value.encode() in raw for raw in receiver.seen.raw)
 
 
-def test_reasons_of_a_service_are_counted_not_repeated(receive: Callable[..., Receiver]) -> None:
+def test_reasons_of_a_service_are_counted_and_not_repeated(receive: Callable[..., Receiver]) -> None:
     receiver = receive()
     recorder = recorder_to(receiver)
-    errors = [RowError(3, "rejected_by_service", "value 'Alice' is no INT", "service")]
+    errors = [RowError(3, "rejected_by_service", "value 'Alice' is not an INT", "service")]
     batch = recorder.batch(10, 80)
-    batch.finish(0, RejectedError("1 row rejected: value 'Alice' is no INT", row_errors=errors))
+    batch.finish(0, RejectedError("1 row rejected: value 'Alice' is not an INT", row_errors=errors))
     recorder.flush()
     (span,) = receiver.seen.spans
     assert span.status_message == "1 rows rejected: rejected_by_service (1)"
@@ -272,11 +273,12 @@ def test_many_threads(receive: Callable[..., Receiver]) -> None:
 
 def test_writers_share_providers_and_configurations_do_not(receive: Callable[..., Receiver]) -> None:
     one, two = receive(), receive("http/protobuf")
-    before = threading.active_count()
     recorders = [recorder_to(one) for _ in range(5)]
-    for recorder in recorders:
+    send(recorders[0])
+    threads = threading.active_count()
+    for recorder in recorders[1:]:
         send(recorder)
-    assert threading.active_count() == before + 1
+    assert threading.active_count() == threads
     send(recorder_to(two))
     for recorder in (*recorders, recorder_to(two)):
         recorder.close()
@@ -297,7 +299,7 @@ def test_sampler_decides_about_spans_not_about_metrics(
     assert receiver.seen.count("beam_zerobus.ack_latency") == 1
 
 
-def test_events_of_a_batch_are_bounded_and_its_end_is_told(receive: Callable[..., Receiver]) -> None:
+def test_events_of_a_batch_are_bounded_and_the_error_is_kept(receive: Callable[..., Receiver]) -> None:
     receiver = receive()
     recorder = recorder_to(receiver)
     batch = recorder.batch(10, 80)

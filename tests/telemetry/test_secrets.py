@@ -1,4 +1,4 @@
-"""No token, secret or value of a row is in a span, metric or log line, whatever goes wrong and whoever repeats it."""
+"""No token, secret or value of a row is in a span, metric or log line, whatever fails and whoever repeats it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def listener() -> Iterator[Listener]:
 def expect_silence(
     emulator: Emulator, receive: Callable[..., Receiver], listener: Listener, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., None]:
-    """Return a function that does something, given where to send telemetry, and looks at all that was told of it."""
+    """Return a function that runs something with telemetry and searches all that was reported for secrets."""
 
     def check(do: Callable[[Telemetry], object], *further: str) -> None:
         receiver = receive()

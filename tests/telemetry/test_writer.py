@@ -1,4 +1,4 @@
-"""What a real writer, sending to a real local Zerobus, tells a real OTLP receiver; also under faults."""
+"""What a real writer at a real local Zerobus reports to a real OTLP receiver; also under faults."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def table(emulator: Emulator) -> None:
 
 @pytest.fixture
 def watched(connect: Callable[..., ZerobusWriter], receive: Callable[..., Receiver]) -> Callable[..., Any]:
-    """Make a writer and the receiver that it tells everything."""
+    """Make a writer and the receiver of its telemetry."""
 
     def make(protocol: str = "grpc", **settings: Any) -> tuple[ZerobusWriter, Receiver]:
         receiver = receive(protocol)
@@ -86,9 +86,7 @@ def test_numbers_agree_with_the_service(
 
 
 @FORMATS
-def test_what_is_in_flight_is_told_while_it_is(
-    emulator: Emulator, watched: Callable[..., Any], wire_format: str
-) -> None:
+def test_levels_in_flight_follow_the_batches(emulator: Emulator, watched: Callable[..., Any], wire_format: str) -> None:
     emulator.faults = Faults(ack_delay=3.0)
     writer, receiver = watched(wire_format=wire_format)
     submissions = [writer.submit(rows(n * 10)) for n in range(3)]
@@ -155,7 +153,7 @@ def test_random_faults(emulator: Emulator, watched: Callable[..., Any]) -> None:
     assert seen.total("beam_zerobus.streams_opened") == counted.streams_opened
     assert seen.total("beam_zerobus.streams_open") <= 1
     assert seen.total("beam_zerobus.in_flight_rows") == seen.total("beam_zerobus.in_flight_bytes") == 0
-    assert max(len(span.events) for span in seen.named(SEND)) < 100  # from there on some are left out
+    assert max(len(span.events) for span in seen.named(SEND)) < 100  # beyond that some are left out
     replayed = sum(e["beam_zerobus.rows"] for span in seen.named(SEND) for e in events(span, "replayed"))
     assert replayed == counted.rows_replayed
 
@@ -221,7 +219,7 @@ def test_debug_files_that_fail_are_counted_once(watched: Callable[..., Any], tmp
     assert writer.counters.debug_file_failures == 1
 
 
-def test_page_tells_of_all_that_arrives(emulator: Emulator, watched: Callable[..., Any]) -> None:
+def test_page_lists_all_that_arrives(emulator: Emulator, watched: Callable[..., Any]) -> None:
     rejected = (RejectRows(column="name", value="name-7"),)
     emulator.faults = Faults(script=(ScriptedFault("status", at_call=3),), reject_rows=rejected)
     writer, receiver = watched(retry=Retry(max_retries=1, initial_backoff=0.01))

@@ -1,4 +1,4 @@
-"""The receiver is absent, hangs, rejects or breaks off: the sender does not notice."""
+"""A receiver that is absent, hangs, rejects or breaks off does not disturb the sender."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from pathlib import Path
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from beam_zerobus.options import Telemetry
-from beam_zerobus.telemetry import open_recorder, pump
+from beam_zerobus.telemetry import Recorder, open_recorder, outlet
 from tests.emulator.sdk import eventually
 from tests.telemetry.receiver import Receiver
 from tests.telemetry.test_recorder import TABLE, send
@@ -49,7 +52,7 @@ def resident_bytes() -> int:
 
 
 @pytest.mark.parametrize("mode", FAILURES)
-def test_sender_does_not_notice(
+def test_sender_is_not_disturbed(
     mode: str,
     protocol: str,
     receive: Callable[..., Receiver],
@@ -79,10 +82,10 @@ def test_sender_does_not_notice(
     assert endpoint.removeprefix("http://") in warned[0]
 
 
-def test_who_rejects_is_left_alone_for_a_while_and_then_asked_again(
+def test_a_receiver_that_rejects_is_left_alone_for_a_while_and_then_tried_again(
     protocol: str, receive: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pump, "_PAUSE", 1.5)
+    monkeypatch.setattr(outlet, "PAUSE", 3.0)
     receiver = receive(protocol, "unauthenticated")
     recorder = open_recorder(
         Telemetry(endpoint=receiver.endpoint, protocol=protocol, export_interval=0.1), table=TABLE, wire_format="proto"
@@ -95,31 +98,49 @@ def test_who_rejects_is_left_alone_for_a_while_and_then_asked_again(
     assert receiver.seen.requests == 2, "one try for spans, one for metrics"
     receiver.mode = "ok"
     eventually(lambda: receiver.seen.spans and receiver.seen.total("beam_zerobus.batches") == 300)
-    assert len(receiver.seen.named(f"send {TABLE}")) > 200, "what came meanwhile was kept"
+    assert len(receiver.seen.named(f"send {TABLE}")) > 200, "batches sent meanwhile were kept"
 
 
 @pytest.mark.parametrize("mode", FAILURES)
-def test_memory_is_bounded(mode: str, protocol: str, receive: Callable[..., Receiver]) -> None:
-    endpoint = endpoint_of(mode, protocol, receive)
-    options = Telemetry(endpoint=endpoint, protocol=protocol, flush_timeout=0.1, export_interval=0.2)
-    recorder = open_recorder(options, table=TABLE, wire_format="proto")
-
-    def send_many() -> tuple[int, int]:
-        for _ in range(2_500):  # more than the queue takes
-            send(recorder)
-            recorder.flush()
-        gc.collect()
-        return tracemalloc.get_traced_memory()[0], resident_bytes()
-
+def test_memory_is_bounded(
+    mode: str, protocol: str, receive: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "2048")
+    recorder = recorder_that_hardly_waits(endpoint_of(mode, protocol, receive), protocol)
     tracemalloc.start()
     try:
-        full, resident = send_many()
-        assert full < 64 << 20
-        again, resident_again = send_many()
-        assert again < full * 1.05 + (1 << 20)
-        assert resident_again < resident + (32 << 20)  # what gRPC and protobuf hold is not Python's
+        rounds = [memory_after(recorder, batches=700) for _ in range(3)]  # each more than the queue takes
     finally:
         tracemalloc.stop()
+    (first, _), (second, resident), (third, resident_again) = rounds
+    full = max(first, second)  # an export that fails loses its spans: the queue may have room at the end of a round
+    assert full < 16 << 20
+    assert third < full * 1.05 + (1 << 20)
+    assert resident_again < resident + (32 << 20)  # what gRPC and protobuf hold is not Python's
+
+
+def test_memory_of_a_full_queue(receive: Callable[..., Receiver]) -> None:
+    recorder = recorder_that_hardly_waits(receive("grpc", "hang").endpoint, "grpc")
+    tracemalloc.start()
+    try:
+        full, _ = memory_after(recorder, batches=2_500)
+    finally:
+        tracemalloc.stop()
+    assert full < 64 << 20
+
+
+def recorder_that_hardly_waits(endpoint: str, protocol: str) -> Recorder:
+    options = Telemetry(endpoint=endpoint, protocol=protocol, flush_timeout=0.1, export_interval=0.2)
+    return open_recorder(options, table=TABLE, wire_format="proto")
+
+
+def memory_after(recorder: Recorder, *, batches: int) -> tuple[int, int]:
+    """Return the bytes of Python's objects and of the process, after some batches."""
+    for _ in range(batches):
+        send(recorder)
+        recorder.flush()
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0], resident_bytes()
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
@@ -157,7 +178,7 @@ def test_queue_keeps_every_span_of_a_burst(receive: Callable[..., Receiver]) -> 
 def test_queue_keeps_to_the_environments_bound_while_a_receiver_rejects(
     receive: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pump, "_PAUSE", 1.5)
+    monkeypatch.setattr(outlet, "PAUSE", 3.0)
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "400")
     receiver = receive("grpc", "unauthenticated")
     recorder = open_recorder(Telemetry(endpoint=receiver.endpoint), table=TABLE, wire_format="proto")
@@ -166,7 +187,8 @@ def test_queue_keeps_to_the_environments_bound_while_a_receiver_rejects(
     for _ in range(300):
         send(recorder)
     receiver.mode = "ok"
-    eventually(lambda: receiver.seen.spans)
+    eventually(lambda: len(receiver.seen.named(f"send {TABLE}")) >= 100)
+    recorder.flush(30.0)
     assert len(receiver.seen.named(f"send {TABLE}")) == 100
 
 
@@ -177,7 +199,6 @@ def test_a_flush_goes_on_where_the_sampler_wants_none_of_many_batches(
     receiver = receive()
     options = Telemetry(endpoint=receiver.endpoint, flush_timeout=30.0)
     recorder = open_recorder(options, table=TABLE, wire_format="proto")
-    monkeypatch.setattr(pump.Pump, "put", lambda self, batch: self._queue.append(batch))  # nothing before the flush
     for _ in range(300):
         send(recorder)
     caller = SpanContext(1, 1, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
@@ -185,6 +206,23 @@ def test_a_flush_goes_on_where_the_sampler_wants_none_of_many_batches(
         send(recorder)
     recorder.flush()
     assert len(receiver.seen.named(f"send {TABLE}")) == 1
+
+
+def test_a_flush_does_not_wait_for_what_is_queued_after_it() -> None:
+    exporting = threading.Event()
+    outlet_ = outlet.Outlet("spans", lambda: None)
+    exporter = outlet_.guard(InMemorySpanExporter, SpanExportResult.FAILURE)()
+    outlet_.start(force_flush=lambda: exporting.wait(60), shutdown=lambda: None)
+    outlet_.queued()
+    asked = outlet_.ask()
+    outlet_.queued()
+    exporter.export([TracerProvider().get_tracer("app").start_span("send")])  # type: ignore[list-item]
+    outlet_.wait(asked, 60)  # OpenTelemetry's flush still runs, as others send
+    assert not exporting.is_set()
+    assert outlet_.ask() == (2, 2), "it answers"
+    exporting.set()
+    outlet_.stop()
+    outlet_.wait_until_stopped(60)
 
 
 EXIT = """
@@ -207,7 +245,7 @@ def test_process_ends_soon_whatever_the_receiver_does(
     assert end_of_a_process(endpoint_of(mode, protocol, receive), protocol) < 5.0
 
 
-def test_process_exports_its_last(protocol: str, receive: Callable[..., Receiver]) -> None:
+def test_a_process_that_ends_exports_the_rest(protocol: str, receive: Callable[..., Receiver]) -> None:
     receiver = receive(protocol)
     assert end_of_a_process(receiver.endpoint, protocol, silent=True) < 5.0
     assert receiver.seen.total("beam_zerobus.batches") == 1
@@ -224,17 +262,3 @@ def end_of_a_process(endpoint: str, protocol: str, *, silent: bool = False) -> f
     assert "Traceback" not in process.stderr
     assert not (silent and process.stderr)
     return took
-
-
-def test_applications_own_exporters_keep_their_messages(caplog: pytest.LogCaptureFixture) -> None:
-    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-    from opentelemetry.sdk.metrics.export import MetricsData
-
-    endpoint = f"http://127.0.0.1:{unused_port()}"
-    options = Telemetry(endpoint=endpoint, protocol="http/protobuf", flush_timeout=0.1)
-    send(open_recorder(options, table=TABLE, wire_format="proto"))
-    theirs = OTLPMetricExporter(endpoint=endpoint, timeout=0.1)
-    thread = threading.Thread(target=theirs.export, args=(MetricsData(resource_metrics=[]),))
-    thread.start()
-    thread.join()
-    assert any("exporting metrics" in text or "export metrics" in text for text in warnings_of(caplog))

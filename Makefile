@@ -4,7 +4,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help quickstart test lint types chaos bench docs clean test-flink test-prism test-java test-go test-kafka test-dataflow
+.PHONY: help quickstart test lint types chaos bench docs clean
+.PHONY: test-hostile test-contract test-flink test-prism test-java test-go test-kafka test-dataflow
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
@@ -20,7 +21,7 @@ quickstart: $(VENV)/.quickstart ## 336,776 flights through Beam into a local Del
 	@$(BIN)/python -m pipelines.quickstart
 
 test: $(VENV)/.dev lint types ## Lint, types and the whole suite
-	$(PYTEST) -n 2
+	$(PYTEST) -n 2 --dist worksteal
 
 lint: $(VENV)/.dev ## Ruff, code and format
 	$(BIN)/ruff check .
@@ -31,6 +32,12 @@ types: $(VENV)/.dev ## mypy --strict
 
 chaos: $(VENV)/.test ## Random faults against the writer; SECONDS=12 a case, BATCHES=30000, SEED=1
 	CHAOS_SECONDS=$(or $(SECONDS),12) CHAOS_BATCHES=$(or $(BATCHES),30000) CHAOS_SEED=$(or $(SEED),1) $(PYTEST) tests/chaos -m chaos
+
+test-hostile: $(VENV)/.test ## Ends of processes, kills and slow faults; the quick hostile tests are in make test
+	$(PYTEST) -n 2 --dist worksteal -m hostile
+
+test-contract: $(VENV)/.test ## The SDK's errors, with the oldest and the newest SDK allowed
+	$(BIN)/python -m tests.delivery.sdk_matrix
 
 test-flink: $(VENV)/.test ## A real Flink cluster: batch, killed workers, checkpoints (needs Java 17)
 	$(PYTEST) tests/runners/flink -m flink

@@ -2,7 +2,7 @@
 
     python -m pipelines.files_to_zerobus --input 'data/*.parquet' --zerobus_table main.iot.air_quality
 
-Endpoint, workspace and credentials come from the environment, as for any sink; docs/pipelines.md tells the rest.
+Endpoint, workspace and credentials come from the environment, as for any sink; docs/pipelines.md describes the rest.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _check(files: argparse.Namespace, zerobus: ZerobusOptions, formats: Iterable
     untyped = [file_format for file_format in formats if file_format != "parquet"]
     if untyped and zerobus.zerobus_dry_run and not zerobus.zerobus_schema:
         raise InputError(
-            f"A dry run asks nobody for the table's columns, and {', '.join(untyped)} does not tell them: "
+            f"A dry run asks nobody for the table's columns, and {', '.join(untyped)} does not determine them: "
             "give --zerobus_schema"
         )
 

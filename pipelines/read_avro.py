@@ -48,7 +48,7 @@ _DAY_MICROS = 86_400_000_000
 
 
 def _snappy(data: bytes) -> bytes:
-    # The size before compression comes first, as a varint; a CRC-32 of the uncompressed data comes last.
+    # The size before compression is first, as a varint; a CRC-32 of the uncompressed data is last.
     body, checksum = data[:-4], int.from_bytes(data[-4:], "big")
     size = shift = 0
     for byte in body:

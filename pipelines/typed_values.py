@@ -87,7 +87,7 @@ def exact(value: Any) -> Any:  # noqa: PLR0911 - one for each kind of value
 
 
 def restored(form: Any) -> Any:
-    """Return the value of which `exact` made a form; rows come back as dicts, RecordBatches and Tables as they were.
+    """Return the value of which `exact` made a form; rows are returned as dicts, RecordBatches and Tables as they were.
 
     >>> restored({"id": 1, "price": {"$decimal": "1.10"}})
     {'id': 1, 'price': Decimal('1.10')}

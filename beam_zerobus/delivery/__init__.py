@@ -1,1 +1,1 @@
-"""Delivery: payloads go in, acknowledgements come out, whatever happens to the stream in between."""
+"""Delivery: sends payloads and settles them with their acknowledgements, whatever happens to the stream."""

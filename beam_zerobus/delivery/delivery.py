@@ -155,7 +155,7 @@ class Delivery:
         try:
             self._keeper.run()
         except BaseException as error:  # noqa: BLE001  such as a panic of the SDK's Rust code
-            with self._starting:  # whoever adds an entry from here on starts another keeper
+            with self._starting:  # a thread that adds an entry from here on starts another keeper
                 self._thread = None
                 left = self._ledger.clear()
             fail_all(left, unexpected(error, f"Delivery to {self._name} failed"))

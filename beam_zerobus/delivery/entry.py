@@ -57,8 +57,8 @@ class Entry:
 
     Attributes:
         offset: Its offset on the current stream; meaningless while it is queued.
-        sent_at: When it was handed to the current stream, of `time.monotonic`.
-        attempts: How often it was handed to a stream.
+        sent_at: When it was passed to the current stream, of `time.monotonic`.
+        attempts: How often it was passed to a stream.
         suspect: It was in flight when a call was rejected, so it is sent alone to see whether it was the one.
         schema_confirmed: The table's schema was fetched after it was encoded, and had not changed.
         search: The search for its rejected rows, once its call was rejected alone.

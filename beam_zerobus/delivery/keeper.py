@@ -116,7 +116,7 @@ class Keeper:
         return not self._ledger.closed
 
     def _step(self) -> None:
-        """Do one thing, whatever comes of it: every error ends in another try, or with whom it concerns."""
+        """Do one thing; every error leads to another try, or fails the batches that it concerns."""
         try:
             try:
                 self._work()

@@ -79,8 +79,8 @@ class ErrorRow:
         kind: What may be done about it.
         sink: What the sink does.
         user: What the user gets.
-        source: What tells the error from others: ``"status"``, ``"ErrorInfo"``, ``"variant"``, ``"class"``, and, where
-            there is nothing else, ``"number"`` or ``"sentence"``.
+        source: What separates the error from others: ``"status"``, ``"ErrorInfo"``, ``"variant"``, ``"class"``, and,
+            where there is nothing else, ``"number"`` or ``"sentence"``.
         number: The service's error number.
         sentence: A sentence of the SDK itself, matched as a whole.
         cause: What metrics call it; None for the condition's own name.

@@ -18,8 +18,8 @@ from beam_zerobus.errors import ZerobusError
 __all__ = ["run"]
 
 _EXPOSED = (
-    "warning: --host {host} is not loopback: whoever reaches this machine over the network can try to write to the "
-    "tables, and tokens and rows travel unencrypted. Use it in a network that you trust"
+    "warning: --host {host} is not loopback: everybody who reaches this machine over the network can try to write to "
+    "the tables, and tokens and rows travel unencrypted. Use it in a network that you trust"
 )
 _EPILOG = """
 A table is a name and its columns:

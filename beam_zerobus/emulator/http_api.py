@@ -121,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self.server.workspace.token(self.headers.get("Authorization"), form)
 
     def _body(self) -> bytes:
-        # Until the body is read, the next request on this connection cannot be told from it.
+        # Until the body is read, the next request on this connection cannot be separated from it.
         self.close_connection, keep = True, self.close_connection
         if self.headers.get("Transfer-Encoding"):
             raise HttpError(411, "invalid_request", "send the body with Content-Length, not in chunks")

@@ -14,7 +14,7 @@ MAX_RECORD_BYTES = 10 << 20
 """Bytes of a row in any wire format, as the service has it."""
 
 MAX_ROWS = 16 << 20
-"""Rows of a call: rows may be so small that their bytes alone are no bound."""
+"""Rows of a call: rows may be so small that their bytes alone do not bound them."""
 
 MAX_NESTING = 20
 """Levels of ARRAY, MAP and STRUCT in a column. With more, Delta's Python library cannot read its own tables back."""

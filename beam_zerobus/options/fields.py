@@ -211,7 +211,7 @@ def check_options(declared_by: type, values: Mapping[str, Any], *, prefix: str =
     Args:
         declared_by: The dataclass that declares the options.
         values: The values by name; options without a value are not checked.
-        prefix: Stands before an option's name in the message.
+        prefix: Put before an option's name in the message.
 
     Raises:
         ConfigurationError: A value is wrong; the message names the option and the remedy.
@@ -231,7 +231,7 @@ def reject(option: str, value: object, remedy: str, *, show_text: bool = False) 
         option: The option's name.
         value: The wrong value; the message has only its type where it may hold a secret.
         remedy: What to set instead.
-        show_text: The option takes names, so a short text that is no URL may be shown.
+        show_text: The option takes names, so a short text that is not a URL may be shown.
 
     Example:
         >>> reject("wire_format", "avro", 'use "proto"', show_text=True)

@@ -27,9 +27,10 @@ def check_url(value: object, *, name: str, example: str, credentials: str) -> st
         beam_zerobus.errors.ConfigurationError: endpoint is not an http(s) URL: write it as https://host
     """
     problem = _problem(value, credentials)
-    if problem is not None:
-        raise ConfigurationError(f"{name} {problem}: write it as {example}")
-    return str(value)
+    if problem is None:
+        return str(value)
+    del value  # a traceback with locals would show it
+    raise ConfigurationError(f"{name} {problem}: write it as {example}")
 
 
 def _problem(value: object, credentials: str) -> str | None:

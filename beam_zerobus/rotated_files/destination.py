@@ -82,7 +82,7 @@ def open_destination(
     """
     if not is_remote(options.output_dir):
         return _LocalDestination(options, base=base, folders=folders, clock=clock, wake=wake)
-    from beam_zerobus.rotated_files.remote import RemoteDestination  # noqa: PLC0415  only it needs Beam
+    from beam_zerobus.rotated_files.beam_destination import RemoteDestination  # noqa: PLC0415  only it needs Beam
 
     return RemoteDestination(
         os.fspath(options.output_dir),

@@ -27,7 +27,7 @@ class NameLock:
         """Return the lock, or None while another writer holds it.
 
         Raises:
-            OSError: The lock file cannot be made, or the path is no regular file.
+            OSError: The lock file cannot be made, or the path is not a regular file.
         """
         while True:
             descriptor = open_regular(path, os.O_RDWR | os.O_CREAT)

@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from beam_zerobus.batching import ElementConverter, element_converter, types_of
 from beam_zerobus.errors import RowError
-from beam_zerobus.schema import TableSchema
+from beam_zerobus.schema import RowErrorType, TableSchema
 from beam_zerobus.sink.elements import Elements, Origin
 
-__all__ = ["GatheredRows", "RowConverter", "Rows", "separated"]
+__all__ = ["GatheredRows", "Kind", "RowConverter", "Rows", "separated"]
 
 Kind = Literal["rows", "json", "row"]
 
@@ -54,6 +54,7 @@ class RowConverter:
 
     def __init__(self, schema: TableSchema, *, ignore_unknown_fields: bool) -> None:
         self.schema = schema
+        self._ignores_unknown_fields = ignore_unknown_fields
         self._by_kind: dict[Kind, ElementConverter] = {
             "json": element_converter("json", schema, ignore_unknown_fields=ignore_unknown_fields),
             "row": element_converter("row", schema, ignore_unknown_fields=ignore_unknown_fields),
@@ -63,6 +64,13 @@ class RowConverter:
         """Convert elements of one kind; those that cannot be read are among `rejected`."""
         converted = self._by_kind[kind](elements.values)
         return Rows(batch=converted.batch, origin=Origin(elements), kept=converted.rows, rejected=converted.rejected)
+
+    def has_unknown_fields(self, elements: Elements, kind: Kind, rows: Rows) -> bool:
+        """Return whether elements that became `rows` have a field that the table's schema lacks."""
+        rejected = rows.rejected
+        if self._ignores_unknown_fields:  # then only a strict converter notices
+            rejected = element_converter("json" if kind == "json" else "row", self.schema)(elements.values).rejected
+        return any(error.error_type == RowErrorType.UNKNOWN_FIELD for error in rejected)
 
 
 class GatheredRows:

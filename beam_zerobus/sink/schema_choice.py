@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
+
 from beam_zerobus.errors import ConfigurationError, about_table
-from beam_zerobus.sink.elements import holds_rows
 from beam_zerobus.sink.row_types import UnresolvedTypeError, schema_source
-from beam_zerobus.writer.config import WriterConfig, make_config, parse_schema
+from beam_zerobus.writer.config import SchemaSource, WriterConfig, make_config, parse_schema
 
 __all__ = ["with_schema_of_element", "with_schema_of_type"]
 
@@ -45,8 +46,11 @@ def with_schema_of_element(config: WriterConfig, element: object) -> WriterConfi
     Raises:
         ConfigurationError: The element has no column types, and Unity Catalog cannot be asked.
     """
-    if config.schema is not None or holds_rows(element):
+    if config.schema is not None:
         return config
+    if isinstance(element, pa.RecordBatch | pa.Table):
+        # Named, not left to the first batch of a shared writer: that may be another pipeline's.
+        return _with_source(config, element.schema, str(element.schema))
     can_ask = not config.dry_run and config.workspace_url is not None
     try:
         with about_table(config.table):
@@ -61,6 +65,11 @@ def with_schema_of_element(config: WriterConfig, element: object) -> WriterConfi
             f"A {type(element).__qualname__} for table {config.table} has no column types, and Unity Catalog "
             f"cannot be asked {why}: give WriteToZerobus(schema=...)"
         )
-    # Equal in every DoFn of the process, so that they share one writer.
-    key = hashlib.sha256(f"{config.key}\n{source}".encode()).hexdigest()
-    return replace(config, schema=parse_schema(source), key=key)
+    return _with_source(config, source, str(source))
+
+
+def _with_source(config: WriterConfig, source: SchemaSource, name: str) -> WriterConfig:
+    """Fill in the schema; the key is equal in every DoFn of the process, so that they share one writer."""
+    key = hashlib.sha256(f"{config.key}\n{name}".encode()).hexdigest()
+    with about_table(config.table):
+        return replace(config, schema=parse_schema(source), key=key)

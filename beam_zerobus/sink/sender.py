@@ -18,7 +18,7 @@ from beam_zerobus.sink.elements import Elements, Origin
 from beam_zerobus.sink.failed_rows import bundle_error, failure_log
 from beam_zerobus.sink.metrics import SinkMetrics
 from beam_zerobus.sink.outputs import Output, acknowledged_outputs, failed_outputs
-from beam_zerobus.sink.rows import GatheredRows, RowConverter, Rows, separated
+from beam_zerobus.sink.rows import GatheredRows, Kind, RowConverter, Rows, separated
 from beam_zerobus.sink.schema_choice import with_schema_of_element
 from beam_zerobus.sink.settings import SinkSettings
 from beam_zerobus.writer.config import WriterConfig
@@ -91,7 +91,7 @@ class BatchSender:
                 if kind == "rows":
                     self._submit_whole(writer, chosen)
                 else:
-                    self._add(writer, self._converter_for(writer).convert(chosen, kind))
+                    self._add(writer, self._convert(writer, chosen, kind))
             if self._gathered.count and (incomplete or self._gathered.count >= self._row_limit.rows):
                 self._submit(writer, self._gathered.take())
 
@@ -123,6 +123,16 @@ class BatchSender:
                 RowError(row, RowErrorType.WRONG_TYPE, str(error), "schema") for row in range(rows.batch.num_rows)
             )
             self._bundle.send(writer, Rows(batch=rows.batch.slice(0, 0), origin=rows.origin, rejected=rejected))
+
+    def _convert(self, writer: ZerobusWriter, elements: Elements, kind: Kind) -> Rows:
+        """Convert elements, after another look at the table where they have a field that its schema lacks."""
+        converter = self._converter_for(writer)
+        rows = converter.convert(elements, kind)
+        if writer.may_look_again and converter.has_unknown_fields(elements, kind, rows):
+            writer.look_again()
+            newest = self._converter_for(writer)
+            return rows if newest is converter else newest.convert(elements, kind)
+        return rows
 
     def _converter_for(self, writer: ZerobusWriter) -> RowConverter:
         """Return the converter for the table's schema, a new one after the schema changed."""

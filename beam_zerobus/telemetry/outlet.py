@@ -98,9 +98,7 @@ class Outlet:
         number, queued = asked
         with self._changed:
             over = self._changed.wait_for(
-                lambda: (
-                    self._answered >= number or self._exported >= queued or self._ended or not self._responsive
-                ),
+                lambda: self._answered >= number or self._exported >= queued or self._ended or not self._responsive,
                 timeout,
             )
             if not over:

@@ -113,7 +113,7 @@ def _warn_once(name: str) -> Callable[[], None]:
 
 
 def _make_resource(options: Telemetry) -> Resource:
-    """Describe this process; options come before the environment, which comes before what we know ourselves."""
+    """Describe this process: by the options first, then by the environment, then by what we know ourselves."""
     host, pid = socket.gethostname(), os.getpid()
     ours = Resource(
         {

@@ -44,7 +44,7 @@ def find_source(options: Telemetry | None) -> Source:
         try:
             check_destinations(options)
         except ConfigurationError as error:
-            # The environment may have been set for others, by whoever runs the cluster.
+            # The environment may have been set for other programs of the cluster.
             _warn_of_environment(str(error))
             return _GLOBAL
         return _own_source(options)

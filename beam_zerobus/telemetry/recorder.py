@@ -56,9 +56,6 @@ class Recorder:
         """Count a token that was fetched."""
         self._target.add((of.TOKEN_REFRESHES, 1))
 
-    def throttled(self, seconds: float) -> None:
-        """Do nothing, as `retry` counts the time; kept until its caller is gone."""
-
     def in_flight(self) -> InFlight:
         """Return where a stream notes what is in flight on it."""
         return self._target.source.counts.in_flight(self._target.labels)

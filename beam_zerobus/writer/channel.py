@@ -31,7 +31,7 @@ class Channel:
 
     Args:
         config: The writer's settings.
-        shard: What tells its debug files from those of other workers.
+        shard: The part of debug files' names that no other worker has.
         conversions: The conversion for the schema, which is known.
         tokens: What signs streams in.
         counters: Counts what happens.

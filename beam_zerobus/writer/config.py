@@ -192,11 +192,11 @@ def _checked_credentials(credentials: object) -> Credentials:
 
 
 def _url(value: object, option: str, variable: str, example: str, *, needed: bool) -> str | None:
-    name = option
-    if value is None and needed:
-        value, name = os.environ.get(variable) or None, f"${variable}"
-        if value is None:
-            raise ConfigurationError(f"{option} is not set: pass {option}=... or set {variable}, such as {example}")
-    if value is None:
+    if value is not None:
+        return check_url(value, name=option, example=example, credentials="credentials").rstrip("/")
+    if not needed:
         return None
-    return check_url(value, name=name, example=example, credentials="credentials").rstrip("/")
+    if not os.environ.get(variable):
+        raise ConfigurationError(f"{option} is not set: pass {option}=... or set {variable}, such as {example}")
+    # No variable holds the URL here: a traceback with locals would show what it holds.
+    return check_url(os.environ[variable], name=f"${variable}", example=example, credentials="credentials").rstrip("/")

@@ -75,10 +75,15 @@ class Conversions:
         """True where the schema is the table's own, which can be fetched again."""
         return self._config.schema == UNITY_CATALOG
 
+    @property
+    def may_look_again(self) -> bool:
+        """True where rows with unknown fields are a reason to fetch the schema now."""
+        return self.may_change and time.monotonic() - self._looked_at >= LOOK_AGAIN_SECONDS
+
     def look_again(self, known: Conversion) -> Conversion:
         """Fetch the schema because rows have a field that it lacks, at most twice a minute; return the newest."""
         with self._lock:
-            due = time.monotonic() - self._looked_at >= LOOK_AGAIN_SECONDS
+            due = self.may_look_again
             if due:
                 self._looked_at = time.monotonic()
         if due:

@@ -77,7 +77,6 @@ class CountersOfWriter:
         """Count a failure after which `wait` seconds pass before the next try."""
         self._add(retries=1, throttled_seconds=wait)
         self._recorder.retry(cause, wait)
-        self._recorder.throttled(wait)
 
     def stream_opened(self) -> None:
         """Count an opened stream."""

@@ -1,4 +1,4 @@
-"""What a sent batch comes back as."""
+"""`TransmissionResult`: the outcome of a batch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TransmissionResult:
         attempts: How often the most tried part of the batch was sent.
         latency_ms: Milliseconds from the call to the last acknowledgement.
         batch_size_bytes: Bytes of the encoded rows.
-        total_rows: Rows of the batch as it was handed over.
+        total_rows: Rows of the batch as it was submitted.
         successful_count: Rows acknowledged.
         failed_count: Rows rejected.
         failed_rows: The rejected rows by index, ascending, each with its reason.

@@ -196,7 +196,7 @@ class Submission:
     def _end(self, result: TransmissionResult | None, error: ZerobusError | None) -> None:
         try:
             self._on_done(self, result, error)
-        except Exception as failure:  # noqa: BLE001  whoever waits gets the outcome all the same
+        except Exception as failure:  # noqa: BLE001  callers that wait get the outcome all the same
             _log.error("After a batch for %s: %s", self._table, outline(failure))
         if error is not None:
             self._outcome.set_exception(error)

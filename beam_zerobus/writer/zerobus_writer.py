@@ -141,6 +141,22 @@ class ZerobusWriter:
         return self._here().conversions.resolve(None).schema
 
     @property
+    def may_look_again(self) -> bool:
+        """True where rows with unknown fields are a reason to call `look_again`."""
+        return self._here().conversions.may_look_again
+
+    def look_again(self) -> TableSchema:
+        """Return the table's schema, fetched again if it may have changed and was not fetched in the last 30 seconds.
+
+        For rows with a field that `schema` lacks, before they are rejected; `submit` does so by itself.
+
+        Raises:
+            ZerobusError: The schema is not known yet, and cannot be fetched.
+        """
+        conversions = self._here().conversions
+        return conversions.look_again(conversions.resolve(None)).schema
+
+    @property
     def counters(self) -> Counters:
         """What this writer has done so far in this process; a snapshot."""
         return self._here().counters.snapshot()

@@ -15,7 +15,7 @@ def test_the_environment_has_our_names_and_those_of_the_official_examples(
 ) -> None:
     assert os.environ["ZEROBUS_ENDPOINT"] == os.environ["ZEROBUS_SERVER_ENDPOINT"] == zerobus.endpoint
     assert os.environ["DATABRICKS_HOST"] == os.environ["DATABRICKS_WORKSPACE_URL"] == zerobus.workspace_url
-    assert zerobus_credentials.client_id == os.environ["DATABRICKS_CLIENT_ID"] == zerobus.client_id
+    assert zerobus_credentials.client_id.reveal() == os.environ["DATABRICKS_CLIENT_ID"] == zerobus.client_id
     answer = requests.post(
         f"{os.environ['DATABRICKS_WORKSPACE_URL']}/oidc/v1/token",
         data={"grant_type": "client_credentials", "scope": "all-apis"},

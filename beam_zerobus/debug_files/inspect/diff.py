@@ -110,7 +110,7 @@ def _unequal(sent: pa.Table, received: pa.Table, name: str, rows: np.ndarray) ->
     other = received[name].combine_chunks()[: len(rows)]
     index = sent.schema.names.index(name) if name in sent.schema.names else None
     one = pa.nulls(sent.num_rows, other.type) if index is None else sent.column(index).combine_chunks()
-    # Dictionaries, large or small types, nanoseconds: the same values in another form are no difference.
+    # Dictionaries, large or small types, nanoseconds: the same values in another form do not differ.
     with suppress(pa.ArrowException, ValueError, LookupError):
         one = one.cast(other.type, safe=False)
     for position in _candidates(one, other, rows):

@@ -57,10 +57,9 @@ class DebugFile:
         if not is_remote(self.directory):
             require_regular(str(self))
             return Path(str(self)).stat().st_size if Path(str(self)).exists() else None
-        from apache_beam.io.filesystems import FileSystems  # noqa: PLC0415  only URLs need Beam
+        from beam_zerobus.rotated_files.beam_filesystems import size_of_url  # noqa: PLC0415  only URLs need Beam
 
-        (match,) = FileSystems.match([str(self)])
-        return next((metadata.size_in_bytes for metadata in match.metadata_list), None)
+        return size_of_url(str(self))
 
     def open(self) -> BinaryIO:
         """Open the file to read.
@@ -71,15 +70,9 @@ class DebugFile:
         """
         if not is_remote(self.directory):
             return cast(BinaryIO, BufferedReader(open_private(Path(str(self)), "rb")))
-        from apache_beam.io.filesystem import BeamIOError, CompressionTypes  # noqa: PLC0415  only URLs need Beam
-        from apache_beam.io.filesystems import FileSystems  # noqa: PLC0415
+        from beam_zerobus.rotated_files.beam_filesystems import open_url  # noqa: PLC0415  only URLs need Beam
 
-        try:
-            if not FileSystems.exists(str(self)):
-                raise FileNotFoundError(f"{self} does not exist")
-            return FileSystems.open(str(self), compression_type=CompressionTypes.UNCOMPRESSED)
-        except BeamIOError as error:
-            raise FileNotFoundError(f"{self} cannot be read: {error}") from error
+        return open_url(str(self))
 
     def read(self) -> bytes | None:
         """Return the whole content, or None if the file does not exist."""
@@ -131,10 +124,9 @@ def _matches(text: str, suffix: str) -> Iterable[DebugFile]:
 
 def _list(pattern: str) -> list[DebugFile]:
     if is_remote(pattern):
-        from apache_beam.io.filesystems import FileSystems  # noqa: PLC0415  only URLs need Beam
+        from beam_zerobus.rotated_files.beam_filesystems import list_urls  # noqa: PLC0415  only URLs need Beam
 
-        (match,) = FileSystems.match([pattern])
-        paths = [metadata.path for metadata in match.metadata_list]
+        paths = list_urls(pattern)
     else:
         paths = glob.glob(pattern, recursive=True)  # noqa: PTH207  pathlib takes no absolute pattern
     split = (_split(path) for path in paths)

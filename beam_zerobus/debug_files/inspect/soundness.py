@@ -9,7 +9,7 @@ __all__ = ["require_sound"]
 
 
 def require_sound(batch: pa.RecordBatch) -> None:
-    """Check a batch for damage; odd values, such as invalid UTF-8, are no damage: debug files are there to show them.
+    """Check a batch for damage; odd values, such as invalid UTF-8, are not damage: debug files are there to show them.
 
     Raises:
         pyarrow.ArrowInvalid: Offsets, indices or lengths are damaged.

@@ -21,7 +21,7 @@ quickstart: $(VENV)/.quickstart ## 336,776 flights through Beam into a local Del
 	@$(BIN)/python -m pipelines.quickstart
 
 test: $(VENV)/.dev lint types ## Lint, types and the whole suite
-	$(PYTEST) -n 2 --dist worksteal
+	$(PYTEST) -n 4 --dist worksteal
 
 lint: $(VENV)/.dev ## Ruff, code and format
 	$(BIN)/ruff check .
@@ -34,7 +34,7 @@ chaos: $(VENV)/.test ## Random faults against the writer; SECONDS=12 a case, BAT
 	CHAOS_SECONDS=$(or $(SECONDS),12) CHAOS_BATCHES=$(or $(BATCHES),30000) CHAOS_SEED=$(or $(SEED),1) $(PYTEST) tests/chaos -m chaos
 
 test-hostile: $(VENV)/.test ## Ends of processes, kills and slow faults; the quick hostile tests are in make test
-	$(PYTEST) -n 2 --dist worksteal -m hostile
+	$(PYTEST) -n 4 --dist worksteal -m hostile
 
 test-contract: $(VENV)/.test ## The SDK's errors, with the oldest and the newest SDK allowed
 	$(BIN)/python -m tests.delivery.sdk_matrix

@@ -63,6 +63,7 @@ LOAD = """
 
 
 @needs_sigkill
+@pytest.mark.hostile
 @pytest.mark.timeout(400)
 def test_a_kill_at_any_moment_leaves_storage_that_opens_with_every_acknowledged_row(tmp_path: Path) -> None:
     chance = random.Random(SEED)

@@ -16,6 +16,8 @@ from beam_zerobus import ConversionError, OAuthClientCredentials, RejectedError,
 from beam_zerobus.emulator import Faults, ScriptedFault
 from tests.emulator.sdk import eventually
 
+pytestmark = pytest.mark.hostile  # seconds each
+
 DDL = "id BIGINT NOT NULL"
 ROWS = 7
 PATIENCE = 60
@@ -25,6 +27,7 @@ import asyncio, logging, os, signal, sys, threading, time
 import pyarrow as pa
 from beam_zerobus import OAuthClientCredentials, ZerobusWriter
 from beam_zerobus.writer import endings
+
 endings.EXIT_SECONDS = 3.0
 logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(message)s")
 endpoint, workspace, client, secret = sys.argv[1:5]

@@ -25,6 +25,8 @@ from hypothesis import strategies as st
 
 from pipelines import files_to_zerobus
 
+pytestmark = pytest.mark.hostile  # seconds each
+
 TABLE = "main.files.readings"
 # A run takes a fifth of a second. An example is short, so shrinking it is worth less than the time.
 here = settings(

@@ -51,6 +51,7 @@ def resident_bytes() -> int:
         return 0
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("mode", FAILURES)
 def test_sender_is_not_disturbed(
     mode: str,
@@ -101,6 +102,7 @@ def test_a_receiver_that_rejects_is_left_alone_for_a_while_and_then_tried_again(
     assert len(receiver.seen.named(f"send {TABLE}")) > 200, "batches sent meanwhile were kept"
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("mode", FAILURES)
 def test_memory_is_bounded(
     mode: str, protocol: str, receive: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch
@@ -119,6 +121,7 @@ def test_memory_is_bounded(
     assert resident_again < resident + (32 << 20)  # what gRPC and protobuf hold is not Python's
 
 
+@pytest.mark.hostile
 def test_memory_of_a_full_queue(receive: Callable[..., Receiver]) -> None:
     recorder = recorder_that_hardly_waits(receive("grpc", "hang").endpoint, "grpc")
     tracemalloc.start()

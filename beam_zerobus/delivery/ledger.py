@@ -74,7 +74,7 @@ class Ledger:
                 pause = pause_left()
                 if not pause and self._in_flight.bytes + self._in_flight.rows * self._bytes_per_row < self._max_bytes:
                     return True
-                self._lock.wait(pause or None)
+                self._lock.wait(pause or 1.0)  # not without a limit, so that Ctrl-C is noticed on every system
             return False
 
     def add(self, entry: Entry) -> bool:

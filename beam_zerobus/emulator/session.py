@@ -40,7 +40,7 @@ from beam_zerobus.emulator.tokens import Token
 __all__ = ["Session"]
 
 _LOG = logging.getLogger(__name__)
-_FIRST_MESSAGE_SECONDS = 30.0
+FIRST_MESSAGE_SECONDS = 30.0
 _TABLE_HEADER = "x-databricks-zerobus-table-name"
 
 
@@ -146,7 +146,7 @@ class Session:
 
     def _first(self, requests: Iterator[bytes]) -> bytes:
         """Wait for the first message; a client that sends none must not keep a thread for good."""
-        patience = threading.Timer(_FIRST_MESSAGE_SECONDS, self._context.cancel)
+        patience = threading.Timer(FIRST_MESSAGE_SECONDS, self._context.cancel)
         patience.daemon = True
         patience.start()
         try:

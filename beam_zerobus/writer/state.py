@@ -99,7 +99,8 @@ class WriterState:
             deadline: A moment of `time.monotonic`; None waits until the limits of delivery end it.
         """
         if not self.submissions.close():
-            self._closed.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            while not self._closed.wait(1.0) and (deadline is None or time.monotonic() < deadline):
+                pass
             return
         try:
             self.submissions.wait(deadline)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future, InvalidStateError, wait
 from contextlib import suppress
 from typing import TypeAlias
 
@@ -22,6 +22,9 @@ from beam_zerobus.writer.result import TransmissionResult
 __all__ = ["Submission"]
 
 _log = get_logger(__name__)
+
+# A wait without a limit does not notice Ctrl-C on Windows, nor a signal that the system gave to another thread.
+_SLICE = 1.0
 
 OnDone: TypeAlias = "Callable[[Submission, TransmissionResult | None, ZerobusError | None], None]"
 
@@ -75,13 +78,10 @@ class Submission:
             RejectedError: The service rejected the table or the schema.
             ClosedError: The writer was closed, or the submission cancelled, before the end.
         """
-        try:
-            result = self._outcome.result(timeout)
-        except ZerobusError:
-            self.asked = True
-            raise
+        if not self.wait(timeout):
+            raise TimeoutError(f"A batch for {self._table} has no outcome within {timeout} s")
         self.asked = True
-        return result
+        return self._outcome.result()
 
     @property
     def future(self) -> Future[TransmissionResult]:
@@ -122,10 +122,12 @@ class Submission:
 
     def wait(self, timeout: float | None) -> bool:
         """Wait for the outcome without asking for it; return whether it is there."""
-        try:
-            self._outcome.exception(timeout)
-        except TimeoutError:
-            return False
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._outcome.done():
+            left = _SLICE if deadline is None else min(_SLICE, deadline - time.monotonic())
+            if left <= 0:
+                return False
+            wait([self._outcome], left)
         return True
 
     # What follows is the delivery's side.

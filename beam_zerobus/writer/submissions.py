@@ -30,7 +30,7 @@ class Submissions:
 
     def __init__(self, table: str) -> None:
         self._table = table
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # logging may run code of others, which may submit
         self._open: dict[Submission, None] = {}
         self._failed: deque[Submission] = deque()
         self._closed = False
@@ -94,11 +94,11 @@ class Submissions:
 
     def log_failures(self) -> list[ZerobusError]:
         """Log each failure that nobody has asked for, and return them."""
-        with self._lock:
+        with self._lock:  # also while they are logged: at its end a process waits for a thread that does so already
             failed = [submission for submission in self._failed if not submission.asked]
             self._failed.clear()
-        for submission in failed:
-            self._log_failure(submission)
+            for submission in failed:
+                self._log_failure(submission)
         return [submission.failure for submission in failed if submission.failure is not None]
 
     def _log_failure(self, submission: Submission) -> None:

@@ -375,7 +375,7 @@ def test_a_compressed_grpc_message_is_bounded(emulator: Emulator) -> None:
 
 
 def test_a_stream_without_a_first_message_ends(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("beam_zerobus.emulator.session._FIRST_MESSAGE_SECONDS", 0.5)
+    monkeypatch.setattr("beam_zerobus.emulator.session.FIRST_MESSAGE_SECONDS", 0.5)
     emulator.create_table(TABLE, "id INT")
     with RawStream(emulator, TABLE, emulator.issue_token(TABLE)) as stream:
         assert stream.end()[0] is grpc.StatusCode.CANCELLED

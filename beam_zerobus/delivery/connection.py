@@ -66,21 +66,25 @@ class Connection:
             return
         if not self._ledger.mark_sent(entry, offset):
             return
-        if entry.attempts > 1 and entry.search is None:
-            self._on_replay(len(entry.payload.rows))
-            entry.owner.note("replayed", rows=len(entry.payload.rows))
+        if replayed := entry.note_sent():
+            self._on_replay(replayed)
+            entry.owner.note("replayed", rows=replayed)
         entry.drop_records()
 
-    def exchange(self, stream: Stream | None) -> tuple[Stream | None, list[Entry]]:
-        """Put a new stream, or none, in place; return the old one, and its unacknowledged entries, queued again."""
+    def exchange(self, stream: Stream | None) -> tuple[Stream | None, list[Entry], int]:
+        """Put a new stream, or none, in place.
+
+        Returns:
+            The old stream, its unacknowledged entries, which are queued again, and how many others were cancelled.
+        """
         with self._lock:
             old, self._stream, self._failure = self._stream, stream, None
-            return old, self._ledger.put_back()
+            return old, *self._ledger.put_back()
 
     def take_idle(self) -> Stream | None:
         """Take the stream out if nothing is sent or queued."""
         with self._lock:
-            if self._ledger.owners():
+            if self._ledger.rows:
                 return None
             idle, self._stream = self._stream, None
             return idle

@@ -27,6 +27,8 @@ class Action(Enum):
     """Send each call that was in flight alone, to see which one is rejected."""
     SEARCH = auto()
     """Search the rejected rows of the only call in flight."""
+    FAIL_BATCH = auto()
+    """Fail the batch whose call the SDK itself did not accept; the others are sent."""
     FAIL = auto()
     """Fail everything in the ledger: trying again cannot help."""
 
@@ -65,6 +67,12 @@ def decide(failure: StreamFailure, situation: Situation) -> Action:
         return Action.FAIL if failure.while_opening else Action.RETRY_WITH_NEW_TOKEN
     if failure.schema_changed and not situation.schema_confirmed:
         return Action.REFRESH_SCHEMA
-    if failure.kind is FailureKind.REJECTED and situation.calls_in_flight:
-        return Action.SEARCH if situation.calls_in_flight == 1 else Action.SEND_SINGLY
+    if failure.kind is FailureKind.REJECTED:
+        return _decide_rejected(failure, situation.calls_in_flight)
     return Action.FAIL if failure.is_final else Action.RETRY
+
+
+def _decide_rejected(failure: StreamFailure, calls_in_flight: int) -> Action:
+    if calls_in_flight:
+        return Action.SEARCH if calls_in_flight == 1 else Action.SEND_SINGLY
+    return Action.FAIL if failure.while_opening else Action.FAIL_BATCH

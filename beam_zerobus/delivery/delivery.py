@@ -133,7 +133,7 @@ class Delivery:
     def stop(self, timeout: float | None) -> None:
         """Close the stream; what has no outcome fails with ClosedError. Waits `timeout` seconds for the thread."""
         error = ClosedError(f"The writer of {self._name} was closed before the batch was acknowledged")
-        fail_all(self._ledger.close(), error)
+        fail_all(self._ledger, self._ledger.close(), error)
         with self._starting:
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
@@ -158,4 +158,4 @@ class Delivery:
             with self._starting:  # a thread that adds an entry from here on starts another keeper
                 self._thread = None
                 left = self._ledger.clear()
-            fail_all(left, unexpected(error, f"Delivery to {self._name} failed"))
+            fail_all(self._ledger, left, unexpected(error, f"Delivery to {self._name} failed"))

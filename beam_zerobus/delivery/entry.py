@@ -39,6 +39,10 @@ class Owner(Protocol):
         """Receive the payloads that one payload was encoded to again; some of its rows may be acknowledged."""
         ...
 
+    def acknowledge(self, rows: Sequence[np.ndarray | range]) -> None:
+        """Receive rows that are durable, of a payload that will not be settled."""
+        ...
+
     def fail(self, error: ZerobusError) -> None:
         """Receive an error that concerns the whole batch."""
         ...
@@ -60,6 +64,8 @@ class Entry:
         sent_at: When it was passed to the current stream, of `time.monotonic`.
         attempts: How often it was passed to a stream.
         suspect: It was in flight when a call was rejected, so it is sent alone to see whether it was the one.
+        cancelled: It was cancelled after it was sent; see `Ledger`.
+        sent_piece: The piece of the search that was sent last.
         schema_confirmed: The table's schema was fetched after it was encoded, and had not changed.
         search: The search for its rejected rows, once its call was rejected alone.
         piece: The rows that the search wants to send next, counted in the payload.
@@ -74,6 +80,8 @@ class Entry:
     sent_at: float = 0.0
     attempts: int = 0
     suspect: bool = False
+    cancelled: bool = False
+    sent_piece: range | None = None
     schema_confirmed: bool = False
     search: Search | None = None
     piece: range | None = None
@@ -95,6 +103,13 @@ class Entry:
         """Forget the records, which the SDK holds now; a call that may be searched needs them soon."""
         if not self.goes_alone:
             self.payload = self.payload.without_records()
+
+    def note_sent(self) -> int:
+        """Take it that the call was sent; return how many of its rows had been sent before."""
+        if self.search is None:
+            return len(self.payload.rows) if self.attempts > 1 else 0
+        again, self.sent_piece = self.sent_piece == self.piece, self.piece
+        return len(self.piece or ()) if again else 0
 
     def piece_accepted(self) -> bool:
         """Take it that the call was acknowledged; return whether its search wants another piece sent."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -23,7 +24,7 @@ from beam_zerobus.delivery.search import ROW_PROBES, SCHEMA_PROBES
 from beam_zerobus.delivery.stream import Stream
 from beam_zerobus.delivery.unexpected import unexpected
 from beam_zerobus.encoding.conversion import Conversion
-from beam_zerobus.errors import AuthenticationError, ConversionError, TransientError, ZerobusError
+from beam_zerobus.errors import AuthenticationError, TransientError, ZerobusError
 from beam_zerobus.logs import get_logger
 from beam_zerobus.options import Retry
 
@@ -167,18 +168,19 @@ class Keeper:
         self._outage.ended()
         self._reopened = self._token_renewed = False
         for entry in calls:
-            entry.settle()
+            _settle(entry)
         self._connection.send_queued()  # what waited behind an entry that had to go alone
 
     # Recovery.
 
     def _recover(self, failure: StreamFailure) -> None:
-        in_flight = self._exchange_stream(None, failure.cause)
+        in_flight, cancelled = self._exchange_stream(None, failure.cause)
         for owner in dict.fromkeys(entry.owner for entry in in_flight):
             owner.note("stream_lost", cause=failure.cause)
         _log.debug("The stream to %s ended: %s", self._name, failure.cause)
         situation = Situation(
-            calls_in_flight=len(in_flight),
+            # A cancelled call may be the one that was rejected: then the others are sent one by one, not searched.
+            calls_in_flight=max(2, len(in_flight)) if cancelled else len(in_flight),
             schema_confirmed=bool(in_flight) and all(entry.schema_confirmed for entry in in_flight),
             reopened=self._reopened,
             token_renewed=self._token_renewed,
@@ -207,7 +209,9 @@ class Keeper:
             case Action.SEARCH:
                 probes = SCHEMA_PROBES if failure.schema_changed else ROW_PROBES
                 if self._ledger.reject(in_flight[0], str(failure), probes=probes):
-                    in_flight[0].settle()
+                    _settle(in_flight[0])
+            case Action.FAIL_BATCH:
+                self._fail_first(self._final_error(failure))
             case _:
                 self._give_up(self._final_error(failure))
 
@@ -240,18 +244,23 @@ class Keeper:
         self._backoff.reset()
         self._outage.given_up()
         self._exchange_stream(None)
-        fail_all(self._ledger.clear(), error)
+        fail_all(self._ledger, self._ledger.clear(), error)
 
-    def _exchange_stream(self, stream: Stream | None, cause: str = "CLOSED") -> list[Entry]:
-        """Put a new stream, or none, in place; return what the old one had not acknowledged, which is queued again."""
-        old, unacknowledged = self._connection.exchange(stream)
+    def _fail_first(self, error: ZerobusError) -> None:
+        """Fail the batch whose call the SDK itself did not accept."""
+        if (entry := self._ledger.first_queued()) is not None:
+            fail_all(self._ledger, [entry], error)
+
+    def _exchange_stream(self, stream: Stream | None, cause: str = "CLOSED") -> tuple[list[Entry], int]:
+        """Put a new stream, or none, in place; return what the old one had not acknowledged, as `exchange` does."""
+        old, unacknowledged, cancelled = self._connection.exchange(stream)
         if old is not None:
-            if unacknowledged:
+            if unacknowledged or cancelled:
                 old.abandon()
             else:
                 old.close()
             self._monitor.stream_closed(cause)
-        return unacknowledged
+        return unacknowledged, cancelled
 
     # A changed schema.
 
@@ -279,9 +288,8 @@ class Keeper:
         conversion = self._connection.conversion
         try:
             payloads = list(conversion.payloads_of(entry.owner.batch, entry.unacknowledged_rows()))
-        except ConversionError as error:
-            self._ledger.cancel(entry.owner)
-            entry.owner.fail(error)
+        except Exception as error:  # noqa: BLE001  it is this batch's
+            fail_all(self._ledger, [entry], unexpected(error, f"A batch for {self._name} could not be converted"))
             return
         entries = [
             Entry(payload, entry.owner, conversion, attempts=entry.attempts, suspect=entry.suspect)
@@ -292,11 +300,23 @@ class Keeper:
             entry.owner.replaced(payloads, acknowledged=entry.acknowledged_rows() if entry.search else [])
 
 
-def fail_all(entries: Sequence[Entry], error: ZerobusError) -> None:
-    """Fail the batches that these entries are part of."""
+def fail_all(ledger: Ledger, entries: Sequence[Entry], error: ZerobusError) -> None:
+    """Fail the batches that these entries are part of; nothing more of them is sent."""
+    for entry in entries:
+        if entry.search is not None:
+            entry.owner.acknowledge(entry.acknowledged_rows())
     owners: dict[Owner, None] = dict.fromkeys(entry.owner for entry in entries)
     for owner in owners:
-        owner.fail(error)
+        owner.fail(copy(error))  # one object raised in many threads would collect all their frames
+        ledger.cancel(owner)  # also what its thread has added meanwhile
+
+
+def _settle(entry: Entry) -> None:
+    """Give an entry's owner its outcome; the entries after it get theirs, whatever happens."""
+    try:
+        entry.settle()
+    except Exception as error:  # noqa: BLE001
+        entry.owner.fail(unexpected(error, "A batch could not be settled"))
 
 
 def _exhausted(name: str, attempts: int, cause: str, message: str) -> TransientError:

@@ -27,8 +27,10 @@ class Ledger:
     Invariants, under the one lock (a condition):
     - `_sent` holds the entries that the current stream took and has not acknowledged, by rising offset; `_queued`
       holds those behind them that it did not take, or that have to be sent again. No entry is in both.
+    - An entry that is cancelled after it was sent stays in `_sent` until the stream acknowledges it or ends: the SDK
+      holds it, and the service may reject it. It is not sent again, and its owner hears nothing more.
     - `_in_flight` has the bytes and rows of all these entries. Callers wait in `wait_for_room` while they take more
-      than the memory allowed, so that they never exceed it by more than one payload for each caller in line.
+      than the memory allowed; they wait in line, so that it is exceeded by one payload at most.
     - While an entry that goes alone is in `_sent`, it is there alone.
     - Once `_closed`, nothing is added.
     """
@@ -90,8 +92,9 @@ class Ledger:
     def cancel(self, owner: Owner) -> None:
         """Forget the entries of a batch: nothing of it is sent from now on."""
         with self._lock:
-            dropped = [entry for entry in self._all() if entry.owner is owner]
-            self._sent = deque(entry for entry in self._sent if entry.owner is not owner)
+            for entry in self._sent:
+                entry.cancelled = entry.cancelled or entry.owner is owner
+            dropped = [entry for entry in self._queued if entry.owner is owner]
             self._queued = deque(entry for entry in self._queued if entry.owner is not owner)
             self._account(dropped, -1)
 
@@ -119,15 +122,17 @@ class Ledger:
     def mark_sent(self, entry: Entry, offset: int) -> bool:
         """Note that the stream took the entry; False where the entry was cancelled while it was sent."""
         with self._lock:
-            if not self._queued or self._queued[0] is not entry:
-                return False
-            self._queued.popleft()
+            if self._queued and self._queued[0] is entry:
+                self._queued.popleft()
+            else:
+                entry.cancelled = True
+                self._account([entry], 1)
             entry.offset = offset
             entry.sent_at = time.monotonic()
             entry.attempts += 1
             self._sent.append(entry)
             self._lock.notify_all()
-            return True
+            return not entry.cancelled
 
     # The keeper.
 
@@ -158,12 +163,12 @@ class Ledger:
             done: list[Entry] = []
             while self._sent and self._sent[0].offset <= offset:
                 entry = self._sent.popleft()
-                if entry.piece_accepted():
+                if not entry.cancelled and entry.piece_accepted():
                     self._queued.appendleft(entry)
                 else:
                     done.append(entry)
             self._account(done, -1)
-            return done
+            return [entry for entry in done if not entry.cancelled]
 
     def reject(self, entry: Entry, reason: str, *, probes: int) -> bool:
         """Take it that the entry at the head of the queue was rejected alone.
@@ -180,13 +185,24 @@ class Ledger:
             self._account([entry], -1)
             return True
 
-    def put_back(self) -> list[Entry]:
-        """Queue what was sent and not acknowledged again, before all else; return it. The stream is gone."""
+    def put_back(self) -> tuple[list[Entry], int]:
+        """Queue what was sent and not acknowledged again, before all else: the stream is gone.
+
+        Returns:
+            These entries, and how many others were cancelled after they were sent.
+        """
         with self._lock:
-            unacknowledged = list(self._sent)
+            cancelled = [entry for entry in self._sent if entry.cancelled]
+            unacknowledged = [entry for entry in self._sent if not entry.cancelled]
             self._sent.clear()
             self._queued.extendleft(reversed(unacknowledged))
-            return unacknowledged
+            self._account(cancelled, -1)
+            return unacknowledged, len(cancelled)
+
+    def first_queued(self) -> Entry | None:
+        """Return the entry that is to be sent next."""
+        with self._lock:
+            return self._queued[0] if self._queued else None
 
     def suspect(self, entries: Iterable[Entry]) -> None:
         """Have these entries sent one by one."""
@@ -221,7 +237,7 @@ class Ledger:
     def owners(self) -> list[Owner]:
         """Return the batches that have entries here, in order."""
         with self._lock:
-            return list(dict.fromkeys(entry.owner for entry in self._all()))
+            return list(dict.fromkeys(entry.owner for entry in self._all() if not entry.cancelled))
 
     def clear(self) -> list[Entry]:
         """Take everything out, and return it."""
@@ -230,7 +246,7 @@ class Ledger:
             self._sent.clear()
             self._queued.clear()
             self._account(entries, -1)
-            return entries
+            return [entry for entry in entries if not entry.cancelled]
 
     def wake(self) -> None:
         """Let everybody who waits look again."""

@@ -34,7 +34,7 @@ class Outage:
             return
         self._warned_at = now
         _log.warning(
-            "Zerobus has failed for %s since %.0f s, last with %s: %d rows wait, and are sent again in %.1f s "
+            "Zerobus has failed for table %s for %.0f s, last with %s: %d rows wait, and are sent again in %.1f s "
             "(failure %d in a row)",
             self._name, now - self._since, cause, rows, wait, failures,
         )  # fmt: skip

@@ -51,7 +51,7 @@ class WriteRows(beam.DoFn):
         """Append the element; send a batch if there are enough."""
         values = self._values
         values.append(element)
-        return self._full() if len(values) >= self._limit else None
+        return self._full(element) if len(values) >= self._limit else None
 
     def finish_bundle(self) -> Iterable[Any]:
         """Send the rest, and wait until the last row of the bundle is acknowledged or rejected."""
@@ -68,9 +68,8 @@ class WriteRows(beam.DoFn):
         """Release the writer if a bundle failed; it stays open for other DoFns."""
         self._drop()
 
-    def _full(self) -> Iterable[Any] | None:
+    def _full(self, element: Any) -> Iterable[Any] | None:
         with self._dropping_on_error():
-            element = self._values[-1]
             many_rows = holds_rows(element)
             self._limit = 1 if many_rows else self._sender.elements_at_once(element)
             if not many_rows and len(self._values) < self._limit:
@@ -118,7 +117,7 @@ class WriteTables(WriteRows):
     def process_batch(self, batch: pa.Table) -> Iterable[Any] | None:
         """Send the rows collected before, and the table as it is."""
         self._values.append(batch)
-        return self._full()
+        return self._full(batch)
 
 
 class WriteRowsInPlace(WriteRows):
@@ -134,7 +133,7 @@ class WriteRowsInPlace(WriteRows):
         self._micros.append(windowed.timestamp_micros)
         values = self._values
         values.append(element)  # last: the ticker's thread counts these
-        return self._full() if len(values) >= self._limit else None
+        return self._full(element) if len(values) >= self._limit else None
 
 
 class WriteRowsInWindows(WriteRowsInPlace):
@@ -173,7 +172,7 @@ class WriteTablesInPlace(WriteRowsInPlace):
         """Send the rows collected before, and the table as it is."""
         self._micros.append(timestamp.micros)
         self._values.append(batch)
-        return self._full()
+        return self._full(batch)
 
     def _row_of(self, element: object) -> object:
         """Return the one row of a Table as the element that Beam makes of it for transforms without batches."""

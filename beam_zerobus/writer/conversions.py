@@ -138,7 +138,7 @@ class Conversions:
         return None if self._current is known else self._current
 
     def _replace(self, known: Conversion, schema: TableSchema) -> None:
-        if schema != known.schema:
+        if self._current is known and schema != known.schema:
             conversion = self._convert_with(schema)
             with self._lock:
                 self._current = conversion

@@ -68,6 +68,10 @@ class CountersOfWriter:
         """Count a batch whose rows are all acknowledged or rejected."""
         self._add(rows_written=rows_written, rows_failed=rows_failed, batches_sent=1, bytes_sent=size_bytes)
 
+    def batch_failed(self, *, rows_written: int) -> None:
+        """Count the acknowledged rows of a batch that failed as a whole."""
+        self._add(rows_written=rows_written)
+
     def replayed(self, rows: int) -> None:
         """Count rows of a payload that is sent once more."""
         self._add(rows_replayed=rows)

@@ -6,12 +6,20 @@ import atexit
 import os
 import threading
 import time
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 
 from beam_zerobus.logs import get_logger, outline
 from beam_zerobus.writer.state import WriterState
 
-__all__ = ["ABORT_SECONDS", "EXIT_SECONDS", "close_at_exit", "close_in_background", "forget_at_exit"]
+__all__ = [
+    "ABORT_SECONDS",
+    "EXIT_SECONDS",
+    "close_at_exit",
+    "close_in_background",
+    "forget_at_exit",
+    "left_to_the_parent",
+    "process_lock",
+]
 
 EXIT_SECONDS = 10.0
 """Seconds that the end of a process, and a dropped writer, wait for acknowledgements: all writers together."""
@@ -24,8 +32,13 @@ left_to_the_parent: list[WriterState] = []
 
 _log = get_logger(__name__)
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # a garbage collection in the middle may drop a writer
 _open_states: set[WriterState] = set()
+
+
+def process_lock() -> AbstractContextManager[object]:
+    """Return the lock of this process under which its states are made and listed."""
+    return _lock
 
 
 def close_at_exit(state: WriterState) -> None:
@@ -51,7 +64,8 @@ def close_in_background(state: WriterState) -> None:
         with suppress(RuntimeError):  # no thread to be had: the end of the process closes it
             threading.Thread(target=_close_dropped, args=(state,), name="zerobus-close", daemon=True).start()
     else:
-        _close_dropped(state)
+        state.submissions.close()
+        forget_at_exit(state)
 
 
 def _close_dropped(state: WriterState) -> None:
@@ -80,7 +94,7 @@ def _close_all() -> None:
 def _start_anew() -> None:
     """Go on in a forked child: the parent's states are the parent's."""
     global _lock  # noqa: PLW0603 - the parent's may be held
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     left_to_the_parent.extend(_open_states)
     _open_states.clear()
 

@@ -26,7 +26,7 @@ class WriterState:
     """The parts of a writer in one process; it does not know the writer, which may be dropped before its rows arrive.
 
     Invariants:
-    - `_channel` is opened once, with the first batch, under `_opening`.
+    - `_channel` is opened once, with the first batch, under `_opening`, and never after `_ended`.
     - A batch that was submitted is in `submissions` until its outcome is known.
     """
 
@@ -46,6 +46,7 @@ class WriterState:
         self.conversions = Conversions(config, self._tokens)
         self.submissions = Submissions(config.table)
         self._closed = threading.Event()
+        self._ended = False
         self._opening = threading.Lock()
         self._channel: Channel | None = None
 
@@ -72,7 +73,8 @@ class WriterState:
             arrow_bytes=arrow_bytes,
             table=self._config.table,
             span=self.recorder.batch(batch.num_rows, arrow_bytes),
-            on_done=self._ended,
+            on_done=self._count,
+            on_outcome=self.submissions.ended,
         )
         self.submissions.add(submission)
         try:
@@ -108,13 +110,24 @@ class WriterState:
             deadline = time.monotonic()  # such as Ctrl-C: no more waiting
             raise
         finally:
-            if self._channel is not None:
-                self._channel.close(deadline)
-            self.recorder.close()
-            self._closed.set()
+            try:
+                self._end(deadline)
+            finally:
+                self._closed.set()
+
+    def _end(self, deadline: float | None) -> None:
+        with self._opening:
+            self._ended = True  # a batch whose schema is still being fetched opens nothing any more
+        for submission in self.submissions.open():
+            submission.fail(ClosedError(f"The writer of {self._config.table} was closed before the batch was sent"))
+        if self._channel is not None:
+            self._channel.close(deadline)
+        self.recorder.close()
 
     def _open_channel(self) -> Channel:
         with self._opening:
+            if self._ended:
+                raise ClosedError(f"The writer of {self._config.table} is closed")
             if self._channel is None:
                 self._channel = Channel(
                     self._config,
@@ -126,9 +139,12 @@ class WriterState:
                 )
             return self._channel
 
-    def _ended(self, submission: Submission, result: TransmissionResult | None, error: ZerobusError | None) -> None:
+    def _count(self, submission: Submission, result: TransmissionResult | None, error: ZerobusError | None) -> None:
         """Count an outcome, which its caller does not have yet."""
-        if result is not None:
+        acknowledged = submission.batch.num_rows - submission.unacknowledged_rows
+        if result is None:
+            self.counters.batch_failed(rows_written=acknowledged)
+        else:
             self.counters.batch_done(
                 rows_written=result.successful_count,
                 rows_failed=result.failed_count,
@@ -138,5 +154,4 @@ class WriterState:
                 submission.span.rejected(result.failed_rows)
                 if self._channel is not None:
                     self._channel.record_failed_rows(submission, result.failed_rows)
-        submission.span.finish(result.successful_count if result is not None else 0, error)
-        self.submissions.ended(submission, failed=result is None or not result.success)
+        submission.span.finish(acknowledged, error)

@@ -36,11 +36,19 @@ class Submission:
     - Every row of the batch is in exactly one place: among the `_unencoded`, in one of the `_open` payloads that the
       delivery holds, in `_acknowledged`, or in `_rejected`.
     - It ends once: when the batch is sealed (all of it is encoded) and no payload is open, or at the first error that
-      concerns the whole batch. Then `_on_done` is called, and then `_outcome` is set, which nobody else can reach.
+      concerns the whole batch. Then `_on_done` is called, so that counts are right when a caller has the outcome;
+      then `_outcome` is set, which nobody else can reach; then `_on_outcome` is called.
     """
 
     def __init__(
-        self, batch: pa.RecordBatch | pa.Table, *, arrow_bytes: int, table: str, span: BatchSpan, on_done: OnDone
+        self,
+        batch: pa.RecordBatch | pa.Table,
+        *,
+        arrow_bytes: int,
+        table: str,
+        span: BatchSpan,
+        on_done: OnDone,
+        on_outcome: Callable[[Submission], None] = lambda _: None,
     ) -> None:
         self.batch = batch
         self.arrow_bytes = arrow_bytes
@@ -49,6 +57,7 @@ class Submission:
         self.asked = False  # whether anybody has asked for the outcome
         self._table = table
         self._on_done = on_done
+        self._on_outcome = on_outcome
         self._lock = threading.Lock()
         self._outcome: Future[TransmissionResult] = Future()
         self._started = time.perf_counter()
@@ -85,8 +94,11 @@ class Submission:
 
     @property
     def future(self) -> Future[TransmissionResult]:
-        """The outcome as a new `concurrent.futures.Future`; to cancel that does not cancel the submission."""
-        future: Future[TransmissionResult] = Future()
+        """The outcome as a new `concurrent.futures.Future`; to cancel that does not cancel the submission.
+
+        Callbacks run in the thread that delivers, so they must not wait for this writer.
+        """
+        future = _OutcomeFuture(self)
         self._outcome.add_done_callback(lambda _: self._copy_outcome(future))
         return future
 
@@ -96,7 +108,6 @@ class Submission:
         with suppress(InvalidStateError):
             if future.set_running_or_notify_cancel():
                 future.set_exception(error) if error is not None else future.set_result(self._outcome.result())
-                self.asked = True
 
     @property
     def done(self) -> bool:
@@ -167,6 +178,11 @@ class Submission:
                 self._open_payload(payload)
         self.settle(acknowledged, (), 0)
 
+    def acknowledge(self, rows: Sequence[np.ndarray | range]) -> None:
+        """Take rows that are durable, of a payload that will not be settled."""
+        with self._lock:
+            self._acknowledged.extend(rows)
+
     def fail(self, error: ZerobusError) -> None:
         """End with an error that concerns the whole batch; a TransientError gets the rows that are not written."""
         with self._lock:
@@ -191,8 +207,8 @@ class Submission:
         with self._lock:
             if not self._sealed or self._open or self._ended:
                 return
-            self._ended = True
             result = self._make_result()
+            self._ended = True
         self._end(result, None)
 
     def _end(self, result: TransmissionResult | None, error: ZerobusError | None) -> None:
@@ -200,10 +216,15 @@ class Submission:
             self._on_done(self, result, error)
         except Exception as failure:  # noqa: BLE001  callers that wait get the outcome all the same
             _log.error("After a batch for %s: %s", self._table, outline(failure))
-        if error is not None:
-            self._outcome.set_exception(error)
-        elif result is not None:
-            self._outcome.set_result(result)
+        finally:
+            try:
+                if error is not None:
+                    self._outcome.set_exception(error)
+                elif result is not None:
+                    self._outcome.set_result(result)
+            except SystemExit as failure:  # of a caller's callback
+                _log.error("After a batch for %s: %s", self._table, outline(failure))
+            self._on_outcome(self)
 
     def _make_result(self) -> TransmissionResult:
         rejected = tuple(sorted(self._rejected, key=lambda error: error.index))
@@ -224,9 +245,8 @@ class Submission:
         written = np.zeros(self.batch.num_rows, dtype=bool)
         for rows in self._acknowledged:
             written[np.asarray(rows, dtype=np.int64)] = True
-        settled = written.copy()
-        settled[[rejected.index for rejected in self._rejected]] = True
-        missing = np.flatnonzero(~settled)
+        # Rejected rows are among the others: sent again, each gets its reason again.
+        missing = np.flatnonzero(~written)
         acknowledged = int(written.sum())
         return TransientError(
             f"{error} ({acknowledged} of the batch's {self.batch.num_rows} rows are acknowledged, "
@@ -237,6 +257,25 @@ class Submission:
             unacknowledged_rows=len(missing),
             unacknowledged=_batches(take_rows(self.batch, missing)),
         ).quoting(error.quoted)
+
+
+class _OutcomeFuture(Future[TransmissionResult]):
+    """A future for a caller, which notes that somebody asks for the outcome."""
+
+    def __init__(self, submission: Submission) -> None:
+        super().__init__()
+        self._submission = submission
+
+    def result(self, timeout: float | None = None) -> TransmissionResult:
+        self._note()
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self._note()
+        return super().exception(timeout)
+
+    def _note(self) -> None:
+        self._submission.asked = self._submission.asked or self.done()
 
 
 def _rows_failed(result: TransmissionResult) -> ZerobusError:

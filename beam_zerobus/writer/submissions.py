@@ -46,17 +46,16 @@ class Submissions:
                 raise ClosedError(f"The writer of {self._table} is closed")
             self._open[submission] = None
 
-    def ended(self, submission: Submission, *, failed: bool) -> None:
+    def ended(self, submission: Submission) -> None:
         """Note that a submission has its outcome."""
-        too_old: Submission | None = None
         with self._lock:
-            self._open.pop(submission, None)
-            if failed and not submission.asked:
+            if submission not in self._open:
+                return  # it was noticed by a thread that waited for it
+            del self._open[submission]
+            if submission.failure is not None and not submission.asked:
                 self._failed.append(submission)
                 if len(self._failed) > _MAX_UNREPORTED:
-                    too_old = self._failed.popleft()
-        if too_old is not None:
-            self._log_failure(too_old)
+                    self._log_failure(self._failed.popleft())
 
     @property
     def closed(self) -> bool:
@@ -95,6 +94,8 @@ class Submissions:
     def log_failures(self) -> list[ZerobusError]:
         """Log each failure that nobody has asked for, and return them."""
         with self._lock:  # also while they are logged: at its end a process waits for a thread that does so already
+            for submission in [one for one in self._open if one.failure is not None]:
+                self.ended(submission)
             failed = [submission for submission in self._failed if not submission.asked]
             self._failed.clear()
             for submission in failed:

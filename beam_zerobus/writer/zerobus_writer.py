@@ -24,6 +24,7 @@ from beam_zerobus.writer.endings import (
     close_in_background,
     forget_at_exit,
     left_to_the_parent,
+    process_lock,
 )
 from beam_zerobus.writer.result import TransmissionResult
 from beam_zerobus.writer.state import WriterState
@@ -277,8 +278,10 @@ class ZerobusWriter:
     def _here(self) -> WriterState:
         """Return this process's state: after a fork a new one, and the parent's is left untouched."""
         if self._state.pid != os.getpid():
-            left_to_the_parent.append(self._state)
-            self._state = self._new_state()
+            with process_lock():
+                if self._state.pid != os.getpid():
+                    left_to_the_parent.append(self._state)
+                    self._state = self._new_state()
         return self._state
 
 

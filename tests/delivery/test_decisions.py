@@ -53,6 +53,10 @@ CASES = {
         failure(FailureKind.REJECTED, schema_changed=True),
         Situation(calls_in_flight=1, schema_confirmed=True),
     ),
+    ("a call that the SDK itself does not accept", "no call was in flight"): (
+        failure(FailureKind.REJECTED),
+        Situation(),
+    ),
     ("`INVALID_ARGUMENT` at opening", "no call was in flight"): (
         failure(FailureKind.REJECTED, while_opening=True),
         Situation(),

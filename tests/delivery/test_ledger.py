@@ -42,6 +42,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.queued: list[Entry] = []
         self.settled: list[Entry] = []
         self.all: list[Entry] = []
+        self.cancelled: list[Entry] = []  # after they were sent
         self.bad: dict[Entry, int] = {}
         self.offset = 0
         self.closed = False
@@ -49,6 +50,10 @@ class LedgerMachine(RuleBasedStateMachine):
     @initialize()
     def start(self):
         assert not self.ledger.wait_for_work(0)
+
+    @property
+    def on_the_wire(self):
+        return sorted([*self.sent, *self.cancelled], key=lambda entry: entry.offset)
 
     @property
     def room(self):
@@ -73,13 +78,17 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule()
     def send(self):
         entry = self.ledger.next_to_send(self.conversion)
-        alone = [one for one in (*self.sent[:1], *self.queued[:1]) if one.goes_alone]
-        if self.closed or not self.queued or (self.sent and alone) or self.queued[0].conversion is not self.conversion:
+        alone = [one for one in (*self.on_the_wire[:1], *self.queued[:1]) if one.goes_alone]
+        if (
+            self.closed
+            or not self.queued
+            or (self.on_the_wire and alone)
+            or self.queued[0].conversion is not self.conversion
+        ):
             assert entry is None
             return
         assert entry is self.queued.pop(0)
         assert self.ledger.mark_sent(entry, self.offset)
-        assert not self.ledger.mark_sent(entry, self.offset)  # it is not queued any more
         self.sent.append(entry)
         self.offset += 1
 
@@ -88,6 +97,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def acknowledge(self, data):
         last = data.draw(st.integers(0, len(self.sent) - 1))
         expected, again = self.sent[: last + 1], []
+        offset = expected[-1].offset
         if expected[0].search is not None:  # it is alone; the service stores a piece without the bad row
             (entry,) = expected
             if self.bad[entry] in entry.piece:
@@ -99,11 +109,12 @@ class LedgerMachine(RuleBasedStateMachine):
         else:
             done = self.ledger.acknowledge(expected[-1].offset)
         assert done == expected
+        self.cancelled = [entry for entry in self.cancelled if entry.offset > offset]
         self.sent = self.sent[last + 1 :]
         self.queued = again + self.queued
         self.settle(done)
 
-    @precondition(lambda self: len(self.sent) == 1)
+    @precondition(lambda self: len(self.sent) == 1 and not self.cancelled)
     @rule()
     def reject_alone(self):
         (entry,) = self.sent
@@ -111,7 +122,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.reject_piece(entry)
 
     def reject_piece(self, entry):
-        assert self.ledger.put_back() == [entry]
+        assert self.ledger.put_back() == ([entry], 0)
         self.sent = []
         self.queued.insert(0, entry)
         if self.ledger.reject(entry, "bad", probes=100):
@@ -120,25 +131,25 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def lose_the_stream(self):
-        assert self.ledger.put_back() == self.sent
+        assert self.ledger.put_back() == (self.sent, len(self.cancelled))
         self.queued = self.sent + self.queued
-        self.sent = []
+        self.sent, self.cancelled = [], []
         self.offset = 0
 
     @precondition(lambda self: len(self.sent) > 1)
     @rule()
     def send_one_by_one(self):
-        suspects = self.ledger.put_back()
+        suspects, _ = self.ledger.put_back()
         self.ledger.suspect(suspects)
         self.queued = suspects + self.queued
-        self.sent = []
+        self.sent, self.cancelled = [], []
 
     @rule()
     def confirm_the_schema(self):
         self.ledger.confirm_schema()
         assert all(entry.schema_confirmed for entry in self.queued)
 
-    @precondition(lambda self: not self.sent and not self.closed)
+    @precondition(lambda self: not self.on_the_wire and not self.closed)
     @rule(parts=st.integers(1, 3))
     def convert_again(self, parts):
         self.conversion = object()
@@ -161,19 +172,20 @@ class LedgerMachine(RuleBasedStateMachine):
     def cancel(self, data):
         owner = data.draw(st.sampled_from([entry.owner for entry in self.all]))
         self.ledger.cancel(owner)
+        self.cancelled += [entry for entry in self.sent if entry.owner is owner]
         self.sent = [entry for entry in self.sent if entry.owner is not owner]
         self.queued = [entry for entry in self.queued if entry.owner is not owner]
 
     @rule()
     def give_up(self):
         assert self.ledger.clear() == self.sent + self.queued
-        self.sent, self.queued = [], []
+        self.sent, self.queued, self.cancelled = [], [], []
 
     @precondition(lambda self: len(self.all) > 3)
     @rule()
     def close(self):
         assert self.ledger.close() == self.sent + self.queued
-        self.sent, self.queued, self.closed = [], [], True
+        self.sent, self.queued, self.cancelled, self.closed = [], [], [], True
         assert not self.ledger.add(Entry(payload(1), Batch(), self.conversion))
         assert not self.ledger.wait_for_room(Batch(), lambda: 0.0)
 
@@ -188,7 +200,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def each_entry_has_one_place(self):
-        assert self.ledger.first_sent() is (self.sent[0] if self.sent else None)
+        assert self.ledger.first_sent() is (self.on_the_wire[0] if self.on_the_wire else None)
         assert self.ledger.owners() == list(dict.fromkeys(entry.owner for entry in self.sent + self.queued))
         assert len({id(entry) for entry in self.sent + self.queued + self.settled}) == len(
             self.sent + self.queued + self.settled
@@ -196,13 +208,13 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def offsets_rise_and_who_goes_alone_is_alone(self):
-        offsets = [entry.offset for entry in self.sent]
+        offsets = [entry.offset for entry in self.on_the_wire]
         assert offsets == sorted(set(offsets))
-        assert not any(entry.goes_alone for entry in self.sent) or len(self.sent) == 1
+        assert not any(entry.goes_alone for entry in self.on_the_wire) or len(self.on_the_wire) == 1
 
     @invariant()
     def what_is_in_flight_is_counted(self):
-        held = self.sent + self.queued
+        held = self.sent + self.queued + self.cancelled
         assert self.ledger.bytes == sum(entry.payload.size_bytes for entry in held)
         assert self.ledger.rows == sum(len(entry.payload.rows) for entry in held)
 

@@ -1,5 +1,6 @@
 """One batch between submit and its outcome; the delivery's side is played by the test."""
 
+import sys
 import threading
 
 import numpy as np
@@ -17,10 +18,17 @@ from beam_zerobus.writer.submissions import Submissions
 TABLE = "main.iot.air"
 
 
-def submission(rows=10, on_done=lambda *_: None):
+def submission(rows=10, on_done=lambda *_: None, on_outcome=lambda _: None):
     recorder = open_recorder(None, table=TABLE, wire_format="proto")
     batch = pa.record_batch({"id": range(rows)})
-    return Submission(batch, arrow_bytes=batch.nbytes, table=TABLE, span=recorder.batch(rows, 1), on_done=on_done)
+    return Submission(
+        batch,
+        arrow_bytes=batch.nbytes,
+        table=TABLE,
+        span=recorder.batch(rows, 1),
+        on_done=on_done,
+        on_outcome=on_outcome,
+    )
 
 
 def payload(rows, rejected=()):
@@ -76,10 +84,29 @@ def test_an_error_holds_what_is_not_written():
     made.opened(payload(range(10)))
     made.settle([range(4)], [RowError(4, "null", "null")], 1)
     made.fail(TransientError("gone", cause="UNAVAILABLE"))
-    with pytest.raises(TransientError, match=r"4 of the batch's 10 rows are acknowledged, 5 are not") as raised:
+    with pytest.raises(TransientError, match=r"4 of the batch's 10 rows are acknowledged, 6 are not") as raised:
         made.result(0)
-    assert [batch["id"].to_pylist() for batch in raised.value.unacknowledged] == [[5, 6, 7, 8, 9]]
+    assert [batch["id"].to_pylist() for batch in raised.value.unacknowledged] == [[4, 5, 6, 7, 8, 9]]
     assert made.unacknowledged_rows == 6
+
+
+def test_pieces_that_a_search_had_written_are_acknowledged_in_the_error():
+    made = submission(4)
+    made.opened(payload(range(4)))
+    made.acknowledge([range(2)])
+    made.fail(TransientError("gone", cause="UNAVAILABLE"))
+    with pytest.raises(TransientError) as raised:
+        made.result(0)
+    assert (raised.value.acknowledged_rows, raised.value.unacknowledged_rows) == (2, 2)
+
+
+def test_a_callback_that_ends_its_thread_takes_nobody_along():
+    made = submission(1)
+    made.future.add_done_callback(lambda _: sys.exit(1))
+    made.opened(payload([0]))
+    made.settle([range(1)], (), 1)
+    made.seal()
+    assert made.result(0).success
 
 
 def test_what_is_called_at_the_end_may_fail():
@@ -106,7 +133,7 @@ class TestSubmissions:
     """The batches of a writer, until somebody knows their outcome."""
 
     def failed(self, submissions, error=None):
-        made = submission(3, on_done=lambda one, *_: submissions.ended(one, failed=True))
+        made = submission(3, on_outcome=submissions.ended)
         submissions.add(made)
         made.fail(error or ConversionError("no"))
         return made
@@ -119,6 +146,27 @@ class TestSubmissions:
         with pytest.raises(ZerobusError, match="other"):
             submissions.raise_failures()
         submissions.raise_failures()
+
+    def test_a_future_that_nobody_reads_is_no_question(self):
+        submissions = Submissions(TABLE)
+        made = submission(3, on_outcome=submissions.ended)
+        submissions.add(made)
+        future = made.future
+        made.fail(ConversionError("no"))
+        with pytest.raises(ConversionError):
+            submissions.raise_failures()
+        with pytest.raises(ConversionError):
+            future.result(0)
+
+    def test_a_failure_is_noticed_between_its_outcome_and_its_report(self):
+        submissions = Submissions(TABLE)
+        made = submission(3, on_outcome=lambda _: noticed.append(submissions.log_failures()))
+        noticed = []
+        submissions.add(made)
+        made.fail(ConversionError("no"))
+        submissions.ended(made)
+        assert [len(errors) for errors in noticed] == [1]
+        assert submissions.log_failures() == []
 
     def test_each_failure_that_nobody_asked_for_is_logged(self, caplog):
         submissions = Submissions(TABLE)
@@ -140,7 +188,7 @@ class TestSubmissions:
 
     def test_waiting_has_an_end(self):
         submissions = Submissions(TABLE)
-        made = submission(1, on_done=lambda one, *_: submissions.ended(one, failed=False))
+        made = submission(1, on_outcome=submissions.ended)
         submissions.add(made)
         assert not submissions.wait(0.0)
         threading.Timer(0.1, made.seal).start()

@@ -149,7 +149,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger.confirm_schema()
         assert all(entry.schema_confirmed for entry in self.queued)
 
-    @precondition(lambda self: not self.on_the_wire and not self.closed)
+    @precondition(lambda self: not self.on_the_wire and not self.closed and len(self.queued) < 10)
     @rule(parts=st.integers(1, 3))
     def convert_again(self, parts):
         self.conversion = object()

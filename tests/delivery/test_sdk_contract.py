@@ -123,12 +123,17 @@ def quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
-def expected_text(place: str, wire_format: str, status: str, message: str) -> str:
-    """Return the SDK's text for a status, which is what `translate` relies on."""
-    if place == "open" and status == "INVALID_ARGUMENT" and wire_format != "arrow":
-        return f"Invalid argument: {message}."
+def expected_texts(place: str, wire_format: str, status: str, message: str) -> tuple[str, ...]:
+    """Return the SDK's texts for a status, which are what `translate` relies on.
+
+    For a rejected call there are two: which one it is depends on the task of the SDK that reads the status first.
+    """
     said = f"code: '{WORDS[status]}'" + (f", message: {quoted(message)}" if message else "")
-    return f"Failed to create stream: {said}." if place == "opening" else f"Stream is closed: {said}"
+    if place == "opening":
+        return (f"Failed to create stream: {said}.",)
+    if status == "INVALID_ARGUMENT" and wire_format != "arrow":
+        return f"Invalid argument: {message}.", f"Stream is closed: {said}"
+    return (f"Stream is closed: {said}",)
 
 
 def injected(place: str, status: str, message: str, causes: tuple[str, ...] = ()) -> Faults:
@@ -156,7 +161,7 @@ def test_each_status_has_its_row(emulator, wire_format, place, case):
     status, message, index = case
     emulator.faults = injected(place, status, message)
     failure, text, error_class = fail(emulator, wire_format)
-    assert text == expected_text(place, wire_format, status, message)
+    assert text in expected_texts(place, wire_format, status, message)
     assert error_class is (NonRetriableException if status in FINAL else ZerobusException)
     row = ERRORS[index]
     assert (failure.kind, failure.cause) == (row.kind, status)
@@ -215,7 +220,7 @@ def test_error_info_at_opening_is_a_changed_schema_over_arrow(emulator, wire_for
         assert text == f"Arrow schema does not match the target table: {message}."
         assert (failure.cause, failure.schema_changed) == ("SCHEMA_VALIDATION_FAILED", True)
     else:  # the SDK reads no details there: only the number tells
-        assert text == expected_text("opening", wire_format, "INVALID_ARGUMENT", message)
+        assert text in expected_texts("opening", wire_format, "INVALID_ARGUMENT", message)
         assert (failure.cause, failure.schema_changed) == ("INVALID_ARGUMENT", bool(number))
 
 
@@ -264,7 +269,7 @@ def test_an_acknowledgement_without_offset_is_a_fault_of_the_service(wire_format
         dialogue.wait()
 
     failure, text, _ = scripted(script, wire_format)
-    assert text == expected_text("open", wire_format, "INTERNAL", "Missing ack offset in server response")
+    assert text in expected_texts("open", wire_format, "INTERNAL", "Missing ack offset in server response")
     assert failure.kind is FailureKind.TRANSIENT
 
 
@@ -281,7 +286,7 @@ def test_a_stream_closed_without_error_is_a_rotation(wire_format):
         if wire_format == "arrow"
         else ("OK", "Stream closed by server without errors.")
     )
-    assert text == expected_text("open", wire_format, status, message)
+    assert text in expected_texts("open", wire_format, status, message)
     assert failure.kind is FailureKind.ROTATION
 
 
@@ -299,12 +304,13 @@ def test_a_call_after_the_end_hides_the_cause_and_the_stream_tells_it(wire_forma
             stream.wait(offset)
         with failing() as seen:
             send(stream, wire_format)
-        said, text, _ = seen[0]
+        failure, text, _ = seen[0]
         assert text in [
-            expected_text("open", wire_format, "INTERNAL", message)
+            said
             for message in ("Stream closed", "Stream is closing or closed")
+            for said in expected_texts("open", wire_format, "INTERNAL", message)
         ]
-        assert stream.find_cause(said).kind is FailureKind.NOT_FOUND
+        assert stream.find_cause(failure).kind is FailureKind.NOT_FOUND
 
 
 @FORMATS
@@ -326,7 +332,7 @@ def test_waiting_ends_after_a_second_and_is_no_failure(wire_format):
 def test_a_service_that_says_what_the_sdk_says_of_a_wait_has_ended_the_stream(emulator, wire_format, status, kind):
     emulator.faults = injected("open", status, "Waiting for acknowledgement timed out")
     failure, text, _ = fail(emulator, wire_format)
-    assert text == expected_text("open", wire_format, status, "Waiting for acknowledgement timed out")
+    assert text in expected_texts("open", wire_format, status, "Waiting for acknowledgement timed out")
     assert failure.kind is kind
 
 
@@ -339,7 +345,7 @@ def test_a_server_that_acknowledges_nothing(wire_format, monkeypatch):
         dialogue.wait()
 
     failure, text, _ = scripted(script, wire_format)
-    assert text == expected_text("open", wire_format, "DEADLINE_EXCEEDED", "Server ack timeout")
+    assert text in expected_texts("open", wire_format, "DEADLINE_EXCEEDED", "Server ack timeout")
     assert failure.kind is FailureKind.TRANSIENT
 
 
@@ -356,7 +362,7 @@ def test_a_server_that_does_not_open_the_stream(wire_format, monkeypatch):
     if wire_format == "arrow" and text.startswith("Connection timeout"):  # both limits end at the same time
         assert text == "Connection timeout: Timed out waiting for server setup confirmation (500ms)"
     else:
-        assert text == expected_text("opening", wire_format, "DEADLINE_EXCEEDED", "Stream creation timed out")
+        assert text in expected_texts("opening", wire_format, "DEADLINE_EXCEEDED", "Stream creation timed out")
 
 
 @FORMATS

@@ -52,7 +52,7 @@ class WriterState:
 
     @property
     def is_used(self) -> bool:
-        """True once a batch was submitted."""
+        """True once something was opened for a batch, which then has to be closed."""
         return self._channel is not None
 
     @property

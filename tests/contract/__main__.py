@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(program: ClientProgram, wire_format: str, cases: Sequence[Case]) -> dict[str, Outcome]:
     started = time.monotonic()
-    outcomes = run(program.command, program.variables, wire_format, cases)
+    outcomes = run(program, wire_format, cases)
     passed = sum(outcome.ok for outcome in outcomes.values())
     took = time.monotonic() - started
     print(f"{program.name} {wire_format}: {passed} of {len(cases)} cases in {took:.0f} s", flush=True)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from beam_zerobus.emulator import Faults, ScriptedFault
-from tests.contract.payloads import records_with_unknown_column
+from tests.contract import own_schema
+from tests.contract.payloads import records_with_unknown_column, schema_of
 from tests.contract.program import Answer
 from tests.contract.server import ServerProcess
 from tests.contract.trial import Trial
@@ -45,6 +46,22 @@ def _rows(trial: Trial) -> str:
     return "yes"
 
 
+def _own_schema(trial: Trial) -> str:
+    client, wire_format = trial.client, trial.wire_format
+    if wire_format == "json" or not (client.reads_columns or (client.proto_tool and wire_format == "proto")):
+        return "none"
+    ddl = own_schema.columns_of(client)
+    table = trial.emulator.create_table(own_schema.TABLE, ddl)
+    schema = own_schema.own_schema(client, trial.emulator, trial.directory)
+    _opened(trial, table=table.name, schema=schema)
+    sent = trial.program.ask("send", *own_schema.encoded(wire_format, ddl))
+    assert sent.ok, f"send: {sent.message}"
+    closed = trial.program.ask("close")
+    assert closed.ok, f"close: {closed.message}"
+    assert table.to_arrow().to_pylist() == own_schema.rows(ddl)
+    return "yes"
+
+
 def _close(trial: Trial) -> str:
     trial.emulator.faults = Faults(ack_delay=0.2)
     _opened(trial)
@@ -66,7 +83,7 @@ def _missing_table(trial: Trial) -> str:
 
 def _wrong_schema(trial: Trial) -> str:
     if trial.wire_format != "json":
-        return _rejected(trial, trial.open(wrong_schema=True), "colour")
+        return _rejected(trial, trial.open(schema=schema_of(trial.wire_format, wrong=True)), "colour")
     _opened(trial)  # a JSON stream has no schema; its rows have the names
     answer = trial.program.ask("send", *records_with_unknown_column(1))
     return _rejected(trial, trial.program.ask("wait", answer.offset) if answer.offset is not None else answer, "colour")
@@ -201,6 +218,7 @@ def _recovers(trial: Trial, *script: ScriptedFault, wait_between: float = 0.0) -
 
 CASES = (
     Case(name="rows", title="rows arrive, single and in batches", run=_rows),
+    Case(name="schema-tool", title="schema that the client makes from Unity Catalog", run=_own_schema),
     Case(name="close", title="an orderly close acknowledges what was sent", run=_close),
     Case(name="secret", title="wrong secret", run=_wrong_secret),
     Case(name="table", title="missing table", run=_missing_table),

@@ -33,12 +33,16 @@ class ClientProgram:
         formats: The wire formats that the client has.
         command: Starts it.
         variables: What it needs in its environment.
+        proto_tool: The client's tool that writes a .proto file from Unity Catalog, if it has one.
+        reads_columns: Whether the client makes a stream's schema from Unity Catalog's description of a table.
     """
 
     name: str
     formats: tuple[str, ...]
     command: list[str]
     variables: dict[str, str] = field(default_factory=dict)
+    proto_tool: tuple[str, ...] = ()
+    reads_columns: bool = False
 
 
 def python() -> list[ClientProgram]:
@@ -51,6 +55,7 @@ def python() -> list[ClientProgram]:
             formats=("proto", "json", "arrow"),
             command=command,
             variables={"PYTHONPATH": str(folder)},
+            proto_tool=(sys.executable, "-m", "zerobus.tools.generate_proto"),
         )
         for version, folder in folders.items()
     ]
@@ -59,8 +64,14 @@ def python() -> list[ClientProgram]:
 def java() -> list[ClientProgram]:
     """Return Java's; this release has no Arrow streams."""
     folder = _build("java", "mvn", "--quiet", "--batch-mode", "package", needs=("java", "mvn"))
-    command = ["java", "-jar", str(folder / "target" / "client.jar")]
-    return [ClientProgram(name=f"Java {pinned('java')}", formats=("proto", "json"), command=command)]
+    jar = str(folder / "target" / "client.jar")
+    program = ClientProgram(
+        name=f"Java {pinned('java')}",
+        formats=("proto", "json"),
+        command=["java", "-jar", jar],
+        proto_tool=("java", "-cp", jar, "com.databricks.zerobus.tools.GenerateProto"),
+    )
+    return [program]
 
 
 def node() -> list[ClientProgram]:
@@ -73,8 +84,13 @@ def node() -> list[ClientProgram]:
 def rust() -> list[ClientProgram]:
     """Return Rust's; the first build takes minutes."""
     folder = _build("rust", "cargo", "build", "--quiet", needs=("cargo",))
-    command = [str(folder / "target" / "debug" / "zerobus-contract")]
-    return [ClientProgram(name=f"Rust {pinned('rust')}", formats=("proto", "json", "arrow"), command=command)]
+    program = ClientProgram(
+        name=f"Rust {pinned('rust')}",
+        formats=("proto", "json", "arrow"),
+        command=[str(folder / "target" / "debug" / "zerobus-contract")],
+        reads_columns=True,
+    )
+    return [program]
 
 
 CLIENTS: dict[str, Callable[[], list[ClientProgram]]] = {"python": python, "java": java, "node": node, "rust": rust}

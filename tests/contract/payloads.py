@@ -43,7 +43,7 @@ def descriptor(*, wrong: bool = False) -> descriptor_pb2.DescriptorProto:
     return message
 
 
-def schema(wire_format: str, *, wrong: bool = False) -> str:
+def schema_of(wire_format: str, *, wrong: bool = False) -> str:
     """Return a stream's schema as a program's `open` reads it; JSON has none."""
     if wire_format == "proto":
         return descriptor(wrong=wrong).SerializeToString().hex()
@@ -64,6 +64,11 @@ def records(wire_format: str, rows: list[Row]) -> list[str]:
         pa.field("price", pa.large_string()),
     ]
     batch = pa.RecordBatch.from_pylist([row._asdict() for row in rows], pa.schema(fields))
+    return ipc(batch)
+
+
+def ipc(batch: pa.RecordBatch) -> list[str]:
+    """Return a batch as a call's only record."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)

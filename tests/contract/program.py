@@ -7,13 +7,15 @@
 | `wait OFFSET` | waits until the call is acknowledged |
 | `flush`, `close` | as the client's methods of these names |
 
-Records and a descriptor are in hexadecimal digits, an Arrow schema is `name:type:null,...`; PATIENCE is the
+Records and a descriptor are in hexadecimal digits, an Arrow schema is `name:type:null,...`; `columns:` and Unity
+Catalog's description of the table, in hexadecimal digits, is for clients that make either themselves. PATIENCE is the
 client's limit for a missing acknowledgement, in milliseconds. Answers are `ok`, `ok OFFSET` and `error KIND MESSAGE`,
 where KIND is `final`, `retriable`, or `unknown` if the client does not say. The first line is `ok`: the program runs.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
@@ -36,13 +38,23 @@ class Answer:
     message: str = ""
 
 
+def environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a client: quiet, and without a proxy to this machine."""
+    return {**os.environ, "RUST_LOG": "off", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", **variables}
+
+
 class Program:
     """A running program, which ends with the context."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    def __init__(self, command: Sequence[str], variables: Mapping[str, str], log: Path) -> None:
         self._log = log.open("ab")
         self._process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True
+            command,
+            env=environment(variables),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
         )
         self._lines: SimpleQueue[str | None] = SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -11,7 +11,8 @@ from typing import Protocol
 from deltalake import DeltaTable
 
 from beam_zerobus.emulator import Emulator
-from tests.contract.payloads import COLUMNS, TABLE, Row, bad_row, good_row, records, schema
+from tests.contract.clients import ClientProgram
+from tests.contract.payloads import COLUMNS, TABLE, Row, bad_row, good_row, records, schema_of
 from tests.contract.program import Answer, Program
 
 
@@ -30,12 +31,14 @@ class Trial:
 
     Args:
         emulator: The server of this case, in this process; its faults may be set.
-        program: The client.
+        client: The client.
+        program: Its program, which runs.
         wire_format: The format of its streams.
         directory: An empty directory for the case.
     """
 
     emulator: Emulator
+    client: ClientProgram
     program: Program
     wire_format: str
     directory: Path
@@ -51,16 +54,14 @@ class Trial:
         table: str = TABLE,
         secret: str | None = None,
         patience_ms: int = 20_000,
-        wrong_schema: bool = False,
+        schema: str | None = None,
     ) -> Answer:
         """Open a stream."""
         server = server or self.emulator
         self._calls.clear()
         address = (server.endpoint, server.workspace_url, self.wire_format, table)
         credentials = (server.client_id, secret or server.client_secret)
-        return self.program.ask(
-            "open", *address, *credentials, patience_ms, schema(self.wire_format, wrong=wrong_schema)
-        )
+        return self.program.ask("open", *address, *credentials, patience_ms, schema or schema_of(self.wire_format))
 
     def send(self, *ids: int, make: Callable[[int], Row] = good_row) -> int:
         """Send a call of good rows; return its offset.

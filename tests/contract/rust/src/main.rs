@@ -5,10 +5,12 @@ use std::io::BufRead;
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema};
+use databricks_zerobus_ingest_sdk::schema::{arrow_schema_from_uc_schema, descriptor_from_uc_schema};
 use databricks_zerobus_ingest_sdk::{
     JsonString, ProtoBytes, ZerobusArrowStream, ZerobusError, ZerobusSdk, ZerobusStream,
 };
 use prost::Message;
+use prost_types::DescriptorProto;
 
 enum Stream {
     Proto(ZerobusStream),
@@ -76,10 +78,7 @@ async fn open(words: &[&str]) -> Result<Stream, Box<dyn Error>> {
         .server_lack_of_ack_timeout_ms(patience.parse()?);
     Ok(match format {
         "arrow" => Stream::Arrow(builder.arrow(arrow_schema(schema)?).build_arrow().await?),
-        "proto" => {
-            let descriptor = prost_types::DescriptorProto::decode(&unhex(schema)?[..])?;
-            Stream::Proto(builder.compiled_proto(descriptor).build().await?)
-        }
+        "proto" => Stream::Proto(builder.compiled_proto(descriptor(schema)?).build().await?),
         _ => Stream::Json(builder.json().build().await?),
     })
 }
@@ -103,7 +102,17 @@ async fn send(stream: &mut Stream, words: &[&str]) -> Outcome {
     })
 }
 
+fn descriptor(text: &str) -> Result<DescriptorProto, Box<dyn Error>> {
+    Ok(match text.strip_prefix("columns:") {
+        Some(table) => descriptor_from_uc_schema(&serde_json::from_slice(&unhex(table)?)?)?,
+        None => DescriptorProto::decode(&unhex(text)?[..])?,
+    })
+}
+
 fn arrow_schema(text: &str) -> Result<Arc<Schema>, Box<dyn Error>> {
+    if let Some(table) = text.strip_prefix("columns:") {
+        return Ok(Arc::new(arrow_schema_from_uc_schema(&serde_json::from_slice(&unhex(table)?)?)?));
+    }
     let mut fields = Vec::new();
     for field in text.split(',') {
         let [name, kind, nullable] = field.split(':').collect::<Vec<_>>()[..] else {

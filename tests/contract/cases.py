@@ -92,7 +92,7 @@ def _wrong_schema(trial: Trial) -> str:
 def _bad_row(trial: Trial) -> str:
     _opened(trial)
     trial.wait(trial.send(0, 1, 2))
-    outcome = _rejected(trial, trial.send_bad(3), "price")
+    outcome = _rejected(trial, trial.send_bad(3), "price", "record 1")
     _opened(trial)
     trial.send(4)
     trial.flush()
@@ -191,10 +191,11 @@ def _opened(trial: Trial, **options: Any) -> None:
     assert answer.ok, f"open: {answer.message}"
 
 
-def _rejected(trial: Trial, answer: Answer, named: str) -> str:
+def _rejected(trial: Trial, answer: Answer, *named: str) -> str:
     """Check an error that says why; the table has none of the rows."""
     assert not answer.ok, "the client reports success"
-    assert named in answer.message, f"the message does not name {named}: {answer.message}"
+    for name in named:
+        assert name in answer.message, f"the message does not name {name}: {answer.message}"
     assert answer.kind != "retriable", f"the client takes it for retriable: {answer.message}"
     trial.check_at_least_once()
     return "error, final" if answer.kind == "final" else "error"

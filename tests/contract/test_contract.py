@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from tests.contract import clients
-from tests.contract.__main__ import main
+from tests.contract.__main__ import PAGE, main
 from tests.contract.cases import CASES
 from tests.contract.matrix import Outcome, markdown
 from tests.contract.runner import run
 from tests.contract.trial import check_at_least_once
 
-PAGE = Path(__file__).parents[2] / "docs" / "emulator.md"
 LIAR = """
 import sys
 print("ok", flush=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +12,7 @@ from deltalake import DeltaTable
 
 from beam_zerobus.emulator import Emulator
 from tests.contract.clients import ClientProgram
-from tests.contract.payloads import COLUMNS, TABLE, Row, bad_row, good_row, records, schema_of
+from tests.contract.payloads import COLUMNS, TABLE, bad_row, good_row, records, schema_of
 from tests.contract.program import Answer, Program
 
 
@@ -57,19 +57,19 @@ class Trial:
         schema: str | None = None,
     ) -> Answer:
         """Open a stream."""
-        server = server or self.emulator
+        to = server or self.emulator
         self._calls.clear()
-        address = (server.endpoint, server.workspace_url, self.wire_format, table)
-        credentials = (server.client_id, secret or server.client_secret)
+        address = (to.endpoint, to.workspace_url, self.wire_format, table)
+        credentials = (to.client_id, secret or to.client_secret)
         return self.program.ask("open", *address, *credentials, patience_ms, schema or schema_of(self.wire_format))
 
-    def send(self, *ids: int, make: Callable[[int], Row] = good_row) -> int:
+    def send(self, *ids: int) -> int:
         """Send a call of good rows; return its offset.
 
         Raises:
             AssertionError: The client did not accept it.
         """
-        answer = self.program.ask("send", *records(self.wire_format, [make(row_id) for row_id in ids]))
+        answer = self.program.ask("send", *records(self.wire_format, [good_row(row_id) for row_id in ids]))
         assert answer.ok, f"send: {answer.message}"
         assert answer.offset is not None, "send: the client returned no offset"
         self.sent += ids
@@ -77,8 +77,8 @@ class Trial:
         return answer.offset
 
     def send_bad(self, row_id: int) -> Answer:
-        """Send a bad row and wait for the outcome, which may be an error of either."""
-        answer = self.program.ask("send", *records(self.wire_format, [bad_row(row_id)]))
+        """Send a call of a good and a bad row, and wait for the outcome, which may be an error of either."""
+        answer = self.program.ask("send", *records(self.wire_format, [good_row(row_id), bad_row(row_id)]))
         return self.program.ask("wait", answer.offset) if answer.offset is not None else answer
 
     def wait(self, offset: int) -> None:

@@ -15,8 +15,8 @@ const commands = {
     const limits = {
       recovery: true,
       recoveryBackoffMs: 200,
-      recoveryRetries: 50,
-      flushTimeoutMs: 30000,
+      recoveryRetries: 150,
+      flushTimeoutMs: 40000,
       serverLackOfAckTimeoutMs: Number(patience),
     };
     if (format === "arrow") {

@@ -26,8 +26,8 @@ class Client:
         sdk = ZerobusSdk(endpoint, workspace)
         limits: dict[str, Any] = {
             "recovery_backoff_ms": 200,
-            "recovery_retries": 50,
-            "flush_timeout_ms": 30_000,
+            "recovery_retries": 150,
+            "flush_timeout_ms": 40_000,
             "server_lack_of_ack_timeout_ms": int(patience),
         }
         if wire_format == "arrow":

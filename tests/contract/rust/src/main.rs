@@ -73,8 +73,8 @@ async fn open(words: &[&str]) -> Result<Stream, Box<dyn Error>> {
         .table(table)
         .oauth(client_id, secret)
         .recovery_backoff_ms(200)
-        .recovery_retries(50)
-        .flush_timeout_ms(30_000)
+        .recovery_retries(150)
+        .flush_timeout_ms(40_000)
         .server_lack_of_ack_timeout_ms(patience.parse()?);
     Ok(match format {
         "arrow" => Stream::Arrow(builder.arrow(arrow_schema(schema)?).build_arrow().await?),

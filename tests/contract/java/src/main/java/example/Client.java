@@ -73,8 +73,8 @@ public final class Client {
         StreamConfigurationOptions.builder()
             .setRecovery(true)
             .setRecoveryBackoffMs(200)
-            .setRecoveryRetries(50)
-            .setFlushTimeoutMs(30_000)
+            .setRecoveryRetries(150)
+            .setFlushTimeoutMs(40_000)
             .setServerLackOfAckTimeoutMs(Integer.parseInt(words[7]))
             .build();
     if (words[3].equals("proto")) {

@@ -169,6 +169,23 @@ def test_protobuf_rows_that_do_not_fit() -> None:
         assert "record 2" in rejected.value.message
 
 
+@pytest.mark.parametrize(
+    ("table", "values", "record"),
+    [
+        ("v DECIMAL(4,2)", ["1.25", None, "123.25", "x"], 2),
+        ("v ARRAY<DECIMAL(4,2)>", [["1.25"], [], ["1.25", "x"]], 2),
+        ("v STRUCT<n: DATE>", [None] * 5 + [{"n": -800_000}], 5),
+    ],
+)
+def test_a_rejected_arrow_row_has_its_record(table: str, values: list[object], record: int) -> None:
+    schema = TableSchema.from_ddl(table)
+    reader = ArrowReader(schema, schema_header(table))
+    stream_schema = schema.to_arrow()
+    column = pa.array(values, stream_schema.field("v").type)
+    with pytest.raises(Rejection, match=rf"column 'v.*\(record {record}\)$"):
+        reader.convert(pa.RecordBatch.from_arrays([column], schema=stream_schema))
+
+
 def test_arrow_rows_that_do_not_fit() -> None:
     ddl = "id INT NOT NULL, d DECIMAL(4,2), p STRUCT<x: INT NOT NULL>, v VARIANT, a ARRAY<DECIMAL(3,1)>"
     reader = ArrowReader(TableSchema.from_ddl(ddl), schema_header(ddl.replace(" NOT NULL", "")))

@@ -67,7 +67,21 @@ def _column(field: Field, array: pa.Array) -> pa.Array:
     try:
         return _convert(field.type, array, field.name)
     except BadValueError as error:
-        raise Rejection.invalid(f"column '{error.path}' {error.reason}") from None
+        record, error = _first_problem(field, array, error)
+        raise Rejection.invalid(f"column '{error.path}' {error.reason} (record {record})") from None
+
+
+def _first_problem(field: Field, array: pa.Array, error: BadValueError) -> tuple[int, BadValueError]:
+    """Halve the rows until the first bad one is found; return it with its error."""
+    first, last = 0, len(array)
+    while last - first > 1:
+        middle = (first + last) // 2
+        try:
+            _convert(field.type, array.take(pa.array(range(first, middle))), field.name)
+            first = middle
+        except BadValueError as problem:
+            error, last = problem, middle
+    return first, error
 
 
 def _convert(delta_type: DeltaType, array: pa.Array, path: str) -> pa.Array:

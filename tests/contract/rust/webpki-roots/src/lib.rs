@@ -1,0 +1,3 @@
+//! No root certificates.
+
+pub static TLS_SERVER_ROOTS: &[pki_types::TrustAnchor<'static>] = &[];

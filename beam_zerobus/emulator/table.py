@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -81,6 +82,23 @@ class Table:
         """Return the number of stored rows."""
         with self._exclusive():
             return self._storage.count()
+
+    def wait_for_rows(self, count: int, timeout: float = 10.0) -> pa.Table:
+        """Wait until at least `count` rows are stored, and return all rows.
+
+        Args:
+            count: How many rows to wait for.
+            timeout: Seconds to wait at most.
+
+        Raises:
+            TimeoutError: There are fewer after `timeout`; the message says how many.
+        """
+        deadline = time.monotonic() + timeout
+        while (rows := self.count_rows()) < count:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"table {self.name} has {rows} of {count} rows after {timeout:g} s")
+            time.sleep(0.02)
+        return self.to_arrow()
 
     def add_column(self, ddl: str) -> None:
         """Add columns at the end, as ALTER TABLE ADD COLUMN does.

@@ -36,8 +36,9 @@ chaos: $(VENV)/.test ## Random faults against the writer; SECONDS=12 a case, BAT
 test-hostile: $(VENV)/.test ## Ends of processes, kills and slow faults; the quick hostile tests are in make test
 	$(PYTEST) -n 4 --dist worksteal -m hostile
 
-test-contract: $(VENV)/.test ## The SDK's errors, with the oldest and the newest SDK allowed
+test-contract: $(VENV)/.test ## The SDK's errors, oldest and newest; the official clients (needs Java 17, Maven, Node, Rust)
 	$(BIN)/python -m tests.delivery.sdk_matrix
+	$(BIN)/python -m tests.contract
 
 test-flink: $(VENV)/.test ## A real Flink cluster: batch, killed workers, checkpoints (needs Java 17)
 	$(PYTEST) tests/runners/flink -m flink

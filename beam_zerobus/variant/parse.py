@@ -60,13 +60,19 @@ def _all_at_once(texts: Sequence[bytes]) -> list[Any] | None:
     Between the texts are numbers that no text can know. If they are at every second place, each text is one value: a
     text such as `1,2`, or two that are only together an array, cannot shift them.
     """
+    if not texts:
+        return []
     between = secrets.randbits(62)
     text = b"[%b]" % (b",%d," % between).join(texts)
     try:
         values = orjson.loads(text)
     except orjson.JSONDecodeError:
         return None
-    if values[1::2] != [between] * (len(texts) - 1) or not _is_written_so(values, text):
+    if (
+        len(values) != 2 * len(texts) - 1
+        or values[1::2] != [between] * (len(texts) - 1)
+        or not _is_written_so(values, text)
+    ):
         return None
     return values[::2]
 

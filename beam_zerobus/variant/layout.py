@@ -30,6 +30,7 @@ __all__ = [
     "VARIANT_TYPE",
     "array_head",
     "metadata_of",
+    "numbers_of",
     "object_head",
     "width_of",
 ]
@@ -81,21 +82,31 @@ def width_of(largest: int) -> int:
         >>> width_of(255), width_of(256)
         (1, 2)
     """
-    return max(1, (largest.bit_length() + 7) // 8)
+    return (largest.bit_length() + 7) // 8 or 1
+
+
+def numbers_of(numbers: Sequence[int], width: int) -> bytes:
+    """Return numbers side by side, each in as many bytes.
+
+    Example:
+        >>> numbers_of([1, 2], 2).hex(" ")
+        '01 00 02 00'
+    """
+    return bytes(numbers) if width == 1 else b"".join([number.to_bytes(width, "little") for number in numbers])
 
 
 def object_head(count: int, id_width: int, offset_width: int) -> bytes:
     """Return the first byte of an object and its number of fields."""
     large = count > MAX_SMALL_SIZE
     header = OBJECT | (offset_width - 1) << 2 | (id_width - 1) << 4 | large << 6
-    return bytes([header]) + count.to_bytes(4 if large else 1, "little")
+    return bytes([header]) + count.to_bytes(4, "little") if large else bytes([header, count])
 
 
 def array_head(count: int, offset_width: int) -> bytes:
     """Return the first byte of an array and its number of elements."""
     large = count > MAX_SMALL_SIZE
     header = ARRAY | (offset_width - 1) << 2 | large << 4
-    return bytes([header]) + count.to_bytes(4 if large else 1, "little")
+    return bytes([header]) + count.to_bytes(4, "little") if large else bytes([header, count])
 
 
 def metadata_of(keys: Sequence[str]) -> bytes:
@@ -112,5 +123,4 @@ def metadata_of(keys: Sequence[str]) -> bytes:
     ends = list(accumulate(map(len, encoded), initial=0))
     width = width_of(max(ends[-1], len(keys)))
     header = _VERSION | _SORTED | (width - 1) << 6
-    numbers = b"".join(number.to_bytes(width, "little") for number in (len(keys), *ends))
-    return bytes([header]) + numbers + b"".join(encoded)
+    return b"".join([bytes([header]), numbers_of([len(keys), *ends], width), *encoded])

@@ -94,38 +94,54 @@ def _cut(matrix: np.ndarray, lengths: np.ndarray) -> pa.Array:
 
 
 def _floats(values: Sequence[Any], reject: Reject) -> Encoded:
-    return _fractions(orjson.dumps(values)[1:-1].split(b","), reject)
+    """Encode floats by their text, which orjson writes for all of them at once."""
+    text = np.frombuffer(orjson.dumps(values), np.uint8)[1:-1]
+    is_comma = text == ord(",")
+    ends = np.append(np.flatnonzero(is_comma), len(text))
+    return _fractions(text[~is_comma], np.concatenate(([0], ends - np.arange(len(ends)))), reject)
 
 
 def _numbers(values: Sequence[Any], reject: Reject) -> Encoded:
-    return _fractions([value.encode() for value in values], reject)
+    lengths = np.fromiter(map(len, values), np.int64, len(values))
+    data = np.frombuffer("".join(values).encode(), np.uint8)
+    return _fractions(data, np.concatenate(([0], np.cumsum(lengths))), reject)
 
 
-def _fractions(tokens: Sequence[bytes], reject: Reject) -> Encoded:
-    """Encode numbers with a fraction: all at once, but for those with an exponent or more than 18 digits."""
-    texts = pa.array(tokens, pa.large_binary())
-    lengths, offsets = lengths_of(texts), offsets_of(texts)
-    data = np.frombuffer(texts.buffers()[2], np.uint8)[: offsets[-1]]
+def _fractions(data: np.ndarray, offsets: np.ndarray, reject: Reject) -> Encoded:
+    """Encode numbers with a fraction: all at once, but for those with an exponent or more than 18 digits.
+
+    Args:
+        data: The texts of the numbers, side by side.
+        offsets: Where each begins, and the end of the last.
+        reject: Gets those that are not exact.
+    """
+    lengths = np.diff(offsets)
     negative = data[offsets[:-1]] == ord("-")
-    odd = (lengths - negative > _MAX_FAST_DIGITS + 1) | (_counts(data == ord("."), offsets) != 1)
-    odd |= _counts(data >= ord("E"), offsets) > 0
+    # A zero before the point is no digit of the number; without it, all digits may be after the point.
+    digits = lengths - negative - (data[offsets[:-1] + negative] == ord("0")) - 1
+    odd = (digits > _MAX_FAST_DIGITS) | (_counts(data == ord("."), offsets) != 1)
+    exponents = data >= ord("E")
+    if exponents.any():
+        odd |= _counts(exponents, offsets) > 0
     if not odd.any():
         return _one_piece(_decimals(data, offsets, negative))
     singles, others = np.flatnonzero(odd), np.flatnonzero(~odd)
+    bounds = zip(offsets[:-1][odd].tolist(), offsets[1:][odd].tolist(), strict=True)
     single = _singly(
-        [tokens[position].decode() for position in singles.tolist()],
+        [data[start:end].tobytes().decode() for start, end in bounds],
         encode_number,
         lambda positions, problem: reject(singles[positions], problem),
     )
     if not len(others):
         return single
-    plain = _fractions([tokens[position] for position in others.tolist()], reject)
-    return _one_piece(merged([(singles, single.pieces[0]), (others, plain.pieces[0])]))
+    plain_offsets = np.concatenate(([0], np.cumsum(lengths[others])))
+    plain = _decimals(data[np.repeat(~odd, lengths)], plain_offsets, negative[others])
+    return _one_piece(merged([(singles, single.pieces[0]), (others, plain)]))
 
 
 def _counts(marked: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Return how many bytes of each token are marked."""
-    return np.diff(np.concatenate(([0], np.cumsum(marked)))[offsets])
+    """Return how many bytes of each text are marked."""
+    return np.diff(np.searchsorted(np.flatnonzero(marked), offsets))
 
 
 def _decimals(data: np.ndarray, offsets: np.ndarray, negative: np.ndarray) -> pa.Array:

@@ -21,6 +21,7 @@ from beam_zerobus.variant.problems import Problem, VariantError
 __all__ = ["parse_all"]
 
 _SPACES = b" \t\r\n"
+_LOSSY = object()
 _LONG_INTEGER = 40  # digits; Python converts no more than 4,300, and none of these is an integer of Variant
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -40,22 +41,32 @@ def parse_all(texts: Sequence[bytes], problems: dict[int, Problem]) -> list[Any]
         >>> parse_all([b'{"a": 1}', b"[1.50]", b"{"], problems), problems
         ([{'a': 1}, ['1.50'], None], {2: <Problem.NOT_JSON: 'is not valid JSON'>})
     """
-    values = _all_at_once(texts)
-    if values is not None:
-        return values
-    values = [_parsed(text) for text in texts]
-    for position, (text, value) in enumerate(zip(texts, values, strict=True)):
-        if value is None or not _is_written_so(value, text):
-            try:
-                values[position] = _exactly(text)
-            except VariantError as error:
-                values[position] = None
-                problems[position] = error.problem
+    values: list[Any] = []
+    _parse(texts, values, problems)
     return values
 
 
-def _all_at_once(texts: Sequence[bytes]) -> list[Any] | None:
-    """Parse the texts as one array; return None if a text is invalid or loses something.
+def _parse(texts: Sequence[bytes], values: list[Any], problems: dict[int, Problem]) -> None:
+    """Append the values of texts; halve the texts until those that orjson cannot read are alone."""
+    some = _together(texts)
+    if some is None and len(texts) > 1:
+        half = len(texts) // 2
+        _parse(texts[:half], values, problems)
+        _parse(texts[half:], values, problems)
+        return
+    for text, value in zip(texts, [_LOSSY] if some is None else some, strict=True):
+        if value is not _LOSSY:
+            values.append(value)
+            continue
+        try:
+            values.append(_exactly(text))
+        except VariantError as error:
+            problems[len(values)] = error.problem
+            values.append(None)
+
+
+def _together(texts: Sequence[bytes]) -> list[Any] | None:
+    """Parse texts as one array; return None if a text is invalid, and `_LOSSY` for each that loses something.
 
     Between the texts are numbers that no text can know. If they are at every second place, each text is one value: a
     text such as `1,2`, or two that are only together an array, cannot shift them.
@@ -63,46 +74,31 @@ def _all_at_once(texts: Sequence[bytes]) -> list[Any] | None:
     if not texts:
         return []
     between = secrets.randbits(62)
-    text = b"[%b]" % (b",%d," % between).join(texts)
+    separator = b",%d," % between
+    text = b"[%b]" % separator.join(texts)
     try:
-        values = orjson.loads(text)
-    except orjson.JSONDecodeError:
+        found = orjson.loads(text)
+        written = orjson.dumps(found)
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # orjson writes less deep values than it reads
         return None
-    if (
-        len(values) != 2 * len(texts) - 1
-        or values[1::2] != [between] * (len(texts) - 1)
-        or not _is_written_so(values, text)
-    ):
+    if len(found) != 2 * len(texts) - 1 or found[1::2] != [between] * (len(texts) - 1):
         return None
-    return values[::2]
-
-
-def _is_written_so(value: Any, text: bytes) -> bool:
-    """Return whether a text is what orjson writes for the value."""
-    try:
-        written = orjson.dumps(value)
-    except orjson.JSONEncodeError:  # nested deeper than orjson writes
-        return False
+    values: list[Any] = found[::2]
+    if written == text:
+        return values
     # Spaces inside strings are dropped on both sides, from these copies only.
-    return written == text or written.translate(None, _SPACES) == text.translate(None, _SPACES)
-
-
-def _parsed(text: bytes) -> Any:
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return None
+    parts, written_parts = (some[1:-1].translate(None, _SPACES).split(separator) for some in (text, written))
+    if parts == written_parts:
+        return values
+    return [
+        value if part == written_part else _LOSSY
+        for value, part, written_part in zip(values, parts, written_parts, strict=True)
+    ]
 
 
 def _exactly(text: bytes) -> Any:
     try:
-        value = json.loads(
-            text.decode(),
-            parse_float=Number,
-            parse_int=_integer,
-            parse_constant=_constant,
-            object_pairs_hook=_object,
-        )
+        value = _EXACT.decode(text.decode())
         if _ESCAPED_SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -127,3 +123,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(value) != len(pairs):
         raise VariantError(Problem.DUPLICATE_KEY)
     return value
+
+
+_EXACT = json.JSONDecoder(parse_float=Number, parse_int=_integer, parse_constant=_constant, object_pairs_hook=_object)

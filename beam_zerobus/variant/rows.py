@@ -17,6 +17,7 @@ from beam_zerobus.variant.layout import (
     SHORT_STRING,
     TRUE,
     array_head,
+    numbers_of,
     object_head,
     width_of,
 )
@@ -38,7 +39,10 @@ def keys_of(value: Any, depth: int = 0) -> set[str]:
         raise VariantError(Problem.TOO_DEEP)
     inner = value.values() if type(value) is dict else value
     found = set(value) if type(value) is dict else set()
-    return found.union(*[keys_of(item, depth + 1) for item in inner if type(item) is dict or type(item) is list])
+    for item in inner:
+        if type(item) is dict or type(item) is list:
+            found |= keys_of(item, depth + 1)
+    return found
 
 
 def encode_value(value: Any, ids: Mapping[str, int]) -> bytes:
@@ -67,15 +71,14 @@ def _object(value: Mapping[str, Any], ids: Mapping[str, int]) -> bytes:
     keys = sorted(value)
     numbers = [ids[key] for key in keys]
     id_width = width_of(max(numbers, default=0))
-    fields = b"".join(number.to_bytes(id_width, "little") for number in numbers)
     items = [encode_value(value[key], ids) for key in keys]
-    return _with_offsets(fields, items, lambda width: object_head(len(keys), id_width, width))
+    return _with_offsets(numbers_of(numbers, id_width), items, lambda width: object_head(len(keys), id_width, width))
 
 
 def _with_offsets(fields: bytes, items: list[bytes], head: Callable[[int], bytes]) -> bytes:
     ends = list(accumulate(map(len, items), initial=0))
     width = width_of(ends[-1])
-    return b"".join([head(width), fields, *(end.to_bytes(width, "little") for end in ends), *items])
+    return b"".join([head(width), fields, numbers_of(ends, width), *items])
 
 
 def _string(value: str) -> bytes:

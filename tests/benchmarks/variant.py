@@ -54,10 +54,10 @@ def nested(row: int) -> dict[str, Any]:
 
 
 def numbers(row: int) -> dict[str, Any]:
-    """An array of 50 doubles, and one of 50 integers."""
+    """An array of 50 numbers with a fraction, and one of 50 integers."""
     return {
         "id": row,
-        "readings": [random.random() for _ in range(50)],
+        "readings": [round(random.uniform(-100, 100), 3) for _ in range(50)],
         "counts": [random.randrange(1 << 20) for _ in range(50)],
     }
 

@@ -1,4 +1,4 @@
-"""The primitive types of Variant, as JSON text; also those that no JSON text becomes, such as dates."""
+"""The primitive types of Variant, as JSON text; also those that JSON text never becomes, such as dates."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _binary(data: bytes) -> str:
     return f'"{base64.b64encode(data).decode()}"'
 
 
-# The numbers below have no name elsewhere: no JSON text becomes such a value.
+# The numbers below have no name elsewhere: JSON text never becomes such a value.
 PRIMITIVES: Final[dict[int, tuple[int | None, ToText]]] = {
     NULL: (0, lambda _: "null"),
     TRUE: (0, lambda _: "true"),

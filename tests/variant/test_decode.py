@@ -1,4 +1,4 @@
-"""Variant to JSON text: every type, and bytes that are no Variant."""
+"""Variant to JSON text: every type, and bytes that are not a Variant."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def decode(value: bytes, metadata: bytes = EMPTY) -> str:
         (20, uuid.UUID(int=1).bytes, f'"{uuid.UUID(int=1)}"'),
     ],
 )
-def test_types_that_no_json_text_becomes(kind: int, data: bytes, text: str) -> None:
+def test_types_that_json_text_never_becomes(kind: int, data: bytes, text: str) -> None:
     assert decode(bytes([kind << 2]) + data) == text
 
 
@@ -78,7 +78,7 @@ def test_types_that_no_json_text_becomes(kind: int, data: bytes, text: str) -> N
         (b"\x00", b"\x11\x02\x00\x01\x00ab"),
     ],
 )
-def test_bytes_that_are_no_variant(value: bytes, metadata: bytes) -> None:
+def test_bytes_that_are_not_a_variant(value: bytes, metadata: bytes) -> None:
     with pytest.raises(MalformedVariantError) as malformed:
         decode_variants(
             pa.array([{"metadata": EMPTY, "value": b"\0"}, {"metadata": metadata, "value": value}], VARIANT_TYPE)

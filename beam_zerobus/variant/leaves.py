@@ -117,7 +117,7 @@ def _fractions(data: np.ndarray, offsets: np.ndarray, reject: Reject) -> Encoded
     """
     lengths = np.diff(offsets)
     negative = data[offsets[:-1]] == ord("-")
-    # A zero before the point does not count; so all 18 digits may be after it.
+    # A leading zero does not count, so all 18 digits may be decimal places.
     digits = lengths - negative - (data[offsets[:-1] + negative] == ord("0")) - 1
     odd = (digits > _MAX_FAST_DIGITS) | (_counts(data == ord("."), offsets) != 1)
     exponents = data >= ord("E")

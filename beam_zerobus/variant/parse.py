@@ -21,7 +21,6 @@ from beam_zerobus.variant.problems import Problem, VariantError
 __all__ = ["parse_all"]
 
 _SPACES = b" \t\r\n"
-_LOSSY = object()
 _LONG_INTEGER = 40  # digits; Python converts no more than 4,300, and none of these is an integer of Variant
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -48,31 +47,34 @@ def parse_all(texts: Sequence[bytes], problems: dict[int, Problem]) -> list[Any]
 
 def _parse(texts: Sequence[bytes], values: list[Any], problems: dict[int, Problem]) -> None:
     """Append the values of texts; halve the texts until those that orjson cannot read are alone."""
-    some = _together(texts)
-    if some is None and len(texts) > 1:
+    found = _together(texts)
+    if found is None and len(texts) > 1:
         half = len(texts) // 2
         _parse(texts[:half], values, problems)
         _parse(texts[half:], values, problems)
         return
-    for text, value in zip(texts, [_LOSSY] if some is None else some, strict=True):
-        if value is not _LOSSY:
-            values.append(value)
-            continue
+    some, lossy = ([None], [0]) if found is None else found
+    start = len(values)
+    values.extend(some)
+    for position in lossy:
         try:
-            values.append(_exactly(text))
+            values[start + position] = _exactly(texts[position])
         except VariantError as error:
-            problems[len(values)] = error.problem
-            values.append(None)
+            values[start + position] = None
+            problems[start + position] = error.problem
 
 
-def _together(texts: Sequence[bytes]) -> list[Any] | None:
-    """Parse texts as one array; return None if a text is invalid, and `_LOSSY` for each that loses something.
+def _together(texts: Sequence[bytes]) -> tuple[list[Any], list[int]] | None:
+    """Parse texts as one array; return their values, and the positions of those that lost something.
 
     Between the texts are numbers that no text can know. If they are at every second place, each text is one value: a
     text such as `1,2`, or two that are only together an array, cannot shift them.
+
+    Returns:
+        None if a text is invalid.
     """
     if not texts:
-        return []
+        return [], []
     between = secrets.randbits(62)
     separator = b",%d," % between
     text = b"[%b]" % separator.join(texts)
@@ -85,15 +87,12 @@ def _together(texts: Sequence[bytes]) -> list[Any] | None:
         return None
     values: list[Any] = found[::2]
     if written == text:
-        return values
+        return values, []
     # Spaces inside strings are dropped on both sides, from these copies only.
     parts, written_parts = (some[1:-1].translate(None, _SPACES).split(separator) for some in (text, written))
     if parts == written_parts:
-        return values
-    return [
-        value if part == written_part else _LOSSY
-        for value, part, written_part in zip(values, parts, written_parts, strict=True)
-    ]
+        return values, []
+    return values, [position for position, part in enumerate(parts) if part != written_parts[position]]
 
 
 def _exactly(text: bytes) -> Any:

@@ -20,13 +20,14 @@ ROOMS = {
     "batching": {"schema"},
     "writer": {"delivery", "encoding", "schema", "workspace", "telemetry", "debug_files"},
     "delivery": {"encoding", "schema", "workspace"},
-    "encoding": {"schema"},
+    "encoding": {"schema", "variant"},
     "workspace": {"schema"},
-    "schema": set(),
+    "schema": {"variant"},
+    "variant": set(),
     "telemetry": {"rotated_files"},
     "debug_files": {"rotated_files", "schema"},
     "rotated_files": set(),
-    "emulator": {"schema"},
+    "emulator": {"schema", "variant"},
 }
 FOR_ALL = {"errors", "options", "logs", "version"}
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from beam_zerobus.encoding.arrow_types import to_stream_type
 from beam_zerobus.encoding.base import Payload
-from beam_zerobus.encoding.decimals import plain_text
+from beam_zerobus.schema.reasons import Faults, Place
 from beam_zerobus.schema.table import TableSchema
 from beam_zerobus.schema.validation import check_wire_types
 
@@ -53,10 +53,27 @@ class ArrowEncoder:
             start = rows.stop
             if unchanged:
                 yield Payload(records=part, rows=rows, size_bytes=nbytes)
-                continue
-            columns = [_to_type(column, field.type) for column, field in zip(part.columns, self.schema, strict=True)]
-            records = pa.RecordBatch.from_arrays(columns, schema=self.schema)
+            else:
+                yield from self._converted(part, rows)
+
+    def _converted(self, part: pa.RecordBatch, rows: range) -> Iterator[Payload]:
+        faults = Faults()
+        place = Place(faults)
+        columns = [
+            to_stream_type(column, field.type, field.name, place)
+            for column, field in zip(part.columns, self.schema, strict=True)
+        ]
+        records = pa.RecordBatch.from_arrays(columns, schema=self.schema)
+        if not faults:
             yield Payload(records=records, rows=rows, size_bytes=records.nbytes)
+            return
+        kept = faults.kept(part.num_rows)
+        rejected = tuple(error.at(rows.start + error.index) for error in faults.row_errors("encoding"))
+        if not len(kept):
+            yield Payload(records=[], rows=range(0), size_bytes=0, rejected=rejected)
+            return
+        records = records.take(pa.array(kept))
+        yield Payload(records=records, rows=kept + rows.start, size_bytes=records.nbytes, rejected=rejected)
 
     def _parts(self, batch: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, int]]:
         """Halve until the parts are small enough, since rows differ in size; yield each part with its size.
@@ -72,36 +89,3 @@ class ArrowEncoder:
         half = batch.num_rows // 2
         yield from self._parts(batch.slice(0, half))
         yield from self._parts(batch.slice(half))
-
-
-def _to_type(array: pa.Array, target: pa.DataType) -> pa.Array:
-    if array.type == target:
-        return array
-    if pa.types.is_decimal(array.type):
-        return plain_text(array)
-    if pa.types.is_nested(target):
-        return _to_nested(array, target)
-    return array.cast(target)
-
-
-def _to_nested(array: pa.Array, target: pa.DataType) -> pa.Array:
-    """Rebuild the array from cast children: Arrow's own nested casts reject a change of nullability."""
-    mask = array.is_null() if array.null_count else None
-    if pa.types.is_struct(target):
-        children = [_to_type(array.field(i), target.field(i).type) for i in range(target.num_fields)]
-        return pa.StructArray.from_arrays(children, fields=list(target), mask=mask)
-    offsets, start, length = _inner_range(array)
-    if pa.types.is_map(target):
-        keys = _to_type(array.keys.slice(start, length), target.key_type)
-        items = _to_type(array.items.slice(start, length), target.item_type)
-        return pa.MapArray.from_arrays(offsets, keys, items, type=target, mask=mask)
-    values = _to_type(array.values.slice(start, length), target.value_type)
-    return pa.ListArray.from_arrays(offsets, values, type=target, mask=mask)
-
-
-def _inner_range(array: pa.Array) -> tuple[pa.Array, int, int]:
-    """Return offsets counted from 0, and the start and length of their part of the inner values."""
-    if not len(array):
-        return pa.array([0], pa.int32()), 0, 0
-    first, last = array.offsets[0], array.offsets[-1]
-    return pc.subtract(array.offsets, first).cast(pa.int32()), first.as_py(), last.as_py() - first.as_py()

@@ -18,6 +18,7 @@ from beam_zerobus.schema.types import (
     Primitive,
     Struct,
 )
+from beam_zerobus.variant import VARIANT_TYPE
 
 __all__ = ["canonical_type", "fields_from_arrow", "flight_type", "is_list", "unwrapped"]
 
@@ -185,8 +186,9 @@ def canonical_type(delta_type: DeltaType) -> pa.DataType:
 def flight_type(delta_type: DeltaType) -> pa.DataType:
     """Return the Arrow type of a column of an Arrow Flight stream.
 
-    It is the canonical type, except that DECIMAL is text, and that list elements and map values are nullable, as in the
-    official client. A null where the table allows none is still rejected, row by row.
+    It is the canonical type, except that DECIMAL is text, VARIANT is Parquet's binary Variant, and list elements and
+    map values are nullable, as in the official client. A null where the table allows none is still rejected, row by
+    row.
 
     Example:
         >>> flight_type(Decimal(10, 2))
@@ -200,6 +202,8 @@ def _arrow_type(delta_type: DeltaType, *, flight: bool) -> pa.DataType:
         return _arrow_type(inner, flight=flight)
 
     match delta_type:
+        case Primitive.VARIANT if flight:
+            return VARIANT_TYPE
         case Primitive():
             return _CANONICAL[delta_type]
         case Decimal(precision, scale):

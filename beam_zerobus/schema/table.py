@@ -115,7 +115,7 @@ class TableSchema:
     def to_arrow(self) -> pa.Schema:
         """Return the schema of the Arrow Flight stream into this table.
 
-        DECIMAL is text there, and list elements and map values are nullable.
+        DECIMAL is text there, VARIANT a struct of two binaries, and list elements and map values are nullable.
 
         Example:
             >>> TableSchema.from_ddl("price DECIMAL(10,2)").to_arrow().field("price").type
@@ -124,7 +124,9 @@ class TableSchema:
         return pa.schema([pa.field(c.name, flight_type(c.type), nullable=c.nullable) for c in self.columns])
 
     def to_canonical_arrow(self) -> pa.Schema:
-        """Return the schema of the batches that encoders accept: as `to_arrow`, but DECIMAL is decimal128.
+        """Return the schema of the batches that encoders accept.
+
+        It is as `to_arrow`, but DECIMAL is decimal128 and VARIANT is JSON text.
 
         Example:
             >>> TableSchema.from_ddl("price DECIMAL(10,2)").to_canonical_arrow().field("price").type

@@ -127,6 +127,12 @@ BAD_JSON = [
     ("d DECIMAL(4,2)", '{"d": "one"}', "'d' is DECIMAL(4,2)"),
     ("s STRING", '{"s": 1}', "'s' is STRING"),
     ("v VARIANT", '{"v": "{no"}', "'v' is VARIANT"),
+    (
+        "v VARIANT",
+        '{"v": "{\\"a\\":1,\\"a\\":2}"}',
+        "'v' is VARIANT and has a value that has an object with",
+    ),
+    ("v VARIANT", '{"v": "NaN"}', "'v' is VARIANT and has a value that is not valid JSON"),
     ("a ARRAY<INT>", '{"a": "1"}', "'a' is an ARRAY"),
     ("a ARRAY<INT>", '{"a": {"b": 1}}', "'a' is an ARRAY"),
     ("a ARRAY<TINYINT>", '{"a": [1, 300]}', "'a.element' is TINYINT"),
@@ -190,13 +196,15 @@ def test_arrow_rows_that_do_not_fit() -> None:
     ddl = "id INT NOT NULL, d DECIMAL(4,2), p STRUCT<x: INT NOT NULL>, v VARIANT, a ARRAY<DECIMAL(3,1)>"
     reader = ArrowReader(TableSchema.from_ddl(ddl), schema_header(ddl.replace(" NOT NULL", "")))
     schema = TableSchema.from_ddl(ddl.replace(" NOT NULL", "")).to_arrow()
-    good = {"id": 1, "d": "1.25", "p": {"x": 1}, "v": "[1]", "a": ["1.5", None]}
+    variant = {"metadata": b"\x11\0\0", "value": b"\x03\x01\x00\x02\x0c\x01"}
+    good = {"id": 1, "d": "1.25", "p": {"x": 1}, "v": variant, "a": ["1.5", None]}
     assert reader.convert(pa.RecordBatch.from_pylist([good, {"id": 2}], schema)).to_pylist()[1]["p"] is None
     for change, reason in (
         ({"id": None}, "'id' is NOT NULL"),
         ({"d": "1.255"}, "'d' is DECIMAL(4,2)"),
         ({"p": {"x": None}}, "'p.x' is NOT NULL"),
-        ({"v": "{"}, "'v' is VARIANT"),
+        ({"v": variant | {"value": b"\x03"}}, "'v' is VARIANT and has a value that is cut off"),
+        ({"v": variant | {"metadata": b""}}, "'v' is VARIANT and has a value that has metadata of another version"),
         ({"a": ["100.5"]}, "'a.element' is DECIMAL(3,1)"),
     ):
         with pytest.raises(Rejection, match=reason.replace("(", r"\(").replace(")", r"\)")):
@@ -306,6 +314,9 @@ CAUSES = [
     ("id INT NOT NULL, b INT", "b INT", ("MISSING_REQUIRED_COLUMN",), "'id' is NOT NULL and missing"),
     ("p STRUCT<x: INT NOT NULL, y: INT>", "p STRUCT<y: INT>", ("MISSING_REQUIRED_COLUMN",), "'p.x' is NOT NULL"),
     ("id INT", "id STRING", ("TYPE_INCOMPATIBLE",), "'id' has the incompatible type"),
+    ("v VARIANT", "v STRING", ("TYPE_INCOMPATIBLE",), "VARIANT needs struct<metadata: large_binary not null, value: "),
+    ("v VARIANT", "v STRUCT<metadata: BINARY, value: BINARY>", ("TYPE_INCOMPATIBLE",), "'v' has the incompatible type"),
+    ("a ARRAY<VARIANT>", "a ARRAY<STRING>", ("TYPE_INCOMPATIBLE",), "'a.element' has the incompatible type"),
     ("id INT NOT NULL, b INT", "b STRING", ("MISSING_REQUIRED_COLUMN", "TYPE_INCOMPATIBLE"), "; column 'b' has"),
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import json
 import math
 import random
 from typing import Any
@@ -98,6 +99,7 @@ def _integers(bits: int) -> list[int]:
 _BITS = {Primitive.TINYINT: 8, Primitive.SMALLINT: 16, Primitive.INT: 32, Primitive.BIGINT: 64}
 _SIZES = [0, 1, 2, 7, 8, 15, 16, 63, 126, 127, 128, 129, 255, 256, 511, 512, 513, 1024, 1030, 20_000]
 _TEXTS = [("aé日🙂\0" * size)[:size] for size in _SIZES]
+_DOCUMENTS = ['{"a":[1,2.5,null],"b":{"a":true}}', "[]", "{}", "null", "-129", "12345678901234567890", "1e300"]
 _DOUBLES = [0.0, -0.0, 1.5, -1e300, 5e-324, math.nan, -math.nan, math.inf, -math.inf]
 _EPOCH = dt.datetime(1970, 1, 1)
 _POOLS: dict[DeltaType, list[Any]] = {
@@ -109,7 +111,7 @@ _POOLS: dict[DeltaType, list[Any]] = {
     Primitive.DOUBLE: _DOUBLES,
     Primitive.BINARY: [bytes(range(256)) * (size // 256) + bytes(size % 256) for size in _SIZES],
     Primitive.STRING: _TEXTS,
-    Primitive.VARIANT: _TEXTS,
+    Primitive.VARIANT: [json.dumps(text, ensure_ascii=False) for text in _TEXTS] + _DOCUMENTS,
 }
 _POOLS[Primitive.TIMESTAMP_NTZ] = _POOLS[Primitive.TIMESTAMP]
 

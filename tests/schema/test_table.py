@@ -47,7 +47,8 @@ def test_flight_types_are_those_of_the_service():
         pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.float32(), pa.float64(), pa.bool_(), pa.large_string(),
         pa.large_binary(), pa.large_string(), pa.date32(), pa.timestamp("us", "UTC"), pa.timestamp("us"),
         pa.list_(pa.int32()), pa.map_(pa.large_string(), pa.large_string()),
-        pa.struct([pa.field("x", pa.int32(), nullable=False)]), pa.large_string(),
+        pa.struct([pa.field("x", pa.int32(), nullable=False)]),
+        pa.struct([pa.field(name, pa.large_binary(), nullable=False) for name in ("metadata", "value")]),
     ]  # fmt: skip
     assert schema.to_arrow().types == expected
     map_type = schema.to_arrow().field("o").type

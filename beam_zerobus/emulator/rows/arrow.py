@@ -10,9 +10,10 @@ from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.rows.arrow_schema import check_schema
 from beam_zerobus.emulator.rows.columns import BadValueError, check_nulls
 from beam_zerobus.emulator.rows.ipc import read_batch, read_schema
-from beam_zerobus.emulator.rows.scalars import check_years, decimals, variants
+from beam_zerobus.emulator.rows.scalars import check_years, decimals
 from beam_zerobus.schema import Array, Decimal, DeltaType, Field, Map, Primitive, Struct, TableSchema
 from beam_zerobus.schema.arrow import canonical_type
+from beam_zerobus.variant import MalformedVariantError, decode_variants
 
 __all__ = ["ArrowReader"]
 
@@ -87,11 +88,16 @@ def _first_problem(field: Field, array: pa.Array, error: BadValueError) -> tuple
 def _convert(delta_type: DeltaType, array: pa.Array, path: str) -> pa.Array:
     target = canonical_type(delta_type)
     match delta_type:
-        case Decimal() | Primitive.VARIANT:
+        case Decimal():
             try:
-                return decimals(array, target) if isinstance(delta_type, Decimal) else variants(array.to_pylist())
+                return decimals(array, target)
             except _CONVERSION_ERRORS:
                 raise BadValueError(path, f"is {delta_type} and has a value that does not fit it") from None
+        case Primitive.VARIANT:
+            try:
+                return decode_variants(array)
+            except MalformedVariantError as error:
+                raise BadValueError(path, f"is {delta_type} and has a value that {error}") from None
         case Array(element, contains_null):
             elements = _convert(element, array.flatten(), f"{path}.element")
             if elements.null_count and not contains_null:

@@ -140,7 +140,7 @@ def _converter(delta_type: Primitive | Decimal, path: str) -> Callable[[Values],
         _only((str,), values)
         if isinstance(delta_type, Decimal):
             return decimals(values, arrow_type)
-        return variants(values) if delta_type is Primitive.VARIANT else pa.array(values, arrow_type)
+        return variants(values, path) if delta_type is Primitive.VARIANT else pa.array(values, arrow_type)
 
     def booleans(values: Values) -> pa.Array:
         _only((bool,), values)

@@ -175,7 +175,7 @@ def _converter(delta_type: Primitive | Decimal, path: str) -> Callable[[Values],
     if isinstance(delta_type, Decimal):
         return lambda values: decimals(values, arrow_type)
     if delta_type is Primitive.VARIANT:
-        return variants
+        return lambda values: variants(values, path)
     return lambda values: check_years(delta_type, pa.array(values, arrow_type), path)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_zerobus.emulator.rows.columns import BadValueError, Values
 from beam_zerobus.schema import DeltaType, Primitive
+from beam_zerobus.variant import Problem
+from beam_zerobus.variant.parse import parse_all
 
 __all__ = ["check_years", "decimals", "variants"]
 
@@ -26,11 +27,16 @@ def decimals(values: Values, arrow_type: pa.DataType) -> pa.Array:
     return pa.array(values, pa.string()).cast(arrow_type)
 
 
-def variants(values: Values) -> pa.Array:
-    """Return texts; each must be JSON."""
-    for value in values:
-        if value is not None:
-            orjson.loads(value)
+def variants(values: Values, path: str) -> pa.Array:
+    """Return texts as they are; each must be JSON, without the same key twice in an object.
+
+    Raises:
+        BadValueError: One is not.
+    """
+    problems: dict[int, Problem] = {}
+    parse_all([value.encode() for value in values if value is not None], problems)
+    if problems:
+        raise BadValueError(path, f"is VARIANT and has a value that {problems[min(problems)].value}")
     return pa.array(values, pa.large_string())
 
 

@@ -1,0 +1,90 @@
+"""Arrays of a table's canonical types as those of its Arrow Flight stream."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_zerobus.encoding.decimals import plain_text
+from beam_zerobus.schema.reasons import Place, Reason, RowErrorType
+from beam_zerobus.variant import MAX_DEPTH, VARIANT_TYPE, Problem, encode_json
+
+__all__ = ["to_stream_type"]
+
+_PROBLEMS = {
+    Problem.NOT_JSON: (RowErrorType.INVALID_JSON, "correct the row"),
+    Problem.DUPLICATE_KEY: (RowErrorType.INVALID_JSON, "drop one of them"),
+    Problem.TOO_DEEP: (RowErrorType.INVALID_JSON, f"use at most {MAX_DEPTH} arrays and objects inside each other"),
+    Problem.INEXACT: (RowErrorType.INEXACT, "send the number as text"),
+    Problem.LONE_SURROGATE: (RowErrorType.INVALID_UTF8, "correct the row"),
+}
+
+
+def to_stream_type(array: pa.Array, target: pa.DataType, path: str, place: Place) -> pa.Array:
+    """Convert an array.
+
+    Args:
+        array: Values of a canonical type, which `beam_zerobus.schema.canonical_type` gives.
+        target: The type in the stream.
+        path: The path of the column, for messages.
+        place: Gets the rows whose JSON has no Variant; their values become null.
+    """
+    if array.type == target:
+        return array
+    if target == VARIANT_TYPE:
+        return _to_variant(array, path, place)
+    if pa.types.is_decimal(array.type):
+        return plain_text(array)
+    if pa.types.is_nested(target):
+        return _to_nested(array, target, path, place)
+    return array.cast(target)
+
+
+def _to_variant(array: pa.Array, path: str, place: Place) -> pa.Array:
+    variants, problems = encode_json(array)
+    for problem in set(problems.values()):
+        error_type, remedy = _PROBLEMS[problem]
+        message = f"column {path!r} is VARIANT: the JSON text in the row {problem.value}; {remedy}"
+        positions = [position for position, found in problems.items() if found is problem]
+        place.reject_at(np.array(positions), Reason(error_type, message))
+    return variants
+
+
+def _to_nested(array: pa.Array, target: pa.DataType, path: str, place: Place) -> pa.Array:
+    """Rebuild the array from cast children: Arrow's own nested casts reject a change of nullability."""
+    mask = array.is_null() if array.null_count else None
+    if pa.types.is_struct(target):
+        inside = place.inside(lambda positions: positions[_valid(array)[positions]])
+        children = [
+            to_stream_type(array.field(i), field.type, f"{path}.{field.name}", inside) for i, field in enumerate(target)
+        ]
+        return pa.StructArray.from_arrays(children, fields=list(target), mask=mask)
+    offsets, start, length = _inner_range(array)
+    inside = _inside_lists(place, array, offsets)
+    if pa.types.is_map(target):
+        keys = to_stream_type(array.keys.slice(start, length), target.key_type, f"{path}.key", inside)
+        items = to_stream_type(array.items.slice(start, length), target.item_type, f"{path}.value", inside)
+        return pa.MapArray.from_arrays(offsets, keys, items, type=target, mask=mask)
+    values = to_stream_type(array.values.slice(start, length), target.value_type, f"{path}.element", inside)
+    return pa.ListArray.from_arrays(offsets, values, type=target, mask=mask)
+
+
+def _valid(array: pa.Array) -> np.ndarray:
+    return np.asarray(array.is_valid())
+
+
+def _inside_lists(place: Place, array: pa.Array, offsets: pa.Array) -> Place:
+    def to_lists(positions: np.ndarray) -> np.ndarray:
+        lists = np.searchsorted(np.asarray(offsets), positions, side="right") - 1
+        return lists[_valid(array)[lists]]
+
+    return place.inside(to_lists)
+
+
+def _inner_range(array: pa.Array) -> tuple[pa.Array, int, int]:
+    """Return offsets counted from 0, and the start and length of their part of the inner values."""
+    if not len(array):
+        return pa.array([0], pa.int32()), 0, 0
+    first, last = array.offsets[0], array.offsets[-1]
+    return pc.subtract(array.offsets, first).cast(pa.int32()), first.as_py(), last.as_py() - first.as_py()

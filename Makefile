@@ -63,6 +63,7 @@ bench: $(VENV)/.bench ## The benchmarks that the README quotes
 	$(BIN)/python -m tests.benchmarks.sink
 	$(BIN)/python -m tests.benchmarks.debug_files
 	$(BIN)/python -m tests.benchmarks.telemetry
+	$(BIN)/python -m tests.benchmarks.variant
 
 docs: $(VENV)/.docs ## The documentation site, checked strictly
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

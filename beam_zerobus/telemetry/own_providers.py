@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import socket
 import time
@@ -10,11 +11,10 @@ from collections.abc import Callable
 from typing import Final
 
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricExportResult, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SpanExportResult
 
 from beam_zerobus.logs import get_logger
 from beam_zerobus.options import Telemetry
@@ -22,7 +22,7 @@ from beam_zerobus.telemetry.counts import Counts
 from beam_zerobus.telemetry.destinations import Destination, describe_destinations
 from beam_zerobus.telemetry.instruments import BOUNDARIES, DURATIONS
 from beam_zerobus.telemetry.live_spans import Signals
-from beam_zerobus.telemetry.outlet import Outlet, SpanQueue
+from beam_zerobus.telemetry.outlet import Outlet, SpanQueue, report_to
 from beam_zerobus.telemetry.quiet import quieten_opentelemetry
 
 __all__ = ["OwnProviders"]
@@ -30,6 +30,7 @@ __all__ = ["OwnProviders"]
 _log = get_logger(__name__)
 
 _EXPORT_INTERVAL: Final = 10.0
+_SPAN_INTERVAL: Final = 2.0
 _MAX_QUEUED: Final = 8_192  # spans: those of 2,048 batches of one payload
 
 
@@ -40,7 +41,7 @@ class OwnProviders:
         resource = _make_resource(options)
         self.counts = Counts()
         self._outlets: list[Outlet] = []
-        self._interval_millis = _export_interval(options) * 1_000
+        self._interval = _export_interval(options)
         self._tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._readers: list[PeriodicExportingMetricReader] = []
         for destination in describe_destinations(options):
@@ -72,16 +73,16 @@ class OwnProviders:
         warn = _warn_once(destination.name)
         if destination.spans is not None:
             outlet = self._open(f"spans to {destination.name}", warn)
-            spans = outlet.guard(destination.spans.kind, SpanExportResult.FAILURE)(**destination.spans.settings)
-            queue = SpanQueue(spans, outlet, _queue_size())
+            exporter = destination.spans.kind(**destination.spans.settings)
+            queue = SpanQueue(exporter, outlet, _queue_size())
             self._tracers.add_span_processor(queue)
-            outlet.start(queue.force_flush, queue.shutdown)
+            outlet.start(queue.export, exporter.shutdown, _SPAN_INTERVAL)
         if destination.metrics is not None:
             outlet = self._open(f"metrics to {destination.name}", warn)
-            metrics = outlet.guard(destination.metrics.kind, MetricExportResult.FAILURE)(**destination.metrics.settings)
-            reader = PeriodicExportingMetricReader(metrics, export_interval_millis=self._interval_millis)
+            metrics = report_to(outlet, destination.metrics.kind)(**destination.metrics.settings)
+            reader = PeriodicExportingMetricReader(metrics, export_interval_millis=math.inf)  # the outlet has a thread
             self._readers.append(reader)
-            outlet.start(reader.force_flush, reader.shutdown)
+            outlet.start(reader.collect, reader.shutdown, self._interval)
 
     def _open(self, name: str, warn: Callable[[], None]) -> Outlet:
         outlet = Outlet(name, warn)

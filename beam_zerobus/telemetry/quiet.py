@@ -1,41 +1,31 @@
-"""Keeps OpenTelemetry's own log messages at DEBUG where they concern providers of ours.
-
-Exporters log at each failed try, and the queue of spans at each span that it drops.
-"""
+"""Keeps OpenTelemetry's own log messages at DEBUG where they concern providers of ours: exporters log each failed try."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
 from beam_zerobus.logs import get_logger
 from beam_zerobus.telemetry.redaction import label
 
-__all__ = ["quiet", "quieten_opentelemetry"]
+__all__ = ["quieten_opentelemetry", "quieten_thread"]
 
 _log = get_logger(__name__)
 
 _is_quiet: Final[ContextVar[bool]] = ContextVar("beam_zerobus_quiet", default=False)
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Log what OpenTelemetry reports inside at DEBUG, as records of this module."""
-    token = _is_quiet.set(True)
-    try:
-        yield
-    finally:
-        _is_quiet.reset(token)
+def quieten_thread() -> None:
+    """Log what OpenTelemetry reports in this thread at DEBUG from now on, as records of this module."""
+    _is_quiet.set(True)
 
 
 def quieten_opentelemetry() -> None:
-    """Let `quiet` apply to every logger that OpenTelemetry's SDK and exporters have so far.
+    """Let `quieten_thread` apply to every logger that OpenTelemetry's SDK and exporters have so far.
 
     The filter is on the loggers, as Python does not apply a parent's. The application's own exporters keep their
-    messages: they do not run inside `quiet`.
+    messages: they run in other threads.
     """
     for name in list(logging.root.manager.loggerDict):
         if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter")):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import Token
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
@@ -10,10 +10,20 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.metrics import MeterProvider
-from opentelemetry.trace import SpanKind, Status, StatusCode, TracerProvider
+from opentelemetry.trace import (
+    INVALID_SPAN_CONTEXT,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TracerProvider,
+)
 from opentelemetry.util.types import AttributeValue
 
 from beam_zerobus.telemetry.counts import Counts, Labels
+from beam_zerobus.telemetry.guard import note_failure
 from beam_zerobus.telemetry.instruments import DURATIONS, Instrument, make_histogram
 from beam_zerobus.version import __version__
 
@@ -43,6 +53,10 @@ class Source(Protocol):
         """Start a span below the caller's current span, if there is one; None where nothing records."""
         ...
 
+    def complete(self, work: Callable[[], None]) -> None:
+        """Do the work that ends a span, now or before the next export."""
+        ...
+
     def flush(self, timeout: float | None) -> None:
         """Export, and wait at most `timeout` seconds."""
         ...
@@ -59,18 +73,36 @@ class Signals:
 
 
 class LiveSpan:
-    """The span of a batch; times are nanoseconds since 1970."""
+    """The span of a batch; times are nanoseconds since 1970.
 
-    __slots__ = ("_context", "_signals", "_span")
+    Most batches need the span only when they end. It is started when it is first needed, with the time at which the
+    batch began, below the span that was current then.
+    """
+
+    __slots__ = ("_attributes", "_caller", "_name", "_signals", "_start", "_started")
 
     def __init__(self, signals: Signals, name: str, attributes: Attributes, start: int) -> None:
         self._signals = signals
-        self._span = signals.tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes, start_time=start)
-        self._context = trace.set_span_in_context(self._span)
+        self._name = name
+        self._attributes = attributes
+        self._start = start
+        self._caller = otel_context.get_current()
+        self._started: list[Span] = []
+
+    @property
+    def span(self) -> Span:
+        """The span; started by the first call."""
+        if not self._started:
+            self._started.append(
+                self._signals.tracer.start_span(
+                    self._name, self._caller, SpanKind.CLIENT, self._attributes, start_time=self._start
+                )
+            )
+        return self._started[0]  # of two threads that start one, the second's is never ended, and so not exported
 
     def enter(self) -> Token[Context]:
         """Make this the current span of the thread; return what `leave` needs."""
-        return otel_context.attach(self._context)
+        return otel_context.attach(trace.set_span_in_context(_Current(self), self._caller))
 
     def leave(self, token: Token[Context]) -> None:
         """Restore the span that was current before `enter`."""
@@ -78,13 +110,14 @@ class LiveSpan:
 
     def event(self, name: str, attributes: Attributes, at: int) -> None:
         """Add an event."""
-        self._span.add_event(name, attributes, at)
+        self.span.add_event(name, attributes, at)
 
     def child(self, name: str, start: int, end: int, failure: Failure | None) -> None:
         """Add a span below this one."""
-        if not self._span.is_recording():
+        if not self.span.is_recording():
             return
-        span = self._signals.tracer.start_span(name, context=self._context, start_time=start)
+        below = trace.set_span_in_context(self.span, self._caller)
+        span = self._signals.tracer.start_span(name, below, start_time=start)
         if failure is not None:
             span.set_attribute("error.type", failure.error_type)
             span.set_status(Status(StatusCode.ERROR, failure.description))
@@ -92,11 +125,26 @@ class LiveSpan:
 
     def end(self, attributes: Attributes, end: int, failure: Failure | None) -> None:
         """End the span."""
-        self._span.set_attributes(attributes)
+        self.span.set_attributes(attributes)
         if failure is not None:
-            self._span.set_status(Status(StatusCode.ERROR, failure.description))
-        self._span.end(end)
+            self.span.set_status(Status(StatusCode.ERROR, failure.description))
+        self.span.end(end)
 
     def record(self, duration: Instrument, seconds: float, labels: Labels) -> None:
         """Record a duration in its histogram."""
         self._signals.histograms[duration].record(seconds, dict(labels))
+
+
+class _Current(NonRecordingSpan):
+    """What a thread has as its current span while it encodes or sends: starts the real one for whoever asks for ids."""
+
+    def __init__(self, live: LiveSpan) -> None:
+        super().__init__(INVALID_SPAN_CONTEXT)
+        self._live = live
+
+    def get_span_context(self) -> SpanContext:
+        try:
+            return self._live.span.get_span_context()
+        except Exception as error:  # noqa: BLE001  providers may be anybody's
+            note_failure(error)
+            return INVALID_SPAN_CONTEXT

@@ -142,7 +142,7 @@ class SpanQueue(SpanProcessor):
     def __init__(self, exporter: SpanExporter, outlet: Outlet, size: int) -> None:
         self._exporter = exporter
         self._outlet = outlet
-        self._an_export = max(1, min(_SPANS_AN_EXPORT, size // 4))
+        self._an_export = max(1, min(_SPANS_AN_EXPORT, size // 8))
         self._spans: deque[ReadableSpan] = deque(maxlen=size)
 
     def on_end(self, span: ReadableSpan) -> None:

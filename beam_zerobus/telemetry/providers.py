@@ -11,6 +11,7 @@ import functools
 import os
 import threading
 import time
+from collections.abc import Callable
 
 from opentelemetry import metrics, trace
 
@@ -84,6 +85,9 @@ class _GlobalSource:
         signals = self._signals  # another thread may be looking
         return None if signals is None else LiveSpan(signals, name, attributes, start)
 
+    def complete(self, work: Callable[[], None]) -> None:
+        work()
+
     def _look(self) -> None:
         try:
             providers = trace.get_tracer_provider(), metrics.get_meter_provider()
@@ -130,6 +134,13 @@ class _OwnSource:
     def begin(self, name: str, attributes: Attributes, start: int) -> LiveSpan | None:
         providers = self._providers or self._make()
         return None if providers is None else LiveSpan(providers.signals, name, attributes, start)
+
+    def complete(self, work: Callable[[], None]) -> None:
+        providers = self._providers
+        if providers is None:  # this is a forked child, which the span is not of
+            work()
+        else:
+            providers.complete(work)
 
     def flush(self, timeout: float | None) -> None:
         if self._providers is not None:

@@ -230,7 +230,7 @@ class Slow(InMemorySpanExporter):
 @pytest.fixture
 def slow_queue() -> Iterator[tuple[Slow, outlet.Outlet, Tracer]]:
     exporter, outlet_, provider = Slow(), outlet.Outlet("spans", lambda: None), TracerProvider()
-    queue = outlet.SpanQueue(exporter, outlet_, 8)
+    queue = outlet.SpanQueue(exporter, outlet_, 16)
     provider.add_span_processor(queue)
     outlet_.start(queue.export, exporter.shutdown, interval=60)
     yield exporter, outlet_, provider.get_tracer("app")
@@ -254,7 +254,7 @@ def test_a_flush_does_not_wait_for_what_is_queued_after_it(slow_queue: tuple[Slo
 
 def test_a_full_export_is_not_left_for_the_next_interval(slow_queue: tuple[Slow, outlet.Outlet, Tracer]) -> None:
     exporter, _, tracer = slow_queue
-    for _ in range(2):  # a quarter of the queue
+    for _ in range(2):  # an eighth of the queue
         tracer.start_span("send").end()
     assert exporter.exporting.wait(60)
 

@@ -62,13 +62,16 @@ class Target:
         self.attributes = {**dict(self.send_labels), "messaging.operation.type": "send"}
 
     def begin(self, rows: int, arrow_bytes: int, start: int) -> LiveSpan | None:
-        """Start the span of a batch; None where nothing records."""
+        """Begin the span of a batch; None where nothing records."""
+        signals = self.source.signals
+        if signals is None:
+            return None
         attributes: Attributes = {
             **self.attributes,
             "messaging.batch.message_count": rows,
             "beam_zerobus.arrow_bytes": arrow_bytes,
         }
-        return self.source.begin(f"send {self.table}", attributes, start)
+        return LiveSpan(signals, f"send {self.table}", attributes, start)
 
     def add(self, *changes: tuple[of.Instrument, float], more: Labels = ()) -> None:
         """Count."""
@@ -181,7 +184,7 @@ class BatchSpan:
         self._target.has_news = True
         self._count(acknowledged_rows)
         if self._span is not None:
-            self._target.source.complete(partial(self._end, self._span, acknowledged_rows, ended))
+            self._span.signals.end_later(partial(self._end, self._span, acknowledged_rows, ended))
 
     def _note(self, name: str, attributes: Attributes) -> None:
         if self._span is not None and not self._finished:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import Token
 from typing import Final, NamedTuple, Protocol, TypeAlias
@@ -49,12 +51,9 @@ class Source(Protocol):
         """The sums and levels."""
         ...
 
-    def begin(self, name: str, attributes: Attributes, start: int) -> LiveSpan | None:
-        """Start a span below the caller's current span, if there is one; None where nothing records."""
-        ...
-
-    def complete(self, work: Callable[[], None]) -> None:
-        """Do the work that ends a span, now or before the next export."""
+    @property
+    def signals(self) -> Signals | None:
+        """The spans and durations; None where nothing records."""
         ...
 
     def flush(self, timeout: float | None) -> None:
@@ -63,13 +62,39 @@ class Source(Protocol):
 
 
 class Signals:
-    """The tracer and the histograms of a pair of providers, which also read the counts."""
+    """The tracer and the histograms of a pair of providers, which also read the counts.
 
-    def __init__(self, tracers: TracerProvider, meters: MeterProvider, counts: Counts) -> None:
+    Args:
+        tracers: Gives the tracer.
+        meters: Gives the meter.
+        counts: What the meter reads.
+        bulk: Batches whose spans are ended together. Between two batches the processor's caches hold the batches, and
+            the same work costs twice as much.
+    """
+
+    def __init__(self, tracers: TracerProvider, meters: MeterProvider, counts: Counts, *, bulk: int = 1) -> None:
         meter = meters.get_meter(*_SCOPE)
         counts.observe(meter)
         self.tracer = tracers.get_tracer(*_SCOPE)
         self.histograms = {duration: make_histogram(meter, duration) for duration in DURATIONS}
+        self._bulk = bulk
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._ending = threading.Lock()
+
+    def end_later(self, end: Callable[[], None]) -> None:
+        """Call `end` together with that of other batches; it must not raise."""
+        if self._bulk == 1:
+            end()
+            return
+        self._waiting.append(end)
+        if len(self._waiting) >= self._bulk:
+            self.end_all()
+
+    def end_all(self) -> None:
+        """End every span that waits for it."""
+        with self._ending:
+            for _ in range(len(self._waiting)):
+                self._waiting.popleft()()
 
 
 class LiveSpan:
@@ -79,10 +104,10 @@ class LiveSpan:
     batch began, below the span that was current then.
     """
 
-    __slots__ = ("_attributes", "_caller", "_name", "_signals", "_start", "_started")
+    __slots__ = ("_attributes", "_caller", "_name", "_start", "_started", "signals")
 
     def __init__(self, signals: Signals, name: str, attributes: Attributes, start: int) -> None:
-        self._signals = signals
+        self.signals = signals
         self._name = name
         self._attributes = attributes
         self._start = start
@@ -94,7 +119,7 @@ class LiveSpan:
         """The span; started by the first call."""
         if not self._started:
             self._started.append(
-                self._signals.tracer.start_span(
+                self.signals.tracer.start_span(
                     self._name, self._caller, SpanKind.CLIENT, self._attributes, start_time=self._start
                 )
             )
@@ -117,7 +142,7 @@ class LiveSpan:
         if not self.span.is_recording():
             return
         below = trace.set_span_in_context(self.span, self._caller)
-        span = self._signals.tracer.start_span(name, below, start_time=start)
+        span = self.signals.tracer.start_span(name, below, start_time=start)
         if failure is not None:
             span.set_attribute("error.type", failure.error_type)
             span.set_status(Status(StatusCode.ERROR, failure.description))
@@ -132,7 +157,7 @@ class LiveSpan:
 
     def record(self, duration: Instrument, seconds: float, labels: Labels) -> None:
         """Record a duration in its histogram."""
-        self._signals.histograms[duration].record(seconds, dict(labels))
+        self.signals.histograms[duration].record(seconds, dict(labels))
 
 
 class _Current(NonRecordingSpan):

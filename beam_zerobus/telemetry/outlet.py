@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from opentelemetry import context as otel_context
@@ -40,8 +41,9 @@ class Outlet:
     - Each flush asked for up to number `_asked` that is at most `_answered` is over.
     """
 
-    def __init__(self, name: str, warn: Callable[[], None]) -> None:
+    def __init__(self, name: str, interval: float, warn: Callable[[], None]) -> None:
         self._name = name
+        self._interval = interval
         self._warn = warn
         self._changed = threading.Condition()
         self._wake = threading.Event()
@@ -52,13 +54,15 @@ class Outlet:
         self._answered = 0
         self._ended = False
 
-    def start(self, export: Callable[[], object], shutdown: Callable[[], object], interval: float) -> None:
-        """Start the thread: it calls `export` every `interval` seconds and when woken, at its end also `shutdown`."""
+    def connect(self, export: Callable[[], object], shutdown: Callable[[], object]) -> Outlet:
+        """Say what the thread calls: `export` every so often and when woken, `shutdown` at its end; return self."""
+        self._export, self._shutdown = export, shutdown
+        return self
+
+    def start(self, prepare: Callable[[], object]) -> None:
+        """Start the thread; it calls `prepare` before each export."""
         threading.Thread(
-            target=self._run,
-            args=(export, shutdown, interval),
-            name=f"beam_zerobus telemetry: {self._name}",
-            daemon=True,
+            target=self._run, args=(prepare,), name=f"beam_zerobus telemetry: {self._name}", daemon=True
         ).start()
 
     def wake(self) -> None:
@@ -106,25 +110,26 @@ class Outlet:
             self._changed.notify_all()
         return succeeded
 
-    def _run(self, export: Callable[[], object], shutdown: Callable[[], object], interval: float) -> None:
+    def _run(self, prepare: Callable[[], object]) -> None:
         quieten_thread()
         otel_context.attach(otel_context.set_value("suppress_instrumentation", True))  # exports are not traced
         while not self._stopping.is_set():
-            self._wake.wait(interval)
+            self._wake.wait(self._interval)
             self._stopping.wait(max(0.0, self._paused_until - time.monotonic()))
             self._wake.clear()
             if not self._stopping.is_set():
-                self._answer(export)
-        self._answer(export)
-        _call(shutdown)
+                self._answer(prepare)
+        self._answer(prepare)
+        _call(self._shutdown)
         with self._changed:
             self._ended = True
             self._changed.notify_all()
 
-    def _answer(self, export: Callable[[], object]) -> None:
+    def _answer(self, prepare: Callable[[], object]) -> None:
         with self._changed:
             asked = self._asked
-        _call(export)
+        _call(prepare)
+        _call(self._export)
         with self._changed:
             self._answered = asked
             self._changed.notify_all()
@@ -162,18 +167,19 @@ class SpanQueue(SpanProcessor):
                 return
 
 
-def report_to(outlet: Outlet, exporter: type[MetricExporter]) -> type[MetricExporter]:
-    """Return the exporter's class with an `export` whose result the outlet learns.
+def report_to(outlet: Outlet, make: partial[MetricExporter]) -> MetricExporter:
+    """Make an exporter of metrics, with an `export` whose result the outlet learns: a metric reader drops it.
 
-    A metric reader does not pass it on. A subclass, as a reader asks an exporter for its temporality, which only the
-    exporter itself knows.
+    Its class is a subclass, as a reader asks an exporter for its temporality, which only the exporter itself knows.
     """
+    kind: Any = make.func
 
     def export(self: Any, *args: Any, **kwargs: Any) -> MetricExportResult:
-        succeeded = outlet.attempt(lambda: exporter.export(self, *args, **kwargs))
+        succeeded = outlet.attempt(lambda: kind.export(self, *args, **kwargs))
         return MetricExportResult.SUCCESS if succeeded else MetricExportResult.FAILURE
 
-    return type(exporter.__name__, (exporter,), {"export": export})
+    exporter: MetricExporter = type(kind.__name__, (kind,), {"export": export})(*make.args, **make.keywords)
+    return exporter
 
 
 def _call(function: Callable[[], T]) -> T | None:

@@ -6,23 +6,19 @@ import itertools
 import math
 import os
 import socket
-import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Final
 
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
+from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 
 from beam_zerobus.logs import get_logger
 from beam_zerobus.options import Telemetry
 from beam_zerobus.telemetry.counts import Counts
-from beam_zerobus.telemetry.destinations import Destination, describe_destinations
-from beam_zerobus.telemetry.instruments import BOUNDARIES, DURATIONS
+from beam_zerobus.telemetry.destinations import describe_destinations
 from beam_zerobus.telemetry.live_spans import Signals
 from beam_zerobus.telemetry.outlet import Outlet, SpanQueue, report_to
 from beam_zerobus.telemetry.quiet import quieten_opentelemetry
@@ -41,31 +37,30 @@ class OwnProviders:
     """Providers for one configuration in one process; they belong to the process that made them."""
 
     def __init__(self, options: Telemetry) -> None:
-        resource = _make_resource(options)
+        resource, interval = _make_resource(options), _export_interval(options)
         self.counts = Counts()
         self._outlets: list[Outlet] = []
-        self._incomplete: deque[Callable[[], None]] = deque()
-        self._completing = threading.Lock()
-        self._interval = _export_interval(options)
-        self._tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
-        self._readers: list[PeriodicExportingMetricReader] = []
+        tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
+        readers: list[MetricReader] = []
         for destination in describe_destinations(options):
-            self._export_to(destination)
-        meters = MeterProvider(
-            metric_readers=self._readers, resource=resource, shutdown_on_exit=False, views=_duration_views()
-        )
-        self.signals = Signals(self._tracers, meters, self.counts)
+            warn = _warn_once(destination.name)
+            if destination.spans is not None:
+                spans = Outlet(f"spans to {destination.name}", _SPAN_INTERVAL, warn)
+                exporter = destination.spans()
+                queue = SpanQueue(exporter, spans, _queue_size())
+                tracers.add_span_processor(queue)
+                self._outlets.append(spans.connect(queue.export, exporter.shutdown))
+            if destination.metrics is not None:
+                metrics = Outlet(f"metrics to {destination.name}", interval, warn)
+                # Its own thread would wait for a hanging receiver without limit.
+                reader = PeriodicExportingMetricReader(report_to(metrics, destination.metrics), math.inf)
+                readers.append(reader)
+                self._outlets.append(metrics.connect(reader.collect, reader.shutdown))
+        meters = MeterProvider(metric_readers=readers, resource=resource, shutdown_on_exit=False)
+        self.signals = Signals(tracers, meters, self.counts, bulk=_BULK)
         quieten_opentelemetry()
-
-    def complete(self, work: Callable[[], None]) -> None:
-        """Do the work that ends a span, later and together with that of others.
-
-        The same work costs half as much where it is done in bulk: between two batches, the processor's caches hold the
-        batches.
-        """
-        self._incomplete.append(work)
-        if len(self._incomplete) >= _BULK:
-            self._complete_all()
+        for outlet in self._outlets:
+            outlet.start(self.signals.end_all)
 
     def flush(self, timeout: float) -> None:
         """Export everything, and wait at most `timeout` seconds for all destinations together."""
@@ -83,46 +78,6 @@ class OwnProviders:
         deadline = time.monotonic() + timeout
         for outlet in self._outlets:
             outlet.wait_until_stopped(max(0.0, deadline - time.monotonic()))
-
-    def _export_to(self, destination: Destination) -> None:
-        warn = _warn_once(destination.name)
-        if destination.spans is not None:
-            outlet = self._open(f"spans to {destination.name}", warn)
-            exporter = destination.spans.kind(**destination.spans.settings)
-            queue = SpanQueue(exporter, outlet, _queue_size())
-            self._tracers.add_span_processor(queue)
-            outlet.start(self._after_completion(queue.export), exporter.shutdown, _SPAN_INTERVAL)
-        if destination.metrics is not None:
-            outlet = self._open(f"metrics to {destination.name}", warn)
-            metrics = report_to(outlet, destination.metrics.kind)(**destination.metrics.settings)
-            reader = PeriodicExportingMetricReader(metrics, export_interval_millis=math.inf)  # the outlet has a thread
-            self._readers.append(reader)
-            outlet.start(self._after_completion(reader.collect), reader.shutdown, self._interval)
-
-    def _complete_all(self) -> None:
-        with self._completing:
-            for _ in range(len(self._incomplete)):
-                self._incomplete.popleft()()
-
-    def _after_completion(self, export: Callable[[], object]) -> Callable[[], None]:
-        def complete_and_export() -> None:
-            self._complete_all()
-            export()
-
-        return complete_and_export
-
-    def _open(self, name: str, warn: Callable[[], None]) -> Outlet:
-        outlet = Outlet(name, warn)
-        self._outlets.append(outlet)
-        return outlet
-
-
-def _duration_views() -> list[View]:
-    """Return what sets the buckets of durations: the oldest OTLP exporters prefer OpenTelemetry's, for milliseconds."""
-    return [
-        View(instrument_name=duration.name, aggregation=ExplicitBucketHistogramAggregation(BOUNDARIES))
-        for duration in DURATIONS
-    ]
 
 
 def _warn_once(name: str) -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""Keeps OpenTelemetry's own log messages at DEBUG where they concern providers of ours: exporters log each failed try."""
+"""Keeps OpenTelemetry's messages about exporters of ours at DEBUG: they log each failed try."""
 
 from __future__ import annotations
 

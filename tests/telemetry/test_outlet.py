@@ -229,10 +229,10 @@ class Slow(InMemorySpanExporter):
 
 @pytest.fixture
 def slow_queue() -> Iterator[tuple[Slow, outlet.Outlet, Tracer]]:
-    exporter, outlet_, provider = Slow(), outlet.Outlet("spans", lambda: None), TracerProvider()
+    exporter, outlet_, provider = Slow(), outlet.Outlet("spans", 60, lambda: None), TracerProvider()
     queue = outlet.SpanQueue(exporter, outlet_, 16)
     provider.add_span_processor(queue)
-    outlet_.start(queue.export, exporter.shutdown, interval=60)
+    outlet_.connect(queue.export, exporter.shutdown).start(lambda: None)
     yield exporter, outlet_, provider.get_tracer("app")
     exporter.may_export.set()
     outlet_.stop()
@@ -265,7 +265,7 @@ def test_an_overdue_export_holds_up_one_flush_only(slow_queue: tuple[Slow, outle
     outlet_.wait(outlet_.ask(), 0.1)
     outlet_.wait(outlet_.ask(), math.inf)
     exporter.may_export.set()
-    eventually(lambda: exporter.get_finished_spans())
+    eventually(exporter.get_finished_spans)
 
 
 def test_exports_are_not_traced(slow_queue: tuple[Slow, outlet.Outlet, Tracer]) -> None:

@@ -115,7 +115,8 @@ def _exporter_module(options: Telemetry, signal: str) -> Any:
         return import_module(f"{package}.{_SIGNALS[signal]}")
     except ImportError as error:
         raise ConfigurationError(
-            f"Telemetry over OTLP ({protocol}) needs more packages on the worker: pip install 'beam-zerobus[otlp]'"
+            f"Telemetry over OTLP ({protocol}) needs more packages on the worker: "
+            "run pip install '.[otlp]' in a checkout of beam-zerobus"
         ) from error
 
 

@@ -25,7 +25,6 @@ from opentelemetry.trace import (
 from opentelemetry.util.types import AttributeValue
 
 from beam_zerobus.telemetry.counts import Counts, Labels
-from beam_zerobus.telemetry.guard import note_failure
 from beam_zerobus.telemetry.instruments import DURATIONS, Instrument, make_histogram
 from beam_zerobus.version import __version__
 
@@ -166,10 +165,15 @@ class _Current(NonRecordingSpan):
     def __init__(self, live: LiveSpan) -> None:
         super().__init__(INVALID_SPAN_CONTEXT)
         self._live = live
+        self._is_starting = False
 
     def get_span_context(self) -> SpanContext:
+        if self._is_starting:  # a sampler or processor that logs asks again
+            return INVALID_SPAN_CONTEXT
+        self._is_starting = True
         try:
             return self._live.span.get_span_context()
-        except Exception as error:  # noqa: BLE001  providers may be anybody's
-            note_failure(error)
+        except Exception:  # noqa: BLE001  providers may be anybody's; the end of the batch reports it
             return INVALID_SPAN_CONTEXT
+        finally:
+            self._is_starting = False

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter
 
 from beam_zerobus.logs import get_logger, outline
-from beam_zerobus.telemetry.quiet import quieten_thread
+from beam_zerobus.telemetry.quiet import quiet
 
 __all__ = ["PAUSE", "Outlet", "SpanQueue", "report_to"]
 
@@ -111,16 +111,16 @@ class Outlet:
         return succeeded
 
     def _run(self, prepare: Callable[[], object]) -> None:
-        quieten_thread()
-        otel_context.attach(otel_context.set_value("suppress_instrumentation", True))  # exports are not traced
-        while not self._stopping.is_set():
-            self._wake.wait(self._interval)
-            self._stopping.wait(max(0.0, self._paused_until - time.monotonic()))
-            self._wake.clear()
-            if not self._stopping.is_set():
-                self._answer(prepare)
-        self._answer(prepare)
-        _call(self._shutdown)
+        with quiet():
+            otel_context.attach(otel_context.set_value("suppress_instrumentation", True))  # exports are not traced
+            while not self._stopping.is_set():
+                self._wake.wait(self._interval)
+                self._stopping.wait(max(0.0, self._paused_until - time.monotonic()))
+                self._wake.clear()
+                if not self._stopping.is_set():
+                    self._answer(prepare)
+            self._answer(prepare)
+            _call(self._shutdown)
         with self._changed:
             self._ended = True
             self._changed.notify_all()

@@ -21,7 +21,6 @@ from beam_zerobus.telemetry.counts import Counts
 from beam_zerobus.telemetry.destinations import describe_destinations
 from beam_zerobus.telemetry.live_spans import Signals
 from beam_zerobus.telemetry.outlet import Outlet, SpanQueue, report_to
-from beam_zerobus.telemetry.quiet import quieten_opentelemetry
 
 __all__ = ["OwnProviders"]
 
@@ -58,7 +57,6 @@ class OwnProviders:
                 self._outlets.append(metrics.connect(reader.collect, reader.shutdown))
         meters = MeterProvider(metric_readers=readers, resource=resource, shutdown_on_exit=False)
         self.signals = Signals(tracers, meters, self.counts, bulk=_BULK)
-        quieten_opentelemetry()
         for outlet in self._outlets:
             outlet.start(self.signals.end_all)
 

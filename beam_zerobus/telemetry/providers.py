@@ -22,6 +22,7 @@ from beam_zerobus.telemetry.destinations import check_destinations, has_destinat
 from beam_zerobus.telemetry.guard import note_failure
 from beam_zerobus.telemetry.live_spans import Signals, Source
 from beam_zerobus.telemetry.own_providers import OwnProviders
+from beam_zerobus.telemetry.quiet import quiet
 
 __all__ = ["find_source", "shutdown"]
 
@@ -156,7 +157,8 @@ class _OwnSource:
         with self._lock:
             if self._providers is None and not self._failed:
                 try:
-                    self._providers = OwnProviders(self._options)
+                    with quiet():
+                        self._providers = OwnProviders(self._options)
                 except Exception as error:  # noqa: BLE001  such as an environment variable that the SDK cannot read
                     self._failed = True
                     note_failure(error)

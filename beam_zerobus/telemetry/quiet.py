@@ -1,35 +1,41 @@
-"""Keeps OpenTelemetry's messages about exporters of ours at DEBUG: they log each failed try."""
+"""Keeps messages about exporters of ours at DEBUG, and secrets out of them.
+
+Exporters log each failed try, and with it what the receiver says; a variable with headers that OpenTelemetry cannot
+read is logged whole. The application's own exporters keep their messages: they do not run inside `quiet`.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
+from enum import Enum
 from typing import Final
 
 from beam_zerobus.logs import get_logger
-from beam_zerobus.telemetry.redaction import label
 
-__all__ = ["quieten_opentelemetry", "quieten_thread"]
+__all__ = ["quiet"]
 
 _log = get_logger(__name__)
+
+_LOGGERS: Final = ("opentelemetry", "urllib3", "requests", "grpc")
 
 _is_quiet: Final[ContextVar[bool]] = ContextVar("beam_zerobus_quiet", default=False)
 
 
-def quieten_thread() -> None:
-    """Log what OpenTelemetry reports in this thread at DEBUG from now on, as records of this module."""
-    _is_quiet.set(True)
-
-
-def quieten_opentelemetry() -> None:
-    """Let `quieten_thread` apply to every logger that OpenTelemetry's SDK and exporters have so far.
-
-    The filter is on the loggers, as Python does not apply a parent's. The application's own exporters keep their
-    messages: they run in other threads.
-    """
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Log what OpenTelemetry, and what it sends with, report inside at DEBUG, as records of this module."""
+    # The filter is on the loggers, as Python does not apply a parent's, and on all that there are by now.
     for name in list(logging.root.manager.loggerDict):
-        if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter")):
+        if name.startswith(_LOGGERS):
             logging.getLogger(name).addFilter(_FILTER)  # adding it twice does nothing
+    token = _is_quiet.set(True)
+    try:
+        yield
+    finally:
+        _is_quiet.reset(token)
 
 
 class _QuietToDebug(logging.Filter):
@@ -45,9 +51,9 @@ _FILTER: Final = _QuietToDebug()
 
 
 def _redact(record: logging.LogRecord) -> str:
-    """Return a message without what a receiver may have repeated, such as a header that holds a key."""
+    """Return a message with numbers and statuses only: all else may hold a header's key, or what a receiver repeats."""
     values = record.args if isinstance(record.args, tuple) else ()
     try:
-        return record.msg % tuple(value if isinstance(value, int | float) else label(str(value)) for value in values)
+        return record.msg % tuple(value if isinstance(value, int | float | Enum) else "other" for value in values)
     except (TypeError, ValueError):
-        return label(record.msg)
+        return "other"

@@ -160,7 +160,7 @@ class LiveSpan:
 
 
 class _Current(NonRecordingSpan):
-    """What a thread has as its current span while it encodes or sends: starts the real one for whoever asks for ids."""
+    """The current span of a thread that encodes or sends; starts the real one when code asks for its ids."""
 
     def __init__(self, live: LiveSpan) -> None:
         super().__init__(INVALID_SPAN_CONTEXT)
@@ -173,7 +173,7 @@ class _Current(NonRecordingSpan):
         self._is_starting = True
         try:
             return self._live.span.get_span_context()
-        except Exception:  # noqa: BLE001  providers may be anybody's; the end of the batch reports it
+        except Exception:  # noqa: BLE001  the application may bring its own provider; the end of the batch reports the failure
             return INVALID_SPAN_CONTEXT
         finally:
             self._is_starting = False

@@ -37,7 +37,7 @@ class Outlet:
     as long as others add spans. Each signal has an outlet of its own, as a receiver may accept one and not the other.
 
     Invariants, under `_changed` (a condition):
-    - `_responsive` is False from a failed or overdue export to the next that succeeds; nobody waits meanwhile.
+    - `_responsive` is False from a failed or overdue export to the next that succeeds; no caller waits meanwhile.
     - Each flush asked for up to number `_asked` that is at most `_answered` is over.
     """
 
@@ -185,6 +185,6 @@ def report_to(outlet: Outlet, make: partial[MetricExporter]) -> MetricExporter:
 def _call(function: Callable[[], T]) -> T | None:
     try:
         return function()
-    except Exception as error:  # noqa: BLE001  exporters may be anybody's; the next one gets its turn
+    except Exception as error:  # noqa: BLE001  an exporter may raise anything; the next export is tried all the same
         _log.debug("An exporter failed: %s", outline(error))
         return None

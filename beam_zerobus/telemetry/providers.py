@@ -89,7 +89,7 @@ class _GlobalSource:
                     self._seen, self._signals = providers, None
                     if any(map(_records, providers)):
                         self._signals = Signals(*providers, self.counts)
-        except Exception as error:  # noqa: BLE001  providers may be anybody's
+        except Exception as error:  # noqa: BLE001  the application may bring its own provider
             note_failure(error)
         return self._signals
 

@@ -13,7 +13,8 @@ the machine.
 - core, at 100,000 rows/s on a stream in batches of 10,000 rows: the processor time that telemetry adds, threads that
   export included, over the time that has passed. Target over OTLP: 0.01.
 
-A third of the time goes to the throughput, the rest to the core, whose runs are longer. Rows have five columns, or with --flights the nineteen of the quickstart's flights.
+A third of the time goes to the throughput, the rest to the core, whose runs are longer. Rows have five columns, or with
+--flights the nineteen of the quickstart's flights.
 
 `--check` exits with 1 where a median misses its target.
 """

@@ -50,7 +50,7 @@ def test_a_span_has_the_time_and_the_parent_of_its_batch_whenever_it_is_started(
     assert (child.start_time, child.end_time, child.parent) == (1_100, 1_200, parent.context)
 
 
-def test_whoever_asks_for_the_current_span_gets_the_batchs_ids(sampled: Sampled) -> None:
+def test_the_current_span_has_the_ids_of_the_batch(sampled: Sampled) -> None:
     span = sampled.begin()
     token = span.enter()
     seen = trace.get_current_span().get_span_context()
@@ -63,7 +63,7 @@ def test_whoever_asks_for_the_current_span_gets_the_batchs_ids(sampled: Sampled)
     assert trace.get_current_span().get_span_context() == INVALID_SPAN_CONTEXT
 
 
-def test_a_tracer_that_raises_does_no_harm_to_whoever_asks_for_ids(sampled: Sampled) -> None:
+def test_a_tracer_that_raises_does_no_harm_to_code_that_asks_for_ids(sampled: Sampled) -> None:
     def fail(*_: object, **__: object) -> None:
         get_logger("beam_zerobus.some_module").warning("broken")  # which asks for the ids, too
         raise RuntimeError("broken")

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Token
+from functools import partial
 from types import TracebackType
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -17,7 +18,7 @@ from opentelemetry.util.types import AttributeValue
 from beam_zerobus.errors import RowError
 from beam_zerobus.telemetry import instruments as of
 from beam_zerobus.telemetry.counts import Labels
-from beam_zerobus.telemetry.guard import harmless, note_failure
+from beam_zerobus.telemetry.guard import harmless
 from beam_zerobus.telemetry.live_spans import Attributes, Failure, LiveSpan, Source
 from beam_zerobus.telemetry.redaction import attributes_of, describe_error, label
 
@@ -61,17 +62,16 @@ class Target:
         self.attributes = {**dict(self.send_labels), "messaging.operation.type": "send"}
 
     def begin(self, rows: int, arrow_bytes: int, start: int) -> LiveSpan | None:
-        """Start the span of a batch; None where nothing records."""
+        """Begin the span of a batch; None where nothing records."""
+        signals = self.source.signals
+        if signals is None:
+            return None
         attributes: Attributes = {
             **self.attributes,
             "messaging.batch.message_count": rows,
             "beam_zerobus.arrow_bytes": arrow_bytes,
         }
-        try:
-            return self.source.begin(f"send {self.table}", attributes, start)
-        except Exception as error:  # noqa: BLE001  providers may be anybody's
-            note_failure(error)
-            return None
+        return LiveSpan(signals, f"send {self.table}", attributes, start)
 
     def add(self, *changes: tuple[of.Instrument, float], more: Labels = ()) -> None:
         """Count."""
@@ -184,7 +184,7 @@ class BatchSpan:
         self._target.has_news = True
         self._count(acknowledged_rows)
         if self._span is not None:
-            self._end(self._span, acknowledged_rows, ended)
+            self._span.signals.end_later(partial(self._end, self._span, acknowledged_rows, ended))
 
     def _note(self, name: str, attributes: Attributes) -> None:
         if self._span is not None and not self._finished:
@@ -209,6 +209,7 @@ class BatchSpan:
             lost = self._rows - self._rejected_rows - acknowledged_rows
             target.add_messages(lost, (("error.type", self._failure.error_type),))
 
+    @harmless
     def _end(self, span: LiveSpan, acknowledged_rows: int, ended: int) -> None:
         epoch = self._epoch
         for step in _merge_encoding(self._steps):

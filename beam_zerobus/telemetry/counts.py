@@ -59,7 +59,7 @@ class Counts:
                     series[_OVERFLOW] = series.get(_OVERFLOW, 0) + amount
 
     def in_flight(self, labels: Labels) -> InFlight:
-        """Return a new level, which counts for as long as somebody holds it."""
+        """Return a new level, which counts for as long as its owner keeps it."""
         self.add(labels, (IN_FLIGHT_BYTES, 0), (IN_FLIGHT_ROWS, 0))
         level = InFlight(labels)
         with self._lock:

@@ -5,19 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final
 from urllib.parse import urlsplit
-
-from opentelemetry.sdk.metrics.export import MetricExporter
-from opentelemetry.sdk.trace.export import SpanExporter
 
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.options import Telemetry
 
-__all__ = ["Destination", "ExporterSpec", "check_destinations", "describe_destinations", "has_destination"]
-
-ExporterT = TypeVar("ExporterT", SpanExporter, MetricExporter)
+__all__ = ["Destination", "check_destinations", "describe_destinations", "has_destination"]
 
 _EXPORTERS: Final[Mapping[str, str]] = {
     "grpc": "opentelemetry.exporter.otlp.proto.grpc",
@@ -27,24 +23,18 @@ _SIGNALS: Final[Mapping[str, str]] = {"traces": "trace_exporter", "metrics": "me
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExporterSpec(Generic[ExporterT]):
-    """An exporter to be made: its class, and the arguments."""
-
-    kind: type[ExporterT]
-    settings: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
     """A place that receives spans, metrics or both.
 
     Attributes:
         name: What a warning calls it; holds no credentials.
+        spans: The exporter's class with its arguments; None where spans do not go there.
+        metrics: The same for metrics.
     """
 
     name: str
-    spans: ExporterSpec[SpanExporter] | None
-    metrics: ExporterSpec[MetricExporter] | None
+    spans: partial[Any] | None
+    metrics: partial[Any] | None
 
 
 def has_destination(options: Telemetry | None) -> bool:
@@ -86,8 +76,8 @@ def describe_destinations(options: Telemetry) -> list[Destination]:
         destinations.append(
             Destination(
                 name=f"the files below {os.fspath(options.output_dir)}",
-                spans=ExporterSpec(kind=SpanFiles, settings={"output_dir": options.output_dir}),
-                metrics=ExporterSpec(kind=MetricFiles, settings={"output_dir": options.output_dir}),
+                spans=partial(SpanFiles, options.output_dir),
+                metrics=partial(MetricFiles, options.output_dir),
             )
         )
     return destinations
@@ -125,7 +115,8 @@ def _exporter_module(options: Telemetry, signal: str) -> Any:
         return import_module(f"{package}.{_SIGNALS[signal]}")
     except ImportError as error:
         raise ConfigurationError(
-            f"Telemetry over OTLP ({protocol}) needs more packages on the worker: pip install 'beam-zerobus[otlp]'"
+            f"Telemetry over OTLP ({protocol}) needs more packages on the worker: "
+            "run pip install '.[otlp]' in a checkout of beam-zerobus"
         ) from error
 
 
@@ -142,7 +133,7 @@ def _otlp_exporter(options: Telemetry, signal: str, name: str) -> Any:
         )
     if options.headers:
         settings["headers"] = {key.lower(): value for key, value in options.headers.items()}  # as gRPC demands
-    return ExporterSpec(kind=getattr(_exporter_module(options, signal), name), settings=settings)
+    return partial(getattr(_exporter_module(options, signal), name), **settings)
 
 
 def _shown_endpoint(options: Telemetry) -> str:

@@ -17,7 +17,7 @@ P = ParamSpec("P")
 
 
 def harmless(method: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[S, P], None]:
-    """Hide a method's failure from its caller: a provider may run anybody's code."""
+    """Hide a method's failure from its caller: a provider may run code of the application."""
 
     @functools.wraps(method)
     def guarded(self: S, /, *args: P.args, **kwargs: P.kwargs) -> None:

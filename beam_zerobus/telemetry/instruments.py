@@ -1,4 +1,4 @@
-"""Every metric of beam_zerobus: its name, unit and meaning, as `docs/telemetry.md` lists them."""
+"""Every metric of beam_zerobus: its name, unit and meaning, as `docs/telemetry.md` lists them; all names are public."""
 
 from __future__ import annotations
 
@@ -6,36 +6,6 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from opentelemetry.metrics import Histogram, Meter
-
-__all__ = [
-    "ACK_LATENCY",
-    "ARROW_BYTES",
-    "BATCHES",
-    "BOUNDARIES",
-    "COUNTED",
-    "DEBUG_FILE_BYTES",
-    "DEBUG_FILE_FAILURES",
-    "DURATIONS",
-    "ENCODE_DURATION",
-    "IN_FLIGHT_BYTES",
-    "IN_FLIGHT_ROWS",
-    "OPERATION_DURATION",
-    "PAYLOADS",
-    "REJECTED_ROWS",
-    "REPLAYED_PAYLOADS",
-    "REPLAYED_ROWS",
-    "RETRIES",
-    "ROWS",
-    "SENT_MESSAGES",
-    "STREAMS_CLOSED",
-    "STREAMS_OPEN",
-    "STREAMS_OPENED",
-    "THROTTLED_TIME",
-    "TOKEN_REFRESHES",
-    "WIRE_BYTES",
-    "Instrument",
-    "make_histogram",
-]
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # compared, and hashed, by identity: they are constants
@@ -89,30 +59,11 @@ DEBUG_FILE_FAILURES: Final = Instrument(
     "beam_zerobus.debug_file_failures", "sum", "{failure}", "Failures after which a writer's debug files stopped"
 )
 
-COUNTED: Final = (
-    SENT_MESSAGES,
-    BATCHES,
-    ROWS,
-    ARROW_BYTES,
-    PAYLOADS,
-    WIRE_BYTES,
-    RETRIES,
-    REPLAYED_ROWS,
-    REPLAYED_PAYLOADS,
-    REJECTED_ROWS,
-    STREAMS_OPENED,
-    STREAMS_CLOSED,
-    STREAMS_OPEN,
-    TOKEN_REFRESHES,
-    IN_FLIGHT_BYTES,
-    IN_FLIGHT_ROWS,
-    THROTTLED_TIME,
-    DEBUG_FILE_BYTES,
-    DEBUG_FILE_FAILURES,
-)
+_ALL: Final = tuple(value for value in list(globals().values()) if isinstance(value, Instrument))
+COUNTED: Final = tuple(instrument for instrument in _ALL if instrument.kind != "duration")
 """What `Counts` keeps: everything but the durations."""
 
-DURATIONS: Final = (OPERATION_DURATION, ENCODE_DURATION, ACK_LATENCY)
+DURATIONS: Final = tuple(instrument for instrument in _ALL if instrument.kind == "duration")
 
 # The SDK's default boundaries are for milliseconds.
 BOUNDARIES: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)

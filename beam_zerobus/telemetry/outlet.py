@@ -1,53 +1,50 @@
-"""`Outlet`: exports to a receiver that may be down, hang or reject, and never hold up a sender."""
+"""`Outlet`: exports to a receiver that may be down, hang or reject, and never holds up a sender."""
 
 from __future__ import annotations
 
-import math
-import os
 import threading
 import time
-from collections.abc import Callable, Sized
+from collections import deque
+from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from typing import Any, Final, TypeVar
 
-from opentelemetry.sdk.metrics.export import MetricExporter
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry import context as otel_context
+from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace.export import SpanExporter
 
 from beam_zerobus.logs import get_logger, outline
 from beam_zerobus.telemetry.quiet import quiet
 
-__all__ = ["PAUSE", "Outlet", "SpanQueue"]
+__all__ = ["PAUSE", "Outlet", "SpanQueue", "report_to"]
 
 _log = get_logger(__name__)
 
 PAUSE: Final = 5.0
 """Seconds after a failed export until the next one; a try costs as much as an export, whether it succeeds or not."""
 _LAST_EXPORT = 0.1
-_SPAN_DELAY = 2.0
 _SPANS_AN_EXPORT = 1_024  # of 256 batches; of more, one export could become too large for a receiver
 
-ExporterT = TypeVar("ExporterT", SpanExporter, MetricExporter)
 T = TypeVar("T")
 
 
 class Outlet:
-    """Exports one signal, spans or metrics, to one destination.
+    """Exports one signal, spans or metrics, to one destination, in a thread of its own.
 
-    OpenTelemetry's processor and reader queue and export. But their `force_flush` and `shutdown` wait for a hanging
-    receiver without limit. So a thread of this class calls them, and a caller waits for it with a limit.
-    Each signal has an outlet of its own, as a receiver may accept one of them and not the other.
+    OpenTelemetry's batch processor is not used: its `force_flush` waits for a hanging receiver without limit, and for
+    as long as others add spans. Each signal has an outlet of its own, as a receiver may accept one and not the other.
 
     Invariants, under `_changed` (a condition):
-    - `_responsive` is False from a failed or overdue export to the next that succeeds; nobody waits meanwhile.
+    - `_responsive` is False from a failed or overdue export to the next that succeeds; no caller waits meanwhile.
     - Each flush asked for up to number `_asked` that is at most `_answered` is over.
-    - Of the `_queued` spans so far, the first `_exported` were exported or dropped.
     """
 
-    def __init__(self, name: str, warn: Callable[[], None]) -> None:
+    def __init__(self, name: str, interval: float, warn: Callable[[], None]) -> None:
         self._name = name
+        self._interval = interval
         self._warn = warn
-        self._pid = os.getpid()
         self._changed = threading.Condition()
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -55,51 +52,37 @@ class Outlet:
         self._paused_until = 0.0
         self._asked = 0
         self._answered = 0
-        self._queued = 0
-        self._exported = 0
         self._ended = False
 
-    def guard(self, exporter: type[ExporterT], failure: Enum) -> type[ExporterT]:
-        """Return the exporter's class with an `export` that goes through this outlet.
+    def connect(self, export: Callable[[], object], shutdown: Callable[[], object]) -> Outlet:
+        """Say what the thread calls: `export` every so often and when woken, `shutdown` at its end; return self."""
+        self._export, self._shutdown = export, shutdown
+        return self
 
-        A subclass, as a metric reader asks an exporter for its temporality, which only the exporter itself knows.
-        """
-
-        def export(self_: Any, data: Any, *args: Any, **kwargs: Any) -> Any:
-            return self._attempt(lambda: exporter.export(self_, data, *args, **kwargs), data, failure)
-
-        return type(exporter.__name__, (exporter,), {"export": export})
-
-    def start(self, force_flush: Callable[[], object], shutdown: Callable[[], object]) -> None:
-        """Start the thread that calls these two."""
+    def start(self, prepare: Callable[[], object]) -> None:
+        """Start the thread; it calls `prepare` before each export."""
         threading.Thread(
-            target=self._run, args=(force_flush, shutdown), name=f"beam_zerobus telemetry: {self._name}", daemon=True
+            target=self._run, args=(prepare,), name=f"beam_zerobus telemetry: {self._name}", daemon=True
         ).start()
 
-    def queued(self) -> None:
-        """Note that a span was queued."""
-        with self._changed:
-            self._queued += 1
+    def wake(self) -> None:
+        """Export now, without a wait."""
+        if not self._wake.is_set():
+            self._wake.set()
 
-    def ask(self) -> tuple[int, float]:
+    def ask(self) -> int:
         """Ask for an export of all that there is now; return what `wait` needs."""
         with self._changed:
             if self._responsive:
                 self._asked += 1
                 self._wake.set()
-            return self._asked, self._queued or math.inf
+            return self._asked
 
-    def wait(self, asked: tuple[int, float], timeout: float) -> None:
-        """Wait for an export that was asked for, unless the destination does not answer.
-
-        What is queued meanwhile does not count: OpenTelemetry's flush goes on until its queue is empty, which it may
-        never be while others send.
-        """
-        number, queued = asked
+    def wait(self, asked: int, timeout: float) -> None:
+        """Wait for an export that was asked for, unless the destination does not answer."""
         with self._changed:
             over = self._changed.wait_for(
-                lambda: self._answered >= number or self._exported >= queued or self._ended or not self._responsive,
-                timeout,
+                lambda: self._answered >= asked or self._ended or not self._responsive, timeout
             )
             if not over:
                 self._responsive = False
@@ -114,75 +97,94 @@ class Outlet:
         with self._changed:
             self._changed.wait_for(lambda: self._ended, timeout if self._responsive else min(timeout, _LAST_EXPORT))
 
-    def _run(self, force_flush: Callable[[], object], shutdown: Callable[[], object]) -> None:
-        with quiet():
-            while not self._stopping.is_set():
-                self._wake.wait()
-                self._wake.clear()
-                if not self._stopping.is_set():
-                    self._flush(force_flush)
-            _call(shutdown)
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
-
-    def _flush(self, force_flush: Callable[[], object]) -> None:
-        with self._changed:
-            asked, queued = self._asked, self._queued
-        _call(force_flush)
-        with self._changed:
-            self._answered = asked
-            self._exported = max(self._exported, queued)
-            self._changed.notify_all()
-
-    def _attempt(self, export: Callable[[], Enum], data: object, failure: Enum) -> Enum:
-        """Export, in a thread of OpenTelemetry's or in ours, after the pause that follows a failure."""
-        if os.getpid() != self._pid:  # a forked child has OpenTelemetry's threads anew; its parent exports
-            return failure
-        self._stopping.wait(max(0.0, self._paused_until - time.monotonic()))
-        with quiet():
-            result = _call(export) or failure
-        succeeded = result.name == "SUCCESS"
+    def attempt(self, export: Callable[[], Enum]) -> bool:
+        """Call an exporter, in this outlet's thread, and note whether it succeeded."""
+        result = _call(export)
+        succeeded = result is not None and result.name == "SUCCESS"
         if not succeeded:
             self._paused_until = time.monotonic() + PAUSE
             if not self._stopping.is_set():
                 self._warn()
         with self._changed:
             self._responsive = succeeded
-            self._exported += len(data) if isinstance(data, Sized) else 0
             self._changed.notify_all()
-        return result
+        return succeeded
+
+    def _run(self, prepare: Callable[[], object]) -> None:
+        with quiet():
+            otel_context.attach(otel_context.set_value("suppress_instrumentation", True))  # exports are not traced
+            while not self._stopping.is_set():
+                self._wake.wait(self._interval)
+                self._stopping.wait(max(0.0, self._paused_until - time.monotonic()))
+                self._wake.clear()
+                if not self._stopping.is_set():
+                    self._answer(prepare)
+            self._answer(prepare)
+            _call(self._shutdown)
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def _answer(self, prepare: Callable[[], object]) -> None:
+        with self._changed:
+            asked = self._asked
+        _call(prepare)
+        _call(self._export)
+        with self._changed:
+            self._answered = asked
+            self._changed.notify_all()
 
 
-class SpanQueue(BatchSpanProcessor):
-    """OpenTelemetry's queue of spans, with an outlet that knows how many spans went in.
+class SpanQueue(SpanProcessor):
+    """The spans that an outlet has yet to export.
 
     Args:
-        exporter: Guarded by the outlet.
-        outlet: The outlet.
-        size: Spans that are kept, those under export included; beyond that the oldest are dropped.
+        exporter: Where they go.
+        outlet: The outlet whose thread exports.
+        size: Spans that are kept; beyond that the oldest are dropped.
     """
 
     def __init__(self, exporter: SpanExporter, outlet: Outlet, size: int) -> None:
+        self._exporter = exporter
         self._outlet = outlet
-        an_export = max(1, min(_SPANS_AN_EXPORT, size // 4))
-        super().__init__(
-            exporter,
-            max_queue_size=max(an_export, size - an_export),
-            schedule_delay_millis=_SPAN_DELAY * 1_000,
-            max_export_batch_size=an_export,
-        )
+        self._an_export = max(1, min(_SPANS_AN_EXPORT, size // 8))
+        self._spans: deque[ReadableSpan] = deque(maxlen=size)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Queue a span."""
-        self._outlet.queued()
-        with quiet():
-            super().on_end(span)
+        """Queue a span, if the sampler wants it exported."""
+        if span.context is not None and span.context.trace_flags.sampled:
+            self._spans.append(span)
+            if len(self._spans) >= self._an_export:
+                self._outlet.wake()
+
+    def export(self) -> None:
+        """Export what is queued now, up to a failure. What is queued meanwhile waits: others may never stop sending."""
+        left = len(self._spans)
+        while left > 0:
+            spans = [self._spans.popleft() for _ in range(min(left, self._an_export))]
+            left -= len(spans)
+            if not self._outlet.attempt(lambda: self._exporter.export(spans)):  # noqa: B023  called at once
+                return
+
+
+def report_to(outlet: Outlet, make: partial[MetricExporter]) -> MetricExporter:
+    """Make an exporter of metrics, with an `export` whose result the outlet learns: a metric reader drops it.
+
+    Its class is a subclass, as a reader asks an exporter for its temporality, which only the exporter itself knows.
+    """
+    kind: Any = make.func
+
+    def export(self: Any, *args: Any, **kwargs: Any) -> MetricExportResult:
+        succeeded = outlet.attempt(lambda: kind.export(self, *args, **kwargs))
+        return MetricExportResult.SUCCESS if succeeded else MetricExportResult.FAILURE
+
+    exporter: MetricExporter = type(kind.__name__, (kind,), {"export": export})(*make.args, **make.keywords)
+    return exporter
 
 
 def _call(function: Callable[[], T]) -> T | None:
     try:
         return function()
-    except Exception as error:  # noqa: BLE001  exporters may be anybody's; the next one gets its turn
+    except Exception as error:  # noqa: BLE001  an exporter may raise anything; the next export is tried all the same
         _log.debug("An exporter failed: %s", outline(error))
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import socket
 import time
@@ -10,26 +11,24 @@ from collections.abc import Callable
 from typing import Final
 
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricExportResult, PeriodicExportingMetricReader
-from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
+from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SpanExportResult
 
 from beam_zerobus.logs import get_logger
 from beam_zerobus.options import Telemetry
 from beam_zerobus.telemetry.counts import Counts
-from beam_zerobus.telemetry.destinations import Destination, describe_destinations
-from beam_zerobus.telemetry.instruments import BOUNDARIES, DURATIONS
+from beam_zerobus.telemetry.destinations import describe_destinations
 from beam_zerobus.telemetry.live_spans import Signals
-from beam_zerobus.telemetry.outlet import Outlet, SpanQueue
-from beam_zerobus.telemetry.quiet import quieten_opentelemetry
+from beam_zerobus.telemetry.outlet import Outlet, SpanQueue, report_to
 
 __all__ = ["OwnProviders"]
 
 _log = get_logger(__name__)
 
 _EXPORT_INTERVAL: Final = 10.0
+_SPAN_INTERVAL: Final = 2.0
+_BULK = 32  # batches
 _MAX_QUEUED: Final = 8_192  # spans: those of 2,048 batches of one payload
 
 
@@ -37,19 +36,29 @@ class OwnProviders:
     """Providers for one configuration in one process; they belong to the process that made them."""
 
     def __init__(self, options: Telemetry) -> None:
-        resource = _make_resource(options)
+        resource, interval = _make_resource(options), _export_interval(options)
         self.counts = Counts()
         self._outlets: list[Outlet] = []
-        self._interval_millis = _export_interval(options) * 1_000
-        self._tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
-        self._readers: list[PeriodicExportingMetricReader] = []
+        tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
+        readers: list[MetricReader] = []
         for destination in describe_destinations(options):
-            self._export_to(destination)
-        meters = MeterProvider(
-            metric_readers=self._readers, resource=resource, shutdown_on_exit=False, views=_duration_views()
-        )
-        self.signals = Signals(self._tracers, meters, self.counts)
-        quieten_opentelemetry()
+            warn = _warn_once(destination.name)
+            if destination.spans is not None:
+                spans = Outlet(f"spans to {destination.name}", _SPAN_INTERVAL, warn)
+                exporter = destination.spans()
+                queue = SpanQueue(exporter, spans, _queue_size())
+                tracers.add_span_processor(queue)
+                self._outlets.append(spans.connect(queue.export, exporter.shutdown))
+            if destination.metrics is not None:
+                metrics = Outlet(f"metrics to {destination.name}", interval, warn)
+                # Its own thread would wait for a hanging receiver without limit.
+                reader = PeriodicExportingMetricReader(report_to(metrics, destination.metrics), math.inf)
+                readers.append(reader)
+                self._outlets.append(metrics.connect(reader.collect, reader.shutdown))
+        meters = MeterProvider(metric_readers=readers, resource=resource, shutdown_on_exit=False)
+        self.signals = Signals(tracers, meters, self.counts, bulk=_BULK)
+        for outlet in self._outlets:
+            outlet.start(self.signals.end_all)
 
     def flush(self, timeout: float) -> None:
         """Export everything, and wait at most `timeout` seconds for all destinations together."""
@@ -67,34 +76,6 @@ class OwnProviders:
         deadline = time.monotonic() + timeout
         for outlet in self._outlets:
             outlet.wait_until_stopped(max(0.0, deadline - time.monotonic()))
-
-    def _export_to(self, destination: Destination) -> None:
-        warn = _warn_once(destination.name)
-        if destination.spans is not None:
-            outlet = self._open(f"spans to {destination.name}", warn)
-            spans = outlet.guard(destination.spans.kind, SpanExportResult.FAILURE)(**destination.spans.settings)
-            queue = SpanQueue(spans, outlet, _queue_size())
-            self._tracers.add_span_processor(queue)
-            outlet.start(queue.force_flush, queue.shutdown)
-        if destination.metrics is not None:
-            outlet = self._open(f"metrics to {destination.name}", warn)
-            metrics = outlet.guard(destination.metrics.kind, MetricExportResult.FAILURE)(**destination.metrics.settings)
-            reader = PeriodicExportingMetricReader(metrics, export_interval_millis=self._interval_millis)
-            self._readers.append(reader)
-            outlet.start(reader.force_flush, reader.shutdown)
-
-    def _open(self, name: str, warn: Callable[[], None]) -> Outlet:
-        outlet = Outlet(name, warn)
-        self._outlets.append(outlet)
-        return outlet
-
-
-def _duration_views() -> list[View]:
-    """Return what sets the buckets of durations: the oldest OTLP exporters prefer OpenTelemetry's, for milliseconds."""
-    return [
-        View(instrument_name=duration.name, aggregation=ExplicitBucketHistogramAggregation(BOUNDARIES))
-        for duration in DURATIONS
-    ]
 
 
 def _warn_once(name: str) -> Callable[[], None]:

@@ -20,8 +20,9 @@ from beam_zerobus.options import Telemetry
 from beam_zerobus.telemetry.counts import Counts
 from beam_zerobus.telemetry.destinations import check_destinations, has_destination
 from beam_zerobus.telemetry.guard import note_failure
-from beam_zerobus.telemetry.live_spans import Attributes, LiveSpan, Signals, Source
+from beam_zerobus.telemetry.live_spans import Signals, Source
 from beam_zerobus.telemetry.own_providers import OwnProviders
+from beam_zerobus.telemetry.quiet import quiet
 
 __all__ = ["find_source", "shutdown"]
 
@@ -39,7 +40,7 @@ def find_source(options: Telemetry | None) -> Source:
     if options is not None and (options.endpoint is not None or options.output_dir is not None):
         check_destinations(options)
         return _own_source(options)
-    if not _GLOBAL.records() and has_destination(options):
+    if _GLOBAL.look() is None and has_destination(options):
         options = options or Telemetry()
         try:
             check_destinations(options)
@@ -71,20 +72,16 @@ class _GlobalSource:
         self._signals: Signals | None = None
         self._look_again_at = 0.0
 
-    def records(self) -> bool:
-        """Return whether there are providers that record."""
-        self._look()
-        return self._signals is not None
-
-    def begin(self, name: str, attributes: Attributes, start: int) -> LiveSpan | None:
+    @property
+    def signals(self) -> Signals | None:
         now = time.monotonic()
         if now >= self._look_again_at:
             self._look_again_at = now + _LOOK_INTERVAL
-            self._look()
-        signals = self._signals  # another thread may be looking
-        return None if signals is None else LiveSpan(signals, name, attributes, start)
+            return self.look()
+        return self._signals
 
-    def _look(self) -> None:
+    def look(self) -> Signals | None:
+        """Return what the providers of this moment record to."""
         try:
             providers = trace.get_tracer_provider(), metrics.get_meter_provider()
             with self._lock:
@@ -92,8 +89,9 @@ class _GlobalSource:
                     self._seen, self._signals = providers, None
                     if any(map(_records, providers)):
                         self._signals = Signals(*providers, self.counts)
-        except Exception as error:  # noqa: BLE001  providers may be anybody's
+        except Exception as error:  # noqa: BLE001  the application may bring its own provider
             note_failure(error)
+        return self._signals
 
     def flush(self, timeout: float | None) -> None:
         """Do nothing: the application decides when its providers export."""
@@ -127,9 +125,10 @@ class _OwnSource:
         providers = self._providers or self._make()
         return self._nowhere if providers is None else providers.counts
 
-    def begin(self, name: str, attributes: Attributes, start: int) -> LiveSpan | None:
+    @property
+    def signals(self) -> Signals | None:
         providers = self._providers or self._make()
-        return None if providers is None else LiveSpan(providers.signals, name, attributes, start)
+        return None if providers is None else providers.signals
 
     def flush(self, timeout: float | None) -> None:
         if self._providers is not None:
@@ -158,7 +157,8 @@ class _OwnSource:
         with self._lock:
             if self._providers is None and not self._failed:
                 try:
-                    self._providers = OwnProviders(self._options)
+                    with quiet():
+                        self._providers = OwnProviders(self._options)
                 except Exception as error:  # noqa: BLE001  such as an environment variable that the SDK cannot read
                     self._failed = True
                     note_failure(error)

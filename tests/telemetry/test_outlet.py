@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import socket
 import subprocess
@@ -11,15 +12,15 @@ import sys
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry import context, trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, Tracer
 
 from beam_zerobus.options import Telemetry
 from beam_zerobus.telemetry import Recorder, open_recorder, outlet
@@ -211,21 +212,68 @@ def test_a_flush_goes_on_where_the_sampler_wants_none_of_many_batches(
     assert len(receiver.seen.named(f"send {TABLE}")) == 1
 
 
-def test_a_flush_does_not_wait_for_what_is_queued_after_it() -> None:
-    exporting = threading.Event()
-    outlet_ = outlet.Outlet("spans", lambda: None)
-    exporter = outlet_.guard(InMemorySpanExporter, SpanExportResult.FAILURE)()
-    outlet_.start(force_flush=lambda: exporting.wait(60), shutdown=lambda: None)
-    outlet_.queued()
-    asked = outlet_.ask()
-    outlet_.queued()
-    exporter.export([TracerProvider().get_tracer("app").start_span("send")])  # type: ignore[list-item]
-    outlet_.wait(asked, 60)  # OpenTelemetry's flush still runs, as others send
-    assert not exporting.is_set()
-    assert outlet_.ask() == (2, 2), "it answers"
-    exporting.set()
+class Slow(InMemorySpanExporter):
+    """Exports once it may, and remembers whether OpenTelemetry's instrumentations would trace the export."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.exporting, self.may_export = threading.Event(), threading.Event()
+        self.is_traced = True
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.is_traced = not context.get_value("suppress_instrumentation")
+        self.exporting.set()
+        assert self.may_export.wait(60)
+        return super().export(spans)
+
+
+@pytest.fixture
+def slow_queue() -> Iterator[tuple[Slow, outlet.Outlet, Tracer]]:
+    exporter, outlet_, provider = Slow(), outlet.Outlet("spans", 60, lambda: None), TracerProvider()
+    queue = outlet.SpanQueue(exporter, outlet_, 16)
+    provider.add_span_processor(queue)
+    outlet_.connect(queue.export, exporter.shutdown).start(lambda: None)
+    yield exporter, outlet_, provider.get_tracer("app")
+    exporter.may_export.set()
     outlet_.stop()
     outlet_.wait_until_stopped(60)
+
+
+def test_a_flush_does_not_wait_for_what_is_queued_after_it(slow_queue: tuple[Slow, outlet.Outlet, Tracer]) -> None:
+    exporter, outlet_, tracer = slow_queue
+    tracer.start_span("before").end()
+    asked = outlet_.ask()
+    assert exporter.exporting.wait(60)
+    tracer.start_span("after").end()
+    exporter.may_export.set()
+    outlet_.wait(asked, 60)
+    assert [span.name for span in exporter.get_finished_spans()] == ["before"]
+    outlet_.wait(outlet_.ask(), 60)
+    assert [span.name for span in exporter.get_finished_spans()] == ["before", "after"]
+
+
+def test_a_full_export_is_not_left_for_the_next_interval(slow_queue: tuple[Slow, outlet.Outlet, Tracer]) -> None:
+    exporter, _, tracer = slow_queue
+    for _ in range(2):  # an eighth of the queue
+        tracer.start_span("send").end()
+    assert exporter.exporting.wait(60)
+
+
+def test_an_overdue_export_holds_up_one_flush_only(slow_queue: tuple[Slow, outlet.Outlet, Tracer]) -> None:
+    exporter, outlet_, tracer = slow_queue
+    tracer.start_span("send").end()
+    outlet_.wait(outlet_.ask(), 0.1)
+    outlet_.wait(outlet_.ask(), math.inf)
+    exporter.may_export.set()
+    eventually(exporter.get_finished_spans)
+
+
+def test_exports_are_not_traced(slow_queue: tuple[Slow, outlet.Outlet, Tracer]) -> None:
+    exporter, _, tracer = slow_queue
+    for _ in range(2):
+        tracer.start_span("send").end()
+    assert exporter.exporting.wait(60)
+    assert not exporter.is_traced
 
 
 EXIT = """

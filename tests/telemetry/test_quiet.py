@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-import threading
+import logging
+from collections.abc import Callable
 
 import pytest
 
-from beam_zerobus.options import Telemetry
-from beam_zerobus.telemetry import open_recorder
-from tests.telemetry.test_outlet import unused_port, warnings_of
-from tests.telemetry.test_recorder import TABLE, send
+from tests.telemetry.receiver import Receiver
+from tests.telemetry.test_outlet import warnings_of
+from tests.telemetry.test_recorder import recorder_to, send
 
 
-def test_applications_own_exporters_keep_their_messages(caplog: pytest.LogCaptureFixture) -> None:
+def test_applications_own_exporters_keep_their_messages(
+    receive: Callable[..., Receiver], caplog: pytest.LogCaptureFixture
+) -> None:
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
     from opentelemetry.sdk.metrics.export import MetricsData
 
-    endpoint = f"http://127.0.0.1:{unused_port()}"
-    options = Telemetry(endpoint=endpoint, protocol="http/protobuf", flush_timeout=0.1)
-    send(open_recorder(options, table=TABLE, wire_format="proto"))
-    theirs = OTLPMetricExporter(endpoint=endpoint, timeout=0.1)
-    thread = threading.Thread(target=theirs.export, args=(MetricsData(resource_metrics=[]),))
-    thread.start()
-    thread.join()
-    assert any("exporting metrics" in text or "export metrics" in text for text in warnings_of(caplog))
+    receiver = receive("http/protobuf", "reject")
+    send(recorder_to(receiver))
+    OTLPMetricExporter(endpoint=receiver.endpoint).export(MetricsData(resource_metrics=[]))
+    assert any("export metrics" in text for text in warnings_of(caplog))
+
+
+@pytest.mark.parametrize("level", [logging.INFO, logging.DEBUG])
+def test_messages_about_our_exporters_are_logged_at_debug(
+    level: int, receive: Callable[..., Receiver], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(level, "beam_zerobus")
+    receiver = receive("http/protobuf", "reject", reason="not with k3y-of-a-client")
+    recorder = recorder_to(receiver)
+    send(recorder)
+    recorder.flush()
+    records = [record for record in caplog.records if record.name.endswith("telemetry.quiet")]
+    assert {record.levelname for record in records} == ({"DEBUG"} if level == logging.DEBUG else set())
+    assert not any("k3y" in record.getMessage() for record in records)
+    assert not any(record.name.startswith("opentelemetry") for record in caplog.records)

@@ -1,4 +1,4 @@
-"""No token, secret or value of a row is in a span, metric or log line, whatever fails and whoever repeats it."""
+"""No token, secret or value of a row is in a span, metric or log line, whatever fails or repeats it."""
 
 from __future__ import annotations
 
@@ -79,10 +79,10 @@ def expect_silence(
         telemetry = Telemetry(endpoint=receiver.endpoint, headers={"api-key": API_KEY}, flush_timeout=10.0)
         do(telemetry)
         output = capfd.readouterr()
-        told = [*receiver.seen.raw, *(line.encode() for line in (*listener.lines, output.out, output.err))]
+        reported = [*receiver.seen.raw, *(line.encode() for line in (*listener.lines, output.out, output.err))]
         assert receiver.seen.raw
         for secret in (VALUE, "Bob", emulator.client_secret, API_KEY, WRONG_SECRET, "t0ken", "Bearer", *further):
-            assert [text for text in told if secret.encode() in text] == [], secret
+            assert [text for text in reported if secret.encode() in text] == [], secret
 
     return check
 

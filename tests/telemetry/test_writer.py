@@ -230,14 +230,14 @@ def test_page_lists_all_that_arrives(emulator: Emulator, watched: Callable[..., 
         writer.send_batch(rows(0))
     writer.flush_telemetry()
     seen = receiver.seen
-    told = {SEND.replace(TABLE, "{table}"), *(span.name for span in seen.spans if span.name != SEND)}
-    told |= {name for span in seen.spans for name in (*span.attributes, *span.resource)}
-    told |= {name for span in seen.spans for event, attributes in span.events for name in (event, *attributes)}
-    told |= {name for series in seen.points.values() for point in series.values() for name in point.attributes}
-    told = {name for name in told if not name.startswith("telemetry.sdk.")}
+    reported = {SEND.replace(TABLE, "{table}"), *(span.name for span in seen.spans if span.name != SEND)}
+    reported |= {name for span in seen.spans for name in (*span.attributes, *span.resource)}
+    reported |= {name for span in seen.spans for event, attributes in span.events for name in (event, *attributes)}
+    reported |= {name for series in seen.points.values() for point in series.values() for name in point.attributes}
+    reported = {name for name in reported if not name.startswith("telemetry.sdk.")}
     page = (Path(__file__).parents[2] / "docs" / "telemetry.md").read_text()
-    assert {name for name in told if f"`{name}`" not in page} == set()
-    assert {"stream_lost", "retry", "replayed", "recovered", "rows_rejected", "exception"} <= told
+    assert {name for name in reported if f"`{name}`" not in page} == set()
+    assert {"stream_lost", "retry", "replayed", "recovered", "rows_rejected", "exception"} <= reported
 
 
 @pytest.mark.parametrize("mode", ["hang", "unavailable"])

@@ -227,7 +227,12 @@ ERRORS: Final = (
     _row("OK", kind=_Kind.ROTATION, sink=_REOPEN, user="nothing"),
     _row(*_RETRIABLE, kind=_Kind.TRANSIENT, sink=_RETRY, user=_EXHAUSTED),
     _row("INVALID_ARGUMENT", "OUT_OF_RANGE", kind=_Kind.REJECTED, sink=_SEARCH, user=_SEARCHED),
-    _row("NOT_FOUND", kind=_Kind.NOT_FOUND, sink="fails at once", user="`ConfigurationError`: create the table"),
+    _row(
+        "NOT_FOUND",
+        kind=_Kind.NOT_FOUND,
+        sink="at opening: fails at once; mid-stream: opens a new stream at once, once, as the table may be new",
+        user="nothing, or `ConfigurationError`: create the table",
+    ),
     _row("PERMISSION_DENIED", kind=_Kind.FORBIDDEN, sink="fails at once", user="`RejectedError`: the grants"),
     _row("UNIMPLEMENTED", kind=_Kind.FORBIDDEN, sink="fails at once", user="`RejectedError`: the kind of table"),
     _row(

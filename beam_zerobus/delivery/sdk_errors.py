@@ -188,6 +188,15 @@ ERRORS: Final = (
         sentence="Failed to add (?:header '.*'|table name header): .*",
         cause="INVALID_HEADER",
     ),
+    _row(
+        "INVALID_ARGUMENT",
+        kind=_Kind.MISCONFIGURED,
+        sink="fails at once",
+        user="`ConfigurationError`",
+        source="sentence",
+        sentence="failed to parse proxy URL: .*",
+        cause="INVALID_PROXY",
+    ),
     # Over Arrow, the SDK reports a stream that the service closed without an error as UNKNOWN.
     _row(
         "UNKNOWN",

@@ -59,7 +59,7 @@ class StreamProtocol(Protocol):
 
         Args:
             schema: The columns.
-            rescue_column: The one that takes what does not fit of JSON records.
+            rescue_column: The one that receives what does not fit of JSON records; or None.
 
         Raises:
             Rejection: It does not fit; names the column.

@@ -1,4 +1,4 @@
-"""`Landing`: Parquet files beside a Delta table, of rows that it has not yet, or no longer takes."""
+"""`Landing`: Parquet files beside a Delta table, of rows that are not in it yet, or that no longer fit it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from beam_zerobus.schema import TableSchema
 __all__ = ["REJECTED_FOLDER", "Landed", "Landing"]
 
 REJECTED_FOLDER = "_zerobus/table_rejected_parquets"
-"""The service's folder, inside the table's, of acknowledged rows that the table no longer takes."""
+"""The service's folder, inside the table's, of acknowledged rows that no longer fit the table."""
 _LANDED_FOLDER = "_zerobus/landed"
 
 
@@ -77,7 +77,7 @@ class Landing:
         self._waiting.append(Landed(self._last, path))
 
     def reject(self, batches: Sequence[pa.RecordBatch], schema: TableSchema) -> None:
-        """Make rows durable in the folder of those that the table no longer takes."""
+        """Make rows durable in the folder of those that no longer fit the table."""
         _write(self._rejected / _rejected_name(), batches, schema)
 
     def due(self, seconds: float) -> list[Landed]:
@@ -89,7 +89,7 @@ class Landing:
         return max(0.0, seconds - self._waiting[0].age()) if self._waiting else None
 
     def give_up(self, file: Landed) -> None:
-        """Move a file to the folder of rows that the table no longer takes."""
+        """Move a file to the folder of rows that no longer fit the table."""
         self._rejected.mkdir(parents=True, exist_ok=True)
         file.path.rename(self._rejected / _rejected_name())
         self._waiting.remove(file)
@@ -101,7 +101,7 @@ class Landing:
             self._waiting.remove(file)
 
     def rejected(self) -> Iterator[pa.Table]:
-        """Yield the rows of each file in the folder of rows that the table no longer takes."""
+        """Yield the rows of each file in the folder of rows that no longer fit the table."""
         for path in sorted(self._rejected.glob("*.parquet")):
             yield pq.read_table(path)
 

@@ -16,7 +16,7 @@ class Layout:
 
     Attributes:
         partitioned_by: The columns whose values separate the table's partitions; empty for a table without partitions.
-        rescue_column: The column tagged ``zerobus-rescue``: it takes fields of JSON records that do not fit; or None.
+        rescue_column: The column tagged ``zerobus-rescue``: it receives fields of JSON records that do not fit; or None.
 
     Example:
         >>> Layout(partitioned_by=("day",)).check(TableSchema.from_ddl("day DATE, id BIGINT"))
@@ -35,7 +35,7 @@ class Layout:
         for name in self.partitioned_by:
             if name not in columns or isinstance(columns[name].type, Array | Map | Struct):
                 raise ConfigurationError(
-                    f"partitioned_by names {name!r}: name a column that is no ARRAY, MAP or STRUCT"
+                    f"partitioned_by names {name!r}: name a column that is not an ARRAY, MAP or STRUCT"
                 )
         if self.partitioned_by and len(set(self.partitioned_by)) >= len(columns):
             raise ConfigurationError("partitioned_by names every column: a table needs one more")

@@ -97,12 +97,14 @@ def test_fifty_kills_lose_nothing_that_was_acknowledged(tmp_path: Path, readable
     with load.running():
         for kill in range(KILLS):
             running = start(readable_after)
-            seen = len(load.acknowledged)
-            if kill % 5:  # else at any moment of the start too
-                eventually(lambda seen=seen: len(load.acknowledged) > seen, seconds=60)
-            time.sleep(chance.uniform(0, 0.5))
-            os.kill(running.pid, signal.SIGKILL)
-            _, said = running.communicate(timeout=30)
+            try:
+                seen = len(load.acknowledged)
+                if kill % 5:  # else at any moment of the start too
+                    eventually(lambda seen=seen: len(load.acknowledged) > seen, seconds=60)
+                time.sleep(chance.uniform(0, 0.5))
+            finally:
+                os.kill(running.pid, signal.SIGKILL)
+                _, said = running.communicate(timeout=30)
             assert b"Traceback" not in said, said.decode()
             assert b"skipped" not in said, said.decode()
             if path.exists():

@@ -42,7 +42,7 @@ class JsonReader:
 
     Args:
         schema: The table's columns.
-        rescue_column: The one that takes fields that are not in the table or do not fit their column; or None.
+        rescue_column: The one that receives fields that are not in the table or do not fit their column; or None.
     """
 
     def __init__(self, schema: TableSchema, rescue_column: str | None = None) -> None:

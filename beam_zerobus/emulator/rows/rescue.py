@@ -1,4 +1,4 @@
-"""The rescue column: takes the fields of JSON records that the table does not have, or that do not fit their column."""
+"""The rescue column: receives fields of JSON records that the table does not have or that do not fit their column."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def rescue(rows: Sequence[dict[str, Any]], columns: Sequence[Column], rescue_col
     Args:
         rows: The records; they are changed.
         columns: The table's columns.
-        rescue_column: The column that takes the rest.
+        rescue_column: The column that receives them.
 
     Raises:
         Rejection: A record sets the rescue column.

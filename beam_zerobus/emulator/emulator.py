@@ -215,8 +215,8 @@ class Emulator:
             name: ``catalog.schema.table``.
             columns: DDL such as ``"id BIGINT NOT NULL, name STRING"``, an Arrow schema, or a `TableSchema`.
             partitioned_by: The columns that the table is partitioned by.
-            rescue_column: A nullable VARIANT column that receives fields of JSON records that are not in the table or do
-                not fit their column, as one tagged ``zerobus-rescue`` does at the service.
+            rescue_column: A nullable VARIANT column for fields of JSON records that are not in the table or do not fit
+                their column, as one tagged ``zerobus-rescue`` is at the service.
 
         Raises:
             ConfigurationError: The name or the columns are not valid, the table exists with other columns, or

@@ -16,7 +16,7 @@ class Layout:
 
     Attributes:
         partitioned_by: The columns whose values separate the table's partitions; empty for a table without partitions.
-        rescue_column: The column tagged ``zerobus-rescue``: it receives fields of JSON records that do not fit; or None.
+        rescue_column: The column tagged ``zerobus-rescue``, for fields of JSON records that do not fit; or None.
 
     Example:
         >>> Layout(partitioned_by=("day",)).check(TableSchema.from_ddl("day DATE, id BIGINT"))

@@ -73,7 +73,7 @@ class Load:
 
 
 @pytest.mark.hostile
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
 @pytest.mark.parametrize("readable_after", ["0", "0.3"])
 def test_fifty_kills_lose_nothing_that_was_acknowledged(tmp_path: Path, readable_after: str) -> None:

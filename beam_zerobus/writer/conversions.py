@@ -76,7 +76,7 @@ class Conversions:
         conversion = self._current or self.resolve(batch)
         if self.may_change and (self._misfits or conversion.lacks_fields_of(batch.schema)):
             conversion = self.look_again(conversion)
-            self._misfits = False  # now: threads that come while the schema is fetched wait for it too
+            self._misfits = False  # now, so that threads wait for a fetch that runs already
         return conversion
 
     def note_rejected(self, rejected: Iterable[RowError]) -> None:
@@ -95,7 +95,7 @@ class Conversions:
 
     def look_again(self, known: Conversion) -> Conversion:
         """Fetch the schema because rows do not fit it, at most twice a minute; return the newest."""
-        if self.may_look_again:  # also threads that come while one fetches: they share its fetch
+        if self.may_look_again:  # also while another thread fetches it: they share the fetch
             try:
                 self._fetch_newer(known, self._fetch)
             except ZerobusError as error:  # what is known goes on to count

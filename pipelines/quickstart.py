@@ -24,13 +24,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from deltalake import DeltaTable
 from pyarrow import csv
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from beam_zerobus import OAuthClientCredentials
-from beam_zerobus.emulator import Emulator
+from beam_zerobus.emulator import EmulatorProcess
 from pipelines.flights import COLUMNS, load_flights
 
 if TYPE_CHECKING:
@@ -141,8 +142,8 @@ def run_locally(console: Console, options: argparse.Namespace) -> None:
     if (table_path / "_delta_log").is_dir():
         shutil.rmtree(table_path)  # of an earlier run
     flights = load_flights()
-    with Emulator(storage_dir=storage) as emulator:
-        table = emulator.create_table(options.table, COLUMNS)
+    # In this process it would share the interpreter with Beam.
+    with EmulatorProcess(storage, {options.table: COLUMNS}) as emulator:
         console.print(f"Sending {flights.num_rows:,} flights to {options.table} at {emulator.endpoint}")
         seconds, acknowledged = run_with_progress(
             console,
@@ -153,7 +154,7 @@ def run_locally(console: Console, options: argparse.Namespace) -> None:
             credentials=OAuthClientCredentials(client_id=emulator.client_id, client_secret=emulator.client_secret),
             wire_format=options.wire_format,
         )
-        digest = check_arrived(flights, table.to_arrow())
+    digest = check_arrived(flights, DeltaTable(table_path).to_pyarrow_table())
     console.print(summary(seconds, acknowledged))
     console.print(f"[green]All rows arrived[/] unchanged: SHA-256 {digest[:16]}")
     console.print(f"\nThe Delta table is in {_short(table_path)}. Query it:\n")

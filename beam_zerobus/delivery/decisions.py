@@ -65,14 +65,16 @@ def decide(failure: StreamFailure, situation: Situation) -> Action:
             return Action.RENEW_TOKEN
         # A new token is rejected too. Mid-stream the service had accepted it, so it may be a passing fault.
         return Action.FAIL if failure.while_opening else Action.RETRY_WITH_NEW_TOKEN
-    if failure.schema_changed and not situation.schema_confirmed:
-        return Action.REFRESH_SCHEMA
+    if failure.kind is FailureKind.NOT_FOUND and not (failure.while_opening or situation.reopened):
+        return Action.REOPEN  # the table may have been dropped and made again; opening shows whether it is there
     if failure.kind is FailureKind.REJECTED:
-        return _decide_rejected(failure, situation.calls_in_flight)
+        return _decide_rejected(failure, situation)
     return Action.FAIL if failure.is_final else Action.RETRY
 
 
-def _decide_rejected(failure: StreamFailure, calls_in_flight: int) -> Action:
-    if calls_in_flight:
-        return Action.SEARCH if calls_in_flight == 1 else Action.SEND_SINGLY
+def _decide_rejected(failure: StreamFailure, situation: Situation) -> Action:
+    if failure.schema_changed and not situation.schema_confirmed:
+        return Action.REFRESH_SCHEMA
+    if situation.calls_in_flight:
+        return Action.SEARCH if situation.calls_in_flight == 1 else Action.SEND_SINGLY
     return Action.FAIL if failure.while_opening else Action.FAIL_BATCH

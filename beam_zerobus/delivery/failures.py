@@ -97,8 +97,8 @@ class StreamFailure(Exception):  # noqa: N818 - an event of a stream's life, not
             )
         if self.kind is FailureKind.MISCONFIGURED:
             return ConfigurationError(
-                f"The Zerobus SDK rejected the settings for table {table}: {self}. Check endpoint, workspace_url and "
-                "the table's three-part name"
+                f"The Zerobus SDK rejected the settings for table {table}: {self}. Check endpoint, workspace_url, "
+                "the table's three-part name, and the environment variables that name a proxy"
             )
         if self.kind is FailureKind.REJECTED:
             shown = "; ".join(self.differences[:_SHOWN_DIFFERENCES])

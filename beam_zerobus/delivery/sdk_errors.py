@@ -188,6 +188,15 @@ ERRORS: Final = (
         sentence="Failed to add (?:header '.*'|table name header): .*",
         cause="INVALID_HEADER",
     ),
+    _row(
+        "INVALID_ARGUMENT",
+        kind=_Kind.MISCONFIGURED,
+        sink="fails at once",
+        user="`ConfigurationError`",
+        source="sentence",
+        sentence="failed to parse proxy URL: .*",
+        cause="INVALID_PROXY",
+    ),
     # Over Arrow, the SDK reports a stream that the service closed without an error as UNKNOWN.
     _row(
         "UNKNOWN",
@@ -227,7 +236,12 @@ ERRORS: Final = (
     _row("OK", kind=_Kind.ROTATION, sink=_REOPEN, user="nothing"),
     _row(*_RETRIABLE, kind=_Kind.TRANSIENT, sink=_RETRY, user=_EXHAUSTED),
     _row("INVALID_ARGUMENT", "OUT_OF_RANGE", kind=_Kind.REJECTED, sink=_SEARCH, user=_SEARCHED),
-    _row("NOT_FOUND", kind=_Kind.NOT_FOUND, sink="fails at once", user="`ConfigurationError`: create the table"),
+    _row(
+        "NOT_FOUND",
+        kind=_Kind.NOT_FOUND,
+        sink="at opening: fails at once; mid-stream: opens a new stream at once, once, as the table may be new",
+        user="nothing, or `ConfigurationError`: create the table",
+    ),
     _row("PERMISSION_DENIED", kind=_Kind.FORBIDDEN, sink="fails at once", user="`RejectedError`: the grants"),
     _row("UNIMPLEMENTED", kind=_Kind.FORBIDDEN, sink="fails at once", user="`RejectedError`: the kind of table"),
     _row(

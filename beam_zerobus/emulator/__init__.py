@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from beam_zerobus.emulator.emulator import Emulator
     from beam_zerobus.emulator.faults import Faults, RejectRows, ScriptedFault
+    from beam_zerobus.emulator.process import EmulatorProcess
     from beam_zerobus.emulator.stats import RecordedCall, Stats, StreamStats, TableStats
     from beam_zerobus.emulator.table import Table
 
 __all__ = [
     "Emulator",
+    "EmulatorProcess",
     "Faults",
     "RecordedCall",
     "RejectRows",
@@ -32,6 +34,7 @@ __all__ = [
 # Imported on first use, so that the command can say what to install if the extra is missing.
 _MODULES = {
     "Emulator": "emulator",
+    "EmulatorProcess": "process",
     "Faults": "faults",
     "RejectRows": "faults",
     "ScriptedFault": "faults",

@@ -54,8 +54,12 @@ class StreamProtocol(Protocol):
         """
         ...
 
-    def bind(self, schema: TableSchema) -> None:
+    def bind(self, schema: TableSchema, rescue_column: str | None = None) -> None:
         """Check the stream's schema against the table's columns, at first and whenever they change.
+
+        Args:
+            schema: The columns.
+            rescue_column: The one that receives what does not fit of JSON records; or None.
 
         Raises:
             Rejection: It does not fit; names the column.
@@ -107,12 +111,12 @@ class EphemeralProtocol:
         table: str = create.table_name
         return table
 
-    def bind(self, schema: TableSchema) -> None:
+    def bind(self, schema: TableSchema, rescue_column: str | None = None) -> None:
         """Check the descriptor; JSON has none."""
         if self.wire_format == "proto":
             self._proto = ProtoReader(schema, self._descriptor)
         else:
-            self._json = JsonReader(schema)
+            self._json = JsonReader(schema, rescue_column)
 
     def call(self, message: bytes) -> Call:
         """Read a single record or a batch."""
@@ -178,7 +182,7 @@ class FlightProtocol:
         self._header = _parse_flight(first).data_header
         return None
 
-    def bind(self, schema: TableSchema) -> None:
+    def bind(self, schema: TableSchema, rescue_column: str | None = None) -> None:  # noqa: ARG002 - for JSON only
         """Check the stream's schema."""
         self._reader = ArrowReader(schema, self._header)
 

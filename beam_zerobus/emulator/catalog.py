@@ -8,10 +8,13 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pyarrow as pa
 
 from beam_zerobus.emulator.directory import StorageDirectory
+from beam_zerobus.emulator.layout import Layout, TableRules
 from beam_zerobus.emulator.limits import check_nesting
+from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.storage import DeltaStorage, DiscardStorage, MemoryStorage, NotOurTableError
 from beam_zerobus.emulator.table import Table
 from beam_zerobus.errors import ConfigurationError
@@ -32,13 +35,15 @@ class Catalog:
         directory: Holds the Delta tables, as ``catalog/schema/table``; those that exist are opened. None keeps rows in
             memory.
         discard: Count rows only; needs ``directory=None``.
+        rules: The limits of every table.
 
     Raises:
         ConfigurationError: The directory cannot be used.
     """
 
-    def __init__(self, directory: Path | None, *, discard: bool = False) -> None:
+    def __init__(self, directory: Path | None, *, discard: bool = False, rules: TableRules | None = None) -> None:
         self._discard = discard
+        self._rules = rules or TableRules()
         self._lock = threading.Lock()
         self._tables: dict[str, Table] = {}
         self._directory = None if directory is None else StorageDirectory(directory)
@@ -57,15 +62,16 @@ class Catalog:
         except Exception as error:  # noqa: BLE001 - whatever is wrong with this table, the others are not
             _LOG.warning("skipped %s: the Delta table cannot be opened: %s", path, error)
         else:
-            self._tables[name.lower()] = Table(name, storage.schema, storage, path)
+            self._tables[name.lower()] = self._table(name, storage, path)
 
-    def create(self, name: str, columns: str | pa.Schema | TableSchema) -> Table:
+    def create(self, name: str, columns: str | pa.Schema | TableSchema, layout: Layout | None = None) -> Table:
         """Make a table.
 
         Raises:
             ConfigurationError: The name is not three parts of ASCII letters, digits and underscores, or is taken by a
-                table with other columns; or a column cannot be stored.
+                table with other columns or another layout; or a column cannot be stored.
         """
+        layout = layout or Layout()
         if not _NAME.fullmatch(name):
             raise ConfigurationError(
                 f"table {name!r}: write catalog.schema.table, each of ASCII letters, digits and underscores"
@@ -75,20 +81,27 @@ class Catalog:
             table = self._tables.get(name.lower())
             if table is None:
                 check_nesting(schema)
-                table = self._tables[name.lower()] = self._make(name, schema)
+                layout.check(schema)
+                table = self._tables[name.lower()] = self._make(name, schema, layout)
             elif table.schema != schema:
                 raise ConfigurationError(f"table {name} exists with other columns: {table.schema.to_ddl()}")
+            elif table.layout != layout:
+                raise ConfigurationError(f"table {name} exists with other partitions or another rescue column")
             return table
 
-    def _make(self, name: str, schema: TableSchema) -> Table:
+    def _make(self, name: str, schema: TableSchema, layout: Layout) -> Table:
         if self._directory is None:
-            return Table(name, schema, DiscardStorage(schema) if self._discard else MemoryStorage(schema))
+            memory = DiscardStorage(schema) if self._discard else MemoryStorage(schema)
+            return Table(name, schema, memory, layout=layout, rules=self._rules)
         storage, path = self._directory.create(
             name,
-            make=lambda place: DeltaStorage.create(place, schema, name),
+            make=lambda place: DeltaStorage.create(place, schema, name, layout),
             reopen=lambda place: DeltaStorage.open(place, rows=0),
         )
-        return Table(name, schema, storage, path)
+        return self._table(name, storage, path)
+
+    def _table(self, name: str, storage: DeltaStorage, path: Path) -> Table:
+        return Table(name, storage.schema, storage, path, layout=storage.layout, rules=self._rules)
 
     def find(self, name: str) -> Table | None:
         """Return a table, or None if no table has that name."""
@@ -96,14 +109,14 @@ class Catalog:
             return self._tables.get(name.lower())
 
     def drop(self, name: str) -> None:
-        """Remove a table and its files.
+        """Remove a table and its files; calls that wait for it get NOT_FOUND.
 
         Raises:
             KeyError: No table has that name.
         """
         with self._lock:
             table = self._tables.pop(name.lower())
-        table.close(commit=False)
+        table.close(commit=False, reason=Rejection(grpc.StatusCode.NOT_FOUND, f"Table {name!r} cannot be found."))
         if self._directory is not None and table.path is not None:
             self._directory.remove(table.path)
 

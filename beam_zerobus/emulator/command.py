@@ -49,6 +49,13 @@ def _parser() -> argparse.ArgumentParser:
     storage.add_argument(
         "--table", metavar="NAME=COLUMNS", action="append", default=[], help="create a table; repeatable"
     )
+    storage.add_argument(
+        "--readable-after",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="from a row's acknowledgement to the moment when the table has it (default: %(default)s)",
+    )
     network = parser.add_argument_group("network")
     network.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     network.add_argument("--port", type=int, default=0, help="gRPC and Arrow Flight (default: a free one)")
@@ -169,6 +176,7 @@ def _emulator(options: argparse.Namespace) -> Emulator:
         port=options.port,
         http_port=options.http_port,
         faults=_faults(options),
+        readable_after=options.readable_after,
     )
 
 

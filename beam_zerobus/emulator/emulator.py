@@ -6,6 +6,7 @@ import math
 import secrets
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,6 +17,7 @@ import pyarrow as pa
 from beam_zerobus.emulator.catalog import Catalog
 from beam_zerobus.emulator.faults import FaultInjector, Faults
 from beam_zerobus.emulator.host import Host
+from beam_zerobus.emulator.layout import Layout, TableRules
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.servers import STOP_SECONDS, Servers
 from beam_zerobus.emulator.stats import Stats, StatsBook
@@ -50,6 +52,10 @@ class Emulator:
         port: gRPC port; 0 lets the system choose, once: a restart uses the same.
         http_port: HTTP port, likewise.
         faults: The faults to inject; None for none.
+        max_partitions: Partitions of a table that may be written within five seconds, as at the service; None for any
+            number.
+        readable_after: Seconds from a row's acknowledgement to the moment when the Delta table has it (about 5 at the
+            service). Until then the row is durable beside the table.
 
     Raises:
         ConfigurationError: Options that exclude each other or are out of range, or a storage directory that cannot be
@@ -77,10 +83,15 @@ class Emulator:
         port: int = 0,
         http_port: int = 0,
         faults: Faults | None = None,
+        max_partitions: int | None = 1000,
+        readable_after: float = 0.0,
     ) -> None:
         in_memory = memory or discard
         if in_memory and storage_dir is not None:
             raise ConfigurationError("Emulator: set storage_dir, or memory or discard, not both")
+        if in_memory and readable_after:
+            raise ConfigurationError("Emulator: readable_after needs Delta tables; leave out memory and discard")
+        rules = TableRules(max_partitions=max_partitions, readable_after=readable_after)
         if not 0 < token_life < math.inf:
             raise ConfigurationError(f"token_life {token_life}: set a number of seconds above 0")
         self.client_id = client_id or f"client-{secrets.token_hex(4)}"
@@ -101,7 +112,7 @@ class Emulator:
             self._temporary = tempfile.TemporaryDirectory(prefix="zerobus-", ignore_cleanup_errors=True)
             storage_dir = self._temporary.name
         self.storage_dir = None if storage_dir is None else Path(storage_dir).resolve()
-        self._catalog = Catalog(self.storage_dir, discard=discard)
+        self._catalog = Catalog(self.storage_dir, discard=discard, rules=rules)
 
     # ---- life
 
@@ -190,18 +201,29 @@ class Emulator:
 
     # ---- tables
 
-    def create_table(self, name: str, columns: str | pa.Schema | TableSchema) -> Table:
+    def create_table(
+        self,
+        name: str,
+        columns: str | pa.Schema | TableSchema,
+        *,
+        partitioned_by: Sequence[str] = (),
+        rescue_column: str | None = None,
+    ) -> Table:
         """Make a table, or return the one that exists with the same columns.
 
         Args:
             name: ``catalog.schema.table``.
             columns: DDL such as ``"id BIGINT NOT NULL, name STRING"``, an Arrow schema, or a `TableSchema`.
+            partitioned_by: The columns that the table is partitioned by.
+            rescue_column: A nullable VARIANT column for fields of JSON records that are not in the table or do not fit
+                their column, as one tagged ``zerobus-rescue`` is at the service.
 
         Raises:
             ConfigurationError: The name or the columns are not valid, the table exists with other columns, or
                 something else is in its place in the storage directory.
         """
-        table = self._catalog.create(name, columns)
+        layout = Layout(partitioned_by=tuple(partitioned_by), rescue_column=rescue_column)
+        table = self._catalog.create(name, columns, layout)
         self._stats.table_created(table.name)
         return table
 

@@ -1,4 +1,4 @@
-"""What the emulator takes at most."""
+"""The limits of what the emulator accepts."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from beam_zerobus.emulator import connections
 from beam_zerobus.emulator.calls import Call, StreamProtocol
 from beam_zerobus.emulator.faults import ScriptedFault
 from beam_zerobus.emulator.host import Host
+from beam_zerobus.emulator.publisher import Arrived
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.responder import (
     ClientGone,
@@ -36,6 +37,7 @@ from beam_zerobus.emulator.stats import RecordedCall
 from beam_zerobus.emulator.status import end_stream
 from beam_zerobus.emulator.table import GRANTS, Table
 from beam_zerobus.emulator.tokens import Token
+from beam_zerobus.schema import TableSchema
 
 __all__ = ["Session"]
 
@@ -62,6 +64,7 @@ class Session:
         self._context = context
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._schema_version = -1
+        self._schema: TableSchema | None = None
 
     def run(self, requests: Iterator[bytes]) -> Iterator[bytes]:
         """Serve the stream; yields the responses."""
@@ -155,8 +158,10 @@ class Session:
             patience.cancel()
 
     def _bind(self, table: Table) -> None:
+        # The version first: where the columns change in between, the next call binds again.
         self._schema_version = table.version
-        self._protocol.bind(table.schema)
+        self._schema = table.schema
+        self._protocol.bind(self._schema, table.layout.rescue_column)
 
     def _read(self, requests: Iterator[bytes], table: Table, token: Token) -> None:
         """Read calls until the client sends no more, or one ends the stream; outcomes are reported as events."""
@@ -194,14 +199,18 @@ class Session:
                 return False
         rules = injector.faults.reject_rows
         chunk = call.read() if self._host.check_rows or rules else None
-        for rule in rules if chunk is not None else ():
-            rule.check(table.name, chunk)
+        if chunk is not None:
+            for rule in rules:
+                rule.check(table.name, chunk)
+            table.check_partitions(chunk)
         delay = injector.faults.ack_delay
+        schema = self._schema
+        assert schema is not None  # noqa: S101 - the stream is bound to the table
 
         def stored(problem: BaseException | None) -> None:
             self._events.put(_after_storing(call, fault, delay) if problem is None else _storage_failed(problem, call))
 
-        table.append(call.read if chunk is None else chunk, call.rows, call.size, stored)
+        table.append(Arrived(call.read if chunk is None else chunk, call.rows, call.size, schema, stored))
         return fault is None or not fault.ends_stream
 
     def _record(self, call: Call, table: Table) -> RecordedCall | None:

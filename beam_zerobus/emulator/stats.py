@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+from beam_zerobus.emulator.stream_rate import StreamRate
+
 __all__ = ["RecordedCall", "Stats", "StatsBook", "StreamStats", "TableStats"]
 
 
@@ -23,6 +25,8 @@ class TableStats:
         rows_received: Rows of these calls.
         bytes_received: Bytes of these calls on the wire.
         rows_acknowledged: Rows whose acknowledgement was sent.
+        streams_last_minute: Streams that were created within the last minute.
+        most_streams_a_minute: The most streams that were created within any minute; the service expects 100 at most.
     """
 
     streams_opened: int = 0
@@ -31,6 +35,8 @@ class TableStats:
     rows_received: int = 0
     bytes_received: int = 0
     rows_acknowledged: int = 0
+    streams_last_minute: int = 0
+    most_streams_a_minute: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +109,7 @@ class StatsBook:
         self.record_calls = record_calls
         self._lock = threading.Lock()
         self._tables: dict[str, TableStats] = {}
+        self._rates: dict[str, StreamRate] = {}
         self._streams: dict[str, StreamStats] = {}
         self._calls: list[RecordedCall] = []
         self._faults: Counter[str] = Counter()
@@ -111,7 +118,7 @@ class StatsBook:
     def snapshot(self) -> Stats:
         """Return the current counts."""
         with self._lock:
-            tables = dict(self._tables)
+            tables = {name: self._with_rate(name, table) for name, table in self._tables.items()}
             return Stats(
                 streams_opened=sum(table.streams_opened for table in tables.values()),
                 streams_open=sum(table.streams_open for table in tables.values()),
@@ -132,6 +139,7 @@ class StatsBook:
         with self._lock:
             self._streams[stream_id] = StreamStats(stream_id=stream_id, table=table, wire_format=wire_format)
             self._add(table, streams_opened=1, streams_open=1)
+            self._rates.setdefault(table, StreamRate(table)).opened()
 
     def stream_ended(self, stream_id: str, end: str) -> None:
         """Note how a stream ended."""
@@ -165,6 +173,12 @@ class StatsBook:
         """Count a token."""
         with self._lock:
             self._tokens += 1
+
+    def _with_rate(self, name: str, table: TableStats) -> TableStats:
+        rate = self._rates.get(name)
+        if rate is None:
+            return table
+        return replace(table, streams_last_minute=rate.last_minute, most_streams_a_minute=rate.most)
 
     def _add(self, table: str, **increments: int) -> None:
         counts = self._tables.get(table, TableStats())

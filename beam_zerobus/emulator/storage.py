@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import pyarrow as pa
-from deltalake import DeltaTable, write_deltalake
+from deltalake import CommitProperties, DeltaTable, TableFeatures, Transaction, write_deltalake
 
+from beam_zerobus.emulator.altered import convert
+from beam_zerobus.emulator.layout import Layout
 from beam_zerobus.schema import TableSchema
 
-__all__ = ["Chunk", "DeltaStorage", "DiscardStorage", "MemoryStorage", "NotOurTableError", "Storage"]
+__all__ = [
+    "Chunk",
+    "DeltaStorage",
+    "DiscardStorage",
+    "MemoryStorage",
+    "NotOurTableError",
+    "Storage",
+    "described",
+    "recover",
+]
 
 _COLUMN = b"zerobus.column"
+_RESCUE = b"zerobus.rescue"
+_LANDED = "zerobus.landed"
 _CHECKPOINT_EVERY = 100
 
 Chunk: TypeAlias = "pa.RecordBatch | Callable[[], pa.RecordBatch]"
@@ -53,7 +66,7 @@ class Storage(Protocol):
         ...
 
     def change_schema(self, schema: TableSchema) -> None:
-        """Add or drop columns; rows stored before get null in new columns."""
+        """Add, drop or widen columns; rows stored before get null in new columns."""
         ...
 
 
@@ -66,17 +79,23 @@ class DeltaStorage:
     Made by `create` and `open`.
     """
 
-    def __init__(self, delta: DeltaTable, schema: TableSchema, rows: int | None) -> None:
+    def __init__(self, delta: DeltaTable, schema: TableSchema, layout: Layout, rows: int | None) -> None:
         self._delta = delta
         self.schema = schema
+        self.layout = layout
         self._arrow_schema = schema.to_canonical_arrow()
         self._rows = rows
 
     @classmethod
-    def create(cls, path: Path, schema: TableSchema, name: str) -> DeltaStorage:
+    def create(cls, path: Path, schema: TableSchema, name: str, layout: Layout) -> DeltaStorage:
         """Make an empty table in a directory."""
         with _panics_as_errors():
-            return cls(DeltaTable.create(path, schema=_stored_schema(schema), name=name), schema, 0)
+            stored = described(schema, layout.rescue_column)
+            first = stored if not _hides_ntz(stored) else _with_plain_ntz(stored, layout)
+            delta = DeltaTable.create(path, schema=first, name=name, partition_by=list(layout.partitioned_by) or None)
+            if first is not stored:
+                write_deltalake(delta, stored.empty_table(), mode="overwrite", schema_mode="overwrite")
+            return cls(delta, schema, layout, 0)
 
     @classmethod
     def open(cls, path: Path, rows: int | None = None) -> DeltaStorage:
@@ -91,12 +110,26 @@ class DeltaStorage:
         """
         with _panics_as_errors():
             delta = DeltaTable(path)
-            return cls(delta, _recovered_schema(delta), rows)
+            columns = {
+                field["name"]: {key.encode(): value for key, value in field["metadata"].items()}
+                for field in json.loads(delta.schema().to_json())["fields"]
+            }
+            layout = Layout(
+                partitioned_by=tuple(delta.metadata().partition_columns),
+                rescue_column=next((name for name, metadata in columns.items() if _RESCUE in metadata), None),
+            )
+            return cls(delta, recover(columns.values()), layout, rows)
 
-    def append(self, chunks: Sequence[Chunk], rows: int) -> None:
-        """Commit rows as one version of the table."""
+    @property
+    def landed(self) -> int:
+        """The number that was given to `append` last; 0 for none."""
+        return self._delta.transaction_version(_LANDED) or 0
+
+    def append(self, chunks: Sequence[Chunk], rows: int, landed: int | None = None) -> None:
+        """Commit rows as one version of the table, and a number with them: both are in the table, or neither is."""
+        commit = None if landed is None else CommitProperties(app_transactions=[Transaction(_LANDED, landed)])
         with _panics_as_errors():
-            write_deltalake(self._delta, _table(chunks, self._arrow_schema), mode="append")
+            write_deltalake(self._delta, _table(chunks, self._arrow_schema), mode="append", commit_properties=commit)
         if self._rows is not None:
             self._rows += rows
         if self._delta.version() % _CHECKPOINT_EVERY == 0:
@@ -115,7 +148,10 @@ class DeltaStorage:
 
     def change_schema(self, schema: TableSchema) -> None:
         """Rewrite the table in one commit."""
-        rows = _with_schema(self.read(), schema).cast(_stored_schema(schema))
+        rows = convert(self.read(), schema.to_canonical_arrow())
+        rows = rows.cast(described(schema, self.layout.rescue_column))
+        if _hides_ntz(rows.schema):
+            self._delta.alter.add_feature(TableFeatures.TimestampWithoutTimezone, allow_protocol_versions_increase=True)
         write_deltalake(self._delta, rows, mode="overwrite", schema_mode="overwrite")
         self.schema, self._arrow_schema = schema, schema.to_canonical_arrow()
 
@@ -145,7 +181,7 @@ class MemoryStorage:
 
     def change_schema(self, schema: TableSchema) -> None:
         """Rewrite the rows."""
-        self._chunks = list(_with_schema(self.read(), schema).to_batches())
+        self._chunks = list(convert(self.read(), schema.to_canonical_arrow()).to_batches())
         self._schema = schema.to_canonical_arrow()
 
 
@@ -175,40 +211,50 @@ class DiscardStorage:
 
 def _table(chunks: Sequence[Chunk], schema: pa.Schema) -> pa.Table:
     batches = [chunk if isinstance(chunk, pa.RecordBatch) else chunk() for chunk in chunks]
-    # A call decoded before a column was added or dropped still has the columns of that time.
+    # A call decoded before the columns changed still has the columns of that time.
     return pa.concat_tables(
-        [_with_columns(pa.Table.from_batches([batch]), schema) for batch in batches] or [schema.empty_table()]
+        [convert(pa.Table.from_batches([batch]), schema) for batch in batches] or [schema.empty_table()]
     )
 
 
-def _with_schema(table: pa.Table, schema: TableSchema) -> pa.Table:
-    return _with_columns(table, schema.to_canonical_arrow())
-
-
-def _with_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    if table.schema.equals(schema):
-        return table
-    have = set(table.column_names)
-    columns = [
-        table.column(field.name) if field.name in have else pa.nulls(table.num_rows, field.type) for field in schema
-    ]
-    return pa.Table.from_arrays(columns, schema=schema)
-
-
-def _stored_schema(schema: TableSchema) -> pa.Schema:
+def described(schema: TableSchema, rescue_column: str | None = None) -> pa.Schema:
+    """Return the canonical Arrow schema of columns; each field's metadata describes its column for `recover`."""
     fields = []
     for field, column in zip(schema.to_canonical_arrow(), schema.to_unity_catalog(), strict=True):
         metadata = {_COLUMN: json.dumps(column)}
         if "comment" in column:
             metadata[b"comment"] = column["comment"]
+        if field.name == rescue_column:
+            metadata[_RESCUE] = "true"
         fields.append(field.with_metadata(metadata))
     return pa.schema(fields)
 
 
-def _recovered_schema(delta: DeltaTable) -> TableSchema:
-    fields = json.loads(delta.schema().to_json())["fields"]
+def _hides_ntz(schema: pa.Schema) -> bool:
+    """Return whether a MAP has a TIMESTAMP_NTZ: the Delta library looks for none there, and rejects what it made."""
+
+    def found(arrow_type: pa.DataType, *, in_map: bool = False) -> bool:
+        if pa.types.is_timestamp(arrow_type):
+            return in_map and arrow_type.tz is None
+        in_map = in_map or pa.types.is_map(arrow_type)
+        return any(found(arrow_type.field(index).type, in_map=in_map) for index in range(arrow_type.num_fields))
+
+    return any(found(arrow_type) for arrow_type in schema.types)
+
+
+def _with_plain_ntz(schema: pa.Schema, layout: Layout) -> pa.Schema:
+    """Return a schema from which the Delta library sees that the table needs its feature for TIMESTAMP_NTZ."""
+    name = max(schema.names, key=len) + "_"
+    return pa.schema([pa.field(name, pa.timestamp("us")), *(schema.field(column) for column in layout.partitioned_by)])
+
+
+def recover(columns: Iterable[Mapping[bytes, Any]]) -> TableSchema:
+    """Return the columns from the metadata of the fields that `described` made.
+
+    Raises:
+        NotOurTableError: A field has no such metadata.
+    """
     try:
-        columns = [json.loads(field["metadata"][_COLUMN.decode()]) for field in fields]
+        return TableSchema.from_unity_catalog({"columns": [json.loads(metadata[_COLUMN]) for metadata in columns]})
     except KeyError:
         raise NotOurTableError from None
-    return TableSchema.from_unity_catalog({"columns": columns})

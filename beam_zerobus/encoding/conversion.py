@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,8 @@ from beam_zerobus.schema import Conformer, TableSchema
 from beam_zerobus.schema.unknown_fields import has_unknown_fields
 
 __all__ = ["Conversion"]
+
+_Batch = TypeVar("_Batch", pa.RecordBatch, pa.Table)
 
 
 class Conversion:
@@ -92,9 +94,21 @@ class Conversion:
         return self._encoder.encode(rows)
 
     def payloads_of(self, batch: pa.RecordBatch | pa.Table, rows: np.ndarray) -> Iterator[Payload]:
-        """Yield payloads of some of the batch's rows, given by ascending indices."""
-        for payload in self.payloads(take_rows(batch, rows)):
+        """Yield payloads of some of the batch's rows, given by ascending indices.
+
+        A column that the table has lost since, and in which none of these rows has a value, is left out.
+        """
+        for payload in self.payloads(self._without_lost_columns(take_rows(batch, rows))):
             yield _in_batch(payload, rows)
+
+    def _without_lost_columns(self, rows: _Batch) -> _Batch:
+        known = {column.name.casefold() for column in self.schema.columns}
+        lost = [
+            index
+            for index, field in enumerate(rows.schema)
+            if field.name.casefold() not in known and rows.column(index).null_count == rows.num_rows
+        ]
+        return rows.select([index for index in range(rows.num_columns) if index not in lost]) if lost else rows
 
     def encode_again(self, batch: pa.RecordBatch | pa.Table, payload: Payload) -> Payload:
         """Return a payload that this conversion made of `batch`, with the records that were taken from it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
@@ -11,7 +11,7 @@ import numpy as np
 
 from beam_zerobus.errors import RowError
 
-__all__ = ["Faults", "Place", "Reason", "RowErrorType"]
+__all__ = ["Faults", "Place", "Reason", "RowErrorType", "may_fit_wider_column"]
 
 Locate: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
@@ -32,6 +32,16 @@ class RowErrorType(StrEnum):
     ROW_TOO_LARGE = "row_too_large"
     REJECTED_BY_SERVICE = "rejected_by_service"
     REJECTED_UNTRIED = "rejected_untried"
+
+
+def may_fit_wider_column(rejected: Iterable[RowError]) -> bool:
+    """Return whether a row was rejected that would fit if its column had a wider type.
+
+    Example:
+        >>> may_fit_wider_column([RowError(0, "out_of_range", "column 'size' is INT", "schema")])
+        True
+    """
+    return any(error.error_type in (RowErrorType.OUT_OF_RANGE, RowErrorType.INEXACT) for error in rejected)
 
 
 @dataclass(frozen=True, slots=True)

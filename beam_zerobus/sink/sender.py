@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from beam_zerobus.batching import RowLimit
 from beam_zerobus.errors import ConversionError, RowError
 from beam_zerobus.schema import RowErrorType
+from beam_zerobus.schema.reasons import may_fit_wider_column
 from beam_zerobus.sink.bundle import Bundle, Outcome
 from beam_zerobus.sink.elements import Elements, Origin
 from beam_zerobus.sink.failed_rows import bundle_error, failure_log
@@ -125,10 +126,12 @@ class BatchSender:
             self._bundle.send(writer, Rows(batch=rows.batch.slice(0, 0), origin=rows.origin, rejected=rejected))
 
     def _convert(self, writer: ZerobusWriter, elements: Elements, kind: Kind) -> Rows:
-        """Convert elements, after another look at the table where they have a field that its schema lacks."""
+        """Convert elements, after another look at the table where they do not fit the schema as it is known."""
         converter = self._converter_for(writer)
         rows = converter.convert(elements, kind)
-        if writer.may_look_again and converter.has_unknown_fields(elements, kind, rows):
+        if writer.may_look_again and (
+            may_fit_wider_column(rows.rejected) or converter.has_unknown_fields(elements, kind, rows)
+        ):
             writer.look_again()
             newest = self._converter_for(writer)
             return rows if newest is converter else newest.convert(elements, kind)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 import pyarrow as pa
 
 from beam_zerobus.delivery.retry import retry_transient
 from beam_zerobus.encoding.conversion import Conversion
-from beam_zerobus.errors import ConfigurationError, ZerobusError, about_table
+from beam_zerobus.errors import ConfigurationError, RowError, ZerobusError, about_table
 from beam_zerobus.logs import get_logger
 from beam_zerobus.schema import TableSchema
+from beam_zerobus.schema.reasons import may_fit_wider_column
 from beam_zerobus.workspace.single_flight import SingleFlight
 from beam_zerobus.workspace.tokens import TokenSource
 from beam_zerobus.workspace.unity_catalog import fetch_table_schema
@@ -26,7 +27,7 @@ _log = get_logger(__name__)
 _SHARED_FETCH_SECONDS = 3600.0  # a fetch has limits of its own, and is tried again as `Retry` says
 
 LOOK_AGAIN_SECONDS = 30.0
-"""Seconds between two fetches of a schema because batches have fields that it lacks."""
+"""Seconds between two fetches of a schema because rows do not fit it."""
 
 
 class Conversions:
@@ -35,9 +36,11 @@ class Conversions:
     Threads that need it at the same time share one fetch, so that a catalog that does not answer makes them wait once,
     side by side.
 
-    Invariants, under the one lock, which is not held while a schema is fetched:
-    - `_current` is the newest conversion; it never becomes None again.
-    - `_looked_at` is when the schema was last fetched because of unknown fields.
+    `_looked_at` is when the schema was last fetched because rows did not fit it; `_misfits` says that such rows were
+    rejected since.
+
+    Invariant, under the one lock, which is not held while a schema is fetched: `_current` is the newest conversion; it
+    never becomes None again.
     """
 
     def __init__(self, config: WriterConfig, tokens: TokenSource) -> None:
@@ -48,6 +51,7 @@ class Conversions:
         self._refreshing: SingleFlight[None] = SingleFlight(limit=_SHARED_FETCH_SECONDS)
         self._current: Conversion | None = None
         self._looked_at = float("-inf")
+        self._misfits = False
 
     @property
     def current(self) -> Conversion | None:
@@ -64,11 +68,20 @@ class Conversions:
         return self._current or self._finding.run(lambda: self._find(batch))
 
     def resolve_for(self, batch: pa.RecordBatch | pa.Table) -> Conversion:
-        """Return the conversion for a batch, after another look at the table where it lacks a field of the batch."""
+        """Return the conversion for a batch, after another look at the table where it may be out of date.
+
+        It may be where it lacks a field of the batch, or since a value did not fit its column: the column may be wider
+        now.
+        """
         conversion = self._current or self.resolve(batch)
-        if self.may_change and conversion.lacks_fields_of(batch.schema):
-            return self.look_again(conversion)
+        if self.may_change and (self._misfits or conversion.lacks_fields_of(batch.schema)):
+            conversion = self.look_again(conversion)
+            self._misfits = False  # now, so that threads wait for a fetch that runs already
         return conversion
+
+    def note_rejected(self, rejected: Iterable[RowError]) -> None:
+        """Look at the table again, before the next batch, if rows were rejected that a wider column would hold."""
+        self._misfits = self._misfits or may_fit_wider_column(rejected)
 
     @property
     def may_change(self) -> bool:
@@ -77,22 +90,20 @@ class Conversions:
 
     @property
     def may_look_again(self) -> bool:
-        """True where rows with unknown fields are a reason to fetch the schema now."""
+        """True where rows that do not fit are a reason to fetch the schema now."""
         return self.may_change and time.monotonic() - self._looked_at >= LOOK_AGAIN_SECONDS
 
     def look_again(self, known: Conversion) -> Conversion:
-        """Fetch the schema because rows have a field that it lacks, at most twice a minute; return the newest."""
-        with self._lock:
-            due = self.may_look_again
-            if due:
-                self._looked_at = time.monotonic()
-        if due:
+        """Fetch the schema because rows do not fit it, at most twice a minute; return the newest."""
+        if self.may_look_again:  # also while another thread fetches it: they share the fetch
             try:
                 self._fetch_newer(known, self._fetch)
             except ZerobusError as error:  # what is known goes on to count
                 _log.warning(
                     "The schema of %s could not be fetched again: %s", self._config.table, type(error).__name__
                 )
+            finally:
+                self._looked_at = time.monotonic()
         return self._current or known
 
     def refresh(self, outdated: Conversion) -> Conversion | None:

@@ -151,6 +151,7 @@ class WriterState:
                 size_bytes=result.batch_size_bytes,
             )
             if result.failed_rows:
+                self.conversions.note_rejected(result.failed_rows)
                 submission.span.rejected(result.failed_rows)
                 if self._channel is not None:
                     self._channel.record_failed_rows(submission, result.failed_rows)

@@ -61,7 +61,12 @@ CASES = {
         failure(FailureKind.REJECTED, while_opening=True),
         Situation(),
     ),
-    ("a missing table", ""): (failure(FailureKind.NOT_FOUND, while_opening=True), Situation()),
+    ("a missing table, at opening", ""): (failure(FailureKind.NOT_FOUND, while_opening=True), Situation()),
+    ("a missing table, mid-stream", "something was acknowledged since a stream was reopened"): (
+        failure(FailureKind.NOT_FOUND),
+        Situation(calls_in_flight=1),
+    ),
+    ("a missing table, mid-stream", "nothing was"): (failure(FailureKind.NOT_FOUND), Situation(reopened=True)),
     ("a missing grant, or a table that Zerobus cannot write", ""): (failure(FailureKind.FORBIDDEN), Situation()),
 }
 
@@ -97,8 +102,9 @@ def test_nothing_that_may_pass_is_given_up_and_nothing_final_is_tried_for_ever(k
     action = decide(met, situation)
     if kind in (FailureKind.TRANSIENT, FailureKind.ROTATION):
         assert action is not Action.FAIL
+    may_be_new = kind is FailureKind.NOT_FOUND and not (opening or situation.reopened)
     if kind in (FailureKind.NOT_FOUND, FailureKind.FORBIDDEN) and (situation.schema_confirmed or not changed):
-        assert action is Action.FAIL
+        assert action is (Action.REOPEN if may_be_new else Action.FAIL)
     if action in (Action.REOPEN, Action.RENEW_TOKEN):  # free of backoff, hence once between two acknowledgements
         again = Situation(reopened=action is Action.REOPEN, token_renewed=action is Action.RENEW_TOKEN)
         assert decide(met, again) not in (Action.REOPEN, Action.RENEW_TOKEN)

@@ -443,6 +443,30 @@ def test_a_setting_that_the_sdk_does_not_accept(wire_format, setting):
     assert failure.kind is kind
 
 
+@FORMATS
+@pytest.mark.parametrize("proxy", ["::bad", "http://["])
+def test_a_proxy_that_is_no_url(monkeypatch, wire_format, proxy):
+    for variable in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    with failing() as seen:
+        open_to("https://unreachable.invalid:9", wire_format)  # an address of its own: the SDK reads the variable once
+    failure, text, _ = seen[0]
+    assert text == "Invalid argument: failed to parse proxy URL: invalid authority."
+    assert (failure.kind, failure.cause) == (FailureKind.MISCONFIGURED, "INVALID_PROXY")
+
+
+@FORMATS
+def test_a_server_without_tls_behind_an_https_address(emulator, wire_format):
+    with failing() as seen:
+        open_to(emulator.endpoint.replace("http:", "https:"), wire_format)
+    failure, text, _ = seen[0]
+    assert text.startswith(
+        f"Failed to create stream: code: '{WORDS['UNAVAILABLE']}', message: \"received corrupt message"
+    )
+    assert (failure.kind, failure.cause) == (FailureKind.TRANSIENT, "UNAVAILABLE")
+
+
 @pytest.mark.parametrize("wire_format", ["proto", "json"])
 def test_a_call_that_is_too_large_is_rejected_and_the_stream_lives(emulator, wire_format):
     emulator.faults = Faults()

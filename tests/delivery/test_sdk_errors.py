@@ -15,32 +15,78 @@ from beam_zerobus.errors import ConfigurationError, ConversionError, RejectedErr
 PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
 INVALID = "Client specified an invalid argument"
 
-# Every variant of `ZerobusError` in the Rust SDK 3.0.0, as its `Display` writes it.
+# Every variant of `ZerobusError` in the Rust SDK 3.0.0 (`src/errors.rs`), as its `Display` writes it: the text of one
+# example, whether `is_retryable` says that trying again may help, and what it is to us.
 VARIANTS = {
-    "Failed to open a channel: transport error.": (FailureKind.TRANSIENT, "CONNECTION"),
+    "ChannelCreationError": ("Failed to open a channel: transport error.", True, "CONNECTION"),
+    "CreateStreamError": ("Failed to create stream: code: 'The operation was aborted'.", True, "ABORTED"),
+    "FailedToEstablishTlsConnectionError": ("Failed to establish TLS connection.", True, "TLS"),
+    "InvalidZerobusEndpointError": (
+        "The specified Zerobus endpoint is in invalid format: x.",
+        False,
+        "INVALID_ENDPOINT",
+    ),
+    "InvalidTableName": ("Specified UC table name is invalid: x.", False, "INVALID_TABLE_NAME"),
+    "InvalidUCEndpointError": ("Specified UC endpoint is in invalid format: x.", False, "INVALID_WORKSPACE_URL"),
+    "InvalidUCTokenError": ("Specified UC token is in invalid format: x.", False, "INVALID_TOKEN"),
+    "StreamClosedError": ("Stream is closed: code: 'Some requested entity was not found'", False, "NOT_FOUND"),
+    "InvalidArgument": ("Invalid argument: x.", False, "INVALID_ARGUMENT"),
+    "InvalidSchema": ("Arrow schema does not match the target table: x.", False, "SCHEMA_VALIDATION_FAILED"),
+    "UnexpectedStreamResponseError": (
+        "Unexpected response from server. Response: x",
+        True,
+        "UNEXPECTED_RESPONSE",
+    ),
+    "InvalidStateError": ("Stream is in invalid state: x", False, "INVALID_STATE"),
+    "ConnectionTimeout": ("Connection timeout: x", True, "CONNECTION_TIMEOUT"),
+    "TokenFetchError": ("Token fetch failed: x", True, "TOKEN_FETCH"),
+    "AvroSchemaParseError": ("Avro schema parse failed: x", False, "AVRO_SCHEMA"),
+    "AvroEncodingError": ("Avro record encoding failed: x", False, "AVRO_ENCODING"),
+}
+# `UNRETRIABLE_STATUS_CODES` there; every other status may be tried again.
+UNRETRIABLE = {
+    "INVALID_ARGUMENT",
+    "UNAUTHENTICATED",
+    "PERMISSION_DENIED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "NOT_FOUND",
+}
+# What the SDK itself writes into these: its sentences that mean something else than the variant they are in.
+SENTENCES = {
     "Failed to open a channel: invalid URI.": (FailureKind.MISCONFIGURED, "INVALID_ENDPOINT"),
-    "Failed to create stream: code: 'The operation was aborted'.": (FailureKind.TRANSIENT, "ABORTED"),
-    "Failed to establish TLS connection.": (FailureKind.TRANSIENT, "TLS"),
-    "The specified Zerobus endpoint is in invalid format: x.": (FailureKind.MISCONFIGURED, "INVALID_ENDPOINT"),
-    "Specified UC table name is invalid: x.": (FailureKind.MISCONFIGURED, "INVALID_TABLE_NAME"),
-    "Specified UC endpoint is in invalid format: x.": (FailureKind.MISCONFIGURED, "INVALID_WORKSPACE_URL"),
-    "Specified UC token is in invalid format: x.": (FailureKind.UNAUTHENTICATED, "INVALID_TOKEN"),
-    "Stream is closed: code: 'Some requested entity was not found'": (FailureKind.NOT_FOUND, "NOT_FOUND"),
-    "Invalid argument: x.": (FailureKind.REJECTED, "INVALID_ARGUMENT"),
-    "Arrow schema does not match the target table: x.": (FailureKind.REJECTED, "SCHEMA_VALIDATION_FAILED"),
-    "Unexpected response from server. Response: x": (FailureKind.TRANSIENT, "UNEXPECTED_RESPONSE"),
-    "Stream is in invalid state: x": (FailureKind.FORBIDDEN, "INVALID_STATE"),
-    "Connection timeout: x": (FailureKind.TRANSIENT, "CONNECTION_TIMEOUT"),
-    "Token fetch failed: x": (FailureKind.TRANSIENT, "TOKEN_FETCH"),
-    "Avro schema parse failed: x": (FailureKind.FORBIDDEN, "AVRO_SCHEMA"),
-    "Avro record encoding failed: x": (FailureKind.FORBIDDEN, "AVRO_ENCODING"),
+    "Invalid argument: Failed to add header 'x': failed to parse metadata value.": (
+        FailureKind.MISCONFIGURED,
+        "INVALID_HEADER",
+    ),
+    "Invalid argument: failed to parse proxy URL: invalid authority.": (FailureKind.MISCONFIGURED, "INVALID_PROXY"),
+    "Stream is in invalid state: Acknowledgement claims 9 records, but only 2 records were submitted": (
+        FailureKind.TRANSIENT,
+        "INVALID_ACKNOWLEDGEMENT",
+    ),
+    "Stream is closed: code: 'Unknown error', message: \"Server closed the stream\"": (FailureKind.ROTATION, "UNKNOWN"),
 }
 
 
-@pytest.mark.parametrize("text", VARIANTS)
-def test_no_error_of_the_rust_sdk_is_unknown(text):
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_no_error_of_the_rust_sdk_is_unknown(variant):
+    text, retriable, cause = VARIANTS[variant]
     failure = translate(ZerobusException(text))
-    assert (failure.kind, failure.cause) == VARIANTS[text]
+    assert failure.cause == cause
+    renewed = failure.kind is FailureKind.UNAUTHENTICATED  # a token, once; the SDK has no new one
+    assert failure.is_final is (not retriable and not renewed)
+
+
+@pytest.mark.parametrize(("words", "status"), _STATUSES.items())
+def test_the_statuses_that_the_rust_sdk_retries_are_not_final(words, status):
+    failure = translate(ZerobusException(f"Stream is closed: code: '{words}'"))
+    assert failure.is_final is (status in UNRETRIABLE and status != "UNAUTHENTICATED")
+
+
+@pytest.mark.parametrize("text", SENTENCES)
+def test_a_sentence_of_the_rust_sdk_has_its_own_row(text):
+    failure = translate(ZerobusException(text))
+    assert (failure.kind, failure.cause) == SENTENCES[text]
 
 
 @pytest.mark.parametrize("words", _STATUSES)

@@ -7,6 +7,14 @@ import pyarrow as pa
 import pytest
 
 TABLE = "main.iot.air"
+CHANGES = {}
+
+
+def change_the_table(number):
+    """Return a row, after the change that is due in the middle of its bundle."""
+    if number in CHANGES:
+        CHANGES[number]()
+    return {"id": number, "size": number}
 
 
 @pytest.mark.parametrize("ignore", [False, True])
@@ -22,6 +30,43 @@ def test_values_of_a_new_column_are_written(emulator, sink, run, form, ignore):
         {"id": 1, "size": None},
         {"id": 2, "size": 7},
     ]
+
+
+@pytest.mark.parametrize("wire_format", ["proto", "arrow", "json"])
+@pytest.mark.parametrize("form", [dict, json.dumps, lambda row: beam.Row(**row)])
+def test_values_that_only_a_widened_column_holds_are_written(emulator, sink, run, form, wire_format):
+    table = emulator.create_table(TABLE, "id BIGINT NOT NULL, size INT")
+    options = {"schema": "unity_catalog", "wire_format": wire_format}
+    run(lambda pipeline: pipeline | beam.Create([form({"id": 1, "size": 1})], reshuffle=False) | sink(**options))
+    table.widen_column("size", "BIGINT")
+    run(lambda pipeline: pipeline | beam.Create([form({"id": 2, "size": 2**40})], reshuffle=False) | sink(**options))
+    assert sorted(table.to_arrow()["size"].to_pylist()) == [1, 2**40]
+
+
+@pytest.mark.parametrize("wire_format", ["proto", "arrow", "json"])
+def test_alter_between_the_bundles_of_a_pipeline(emulator, sink, run, wire_format):
+    """The pooled writer goes on, whatever happens to the table between two bundles."""
+    table = emulator.create_table(TABLE, "id BIGINT NOT NULL, name STRING, size INT")
+    CHANGES.clear()
+    CHANGES[100] = lambda: table.add_column("late STRING")
+    CHANGES[200] = lambda: table.drop_column("name")
+    CHANGES[300] = lambda: table.widen_column("size", "BIGINT")
+    CHANGES[400] = lambda: emulator.drop_table(TABLE)
+    CHANGES[401] = lambda: emulator.create_table(TABLE, "size BIGINT, id BIGINT NOT NULL")
+    kept = []
+    for start in range(0, 500, 50):
+        part = range(start, start + 50)
+        if start == 400:
+            kept += table.to_arrow()["id"].to_pylist()
+        run(
+            lambda pipeline, part=part: (
+                pipeline
+                | beam.Create(part, reshuffle=False)
+                | beam.Map(change_the_table)
+                | sink(schema="unity_catalog", wire_format=wire_format)
+            )
+        )
+    assert sorted(kept + emulator.table(TABLE).to_arrow()["id"].to_pylist()) == list(range(500))
 
 
 def test_the_first_batch_of_one_pipeline_does_not_decide_the_schema_of_another(emulator, sink, run):

@@ -23,6 +23,7 @@ from beam_zerobus.emulator.rows.columns import (
     StructNode,
     Values,
 )
+from beam_zerobus.emulator.rows.rescue import rescue
 from beam_zerobus.emulator.rows.scalars import check_years, decimals, variants
 from beam_zerobus.schema import Array, Decimal, DeltaType, Field, Map, Primitive, Struct, TableSchema
 from beam_zerobus.schema.arrow import canonical_type
@@ -32,6 +33,7 @@ __all__ = ["JsonReader"]
 _WHOLE = {Primitive.TINYINT, Primitive.SMALLINT, Primitive.INT, Primitive.BIGINT}
 _DAYS_OR_MICROSECONDS = {Primitive.DATE, Primitive.TIMESTAMP, Primitive.TIMESTAMP_NTZ}
 _FLOATS = {Primitive.FLOAT, Primitive.DOUBLE}
+_TEXTS = {Primitive.STRING, Primitive.BINARY, Primitive.VARIANT}
 _NOT_NUMBERS = {"NaN", "Infinity", "-Infinity"}
 
 
@@ -40,9 +42,11 @@ class JsonReader:
 
     Args:
         schema: The table's columns.
+        rescue_column: The one that receives fields that are not in the table or do not fit their column; or None.
     """
 
-    def __init__(self, schema: TableSchema) -> None:
+    def __init__(self, schema: TableSchema, rescue_column: str | None = None) -> None:
+        self._rescue_column = rescue_column
         self._schema = schema.to_canonical_arrow()
         self._names = {column.name for column in schema.columns}
         self._columns = [
@@ -56,6 +60,8 @@ class JsonReader:
             Rejection: A record is not a JSON object, has a member that is not a column, or a value that does not fit.
         """
         rows = _parse(records)
+        if self._rescue_column is not None:
+            rescue(rows, self._columns, self._rescue_column)
         unknown = set(chain.from_iterable(rows)) - self._names
         if unknown:
             name = min(unknown)
@@ -87,7 +93,7 @@ def _node(delta_type: DeltaType, path: str) -> Node:
         case Array(element, _):
             return ListNode(path, arrow_type, _node(element, f"{path}.element"))
         case Map(key, value, _):
-            keys = ScalarNode(f"{path}.key", str(key), _key_converter(key))
+            keys = ScalarNode(f"{path}.key", str(key), _key_converter(key, f"{path}.key"))
             return MapNode(path, arrow_type, keys, _node(value, f"{path}.value"))
         case Struct(fields):
             sources = tuple(Source(_getter(field.name), _node(field.type, f"{path}.{field.name}")) for field in fields)
@@ -155,13 +161,11 @@ def _converter(delta_type: Primitive | Decimal, path: str) -> Callable[[Values],
     return booleans if delta_type is Primitive.BOOLEAN else texts
 
 
-def _key_converter(delta_type: DeltaType) -> Callable[[Values], pa.Array]:
-    """Return what reads the names of JSON members as keys of a map."""
-    arrow_type = canonical_type(delta_type)
-    if delta_type is Primitive.STRING:
-        return lambda values: pa.array(values, arrow_type)
-    if delta_type is Primitive.BOOLEAN:
-        return lambda values: pa.array(
-            [{"true": True, "false": False}.get(value, value) for value in values], arrow_type
-        )
-    return lambda values: pa.array([int(value) for value in values], arrow_type)
+def _key_converter(delta_type: DeltaType, path: str) -> Callable[[Values], pa.Array]:
+    """Return what reads the names of JSON members as keys of a map: the text of a value, strings without quotes."""
+    if isinstance(delta_type, Array | Map | Struct):
+        raise Rejection.invalid(f"column '{path}' is {delta_type}, which JSON cannot have as the key of a map")
+    convert = _converter(delta_type, path)
+    if isinstance(delta_type, Decimal) or delta_type in _TEXTS:
+        return convert
+    return lambda values: convert([key if key in _NOT_NUMBERS else orjson.loads(key) for key in values])

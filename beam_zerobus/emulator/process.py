@@ -1,0 +1,104 @@
+"""`EmulatorProcess`: an emulator in a process of its own, which does not share the interpreter of the program."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Mapping
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from beam_zerobus.errors import ConfigurationError
+
+__all__ = ["EmulatorProcess"]
+
+_START_SECONDS = 60.0
+_STOP_SECONDS = 30.0
+
+
+class EmulatorProcess:
+    """Runs an `Emulator` in a process of its own, until the block ends or this process does.
+
+    Args:
+        storage_dir: Directory of the Delta tables. When the block has ended, they hold every row.
+        tables: The tables to create: name and columns as DDL.
+        options: Further arguments of `Emulator`.
+
+    Attributes:
+        endpoint: The gRPC endpoint.
+        workspace_url: The workspace's URL.
+        client_id: The client that gets tokens.
+        client_secret: Its secret.
+
+    Example:
+        >>> with EmulatorProcess("zerobus-data", {"main.iot.air_quality": "device STRING"}) as it:  # doctest: +SKIP
+        ...     print(it.endpoint)
+        http://127.0.0.1:50051
+    """
+
+    endpoint: str
+    workspace_url: str
+    client_id: str
+    client_secret: str
+
+    def __init__(self, storage_dir: str | Path, tables: Mapping[str, str], **options: Any) -> None:
+        # A forked process would inherit threads and locks of libraries in whatever state they are.
+        spawn = multiprocessing.get_context("spawn")
+        self._connection, its_end = spawn.Pipe()
+        self._process = spawn.Process(
+            target=_serve, args=(its_end, str(storage_dir), dict(tables), options), name="emulator", daemon=True
+        )
+        self._its_end = its_end
+
+    def __enter__(self) -> Self:
+        """Start the process.
+
+        Raises:
+            ConfigurationError: An option is wrong, or the process did not start.
+        """
+        self._process.start()
+        self._its_end.close()  # so that reading ends when the process does
+        said: dict[str, str] | str = "it did not start in time"
+        try:
+            if self._connection.poll(_START_SECONDS):
+                said = self._connection.recv()
+        except EOFError:
+            said = "its process ended"
+        if isinstance(said, str):
+            self._end()
+            raise ConfigurationError(f"the emulator does not run: {said}")
+        for name, value in said.items():
+            setattr(self, name, value)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        self._connection.close()
+        self._process.join(_STOP_SECONDS)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+
+def _serve(connection: Connection, storage_dir: str, tables: Mapping[str, str], options: Mapping[str, Any]) -> None:
+    """Run the emulator until the other end of the connection is closed, as it is when its process ends."""
+    from beam_zerobus.emulator.emulator import Emulator  # noqa: PLC0415 - its errors are reported, as others are
+
+    try:
+        with Emulator(storage_dir, **options) as emulator:
+            for name, columns in tables.items():
+                emulator.create_table(name, columns)
+            names = ("endpoint", "workspace_url", "client_id", "client_secret")
+            connection.send({name: getattr(emulator, name) for name in names})
+            with suppress(EOFError, OSError):
+                connection.recv()
+    except (ConfigurationError, TypeError) as error:
+        connection.send(str(error))
+    except KeyboardInterrupt:
+        pass  # Ctrl-C reaches the whole group of processes; the other one reports it

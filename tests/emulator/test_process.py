@@ -1,0 +1,66 @@
+"""The emulator in a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+
+from beam_zerobus.emulator import EmulatorProcess
+from beam_zerobus.errors import ConfigurationError
+
+from .sdk import Stream, eventually
+
+TABLE = "main.iot.air"
+DDL = "id BIGINT NOT NULL"
+
+
+def test_its_tables_hold_every_row_when_it_has_ended(tmp_path: Path) -> None:
+    with EmulatorProcess(tmp_path, {TABLE: DDL}, readable_after=60) as emulator, Stream(emulator, TABLE, DDL) as stream:
+        stream.wait(stream.send([{"id": 1}, {"id": 2}]))
+    found = DeltaTable(tmp_path.joinpath(*TABLE.split("."))).to_pyarrow_table()
+    assert sorted(found.column("id").to_pylist()) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("tables", "options", "reason"),
+    [
+        ({"air": DDL}, {}, "catalog.schema.table"),
+        ({}, {"readable_after": -1}, "readable_after=-1"),
+        ({}, {"unknown": 1}, "unknown"),
+    ],
+)
+def test_it_says_why_it_does_not_run(tmp_path: Path, tables: dict, options: dict, reason: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"the emulator does not run: .*{reason}"):
+        EmulatorProcess(tmp_path, tables, **options).__enter__()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
+def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    program = """
+        import sys, time
+        from beam_zerobus.emulator import EmulatorProcess
+        if __name__ == "__main__":
+            with EmulatorProcess(sys.argv[1], {"main.iot.air": "id BIGINT"}) as emulator:
+                print(emulator._process.pid, flush=True)
+                time.sleep(60)
+    """
+    script = tmp_path / "program.py"
+    script.write_text(textwrap.dedent(program))
+    with subprocess.Popen([sys.executable, script, tmp_path / "data"], stdout=subprocess.PIPE, text=True) as running:
+        emulator = int(running.stdout.readline())
+        running.kill()
+    eventually(lambda: _is_gone(emulator), seconds=30)
+
+
+def _is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z"  # ended, and nobody asked yet

@@ -175,7 +175,13 @@ class WriteTablesInPlace(WriteRowsInPlace):
         return self._full(batch)
 
     def _row_of(self, element: object) -> object:
-        """Return the one row of a Table as the element that Beam makes of it for transforms without batches."""
+        """Return the one row of a Table as the element that Beam makes of it for transforms without batches.
+
+        A row that Python's types cannot hold, such as a time in the year 10000, stays a Table.
+        """
         if not isinstance(element, pa.Table):
             return element  # this element was emitted as a row after all
-        return next(iter(self._converter.explode_batch(element)))
+        try:
+            return next(iter(self._converter.explode_batch(element)))
+        except (ValueError, OverflowError):
+            return element

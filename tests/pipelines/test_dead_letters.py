@@ -18,15 +18,11 @@ import pyarrow.parquet as pq
 import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.utils.timestamp import Timestamp
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from beam_zerobus import OAuthClientCredentials, WriteToZerobus
 from beam_zerobus.schema import TableSchema
+from beam_zerobus.sink.dead_letters import KeepDeadLetters
 from pipelines import replay_dead_letters
-from pipelines.dead_letters import KeepDeadLetters, to_json, to_record
-from pipelines.replay_dead_letters import to_element
-from pipelines.typed_values import exact, loads, restored
 
 COLUMNS = """
     id INT NOT NULL, i INT, s STRING, v DECIMAL(20,2), d DOUBLE, f FLOAT, raw BINARY, at TIMESTAMP, day DATE,
@@ -134,120 +130,6 @@ def test_keep_correct_replay_is_as_if_sent_directly(zerobus, tmp_path, monkeypat
 
 def fail(row: Any) -> None:
     raise AssertionError(row)
-
-
-leaves = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.floats(),
-    st.text(),
-    st.text(st.characters(categories=["Cs"])),
-    st.binary(),
-    st.decimals(),
-    st.dates(),
-    st.datetimes(timezones=st.just(dt.UTC) | st.none()).map(lambda moment: moment.replace(fold=0)),
-    st.times().map(lambda time: time.replace(fold=0)),
-    st.uuids(),
-    st.integers(-(2**62), 2**62).map(lambda micros: Timestamp(micros=micros)),
-    st.integers(-(2**31), 2**31 - 1).map(np.int32),
-    st.floats(width=32).map(np.float32),
-    st.integers(-(2**62), 2**62).map(lambda nanos: np.datetime64(nanos, "ns")),
-)
-values = st.recursive(
-    leaves,
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.text(max_size=4) | st.sampled_from(["$map", "$bytes"]), inner, max_size=3)
-        | st.dictionaries(st.integers(), inner, max_size=3)
-    ),
-    max_leaves=8,
-)
-
-
-def same(left: Any, right: Any) -> bool:
-    if isinstance(left, dict):
-        return list(left) == list(right) and all(same(left[key], right[key]) for key in left)
-    if isinstance(left, list):
-        return len(left) == len(right) and all(map(same, left, right))
-    return type(left) is type(right) and repr(left) == repr(right)
-
-
-def letter(element: Any, file_format: str) -> dict[str, Any]:
-    failed = beam.Row(element=element, error_type="wrong_type", timestamp=Timestamp(0))
-    return loads(to_json(failed).encode()) if file_format == "jsonl" else to_record(failed)
-
-
-@settings(deadline=None, max_examples=80)
-@given(values)
-def test_exact_forms_are_restored(value):
-    assert same(restored(json.loads(json.dumps(exact(value)))), value)
-
-
-@settings(deadline=None, max_examples=80)
-@given(st.dictionaries(st.text(max_size=4), values, max_size=4), st.sampled_from(["jsonl", "parquet"]))
-def test_an_element_that_nobody_corrected_is_sent_as_it_was(element, file_format):
-    sent = to_element(letter(element, file_format))
-    assert same(json.loads(sent) if isinstance(sent, str) else sent, element)
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.binary(max_size=30) | st.text(max_size=30).map(str.encode), st.sampled_from(["jsonl", "parquet"]))
-def test_json_bytes_are_sent_as_they_were(element, file_format):
-    sent = to_element(letter(element, file_format))
-    assert (sent.encode() if isinstance(sent, str) else sent) == element
-
-
-def test_a_corrected_row_keeps_the_exact_values_of_all_other_columns():
-    element = {"id": "x", "v": decimal.Decimal("1.10"), "inner": {"raw": b"\xff", "x": math.inf}, "tags": [b"a", b"b"]}
-    kept = letter(element, "jsonl")
-    assert kept["element"] == {
-        "id": "x",
-        "v": "1.10",
-        "inner": {"raw": "/w==", "x": "Infinity"},
-        "tags": ["YQ==", "Yg=="],
-    }
-    kept["element"] |= {"id": 1, "inner": {"raw": "AA==", "x": "Infinity"}, "tags": ["YQ==", "c"], "new": True}
-    schema = TableSchema.from_ddl("id INT, v DECIMAL(9,2), inner STRUCT<raw: BINARY, x: DOUBLE>, tags ARRAY<STRING>")
-    assert to_element(kept, schema) == {
-        "id": 1,
-        "v": decimal.Decimal("1.10"),
-        "inner": {"raw": b"\x00", "x": math.inf},
-        "tags": [b"a", "c"],
-        "new": True,
-    }
-
-
-def test_a_row_of_a_batch_comes_back_as_it_was_also_without_a_column():
-    batch = pa.RecordBatch.from_pydict(
-        {
-            "at": pa.array([253_402_300_800_000_000], pa.timestamp("us", "UTC")),
-            "day": pa.array([3_000_000], pa.date32()),
-            "fine": pa.array([1], pa.timestamp("ns")),
-            "id": pa.array([bytes(16)], pa.uuid()),
-            "view": pa.array(["x"], pa.string_view()),
-            "colour": ["red"],
-        }
-    )
-    for element in (batch, pa.Table.from_batches([batch])):
-        kept = letter(element, "jsonl")
-        assert kept["element"]["at"] == 253_402_300_800_000_000
-        assert to_element(kept).equals(batch)
-        del kept["element"]["colour"]
-        assert to_element(kept) == {
-            "at": 253_402_300_800_000_000,
-            "day": 3_000_000,
-            "fine": "1970-01-01T00:00:00.000000001",
-            "id": bytes(16),
-            "view": "x",
-        }
-
-
-def test_letters_of_earlier_versions_are_sent_as_json():
-    assert to_element({"element": {"id": 1, "v": 1.5}}) == '{"id": 1, "v": 1.5}'
-    assert to_element(loads('{"element": {"v": 12345678901234567.89}}')) == '{"v": 12345678901234567.89}'
-    assert to_element({"element": '{"v": 12345678901234567.89}'}) == '{"v": 12345678901234567.89}'
-    assert to_element({"element": "no JSON"}) == "no JSON"
 
 
 @pytest.mark.parametrize(

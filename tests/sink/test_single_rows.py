@@ -73,7 +73,7 @@ def test_a_row_of_each_type(name, kind):
         assert row.schema.equals(rows.schema, check_metadata=True)
         assert str(row.to_pylist()) == str(rows.slice(index, 1).to_pylist())
         assert len(pickle.dumps(row)) < 4_000  # the batch has more than 10,000 bytes
-        assert pickle.loads(pickle.dumps(row)).equals(row)  # noqa: S301 - our own
+        assert pickle.loads(pickle.dumps(row)).equals(row)
 
 
 def schema_of(name: str) -> pa.Schema:

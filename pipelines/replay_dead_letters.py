@@ -74,8 +74,11 @@ class _ReadLetters(beam.DoFn):
             yield _gathered(batches)
 
 
-def _gathered(batches: list[pa.RecordBatch]) -> pa.Table:
-    return pa.Table.from_batches(batches)
+def _gathered(batches: list[pa.RecordBatch]) -> pa.RecordBatch | pa.Table:
+    try:
+        return pa.concat_batches(batches)
+    except pa.ArrowException:  # such as different dictionaries of nested values
+        return pa.Table.from_batches(batches)
 
 
 def _letters(path: str) -> Iterator[Mapping[str, Any]]:

@@ -49,7 +49,7 @@ def test_a_compressed_file_is_read_whole_or_fails_with_its_name(tmp_path, ending
     data = COMPRESSIONS[ending](b"\n".join(LINES))
     path.write_bytes(data)
     assert json_lines(path) == LINES
-    for cut in (1, 5, len(data) // 2, len(data) - 10):
+    for cut in (1, 5, len(data) // 2, len(data) - 10, len(data)):
         path.write_bytes(data[:-cut])
         with pytest.raises(InputError, match=rf"in\.jsonl\.{ending} cannot be read"):
             json_lines(path)

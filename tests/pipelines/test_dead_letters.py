@@ -14,6 +14,7 @@ import apache_beam as beam
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
@@ -22,7 +23,7 @@ from apache_beam.utils.timestamp import Timestamp
 from beam_zerobus import OAuthClientCredentials, WriteToZerobus
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.sink.dead_letters import KeepDeadLetters
-from pipelines import replay_dead_letters
+from pipelines import files_to_zerobus, replay_dead_letters
 
 COLUMNS = """
     id INT NOT NULL, i INT, s STRING, v DECIMAL(20,2), d DOUBLE, f FLOAT, raw BINARY, at TIMESTAMP, day DATE,
@@ -74,6 +75,17 @@ def elements(i: Any) -> list[Any]:
     }
     # The first fails as a whole, because its `i` is text.
     whole = pa.RecordBatch.from_pydict({**rows, "i": pa.array([i, i])})
+    views = pa.array(["a view of more than twelve bytes", "b"]).cast(pa.string_view())
+    viewed = pa.RecordBatch.from_pydict(
+        {
+            "id": pa.array([120, 121]),
+            "i": pa.array([i, i]),
+            "s": views,
+            "tags": pa.ListArray.from_arrays(pa.array([0, 1, 2], pa.int32()), views),
+            "d": pc.run_end_encode(pa.array([math.inf, -0.0])),
+            "raw": pa.array([b"\xff", None], pa.binary_view()),
+        }
+    )
     return [
         *dicts,
         beam.Row(**dicts[0] | {"id": 50}),
@@ -82,6 +94,7 @@ def elements(i: Any) -> list[Any]:
         text,
         text.replace("100", "101").encode(),
         whole,
+        viewed,
         pa.Table.from_batches([whole.set_column(0, "id", pa.array([112, 113]))]),
     ]
 
@@ -125,11 +138,30 @@ def test_keep_correct_replay_is_as_if_sent_directly(zerobus, tmp_path, monkeypat
     arguments = ["--input", str(tmp_path / "kept"), "--zerobus_table", "main.files.replayed"]
     assert replay_dead_letters.main([*arguments, "--dead_letters", str(tmp_path / "again")]) == 0
     assert arrived(replayed) == arrived(direct)
-    assert direct.count_rows() == len(ROWS) + 9
+    assert direct.count_rows() == len(ROWS) + 11
 
 
 def fail(row: Any) -> None:
     raise AssertionError(row)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_row_groups_that_cannot_fit_the_table_are_kept_row_by_row_or_fail_the_run(zerobus, tmp_path, capsys, keep):
+    table = zerobus.create_table("main.files.readings", "id INT")
+    rows = pa.table({"id": pa.array(range(1_000), pa.int32()), "colour": ["red"] * 1_000})
+    pq.write_table(rows, tmp_path / "in.parquet", row_group_size=400)
+    arguments = ["--input", str(tmp_path / "in.parquet"), "--zerobus_table", "main.files.readings"]
+    keeping = ["--dead_letters", str(tmp_path / "dead")] if keep else []
+    assert files_to_zerobus.main([*arguments, *keeping]) == (0 if keep else 1)
+    said = capsys.readouterr().out
+    assert "column 'colour' is not in the table" in said if not keep else "rows failed   1,000 (1,000 wrong_type)" in said
+    letters = [line for file in (tmp_path / "dead").glob("*") for line in file.read_text().splitlines()]
+    assert sorted(json.loads(letter)["element"]["id"] for letter in letters) == (list(range(1_000)) if keep else [])
+    assert table.count_rows() == 0
+    if keep:
+        again = ["--input", str(tmp_path / "dead"), "--zerobus_table", "main.files.readings"]
+        assert replay_dead_letters.main([*again, "--zerobus_ignore_unknown_fields"]) == 0
+        assert sorted(table.to_arrow()["id"].to_pylist()) == list(range(1_000))
 
 
 @pytest.mark.parametrize(

@@ -53,16 +53,14 @@ class WriteRows(beam.DoFn):
         values.append(element)
         return self._full(element) if len(values) >= self._limit else None
 
-    def finish_bundle(self) -> Iterable[Any]:
+    def finish_bundle(self) -> Iterator[Any]:
         """Send the rest, and wait until the last row of the bundle is acknowledged or rejected."""
         with self._dropping_on_error():
             if (ticker := self._stop_ticker()) is not None:
                 ticker.check()
             self._send()
-            outputs = [*self._held, *self._sender.outputs(wait=True)]
-            self._held.clear()
+            yield from self._outputs(wait=True)
             self._sender.finish()
-            return outputs
 
     def teardown(self) -> None:
         """Release the writer if a bundle failed; it stays open for other DoFns."""
@@ -77,13 +75,18 @@ class WriteRows(beam.DoFn):
             if self._ticker is not None:
                 self._ticker.check()
             self._sender.send(self._elements, incomplete=False)
-            self._held.extend(self._sender.outputs(wait=False))
-            return self._release()
+        return self._release()
 
     def _release(self) -> Iterable[Any] | None:
         """Return the outputs that there are by now."""
-        outputs, self._held = self._held, []
-        return outputs or None
+        return self._outputs(wait=False)
+
+    def _outputs(self, *, wait: bool) -> Iterator[Any]:
+        """Yield outputs one by one: all the rows of a rejected batch at once would need far more memory than it."""
+        with self._dropping_on_error():
+            held, self._held = self._held, []
+            yield from held
+            yield from self._sender.outputs(wait=wait)
 
     def _send(self) -> None:
         """Send the collected elements; also called by the ticker's thread."""
@@ -105,6 +108,8 @@ class WriteRows(beam.DoFn):
     def _dropping_on_error(self) -> Iterator[None]:
         try:
             yield
+        except GeneratorExit:  # whoever receives the outputs failed; another bundle may have begun since
+            raise
         except BaseException:
             self._drop()
             raise
@@ -152,7 +157,10 @@ class WriteRowsInWindows(WriteRowsInPlace):
 
     def _release(self) -> Iterable[Any] | None:
         # Beam repeats the windows of whatever is emitted as often as the current element has windows.
-        return super()._release() if self._may_emit else None
+        if self._may_emit:
+            return super()._release()
+        self._held = list(self._outputs(wait=False))
+        return None
 
 
 class WriteTablesInPlace(WriteRowsInPlace):

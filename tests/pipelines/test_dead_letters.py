@@ -154,7 +154,9 @@ def test_row_groups_that_cannot_fit_the_table_are_kept_row_by_row_or_fail_the_ru
     keeping = ["--dead_letters", str(tmp_path / "dead")] if keep else []
     assert files_to_zerobus.main([*arguments, *keeping]) == (0 if keep else 1)
     said = capsys.readouterr().out
-    assert "column 'colour' is not in the table" in said if not keep else "rows failed   1,000 (1,000 wrong_type)" in said
+    assert (
+        "column 'colour' is not in the table" in said if not keep else "rows failed   1,000 (1,000 wrong_type)" in said
+    )
     letters = [line for file in (tmp_path / "dead").glob("*") for line in file.read_text().splitlines()]
     assert sorted(json.loads(letter)["element"]["id"] for letter in letters) == (list(range(1_000)) if keep else [])
     assert table.count_rows() == 0

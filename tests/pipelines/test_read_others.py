@@ -218,6 +218,15 @@ def test_an_avro_codec_that_cannot_be_read_is_named(tmp_path):
         avro_records(path)
 
 
+@pytest.mark.parametrize("count", [b"\x00", b"\x04", b"\x08"])
+def test_an_avro_block_with_a_wrong_count_fails_instead_of_losing_records(tmp_path, count):
+    path = tmp_path / "in.avro"
+    write_blocks(path, "null", [[1, 2, 3]])
+    path.write_bytes(path.read_bytes().replace(b"\x06\x06\x02\x04\x06", count + b"\x06\x02\x04\x06"))
+    with pytest.raises(InputError, match=r"in\.avro cannot be read at byte"):
+        avro_records(path)
+
+
 def test_a_damaged_avro_file_fails_with_its_name_and_place(tmp_path):
     path = tmp_path / "in.avro"
     write_blocks(path, "snappy", [[1, 2], [3]])

@@ -187,7 +187,7 @@ FILES = {"csv": csv_files(), "jsonl": json_files(), "parquet": parquet_files(), 
 
 # A run takes a fifth of a second. An example is short, so shrinking it is worth less than the time.
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("examples", [8, pytest.param(150, marks=pytest.mark.hostile)])
+@pytest.mark.parametrize("examples", [6, pytest.param(60, marks=pytest.mark.hostile)])
 @pytest.mark.parametrize("file_format", FILES)
 def test_each_row_is_written_or_kept_or_the_run_fails(zerobus, capsys, file_format, examples):
     table = zerobus.create_table(TABLE, COLUMNS)

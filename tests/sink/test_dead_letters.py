@@ -16,6 +16,7 @@ import apache_beam as beam
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from apache_beam.utils.timestamp import Duration, Timestamp
 from hypothesis import given, settings
@@ -302,6 +303,18 @@ def test_odd_json_text_comes_back_as_it_was(text):
     for file_format in ("jsonl", "parquet"):
         assert to_element(letter(text, file_format)) == text
         assert to_element(letter(text.encode(), file_format)) == text
+        assert to_element(letter(bytearray(text.encode()), file_format)) == text
+
+
+@pytest.mark.parametrize("file_format", ["jsonl", "parquet"])
+@pytest.mark.parametrize("element", ["half a pair: \ud800", b"\xff", bytearray(b"\xff"), RawText(b"1,\xe9")])
+def test_text_that_is_not_utf8_comes_back_as_it_was(tmp_path, element, file_format):
+    kept = letter(element, file_format)
+    if file_format == "parquet":
+        pq.write_table(pa.Table.from_pylist([kept]), tmp_path / "letters.parquet")
+        (kept,) = pq.read_table(tmp_path / "letters.parquet").to_pylist()
+    assert to_element(kept) == element
+    assert to_element(kept, correct=lambda _: {"id": 1}) == {"id": 1}
 
 
 def test_corrected_numbers_keep_their_digits():

@@ -37,7 +37,7 @@ def to_element(
         return _json_text(element, correct)
     if isinstance(typed, str):  # of Parquet
         value = restored(loads(typed))
-        element = element if isinstance(value, str | bytes) else loads(element)
+        element = element if isinstance(value, bytes) else loads(element)
     else:
         value = restored(typed)
     readable = value.decode(errors="backslashreplace") if isinstance(value, bytes) else _readable(value)

@@ -21,6 +21,7 @@ __all__ = ["KeepDeadLetters", "LetterFormat", "to_json", "to_record"]
 
 LetterFormat: TypeAlias = Literal["jsonl", "parquet"]
 
+_BYTES = (bytes, bytearray)
 _PARQUET = pa.schema(
     [
         ("element", pa.string()),
@@ -123,7 +124,7 @@ def to_record(failed_row: Any) -> dict[str, Any]:
     element = letter["element"]
     readable, typed = _forms(element)
     return letter | {
-        "element": readable if isinstance(element, str | bytes) else dumps(readable),
+        "element": readable if typed is None or isinstance(element, _BYTES) else dumps(readable),
         "timestamp": letter["timestamp"].to_utc_datetime(has_tz=True),
         "typed": None if typed is None else dumps(typed),
     }
@@ -136,7 +137,7 @@ def _letter(failed_row: Any) -> dict[str, Any]:
 
 def _forms(element: Any) -> tuple[Any, Any]:
     """Return the form for people, and the exact one; None for the second if the first is the row's JSON text."""
-    if isinstance(element, bytes):  # JSON, or what should have been JSON
+    if isinstance(element, _BYTES):  # JSON, or what should have been JSON
         text = element.decode(errors="backslashreplace")
         return text, None if text.encode() == element else exact(element)
     if isinstance(element, str) and is_utf8(element):

@@ -108,7 +108,7 @@ class WriteRows(beam.DoFn):
     def _dropping_on_error(self) -> Iterator[None]:
         try:
             yield
-        except GeneratorExit:  # whoever receives the outputs failed; another bundle may have begun since
+        except GeneratorExit:  # a later step failed; another bundle may have begun since
             raise
         except BaseException:
             self._drop()

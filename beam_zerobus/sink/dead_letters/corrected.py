@@ -21,7 +21,7 @@ def to_element(
 ) -> Any:
     """Return the row of a dead letter as an element for the sink.
 
-    Values that nobody changed are exactly those that came in. Changed ones are read as the sink reads JSON.
+    Unchanged values are exactly those of the rejected row. Changed ones are read as the sink reads JSON.
 
     Args:
         letter: What `to_json` returned, parsed by `loads`; or what `to_record` returned.

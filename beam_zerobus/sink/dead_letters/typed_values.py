@@ -169,7 +169,7 @@ def _map(pairs: list[Any]) -> dict[Any, Any]:
 
 
 def _key(value: Any) -> Any:
-    return tuple(map(_key, value)) if isinstance(value, list) else value  # a list is no key, so it was a tuple
+    return tuple(map(_key, value)) if isinstance(value, list) else value  # a list cannot be a key, so it was a tuple
 
 
 # For each tag: which values it is for, how they are written as JSON, and how they are read. The first that fits counts.

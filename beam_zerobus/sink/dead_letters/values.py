@@ -21,7 +21,7 @@ _MISSING = ("NaTType", "NAType")
 
 
 class RawText(bytes):
-    """Text that is not UTF-8, as it came; people read it with escapes."""
+    """Text that is not UTF-8, as in the file; people read it with escapes."""
 
     def __str__(self) -> str:
         return self.decode(errors="backslashreplace")

@@ -30,6 +30,7 @@ from beam_zerobus.workspace.credentials import (
 
 if TYPE_CHECKING:
     from beam_zerobus.sink import WriteResult, WriteToZerobus
+    from beam_zerobus.sink.dead_letters import KeepDeadLetters
     from beam_zerobus.sink.pipeline_options import ZerobusOptions
     from beam_zerobus.writer.result import TransmissionResult
     from beam_zerobus.writer.submission import Submission
@@ -45,6 +46,7 @@ __all__ = [
     "DebugFiles",
     "EnvironmentVariable",
     "FederatedToken",
+    "KeepDeadLetters",
     "OAuthClientCredentials",
     "RejectedError",
     "Retry",
@@ -64,6 +66,7 @@ __all__ = [
 
 # Beam takes seconds to import and the SDK starts threads, so each is imported only by what needs it.
 _HOMES = {
+    "KeepDeadLetters": "beam_zerobus.sink.dead_letters",
     "Submission": "beam_zerobus.writer.submission",
     "TransmissionResult": "beam_zerobus.writer.result",
     "WriteResult": "beam_zerobus.sink",

@@ -19,7 +19,7 @@ from beam_zerobus.schema import Decimal, DeltaType, Primitive, RowErrorType
 from beam_zerobus.schema.arrow import canonical_type
 from beam_zerobus.schema.reasons import Place, Reason
 
-__all__ = ["Column", "RawText"]
+__all__ = ["Column"]
 
 _Cast: TypeAlias = Callable[[pa.Array], pa.Array]
 
@@ -62,13 +62,6 @@ _ZEROS_AFTER_MICROSECONDS = r"([.][0-9]{6})0+(Z|[+-].*)?$"
 _DIGITS_OF_INT64 = 19
 # From here on, not every whole number is a value of the type.
 _FIRST_GAP = {Primitive.FLOAT: 2.0**24, Primitive.DOUBLE: 2.0**53}
-
-
-class RawText(bytes):
-    """Text of a CSV value that is not UTF-8, as in the file."""
-
-    def __str__(self) -> str:
-        return self.decode(errors="backslashreplace")
 
 
 class Column:

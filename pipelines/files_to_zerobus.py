@@ -18,9 +18,9 @@ from apache_beam.pvalue import PCollection
 from rich.console import Console
 
 from beam_zerobus import WriteToZerobus, ZerobusError
+from beam_zerobus.sink.dead_letters import KeepDeadLetters
 from beam_zerobus.sink.pipeline_options import ZerobusOptions
 from pipelines.command import InputError, arguments_of, check_unused, parser_of, quieten, sink_of
-from pipelines.dead_letters import KeepDeadLetters
 from pipelines.progress import CountFailed, CountWritten, run_and_report
 from pipelines.read_csv import CsvMeaning, check_header
 from pipelines.read_files import FORMATS, FileFormat, find_files, patterns_by_format, read_csv, read_rows

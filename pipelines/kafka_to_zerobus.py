@@ -22,9 +22,9 @@ from apache_beam.pvalue import PCollection
 from rich.console import Console
 
 from beam_zerobus import ZerobusError
+from beam_zerobus.sink.dead_letters import KeepDeadLetters
 from beam_zerobus.sink.pipeline_options import ZerobusOptions
 from pipelines.command import InputError, arguments_of, last_line, parser_of, quieten, sink_of
-from pipelines.dead_letters import KeepDeadLetters
 from pipelines.progress import CountFailed, CountWritten, run_and_report
 
 __all__ = ["main"]

@@ -64,6 +64,8 @@ def opened(path: str) -> Iterator[BinaryIO]:
     """
     compression = CompressionTypes.detect_compression_type(path)
     with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        if compression != CompressionTypes.UNCOMPRESSED:
+            _check_not_empty(file)
         if compression in _ARROW_CODECS:
             with pa.CompressedInputStream(pa.PythonFile(file, mode="r"), _ARROW_CODECS[compression]) as stream:
                 yield stream
@@ -74,6 +76,13 @@ def opened(path: str) -> Iterator[BinaryIO]:
             yield io.BufferedReader(_Deflated(file), _CHUNK_BYTES)
         else:
             yield file
+
+
+def _check_not_empty(file: BinaryIO) -> None:
+    """Raise for a file without a byte: compressed, even no data has some, but not every decompressor says so."""
+    if not file.read(1):
+        raise EOFError("Truncated compressed stream")
+    file.seek(0)
 
 
 class _Deflated(io.RawIOBase):

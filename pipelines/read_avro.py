@@ -94,11 +94,19 @@ class _Container:
     first_block: int
     header: bytes
 
-    def records(self, count: int, block: bytes) -> Iterator[Any]:
-        """Decode the records of an uncompressed block, as a file of its own: fastavro decodes single ones slowly."""
+    def records(self, count: int, block: bytes) -> list[Any]:
+        """Decode the records of an uncompressed block, as a file of its own: fastavro decodes single ones slowly.
+
+        Raises:
+            ValueError: There is more in the block than its records.
+        """
         file = b"".join((self.header, _zigzag(count), _zigzag(len(block)), block, self.sync))
         # Text that is not UTF-8 becomes text that the sink rejects, with its row only.
-        return iter(fastavro.reader(io.BytesIO(file), handle_unicode_errors="surrogateescape"))
+        decoded: Any = next(iter(fastavro.block_reader(io.BytesIO(file), handle_unicode_errors="surrogateescape")))
+        records = list(decoded)
+        if decoded.bytes_.tell() != len(block):
+            raise ValueError(f"a block is longer than its {count} records")
+        return records
 
 
 class ReadRecords(beam.DoFn):
@@ -127,10 +135,7 @@ class ReadRecords(beam.DoFn):
                 if data[size:] != container.sync:
                     raise ValueError("the block does not end with the file's sync marker")
                 block = CODECS[container.codec](data[:size])
-                records = list(container.records(count, block))
-                if len(records) != count:
-                    raise ValueError(f"the block has {len(records)} records, its head says {count}")
-                yield from records
+                yield from container.records(count, block)
                 position += length + size + _SYNC_BYTES
 
 

@@ -12,8 +12,6 @@ Endpoint, workspace and credentials come from the environment, as for any sink; 
 from __future__ import annotations
 
 import argparse
-import base64
-import binascii
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args
@@ -28,15 +26,14 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from rich.console import Console
 
 from beam_zerobus import ZerobusError
-from beam_zerobus.schema import Array, DeltaType, Map, Primitive, Struct, TableSchema
+from beam_zerobus.schema import TableSchema
+from beam_zerobus.sink.dead_letters import KeepDeadLetters, LetterFormat, loads, to_element
 from beam_zerobus.sink.pipeline_options import ZerobusOptions
 from pipelines.command import InputError, arguments_of, check_unused, literal, parser_of, quieten, sink_of
-from pipelines.dead_letters import KeepDeadLetters, LetterFormat, to_json, to_record
 from pipelines.open_files import naming
 from pipelines.progress import CountFailed, CountWritten, run_and_report
-from pipelines.typed_values import dumps, fields_of, loads, plain, restored
 
-__all__ = ["KeepDeadLetters", "correct", "main", "to_element", "to_json", "to_record"]
+__all__ = ["correct", "main"]
 
 _MAX_GATHERED = 10_000
 
@@ -48,78 +45,6 @@ def correct(element: Any) -> Any:
         element: The row as in the file: a dict, or text that was not valid JSON.
     """
     return element
-
-
-def to_element(letter: Mapping[str, Any], schema: TableSchema | None = None) -> Any:
-    """Return the corrected row of a dead letter as an element for the sink.
-
-    Values that nobody changed are the exact ones, those that were changed are as in the file.
-
-    Args:
-        letter: What `to_json` or `to_record` returned; parsed, in the first case.
-        schema: The table's schema, which gives the columns where text is base64; None reads no text as base64.
-    """
-    element, typed = letter["element"], letter.get("typed")
-    if typed is None:
-        return _json_text(element)
-    element = loads(element) if isinstance(typed, str) and isinstance(element, str) else element
-    value = restored(loads(typed) if isinstance(typed, str) else typed)
-    readable = value.decode(errors="backslashreplace") if isinstance(value, bytes) else plain(value)
-    corrected = _merged(value, readable, correct(element))
-    if isinstance(corrected, dict) and schema is not None:
-        return {name: _with_bytes(inner, _column_type(schema, name)) for name, inner in corrected.items()}
-    return corrected
-
-
-def _json_text(element: Any) -> str:
-    """Return the JSON text that is sent for a row whose readable form is exact."""
-    if not isinstance(element, str):
-        return dumps(correct(element))
-    try:
-        parsed = loads(element)
-    except ValueError:
-        corrected = correct(element)
-        return corrected if isinstance(corrected, str) else dumps(corrected)
-    before = dumps(parsed)
-    after = dumps(correct(parsed))
-    return element if after == before else after  # as it was, down to the digits
-
-
-def _merged(value: Any, readable: Any, corrected: Any) -> Any:
-    """Return a value with the parts replaced that differ from its readable form."""
-    if dumps(readable) == dumps(corrected):
-        return value
-    fields = fields_of(value)
-    if fields is not None and isinstance(readable, dict) and isinstance(corrected, dict):
-        keys = {str(key): key for key in fields}
-        return {
-            keys.get(key, key): _merged(fields[keys[key]], readable[key], inner) if key in keys else inner
-            for key, inner in corrected.items()
-        }
-    if isinstance(value, list) and isinstance(corrected, list) and len(value) == len(corrected):
-        return [_merged(*parts) for parts in zip(value, readable, corrected, strict=True)]
-    return corrected
-
-
-def _column_type(schema: TableSchema, name: Any) -> DeltaType | None:
-    return next((field.type for field in schema.columns if field.name.lower() == str(name).lower()), None)
-
-
-def _with_bytes(value: Any, delta_type: DeltaType | None) -> Any:
-    """Decode base64 text where the table has BINARY, as the sink does for JSON."""
-    if delta_type is Primitive.BINARY and isinstance(value, str):
-        try:
-            return base64.b64decode(value, validate=True)
-        except binascii.Error:
-            return value
-    if isinstance(delta_type, Array) and isinstance(value, list):
-        return [_with_bytes(inner, delta_type.element) for inner in value]
-    if isinstance(delta_type, Map) and isinstance(value, dict):
-        return {key: _with_bytes(inner, delta_type.value) for key, inner in value.items()}
-    if isinstance(delta_type, Struct) and isinstance(value, dict):
-        types = {field.name.lower(): field.type for field in delta_type.fields}
-        return {key: _with_bytes(inner, types.get(str(key).lower())) for key, inner in value.items()}
-    return value
 
 
 class _ReadLetters(beam.DoFn):
@@ -137,7 +62,7 @@ class _ReadLetters(beam.DoFn):
         """
         batches: list[pa.RecordBatch] = []
         for letter in _letters(file.path):
-            element = to_element(letter, self._schema)
+            element = to_element(letter, self._schema, correct=correct)
             if not isinstance(element, pa.RecordBatch):
                 yield element
                 continue
@@ -149,8 +74,11 @@ class _ReadLetters(beam.DoFn):
             yield _gathered(batches)
 
 
-def _gathered(batches: list[pa.RecordBatch]) -> pa.Table:
-    return pa.Table.from_batches(batches)
+def _gathered(batches: list[pa.RecordBatch]) -> pa.RecordBatch | pa.Table:
+    try:
+        return pa.concat_batches(batches)
+    except pa.ArrowException:  # such as different dictionaries of nested values
+        return pa.Table.from_batches(batches)
 
 
 def _letters(path: str) -> Iterator[Mapping[str, Any]]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from beam_zerobus.batching.datetime64 import exact_micros
 from beam_zerobus.batching.json_number import JsonNumber
 from beam_zerobus.schema import Decimal, RowErrorType
 from beam_zerobus.schema.casts.decimals import exact_decimal
@@ -55,12 +56,14 @@ class MisfitError(Exception):
 
 
 def present(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return a converter that keeps nulls, those of Python and of pandas, and converts the value of an enum member."""
+    """Return a converter that keeps nulls (of Python, pandas, numpy) and converts the value of an enum member."""
 
     def one(value: Any) -> Any:
         if isinstance(value, Enum):
             value = value.value
         if value is None or type(value).__name__ in _MISSING_TYPES:
+            return None
+        if isinstance(value, np.datetime64) and np.isnat(value):
             return None
         return convert(value)
 
@@ -221,10 +224,7 @@ def timestamp_ntz(value: Any) -> dt.datetime | int:
             raise MisfitError("has a time zone; drop it, such as value.replace(tzinfo=None), or use TIMESTAMP")
         return _microseconds(value)
     if isinstance(value, np.datetime64):
-        whole = value.astype("datetime64[us]")
-        if whole != value:
-            raise MisfitError("is finer than microseconds; round it first", RowErrorType.INEXACT)
-        return int(whole.astype(np.int64))
+        return _whole_microseconds(value)
     if isinstance(value, str):
         return _parsed(
             value,
@@ -239,10 +239,20 @@ def timestamp_ntz(value: Any) -> dt.datetime | int:
 
 
 def _microseconds(value: dt.datetime) -> dt.datetime:
-    # pandas' timestamps are datetimes that also have nanoseconds.
-    if getattr(value, "nanosecond", 0):
-        raise MisfitError("is finer than microseconds; round it first", RowErrorType.INEXACT)
+    # pandas' timestamps are datetimes that also have nanoseconds, and years that are not those of the datetime.
+    moment = getattr(value, "asm8", None)
+    if moment is not None:
+        _whole_microseconds(moment)
+        if not dt.MINYEAR <= value.year <= dt.MAXYEAR:
+            raise MisfitError("is outside the years 1 to 9999; correct the row", RowErrorType.OUT_OF_RANGE)
     return value
+
+
+def _whole_microseconds(value: np.datetime64) -> int:
+    micros = exact_micros(value)
+    if micros is None:
+        raise MisfitError("is finer than microseconds; round it first", RowErrorType.INEXACT)
+    return micros
 
 
 def _parsed(value: str, arrow_type: pa.DataType, what: str) -> Any:

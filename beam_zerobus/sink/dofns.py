@@ -53,16 +53,14 @@ class WriteRows(beam.DoFn):
         values.append(element)
         return self._full(element) if len(values) >= self._limit else None
 
-    def finish_bundle(self) -> Iterable[Any]:
+    def finish_bundle(self) -> Iterator[Any]:
         """Send the rest, and wait until the last row of the bundle is acknowledged or rejected."""
         with self._dropping_on_error():
             if (ticker := self._stop_ticker()) is not None:
                 ticker.check()
             self._send()
-            outputs = [*self._held, *self._sender.outputs(wait=True)]
-            self._held.clear()
+            yield from self._outputs(wait=True)
             self._sender.finish()
-            return outputs
 
     def teardown(self) -> None:
         """Release the writer if a bundle failed; it stays open for other DoFns."""
@@ -77,13 +75,18 @@ class WriteRows(beam.DoFn):
             if self._ticker is not None:
                 self._ticker.check()
             self._sender.send(self._elements, incomplete=False)
-            self._held.extend(self._sender.outputs(wait=False))
-            return self._release()
+        return self._release()
 
     def _release(self) -> Iterable[Any] | None:
         """Return the outputs that there are by now."""
-        outputs, self._held = self._held, []
-        return outputs or None
+        return self._outputs(wait=False)
+
+    def _outputs(self, *, wait: bool) -> Iterator[Any]:
+        """Yield outputs one by one: all the rows of a rejected batch at once would need far more memory than it."""
+        with self._dropping_on_error():
+            held, self._held = self._held, []
+            yield from held
+            yield from self._sender.outputs(wait=wait)
 
     def _send(self) -> None:
         """Send the collected elements; also called by the ticker's thread."""
@@ -105,6 +108,8 @@ class WriteRows(beam.DoFn):
     def _dropping_on_error(self) -> Iterator[None]:
         try:
             yield
+        except GeneratorExit:  # a later step failed; another bundle may have begun since
+            raise
         except BaseException:
             self._drop()
             raise
@@ -152,7 +157,10 @@ class WriteRowsInWindows(WriteRowsInPlace):
 
     def _release(self) -> Iterable[Any] | None:
         # Beam repeats the windows of whatever is emitted as often as the current element has windows.
-        return super()._release() if self._may_emit else None
+        if self._may_emit:
+            return super()._release()
+        self._held = list(self._outputs(wait=False))
+        return None
 
 
 class WriteTablesInPlace(WriteRowsInPlace):
@@ -175,7 +183,13 @@ class WriteTablesInPlace(WriteRowsInPlace):
         return self._full(batch)
 
     def _row_of(self, element: object) -> object:
-        """Return the one row of a Table as the element that Beam makes of it for transforms without batches."""
+        """Return the one row of a Table as the element that Beam makes of it for transforms without batches.
+
+        A row that Python's types cannot hold, such as a time in the year 10000, stays a Table.
+        """
         if not isinstance(element, pa.Table):
             return element  # this element was emitted as a row after all
-        return next(iter(self._converter.explode_batch(element)))
+        try:
+            return next(iter(self._converter.explode_batch(element)))
+        except (ValueError, OverflowError):
+            return element

@@ -13,6 +13,8 @@ from apache_beam.transforms.window import BoundedWindow, GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
+from beam_zerobus.sink.single_rows import single_row
+
 __all__ = ["Elements", "Origin", "Windows", "holds_rows"]
 
 Windows: TypeAlias = "tuple[BoundedWindow, ...]"
@@ -79,7 +81,7 @@ class Origin:
     def element(self, row: int) -> object:
         """Return the row's element; of a RecordBatch or Table, one that holds the row alone."""
         if self.holds_rows:
-            return self.elements.values[0].take(pa.array([row], pa.int64()))
+            return single_row(self.elements.values[0], row)
         return self.elements.values[row]
 
     def in_place(self, value: object, row: int) -> WindowedValue:

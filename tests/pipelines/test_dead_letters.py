@@ -14,19 +14,16 @@ import apache_beam as beam
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.utils.timestamp import Timestamp
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from beam_zerobus import OAuthClientCredentials, WriteToZerobus
 from beam_zerobus.schema import TableSchema
-from pipelines import replay_dead_letters
-from pipelines.dead_letters import KeepDeadLetters, to_json, to_record
-from pipelines.replay_dead_letters import to_element
-from pipelines.typed_values import exact, loads, restored
+from beam_zerobus.sink.dead_letters import KeepDeadLetters
+from pipelines import files_to_zerobus, replay_dead_letters
 
 COLUMNS = """
     id INT NOT NULL, i INT, s STRING, v DECIMAL(20,2), d DOUBLE, f FLOAT, raw BINARY, at TIMESTAMP, day DATE,
@@ -78,6 +75,17 @@ def elements(i: Any) -> list[Any]:
     }
     # The first fails as a whole, because its `i` is text.
     whole = pa.RecordBatch.from_pydict({**rows, "i": pa.array([i, i])})
+    views = pa.array(["a view of more than twelve bytes", "b"]).cast(pa.string_view())
+    viewed = pa.RecordBatch.from_pydict(
+        {
+            "id": pa.array([120, 121]),
+            "i": pa.array([i, i]),
+            "s": views,
+            "tags": pa.ListArray.from_arrays(pa.array([0, 1, 2], pa.int32()), views),
+            "d": pc.run_end_encode(pa.array([math.inf, -0.0])),
+            "raw": pa.array([b"\xff", None], pa.binary_view()),
+        }
+    )
     return [
         *dicts,
         beam.Row(**dicts[0] | {"id": 50}),
@@ -86,6 +94,7 @@ def elements(i: Any) -> list[Any]:
         text,
         text.replace("100", "101").encode(),
         whole,
+        viewed,
         pa.Table.from_batches([whole.set_column(0, "id", pa.array([112, 113]))]),
     ]
 
@@ -129,125 +138,32 @@ def test_keep_correct_replay_is_as_if_sent_directly(zerobus, tmp_path, monkeypat
     arguments = ["--input", str(tmp_path / "kept"), "--zerobus_table", "main.files.replayed"]
     assert replay_dead_letters.main([*arguments, "--dead_letters", str(tmp_path / "again")]) == 0
     assert arrived(replayed) == arrived(direct)
-    assert direct.count_rows() == len(ROWS) + 9
+    assert direct.count_rows() == len(ROWS) + 11
 
 
 def fail(row: Any) -> None:
     raise AssertionError(row)
 
 
-leaves = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.floats(),
-    st.text(),
-    st.text(st.characters(categories=["Cs"])),
-    st.binary(),
-    st.decimals(),
-    st.dates(),
-    st.datetimes(timezones=st.just(dt.UTC) | st.none()).map(lambda moment: moment.replace(fold=0)),
-    st.times().map(lambda time: time.replace(fold=0)),
-    st.uuids(),
-    st.integers(-(2**62), 2**62).map(lambda micros: Timestamp(micros=micros)),
-    st.integers(-(2**31), 2**31 - 1).map(np.int32),
-    st.floats(width=32).map(np.float32),
-    st.integers(-(2**62), 2**62).map(lambda nanos: np.datetime64(nanos, "ns")),
-)
-values = st.recursive(
-    leaves,
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.text(max_size=4) | st.sampled_from(["$map", "$bytes"]), inner, max_size=3)
-        | st.dictionaries(st.integers(), inner, max_size=3)
-    ),
-    max_leaves=8,
-)
-
-
-def same(left: Any, right: Any) -> bool:
-    if isinstance(left, dict):
-        return list(left) == list(right) and all(same(left[key], right[key]) for key in left)
-    if isinstance(left, list):
-        return len(left) == len(right) and all(map(same, left, right))
-    return type(left) is type(right) and repr(left) == repr(right)
-
-
-def letter(element: Any, file_format: str) -> dict[str, Any]:
-    failed = beam.Row(element=element, error_type="wrong_type", timestamp=Timestamp(0))
-    return loads(to_json(failed).encode()) if file_format == "jsonl" else to_record(failed)
-
-
-@settings(deadline=None, max_examples=80)
-@given(values)
-def test_exact_forms_are_restored(value):
-    assert same(restored(json.loads(json.dumps(exact(value)))), value)
-
-
-@settings(deadline=None, max_examples=80)
-@given(st.dictionaries(st.text(max_size=4), values, max_size=4), st.sampled_from(["jsonl", "parquet"]))
-def test_an_element_that_nobody_corrected_is_sent_as_it_was(element, file_format):
-    sent = to_element(letter(element, file_format))
-    assert same(json.loads(sent) if isinstance(sent, str) else sent, element)
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.binary(max_size=30) | st.text(max_size=30).map(str.encode), st.sampled_from(["jsonl", "parquet"]))
-def test_json_bytes_are_sent_as_they_were(element, file_format):
-    sent = to_element(letter(element, file_format))
-    assert (sent.encode() if isinstance(sent, str) else sent) == element
-
-
-def test_a_corrected_row_keeps_the_exact_values_of_all_other_columns():
-    element = {"id": "x", "v": decimal.Decimal("1.10"), "inner": {"raw": b"\xff", "x": math.inf}, "tags": [b"a", b"b"]}
-    kept = letter(element, "jsonl")
-    assert kept["element"] == {
-        "id": "x",
-        "v": "1.10",
-        "inner": {"raw": "/w==", "x": "Infinity"},
-        "tags": ["YQ==", "Yg=="],
-    }
-    kept["element"] |= {"id": 1, "inner": {"raw": "AA==", "x": "Infinity"}, "tags": ["YQ==", "c"], "new": True}
-    schema = TableSchema.from_ddl("id INT, v DECIMAL(9,2), inner STRUCT<raw: BINARY, x: DOUBLE>, tags ARRAY<STRING>")
-    assert to_element(kept, schema) == {
-        "id": 1,
-        "v": decimal.Decimal("1.10"),
-        "inner": {"raw": b"\x00", "x": math.inf},
-        "tags": [b"a", "c"],
-        "new": True,
-    }
-
-
-def test_a_row_of_a_batch_comes_back_as_it_was_also_without_a_column():
-    batch = pa.RecordBatch.from_pydict(
-        {
-            "at": pa.array([253_402_300_800_000_000], pa.timestamp("us", "UTC")),
-            "day": pa.array([3_000_000], pa.date32()),
-            "fine": pa.array([1], pa.timestamp("ns")),
-            "id": pa.array([bytes(16)], pa.uuid()),
-            "view": pa.array(["x"], pa.string_view()),
-            "colour": ["red"],
-        }
+@pytest.mark.parametrize("keep", [True, False])
+def test_row_groups_that_cannot_fit_the_table_are_kept_row_by_row_or_fail_the_run(zerobus, tmp_path, capsys, keep):
+    table = zerobus.create_table("main.files.readings", "id INT")
+    rows = pa.table({"id": pa.array(range(1_000), pa.int32()), "colour": ["red"] * 1_000})
+    pq.write_table(rows, tmp_path / "in.parquet", row_group_size=400)
+    arguments = ["--input", str(tmp_path / "in.parquet"), "--zerobus_table", "main.files.readings"]
+    keeping = ["--dead_letters", str(tmp_path / "dead")] if keep else []
+    assert files_to_zerobus.main([*arguments, *keeping]) == (0 if keep else 1)
+    said = capsys.readouterr().out
+    assert (
+        "column 'colour' is not in the table" in said if not keep else "rows failed   1,000 (1,000 wrong_type)" in said
     )
-    for element in (batch, pa.Table.from_batches([batch])):
-        kept = letter(element, "jsonl")
-        assert kept["element"]["at"] == 253_402_300_800_000_000
-        assert to_element(kept).equals(batch)
-        del kept["element"]["colour"]
-        assert to_element(kept) == {
-            "at": 253_402_300_800_000_000,
-            "day": 3_000_000,
-            "fine": "1970-01-01T00:00:00.000000001",
-            "id": bytes(16),
-            "view": "x",
-        }
-
-
-def test_letters_of_earlier_versions_are_sent_as_json():
-    assert to_element({"element": {"id": 1, "v": 1.5}}) == '{"id": 1, "v": 1.5}'
-    assert to_element(loads('{"element": {"v": 12345678901234567.89}}')) == '{"v": 12345678901234567.89}'
-    assert to_element({"element": '{"v": 12345678901234567.89}'}) == '{"v": 12345678901234567.89}'
-    assert to_element({"element": "no JSON"}) == "no JSON"
+    letters = [line for file in (tmp_path / "dead").glob("*") for line in file.read_text().splitlines()]
+    assert sorted(json.loads(letter)["element"]["id"] for letter in letters) == (list(range(1_000)) if keep else [])
+    assert table.count_rows() == 0
+    if keep:
+        again = ["--input", str(tmp_path / "dead"), "--zerobus_table", "main.files.readings"]
+        assert replay_dead_letters.main([*again, "--zerobus_ignore_unknown_fields"]) == 0
+        assert sorted(table.to_arrow()["id"].to_pylist()) == list(range(1_000))
 
 
 @pytest.mark.parametrize(

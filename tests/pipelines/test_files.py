@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from pyarrow import csv
 
 from beam_zerobus.schema import TableSchema
+from beam_zerobus.sink.dead_letters import to_json
 from pipelines import files_to_zerobus, replay_dead_letters
 from pipelines.read_csv import CsvMeaning, ReadCsv
 from tests.runners.support import started, wait_until, zerobus_environment
@@ -366,7 +367,7 @@ class FailedRow(NamedTuple):
 
 def test_a_dead_letter_is_the_same_where_a_runner_made_a_named_tuple_of_it():
     failed = FailedRow({"id": 1, "raw": b"ab"}, "wrong_type", Timestamp(0))
-    assert replay_dead_letters.to_json(failed) == replay_dead_letters.to_json(beam.Row(**failed._asdict()))
+    assert to_json(failed) == to_json(beam.Row(**failed._asdict()))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no signal to another process")

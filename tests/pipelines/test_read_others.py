@@ -49,7 +49,7 @@ def test_a_compressed_file_is_read_whole_or_fails_with_its_name(tmp_path, ending
     data = COMPRESSIONS[ending](b"\n".join(LINES))
     path.write_bytes(data)
     assert json_lines(path) == LINES
-    for cut in (1, 5, len(data) // 2, len(data) - 10):
+    for cut in (1, 5, len(data) // 2, len(data) - 10, len(data)):
         path.write_bytes(data[:-cut])
         with pytest.raises(InputError, match=rf"in\.jsonl\.{ending} cannot be read"):
             json_lines(path)
@@ -215,6 +215,15 @@ def test_an_avro_codec_that_cannot_be_read_is_named(tmp_path):
     write_blocks(path, "null", [[1]])
     path.write_bytes(path.read_bytes().replace(b"\x08null", b"\x08lz99"))
     with pytest.raises(InputError, match=r"in\.avro has the Avro codec lz99, .* use one of null, deflate, snappy"):
+        avro_records(path)
+
+
+@pytest.mark.parametrize("count", [b"\x00", b"\x04", b"\x08"])
+def test_an_avro_block_with_a_wrong_count_fails_instead_of_losing_records(tmp_path, count):
+    path = tmp_path / "in.avro"
+    write_blocks(path, "null", [[1, 2, 3]])
+    path.write_bytes(path.read_bytes().replace(b"\x06\x06\x02\x04\x06", count + b"\x06\x02\x04\x06"))
+    with pytest.raises(InputError, match=r"in\.avro cannot be read at byte"):
         avro_records(path)
 
 

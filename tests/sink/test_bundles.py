@@ -16,6 +16,7 @@ from apache_beam.testing import test_stream
 from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms.window import FixedWindows, GlobalWindows, SlidingWindows, TimestampedValue
 from apache_beam.typehints.arrow_type_compatibility import PyarrowBatchConverter
+from apache_beam.typehints.row_type import RowTypeConstraint
 
 from beam_zerobus import Batching, WriteToZerobus
 from beam_zerobus.emulator import Faults
@@ -130,6 +131,35 @@ def test_bad_rows_of_parquet_are_dead_letters_as_rows(emulator, table, sink, run
 
     run(build)
     assert ids(table) == [1, 3]
+
+
+def test_a_bad_row_of_parquet_that_python_cannot_hold_is_a_dead_letter(emulator, sink, run, tmp_path):
+    emulator.create_table(TABLE, "id BIGINT NOT NULL, at TIMESTAMP")
+    path = tmp_path / "rows.parquet"
+    year_10_000 = pa.array([253_402_300_800_000_000, 0], pa.timestamp("us", "UTC"))
+    pq.write_table(pa.table({"id": pa.array([1, None]), "at": year_10_000}), path)
+
+    def build(pipeline):
+        tables = pipeline | beam.Create([pq.read_table(path)], reshuffle=False) | beam.ParDo(AsTables())
+        result = tables | sink(schema="unity_catalog", on_bad_rows="dead_letter")
+        shown = result.failed_rows | beam.Map(lambda row: (isinstance(row.element, pa.Table), row.error_type))
+        assert_that(shown, equal_to([(True, "out_of_range"), (False, "null_in_not_null_column")]))
+
+    run(build)
+
+
+class AsTables(beam.DoFn):
+    """Emits Tables as batches of rows; Beam has no type for the timestamps in them."""
+
+    @beam.DoFn.yields_batches
+    def process(self, element):
+        yield element
+
+    def get_output_batch_type(self, _):
+        return pa.Table
+
+    def infer_output_type(self, _):
+        return RowTypeConstraint.from_fields([("id", int), ("at", int)])
 
 
 def test_max_delay_sends_rows_that_wait_in_an_open_bundle(emulator, table, sink, run):

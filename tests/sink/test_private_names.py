@@ -24,8 +24,13 @@ PRIVATE_NAMES = {
 }
 """Where a private name is read, the name, and what it is, with the version in which it was read."""
 
-NAMED_TUPLES = {("batching/records.py", "_fields"), ("sink/row_types.py", "_fields")}
-"""Reads of `NamedTuple._fields`, which is public in spite of its underscore."""
+NAMED_TUPLES = {
+    ("batching/records.py", "_fields"),
+    ("sink/dead_letters/keep.py", "_asdict"),
+    ("sink/dead_letters/values.py", "_fields"),
+    ("sink/row_types.py", "_fields"),
+}
+"""Reads of `_fields` and `_asdict` of a NamedTuple, which are public in spite of the underscore."""
 
 
 def private_reads(module: Path) -> set[str]:

@@ -9,6 +9,8 @@ from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.testing.util import assert_that, equal_to
 
 from beam_zerobus import ConversionError
+from beam_zerobus.sink import elements
+from beam_zerobus.sink.single_rows import single_row
 
 TABLE = "main.iot.air"
 
@@ -46,3 +48,31 @@ def test_without_dead_letters_it_fails_the_bundle(emulator, sink, run):
     emulator.create_table(TABLE, "id BIGINT NOT NULL")
     with pytest.raises(ConversionError, match="colour"):
         run(lambda pipeline: pipeline | beam.Create([rows(3)], reshuffle=False) | sink(schema="unity_catalog"))
+
+
+class Received:
+    """Counts the rows that were made and not received yet; pickled by its name, so in this process there is one."""
+
+    waiting = 0
+
+    def __call__(self, _):
+        Received.waiting -= 1
+
+
+def test_the_rows_of_a_rejected_batch_are_emitted_one_by_one(emulator, sink, run, monkeypatch):
+    emulator.create_table(TABLE, "id BIGINT NOT NULL")
+
+    def made(rows, index):
+        Received.waiting += 1
+        assert Received.waiting == 1, "another row of the batch was made before this one was received"
+        return single_row(rows, index)
+
+    monkeypatch.setattr(elements, "single_row", made)
+
+    def build(pipeline):
+        keeping = sink(on_bad_rows="dead_letter", schema="unity_catalog")
+        result = pipeline | beam.Create([rows(500), rows(500)], reshuffle=False) | keeping
+        result.failed_rows | beam.Map(Received())
+
+    run(build)
+    assert Received.waiting == 0

@@ -1,18 +1,33 @@
-"""The values of an Arrow row as Python values, without a type that cannot hold them."""
+"""The one row of a RecordBatch or Table: as Python values, and as text that holds it exactly."""
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-__all__ = ["row_of"]
+__all__ = ["from_base64", "row_of", "to_base64"]
 
 _EPOCH = dt.datetime(1970, 1, 1)
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _NANOS = 10**9
+
+
+def to_base64(rows: pa.RecordBatch | pa.Table) -> str:
+    """Return an Arrow IPC stream."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write(rows)
+    return base64.b64encode(sink.getvalue()).decode()
+
+
+def from_base64(text: str) -> pa.RecordBatch:
+    """Return the row of an Arrow IPC stream."""
+    with pa.ipc.open_stream(base64.b64decode(text)) as reader:
+        (batch,) = reader
+    return batch
 
 
 def row_of(rows: pa.RecordBatch | pa.Table) -> dict[str, Any]:
@@ -28,20 +43,14 @@ def row_of(rows: pa.RecordBatch | pa.Table) -> dict[str, Any]:
 
 
 def _value(scalar: pa.Scalar) -> Any:  # noqa: PLR0911 - one for each kind of value
-    if isinstance(scalar, pa.ExtensionScalar | pa.DictionaryScalar):
-        return None if not scalar.is_valid else _value(scalar.value)
-    if isinstance(scalar, pa.RunEndEncodedScalar):
-        return _value(pc.run_end_decode(pa.array([scalar], scalar.type))[0])
     if not scalar.is_valid:
         return None
+    if isinstance(scalar, pa.ExtensionScalar | pa.DictionaryScalar | pa.RunEndEncodedScalar):
+        return _value(scalar.value)
     if isinstance(scalar, pa.StructScalar):
         return {name: _value(scalar[index]) for index, name in enumerate(scalar.type.names)}
     if isinstance(scalar, pa.MapScalar):
-        pairs = [(_value(pair[0]), _value(pair[1])) for pair in scalar.values]
-        try:
-            return dict(pairs)
-        except TypeError:  # a key that is a struct or list
-            return pairs
+        return _map([(_value(pair[0]), _value(pair[1])) for pair in scalar.values])
     if isinstance(scalar, pa.ListScalar):  # and its subclasses
         return [_value(inner) for inner in scalar.values]
     if isinstance(scalar, pa.TimestampScalar):
@@ -49,13 +58,23 @@ def _value(scalar: pa.Scalar) -> Any:  # noqa: PLR0911 - one for each kind of va
     if isinstance(scalar, pa.Date32Scalar):
         return _date(scalar.value)
     if isinstance(scalar, pa.Date64Scalar):
-        return _date(scalar.value // 86_400_000)
+        days, rest = divmod(scalar.value, 86_400_000)
+        return _timestamp(scalar.value, pa.timestamp("ms")) if rest else _date(days)
     try:
         return scalar.as_py()
     except UnicodeDecodeError:
         return scalar.as_buffer().to_pybytes()
-    except (ValueError, OverflowError):
-        return str(scalar)
+    except (ValueError, OverflowError):  # such as a duration of more than Python's 2.7 million years
+        return str(scalar.value)
+
+
+def _map(pairs: list[tuple[Any, Any]]) -> Any:
+    """Return a dict, or the pairs if it cannot hold them: keys are structs or lists, or appear twice."""
+    try:
+        fields = dict(pairs)
+    except TypeError:
+        return pairs
+    return fields if len(fields) == len(pairs) else pairs
 
 
 def _timestamp(value: int, kind: pa.TimestampType) -> Any:

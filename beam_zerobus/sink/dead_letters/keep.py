@@ -1,13 +1,4 @@
-r"""Keep the rows that a table rejected.
-
-Apply `KeepDeadLetters` to the `failed_rows` of a sink, in your own pipeline:
-
-    result = rows | WriteToZerobus("main.iot.air_quality", on_bad_rows="dead_letter")
-    result.failed_rows | KeepDeadLetters("dead-letters/2026-01-31")
-
-Each becomes a line of JSON, or a row of Parquet: `element` is the row to read and to correct, `typed` the row with the
-exact values and types where JSON alone would lose them. `replay_dead_letters` sends them again.
-"""
+"""Rejected rows as files: a line of JSON, or a row of Parquet, for each."""
 
 from __future__ import annotations
 
@@ -22,12 +13,15 @@ from apache_beam.io import WriteToParquet, WriteToText
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import PCollection, Row
 
-from pipelines.typed_values import dumps, exact, plain
+from beam_zerobus.sink.dead_letters.json_text import dumps, is_utf8
+from beam_zerobus.sink.dead_letters.readable import plain
+from beam_zerobus.sink.dead_letters.typed_values import exact
 
 __all__ = ["KeepDeadLetters", "LetterFormat", "to_json", "to_record"]
 
 LetterFormat: TypeAlias = Literal["jsonl", "parquet"]
 
+_BYTES = (bytes, bytearray)
 _PARQUET = pa.schema(
     [
         ("element", pa.string()),
@@ -43,7 +37,10 @@ _PARQUET = pa.schema(
 
 
 class KeepDeadLetters(beam.PTransform[PCollection[Any], PCollection[Any]]):
-    """Writes failed rows to JSON lines or Parquet in a directory.
+    """Writes the `failed_rows` of a sink to JSON lines or Parquet in a directory.
+
+    For each row, `element` is the row to read and to correct, and `typed` the row with its exact values and types,
+    which are needed unless the row is JSON text. `pipelines.replay_dead_letters` sends the rows again.
 
     A bounded pipeline writes the files at its end and overwrites those of an earlier run; an unbounded one adds a file
     for each bundle with failed rows, so that no row waits for a window to close.
@@ -51,6 +48,14 @@ class KeepDeadLetters(beam.PTransform[PCollection[Any], PCollection[Any]]):
     Args:
         directory: The directory for the files: a local path or any Beam filesystem.
         file_format: ``"jsonl"``, to be corrected in an editor, or ``"parquet"``, to be queried with SQL.
+
+    Example:
+        >>> import tempfile
+        >>> from beam_zerobus import WriteToZerobus
+        >>> sink = WriteToZerobus("main.iot.air", schema="co2 INT", dry_run=True, on_bad_rows="dead_letter")
+        >>> with tempfile.TemporaryDirectory() as directory, beam.Pipeline() as pipeline:
+        ...     result = pipeline | beam.Create([{"co2": 417}, {"co2": "?"}]) | sink
+        ...     kept = result.failed_rows | KeepDeadLetters(directory)
     """
 
     def __init__(self, directory: str, file_format: LetterFormat = "jsonl") -> None:
@@ -100,7 +105,7 @@ def to_json(failed_row: Any) -> str:
     """Return an element of `failed_rows`, a Row or the NamedTuple that some runners make of it, as one line of JSON.
 
     >>> to_json(Row(element={"id": 1, "price": 1.1}, error_type="wrong_type"))
-    '{"element": {"id": 1, "price": 1.1}, "error_type": "wrong_type"}'
+    '{"element": {"id": 1, "price": 1.1}, "error_type": "wrong_type", "typed": {"id": 1, "price": 1.1}}'
     """
     letter = _letter(failed_row)
     readable, typed = _forms(letter["element"])
@@ -116,9 +121,10 @@ def to_record(failed_row: Any) -> dict[str, Any]:
     '{"id": 1}'
     """
     letter = _letter(failed_row)
-    readable, typed = _forms(letter["element"])
+    element = letter["element"]
+    readable, typed = _forms(element)
     return letter | {
-        "element": readable if isinstance(readable, str) and typed is None else dumps(readable),
+        "element": readable if typed is None or isinstance(element, _BYTES) else dumps(readable),
         "timestamp": letter["timestamp"].to_utc_datetime(has_tz=True),
         "typed": None if typed is None else dumps(typed),
     }
@@ -130,9 +136,10 @@ def _letter(failed_row: Any) -> dict[str, Any]:
 
 
 def _forms(element: Any) -> tuple[Any, Any]:
-    """Return the form for people, and the exact one; None for the second if the first is exact."""
-    if isinstance(element, bytes):  # JSON, or what should have been JSON
+    """Return the form for people, and the exact one; None for the second if the first is the row's JSON text."""
+    if isinstance(element, _BYTES):  # JSON, or what should have been JSON
         text = element.decode(errors="backslashreplace")
         return text, None if text.encode() == element else exact(element)
-    readable, typed = plain(element), exact(element)
-    return readable, None if typed == readable else typed
+    if isinstance(element, str) and is_utf8(element):
+        return element, None
+    return plain(element), exact(element)

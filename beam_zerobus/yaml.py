@@ -45,8 +45,9 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
         client_id_gcp_secret: The client id's version in Google's Secret Manager instead, as
             ``projects/P/secrets/S/versions/V``.
         client_secret_gcp_secret: The client secret's version there likewise.
-        schema: The table's schema: DDL such as ``id BIGINT NOT NULL, name STRING``, or ``unity_catalog`` to fetch it.
-            Without it the rows' own schema is used.
+        schema: The table's schema: ``unity_catalog`` to fetch it; ``elements`` for that of the rows themselves; or
+            DDL such as ``id BIGINT NOT NULL, name STRING``. Without it the table's own is fetched wherever a
+            workspace is known, and a dry run uses that of the rows.
         wire_format: Format of the rows in a call: ``proto``, ``arrow`` or ``json``.
         arrow_compression: ``none``, ``lz4`` or ``zstd``, for the wire format ``arrow``.
         error_handling: ``{output: name}`` sends rejected rows to the output of this name, in Beam YAML's form: it has
@@ -73,7 +74,8 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
         telemetry_service_name: The resource's ``service.name``; None reads ``OTEL_SERVICE_NAME``, else
             ``beam_zerobus``.
         telemetry_attributes: Further attributes of the OpenTelemetry resource.
-        dry_run: Convert and check everything, send nothing; needs neither network nor credentials.
+        dry_run: Convert and check everything, send nothing. It needs neither network nor credentials, unless ``schema``
+            is ``unity_catalog``: then rows are checked against the table.
 
     Raises:
         ConfigurationError: An option is wrong; the message names it.

@@ -55,6 +55,10 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
         on_bad_rows: ``raise`` fails the bundle with the count of rejected rows and the first reasons; ``dead_letter``
             writes all other rows and sends the rejected ones to the output `failed_rows`.
         ignore_unknown_fields: Drop fields that the table does not have, instead of rejecting their rows.
+        assume_timezone: Time zone of timestamps that have none, such as ``UTC`` or ``Europe/Berlin``, in columns of
+            type TIMESTAMP; without it such rows are rejected.
+        epoch_unit: Unit of whole numbers in timestamp columns, counted from 1970: ``s``, ``ms`` or ``us``.
+            Without it Python's count as microseconds, and integers of Arrow are rejected.
         streams_per_worker: Streams of each worker process; more than one gives up the order of rows.
         batch_max_rows: Rows in a batch at most.
         batch_max_bytes: Bytes of a batch in Arrow memory at most, approximately.
@@ -97,6 +101,8 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
         error_handling: Optional[Mapping[str, str]] = None,
         on_bad_rows: Optional[str] = None,
         ignore_unknown_fields: Optional[bool] = None,
+        assume_timezone: Optional[str] = None,
+        epoch_unit: Optional[str] = None,
         streams_per_worker: Optional[int] = None,
         batch_max_rows: Optional[int] = None,
         batch_max_bytes: Optional[int] = None,

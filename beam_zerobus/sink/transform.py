@@ -20,6 +20,7 @@ from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.options import ArrowCompression, Batching, DebugFiles, OnBadRows, Retry, Telemetry, WireFormat
 from beam_zerobus.options.fields import check_options, options_of
 from beam_zerobus.schema import TableSchema
+from beam_zerobus.schema.time_rules import EpochUnit
 from beam_zerobus.sink.across_bundles import CollectAcrossBundles
 from beam_zerobus.sink.dofns import WriteRows, WriteRowsInPlace, WriteRowsInWindows, WriteTables, WriteTablesInPlace
 from beam_zerobus.sink.failed_rows import FAILED_ROW_TYPE, FAILED_ROWS
@@ -57,6 +58,10 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
             provides each element's timestamp, 0.7 µs an element even with a sink that does nothing, so that dicts
             reach some 0.6 of the rate (`python -m tests.benchmarks.sink --only dead-letters`).
         ignore_unknown_fields: Drop fields that the table does not have, instead of rejecting their rows.
+        assume_timezone: Time zone of timestamps that have none, such as ``"UTC"`` or ``"Europe/Berlin"``, in columns of
+            type TIMESTAMP; without it such rows are rejected.
+        epoch_unit: Unit of whole numbers in timestamp columns, counted from 1970: ``"s"``, ``"ms"`` or ``"us"``.
+            Without it Python's count as microseconds, and integers of Arrow are rejected.
         streams_per_worker: Streams of each worker process; more than one gives up the order of rows.
         debug_files: Write what is sent to files.
         telemetry: Where OpenTelemetry metrics and spans go; None for the application's own OpenTelemetry.
@@ -92,6 +97,8 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         retry: Retry = Retry(),  # noqa: B008 - frozen
         on_bad_rows: OnBadRows = "raise",
         ignore_unknown_fields: bool = False,
+        assume_timezone: str | None = None,
+        epoch_unit: EpochUnit | None = None,
         streams_per_worker: int = 1,
         debug_files: DebugFiles | None = None,
         telemetry: Telemetry | None = None,

@@ -18,6 +18,7 @@ from beam_zerobus.options import ArrowCompression, DebugFiles, Retry, Telemetry,
 from beam_zerobus.options.fields import check_options, limits, options_of, shown
 from beam_zerobus.options.urls import check_url
 from beam_zerobus.schema import TableSchema
+from beam_zerobus.schema.time_rules import EpochUnit, TimeRules, check_timezone
 from beam_zerobus.workspace.credentials import Credentials, OAuthClientCredentials
 
 __all__ = ["SchemaSource", "WriterConfig", "make_config", "options_among"]
@@ -25,7 +26,7 @@ __all__ = ["SchemaSource", "WriterConfig", "make_config", "options_among"]
 UNITY_CATALOG: Literal["unity_catalog"] = "unity_catalog"
 ELEMENTS: Literal["elements"] = "elements"
 
-SchemaSource: TypeAlias = "pa.Schema | TableSchema | str | None"
+SchemaSource: TypeAlias = pa.Schema | TableSchema | str | None
 """What users may give as `schema`: pyarrow's, a DDL string, ``"unity_catalog"``, ``"elements"``, or None."""
 
 _NAME = re.compile(r"[A-Za-z0-9_]+")
@@ -52,6 +53,10 @@ class WriterConfig:
         wire_format: Format of the rows in a call: ``"proto"``, ``"arrow"`` or ``"json"``.
         retry: How long the writer retries while the service fails.
         ignore_unknown_fields: Drop fields that the table does not have, instead of rejecting their rows.
+        assume_timezone: Time zone of timestamps that have none, such as ``"UTC"`` or ``"Europe/Berlin"``, in columns of
+            type TIMESTAMP; without it such rows are rejected.
+        epoch_unit: Unit of whole numbers in timestamp columns, counted from 1970: ``"s"``, ``"ms"`` or ``"us"``.
+            Without it Python's count as microseconds, and integers of Arrow are rejected.
         streams_per_worker: Streams of each worker process; more than one gives up the order of rows.
         debug_files: Write what is sent to files.
         telemetry: Where OpenTelemetry metrics and spans go; None for the application's own OpenTelemetry.
@@ -71,6 +76,8 @@ class WriterConfig:
     wire_format: WireFormat = field(default="proto", metadata=limits(flat="wire_format"))
     retry: Retry = Retry()  # noqa: RUF009 - frozen
     ignore_unknown_fields: bool = field(default=False, metadata=limits(flat="ignore_unknown_fields"))
+    assume_timezone: str | None = field(default=None, metadata=limits(flat="assume_timezone"))
+    epoch_unit: EpochUnit | None = field(default=None, metadata=limits(flat="epoch_unit"))
     streams_per_worker: int = field(default=1, metadata=limits(at_most=64, flat="streams_per_worker"))
     debug_files: DebugFiles | None = None
     telemetry: Telemetry | None = None
@@ -81,6 +88,11 @@ class WriterConfig:
     def __post_init__(self) -> None:
         if not self.key:
             object.__setattr__(self, "key", self._fingerprint())
+
+    @property
+    def times(self) -> TimeRules:
+        """What timestamps may leave open."""
+        return TimeRules(assume_timezone=self.assume_timezone, epoch_unit=self.epoch_unit)
 
     def _fingerprint(self) -> str:
         """Hash all settings; a callable has no value to compare, so it makes the configuration unique."""
@@ -109,6 +121,7 @@ def make_config(table: str, **options: Any) -> WriterConfig:
     check_table_name(table)
     check_options(WriterConfig, options)
     _check_compression(options)
+    check_timezone(options.get("assume_timezone"))
     options["credentials"] = credentials = _checked_credentials(options.get("credentials"))
     with about_table(table):
         schema = parse_schema(options.get("schema"))
@@ -178,14 +191,15 @@ def parse_schema(schema: SchemaSource) -> TableSchema | Literal["unity_catalog",
 
 def _source_named(text: str) -> Literal["unity_catalog", "elements"] | None:
     """Return the source that a text names; None where it is a column list."""
-    if text == UNITY_CATALOG or text == ELEMENTS:  # noqa: PLR1714  narrows the type
-        return text
+    sources: dict[str, Literal["unity_catalog", "elements"]] = {"unitycatalog": UNITY_CATALOG, "elements": ELEMENTS}
     letters = re.sub(r"[\W_]", "", text.lower())
-    close = difflib.get_close_matches(letters, ("unitycatalog", "elements"), n=1, cutoff=0.8)
-    if close:
-        meant = UNITY_CATALOG if close[0] == "unitycatalog" else ELEMENTS
+    close = difflib.get_close_matches(letters, sources, n=1, cutoff=0.8)
+    if not close:
+        return None
+    meant = sources[close[0]]
+    if text != meant:
         raise ConfigurationError(f'schema={shown(text)}: write it as "{meant}"')
-    return None
+    return meant
 
 
 def _check_compression(options: Mapping[str, Any]) -> None:

@@ -17,8 +17,8 @@ from apache_beam.typehints import schemas, typehints
 from apache_beam.typehints.row_type import RowTypeConstraint
 from apache_beam.utils.timestamp import Timestamp
 
-from beam_zerobus.schema import TableSchema
 from beam_zerobus import ConfigurationError
+from beam_zerobus.schema import TableSchema
 from beam_zerobus.sink.row_types import has_no_columns, row_type_schema
 
 

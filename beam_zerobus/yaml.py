@@ -21,7 +21,8 @@ from apache_beam.pvalue import PCollection, Row
 from apache_beam.typehints.row_type import RowTypeConstraint
 
 from beam_zerobus.errors import ConfigurationError
-from beam_zerobus.sink.flat_options import flat_among, flat_sink
+from beam_zerobus.sink.flat_options import FLAT_NAMES, flat_among, flat_sink
+from beam_zerobus.sink.wording import as_yaml, in_words
 
 __all__ = ["WriteToZerobus"]
 
@@ -124,7 +125,8 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
         self._errors_output = _errors_output(error_handling)
         if self._errors_output is not None:
             options["on_bad_rows"] = "dead_letter"
-        self._write = flat_sink(**options)
+        with in_words(as_yaml, FLAT_NAMES):
+            self._write = flat_sink(**options)
         self._dead_letters = options["on_bad_rows"] == "dead_letter"
 
     def expand(self, rows: Any) -> Any:  # a dict of PCollections, of which Beam warns that it cannot check it

@@ -19,6 +19,7 @@ from beam_zerobus.options.fields import check_options, limits, options_of, shown
 from beam_zerobus.options.urls import check_url
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.schema.time_rules import EpochUnit, TimeRules, check_timezone
+from beam_zerobus.workspace.addresses import check_addresses
 from beam_zerobus.workspace.credentials import Credentials, OAuthClientCredentials
 
 __all__ = ["SchemaSource", "WriterConfig", "make_config", "options_among"]
@@ -129,6 +130,7 @@ def make_config(table: str, **options: Any) -> WriterConfig:
     needs_workspace = (sends and credentials.needs_workspace) or schema == UNITY_CATALOG
     options["endpoint"] = _url(options.get("endpoint"), *_ENDPOINT, needed=sends)
     options["workspace_url"] = _url(options.get("workspace_url"), *_WORKSPACE, needed=needs_workspace)
+    check_addresses(options["endpoint"], options["workspace_url"])
     if schema is None:
         schema = UNITY_CATALOG if sends and options["workspace_url"] is not None else ELEMENTS
     return WriterConfig(table=table, **{**options, "schema": schema})

@@ -72,8 +72,8 @@ def in_zone(naive: pa.Array, zone: str) -> tuple[pa.Array, np.ndarray]:
 
     Example:
         >>> moments, unclear = in_zone(pa.array([0], pa.timestamp("us")), "Europe/Berlin")
-        >>> moments.cast(pa.int64()).to_pylist(), unclear.any()
-        ([-3600000000], False)
+        >>> moments.cast(pa.int64()).to_pylist(), unclear.tolist()
+        ([-3600000000], [False])
     """
     if zone == "UTC":
         return naive.view(_UTC), np.zeros(len(naive), dtype=bool)

@@ -51,5 +51,5 @@ def in_words(words: Callable[[str, Mapping[str, str]], str], names: Mapping[str,
 def _renamed(message: str, names: Mapping[str, str], write: Callable[[str, str], str]) -> str:
     """Rename parameters where they begin a clause or have a value; elsewhere the same word may mean anything."""
     alternatives = "|".join(sorted(map(re.escape, names), key=len, reverse=True))
-    pattern = rf"(?<![\w.\-$])({alternatives})(=|(?= (?:is|has|holds|looks|begins|lacks|and|names|needs|\()))"
+    pattern = rf"(?<![\w.\-$])({alternatives})(=|(?= (?:is|are|has|holds|looks|begins|lacks|and|names|needs|\()))"
     return re.sub(pattern, lambda found: write(names[found[1]], found[2]), message)

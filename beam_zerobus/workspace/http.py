@@ -168,7 +168,7 @@ def _exchange(request: _Request, sockets: _Sockets) -> _Outcome | _Failure:
     except SSLError as error:
         return _Failure(
             type(error).__name__,
-            f"check workspace_url, which begins with http:// where a local server has no TLS; {_CHECK_CA}",
+            f"check workspace_url; {_CHECK_CA}; the address of a local server without TLS begins with http://",
         )
     except Exception as error:  # noqa: BLE001 - whatever it is, the request failed, and only its type is safe to show
         reason = getattr(next(iter(error.args), None), "reason", None)

@@ -98,7 +98,10 @@ def table(emulator):
     ("change", "says"),
     [
         (lambda e: {"endpoint": e.endpoint.replace("http", "https")}, "does not speak TLS, so that its address begins"),
-        (lambda e: {"workspace_url": e.workspace_url.replace("http", "https")}, "begins with http:// where a local"),
+        (
+            lambda e: {"workspace_url": e.workspace_url.replace("http", "https")},
+            "local server without TLS begins with http://",
+        ),
         (lambda e: {"endpoint": e.workspace_url}, "is not Zerobus; it may be the workspace"),
         (lambda _: {"endpoint": "https://nowhere.invalid"}, "the endpoint names a host that does not exist"),
         (lambda _: {"workspace_url": "https://nowhere.invalid"}, "check workspace_url, as its host cannot be found"),

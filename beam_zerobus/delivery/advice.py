@@ -7,7 +7,8 @@ __all__ = ["advice"]
 # Words of the HTTP libraries inside the SDK. They choose between remedies only; the status decides what is done.
 _SIGNS = {
     "InvalidContentType": "what answers at the endpoint does not speak TLS, so that its address begins with http://",
-    "http2 error": "what answers at the endpoint is not Zerobus; it may be the workspace",
+    "http2 error": "check that Zerobus answers at the endpoint, not the workspace",
+    "operation was canceled": "check that Zerobus answers at the endpoint, not the workspace",
     "dns error": "the endpoint names a host that does not exist",
 }
 

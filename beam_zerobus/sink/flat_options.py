@@ -1,6 +1,6 @@
 """The sink from flat options, for those who cannot nest them: flags of a pipeline, Beam YAML, other languages.
 
-`FLAT_OPTIONS` is derived from the classes that declare the options; see `option_fields.py`.
+`FLAT_OPTIONS` is derived from the classes that declare the options; see `beam_zerobus/options/fields.py`.
 """
 
 from __future__ import annotations

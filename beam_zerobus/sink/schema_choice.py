@@ -1,4 +1,4 @@
-"""Where a sink without a known table schema takes it from: the type of its elements."""
+"""The schema that a sink's elements declare, where neither the user nor Unity Catalog gives the table's."""
 
 from __future__ import annotations
 

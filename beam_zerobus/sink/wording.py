@@ -1,4 +1,4 @@
-"""Messages about options, in the words of whoever gave them: flags of a command line, or keys of Beam YAML."""
+"""Messages about options as the user wrote these: as flags of a command line, or as keys of Beam YAML."""
 
 from __future__ import annotations
 

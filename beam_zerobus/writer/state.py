@@ -67,6 +67,8 @@ class WriterState:
 
     def submit(self, rows: Rows) -> Submission:
         """Encode rows and send them; returns when they are queued. See `ZerobusWriter.submit`."""
+        if self.submissions.closed:  # reading rows may fetch the schema
+            raise ClosedError(f"The writer of {self._config.table} is closed")
         batch, unread = self._reader.read(rows)
         arrow_bytes = batch.nbytes
         submission = Submission(

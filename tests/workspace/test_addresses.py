@@ -102,7 +102,7 @@ def table(emulator):
             lambda e: {"workspace_url": e.workspace_url.replace("http", "https")},
             "local server without TLS begins with http://",
         ),
-        (lambda e: {"endpoint": e.workspace_url}, "is not Zerobus; it may be the workspace"),
+        (lambda e: {"endpoint": e.workspace_url}, "check that Zerobus answers at the endpoint, not the workspace"),
         (lambda _: {"endpoint": "https://nowhere.invalid"}, "the endpoint names a host that does not exist"),
         (lambda _: {"workspace_url": "https://nowhere.invalid"}, "check workspace_url, as its host cannot be found"),
     ],

@@ -4,17 +4,19 @@ import asyncio
 import dataclasses
 import datetime as dt
 import json
+import pickle
 import threading
 import uuid
 from typing import NamedTuple
 
 import apache_beam as beam
+import duckdb
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
 
-from beam_zerobus import ConfigurationError, ConversionError, DebugFiles, Retry, TransientError
+from beam_zerobus import ClosedError, ConfigurationError, ConversionError, DebugFiles, Retry, TransientError
 from beam_zerobus.emulator import Faults, RejectRows, ScriptedFault
 
 TABLE = "main.iot.air_quality"
@@ -210,6 +212,31 @@ def test_submitted_rows_are_sent_in_order_from_many_threads(table, connect):
         thread.join(60)
     writer.flush(60)
     assert table.count_rows() == 800
+
+
+def test_a_closed_writer_fetches_nothing(emulator, table, connect):
+    writer = connect(TABLE)
+    writer.close()
+    with pytest.raises(ClosedError, match="is closed"):
+        writer.send(READINGS)
+    assert emulator.stats.tokens_issued == 0
+
+
+def test_a_pickled_writer_takes_rows(table, connect):
+    with pickle.loads(pickle.dumps(connect(TABLE))) as writer:
+        assert writer.send(READINGS).success
+
+
+def test_dataframes_of_every_library_and_type(emulator, connect):
+    table = emulator.create_table("main.iot.types", "name STRING, kind STRING, n BIGINT, day DATE, tags ARRAY<STRING>")
+    rows = [{"name": "a", "kind": "x", "n": 1, "day": dt.date(2026, 1, 1), "tags": ["p", "q"]}]
+    writer = connect("main.iot.types", wire_format="arrow")
+    assert writer.send(pd.DataFrame(rows).astype({"kind": "category", "n": "Int64", "name": "string"})).success
+    assert writer.send(pl.DataFrame(rows).with_columns(pl.col("kind").cast(pl.Categorical))).success
+    assert writer.send(duckdb.sql("SELECT 'a' AS name, 'x' AS kind, 1 AS n")).success
+    expected = rows[0]
+    found = sorted(table.to_arrow().to_pylist(), key=lambda row: row["day"] is None)
+    assert found == [expected, expected, {**expected, "day": None, "tags": None}]
 
 
 def test_asyncio(table, connect):

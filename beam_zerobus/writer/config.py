@@ -184,24 +184,24 @@ def parse_schema(schema: SchemaSource) -> TableSchema | Literal["unity_catalog",
     if isinstance(schema, pa.Schema):
         return TableSchema.from_arrow(schema)
     if isinstance(schema, str):
-        return _source_named(schema) or TableSchema.from_ddl(schema)
+        return _source_or_ddl(schema)
     raise ConfigurationError(
         f"schema has the type {type(schema).__name__}: give a pyarrow.Schema, a DDL string such as "
         '"id BIGINT NOT NULL, name STRING", "unity_catalog", "elements", or None'
     )
 
 
-def _source_named(text: str) -> Literal["unity_catalog", "elements"] | None:
-    """Return the source that a text names; None where it is a column list."""
+def _source_or_ddl(text: str) -> TableSchema | Literal["unity_catalog", "elements"]:
     sources: dict[str, Literal["unity_catalog", "elements"]] = {"unitycatalog": UNITY_CATALOG, "elements": ELEMENTS}
-    letters = re.sub(r"[\W_]", "", text.lower())
-    close = difflib.get_close_matches(letters, sources, n=1, cutoff=0.8)
-    if not close:
-        return None
-    meant = sources[close[0]]
-    if text != meant:
-        raise ConfigurationError(f'schema={shown(text)}: write it as "{meant}"')
-    return meant
+    if text in sources.values():
+        return sources[text.replace("_", "")]
+    try:
+        return TableSchema.from_ddl(text)
+    except ConfigurationError:
+        close = difflib.get_close_matches(re.sub(r"[\W_]", "", text.lower()), sources, n=1, cutoff=0.8)
+        if not close:
+            raise
+        raise ConfigurationError(f'schema={shown(text)}: write it as "{sources[close[0]]}"') from None
 
 
 def _check_compression(options: Mapping[str, Any]) -> None:

@@ -72,6 +72,11 @@ def test_a_wrong_setting_is_rejected_with_the_remedy(wrong, says):
     assert "p@" not in str(raised.value)
 
 
+@pytest.mark.parametrize("ddl", ["elements INT", "element STRING", "unity_catalog STRING"])
+def test_columns_may_have_the_names_of_sources(ddl):
+    assert config(schema=ddl).schema.to_ddl() == ddl
+
+
 def test_addresses_come_from_the_environment(monkeypatch):
     monkeypatch.setenv("ZEROBUS_ENDPOINT", "http://localhost:1/")
     monkeypatch.setenv("DATABRICKS_HOST", "http://localhost:2/")

@@ -1,13 +1,15 @@
-"""Log records that carry the ids of their trace, and no value of a row."""
+"""Log records that carry the ids of their trace, and no value of a row; and Beam's import without its own records."""
 
 from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from opentelemetry import trace
 
-__all__ = ["TraceContextFilter", "get_logger", "outline"]
+__all__ = ["TraceContextFilter", "get_logger", "importing_beam", "outline"]
 
 
 class TraceContextFilter(logging.Filter):
@@ -52,3 +54,28 @@ def outline(error: BaseException) -> str:
         'ValueError'
     """
     return "\n".join([type(error).__name__, *traceback.format_tb(error.__traceback__)]).rstrip()
+
+
+@contextmanager
+def importing_beam() -> Iterator[None]:
+    """Import Beam in this block, so that it neither configures the root logger nor warns of ``apitools``.
+
+    Where Google's libraries are not installed, Beam (2.77) says so with `logging.warning`. That gives the root logger a
+    handler, after which the application's own `logging.basicConfig` does nothing.
+    """
+    root = logging.getLogger()
+    # Root has a handler while Beam is imported, so that Python adds none; it does what Python does without one.
+    handler = None if root.handlers else logging.lastResort
+    if handler is not None:
+        root.addHandler(handler)
+    root.addFilter(_not_of_apitools)
+    try:
+        yield
+    finally:
+        root.removeFilter(_not_of_apitools)
+        if handler is not None:
+            root.removeHandler(handler)
+
+
+def _not_of_apitools(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("apitools not found")

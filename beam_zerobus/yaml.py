@@ -21,7 +21,8 @@ from apache_beam.pvalue import PCollection, Row
 from apache_beam.typehints.row_type import RowTypeConstraint
 
 from beam_zerobus.errors import ConfigurationError
-from beam_zerobus.sink.flat_options import flat_among, flat_sink
+from beam_zerobus.sink.flat_options import FLAT_NAMES, flat_among, flat_sink
+from beam_zerobus.sink.wording import as_yaml, in_words
 
 __all__ = ["WriteToZerobus"]
 
@@ -45,8 +46,9 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
         client_id_gcp_secret: The client id's version in Google's Secret Manager instead, as
             ``projects/P/secrets/S/versions/V``.
         client_secret_gcp_secret: The client secret's version there likewise.
-        schema: The table's schema: DDL such as ``id BIGINT NOT NULL, name STRING``, or ``unity_catalog`` to fetch it.
-            Without it the rows' own schema is used.
+        schema: The table's schema: ``unity_catalog`` to fetch it; ``elements`` for that of the rows themselves; or
+            DDL such as ``id BIGINT NOT NULL, name STRING``. Without it the table's own is fetched wherever a
+            workspace is known, and a dry run uses that of the rows.
         wire_format: Format of the rows in a call: ``proto``, ``arrow`` or ``json``.
         arrow_compression: ``none``, ``lz4`` or ``zstd``, for the wire format ``arrow``.
         error_handling: ``{output: name}`` sends rejected rows to the output of this name, in Beam YAML's form: it has
@@ -54,6 +56,10 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
         on_bad_rows: ``raise`` fails the bundle with the count of rejected rows and the first reasons; ``dead_letter``
             writes all other rows and sends the rejected ones to the output `failed_rows`.
         ignore_unknown_fields: Drop fields that the table does not have, instead of rejecting their rows.
+        assume_timezone: Time zone of timestamps that have none, such as ``UTC`` or ``Europe/Berlin``, in columns of
+            type TIMESTAMP; without it such rows are rejected.
+        epoch_unit: Unit of whole numbers in timestamp columns, counted from 1970: ``s``, ``ms`` or ``us``.
+            Without it Python's count as microseconds, and integers of Arrow are rejected.
         streams_per_worker: Streams of each worker process; more than one gives up the order of rows.
         batch_max_rows: Rows in a batch at most.
         batch_max_bytes: Bytes of a batch in Arrow memory at most, approximately.
@@ -73,7 +79,8 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
         telemetry_service_name: The resource's ``service.name``; None reads ``OTEL_SERVICE_NAME``, else
             ``beam_zerobus``.
         telemetry_attributes: Further attributes of the OpenTelemetry resource.
-        dry_run: Convert and check everything, send nothing; needs neither network nor credentials.
+        dry_run: Convert and check everything, send nothing. It needs neither network nor credentials, unless ``schema``
+            is ``unity_catalog``: then rows are checked against the table.
 
     Raises:
         ConfigurationError: An option is wrong; the message names it.
@@ -95,6 +102,8 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
         error_handling: Optional[Mapping[str, str]] = None,
         on_bad_rows: Optional[str] = None,
         ignore_unknown_fields: Optional[bool] = None,
+        assume_timezone: Optional[str] = None,
+        epoch_unit: Optional[str] = None,
         streams_per_worker: Optional[int] = None,
         batch_max_rows: Optional[int] = None,
         batch_max_bytes: Optional[int] = None,
@@ -116,7 +125,8 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
         self._errors_output = _errors_output(error_handling)
         if self._errors_output is not None:
             options["on_bad_rows"] = "dead_letter"
-        self._write = flat_sink(**options)
+        with in_words(as_yaml, FLAT_NAMES):
+            self._write = flat_sink(**options)
         self._dead_letters = options["on_bad_rows"] == "dead_letter"
 
     def expand(self, rows: Any) -> Any:  # a dict of PCollections, of which Beam warns that it cannot check it

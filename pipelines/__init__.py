@@ -1,1 +1,6 @@
 """Pipelines that are ready to run."""
+
+from beam_zerobus.logs import importing_beam
+
+with importing_beam():
+    import apache_beam  # noqa: F401  here first, so that no program begins with Beam's own warning

@@ -18,7 +18,7 @@ MODULES = {
 ROOMS = {
     "sink": {"batching", "writer", "workspace", "delivery", "encoding", "schema", "telemetry"},
     "batching": {"schema"},
-    "writer": {"delivery", "encoding", "schema", "workspace", "telemetry", "debug_files"},
+    "writer": {"batching", "delivery", "encoding", "schema", "workspace", "telemetry", "debug_files"},
     "delivery": {"encoding", "schema", "workspace"},
     "encoding": {"schema", "variant"},
     "workspace": {"schema"},

@@ -20,6 +20,7 @@ from beam_zerobus.batching.values import Leaf, leaf
 from beam_zerobus.schema import Array, Decimal, DeltaType, Field, Map, Primitive, RowErrorType, Struct
 from beam_zerobus.schema.arrow import canonical_type
 from beam_zerobus.schema.reasons import Place, Reason
+from beam_zerobus.schema.time_rules import TimeRules
 
 __all__ = ["ColumnBuilder", "Options", "fields_builder"]
 
@@ -31,10 +32,17 @@ _ARROW_REJECTS = (pa.ArrowException, ValueError, TypeError, OverflowError)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What all columns share: the source of the values, and the treatment of fields that the table does not have."""
+    """What all columns share.
+
+    Attributes:
+        from_json: The values were read from JSON.
+        ignore_unknown_fields: Drop fields that the table does not have.
+        times: What timestamps may leave open.
+    """
 
     from_json: bool
     ignore_unknown_fields: bool
+    times: TimeRules
 
 
 def fields_builder(
@@ -76,7 +84,7 @@ def _builder(delta_type: DeltaType, path: str, options: Options) -> ColumnBuilde
 
 def _leaf_builder(delta_type: Primitive | Decimal, path: str, options: Options) -> ColumnBuilder:
     target = canonical_type(delta_type)
-    rules = leaf(delta_type, from_json=options.from_json)
+    rules = leaf(delta_type, from_json=options.from_json, times=options.times)
     reject = _Rejecter(delta_type, path)
 
     def build(values: list[Any], place: Place) -> pa.Array:

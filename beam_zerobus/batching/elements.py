@@ -18,6 +18,7 @@ from beam_zerobus.batching.records import types_of
 from beam_zerobus.errors import RowError
 from beam_zerobus.schema import Array, Decimal, DeltaType, Map, RowErrorType, Struct, TableSchema
 from beam_zerobus.schema.reasons import Faults, Place, Reason
+from beam_zerobus.schema.time_rules import TimeRules
 
 __all__ = ["Converted", "ElementConverter", "ElementKind", "element_converter"]
 
@@ -34,18 +35,24 @@ class Converted:
             dates out of range are left to `Conformer`.
         rows: For each of them the index of its element (int64, ascending); None if all were kept.
         rejected: The other elements, each with its reason, in order.
+        whole: One row for each element; those of rejected elements may hold anything.
     """
 
     batch: pa.RecordBatch
     rows: np.ndarray | None
     rejected: tuple[RowError, ...]
+    whole: pa.RecordBatch
 
 
 ElementConverter: TypeAlias = Callable[[Sequence[Any]], Converted]
 
 
 def element_converter(
-    kind: ElementKind, schema: TableSchema, *, ignore_unknown_fields: bool = False
+    kind: ElementKind,
+    schema: TableSchema,
+    *,
+    ignore_unknown_fields: bool = False,
+    times: TimeRules = TimeRules(),  # noqa: B008 - frozen
 ) -> ElementConverter:
     """Return the function that turns a list of elements into a RecordBatch that fits a table.
 
@@ -57,6 +64,7 @@ def element_converter(
         kind: ``"dict"``, ``"row"`` or ``"json"``.
         schema: The table.
         ignore_unknown_fields: Drop fields that the table does not have, instead of rejecting their elements.
+        times: What timestamps may leave open.
 
     Example:
         >>> convert = element_converter("dict", TableSchema.from_ddl("id INT, name STRING"))
@@ -66,7 +74,7 @@ def element_converter(
         >>> converted.rejected[0].message
         "column 'id' is INT: a value of Python type str does not fit; pass an int"
     """
-    options = Options(from_json=kind == "json", ignore_unknown_fields=ignore_unknown_fields)
+    options = Options(from_json=kind == "json", ignore_unknown_fields=ignore_unknown_fields, times=times)
     build = fields_builder(schema.columns, "", options)
     arrow_schema = schema.to_canonical_arrow()
     parse = _json_parser(schema) if kind == "json" else None
@@ -78,9 +86,9 @@ def element_converter(
         arrays = build(records, place)
         batch = pa.RecordBatch.from_arrays(arrays, schema=_schema_of(arrays, arrow_schema))
         if not faults:
-            return Converted(batch, None, ())
+            return Converted(batch, None, (), batch)
         kept = faults.kept(len(records))
-        return Converted(batch.take(pa.array(kept)), kept, faults.row_errors("batching"))
+        return Converted(batch.take(pa.array(kept)), kept, faults.row_errors("batching"), batch)
 
     return convert
 

@@ -8,6 +8,7 @@ import datetime as dt
 import decimal
 import json
 import math
+import uuid
 from collections.abc import Callable
 from enum import Enum
 from typing import Any
@@ -19,6 +20,7 @@ from beam_zerobus.batching.datetime64 import exact_micros
 from beam_zerobus.batching.json_number import JsonNumber
 from beam_zerobus.schema import Decimal, RowErrorType
 from beam_zerobus.schema.casts.decimals import exact_decimal
+from beam_zerobus.schema.time_rules import TimeRules, in_zone
 
 __all__ = [
     "MisfitError",
@@ -38,6 +40,11 @@ __all__ = [
 ]
 
 _LARGEST_FLOAT = float(np.finfo(np.float32).max)
+_NAIVE = pa.timestamp("us")
+_UTC = pa.timestamp("us", "UTC")
+_UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}
+_MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
+_NOT_WHOLE = "is not a whole number; correct the row, or use DOUBLE in the table"
 _MISSING_TYPES = frozenset({"NaTType", "NAType"})
 
 
@@ -75,10 +82,28 @@ def _is_integer(value: Any) -> bool:
 
 
 def integer(value: Any) -> int:
-    """Return a value of an integer column."""
+    """Return a value of an integer column: an int, or a float that is a whole number."""
     if _is_integer(value):
         return int(value)
+    if isinstance(value, float | np.floating):
+        return _whole(value)
+    if isinstance(value, JsonNumber):
+        whole = exact_decimal(value, Decimal(38, 0))
+        if isinstance(whole, decimal.Decimal):
+            return int(whole)
+        raise MisfitError(_NOT_WHOLE, whole)
     raise MisfitError("does not fit; pass an int")
+
+
+def _whole(value: Any) -> int:
+    if value.is_integer():
+        return int(value)
+    if math.isnan(value):
+        raise MisfitError(
+            "is NaN, which pandas uses for a missing value; pass None, or use a nullable type such as Int64 in pandas",
+            RowErrorType.INEXACT,
+        )
+    raise MisfitError(_NOT_WHOLE, RowErrorType.INEXACT)
 
 
 def double(value: Any) -> float | int:
@@ -116,8 +141,13 @@ def text(value: Any) -> str:
             raise MisfitError(
                 "is not UTF-8; decode it first, or use BINARY in the table", RowErrorType.INVALID_UTF8
             ) from None
+    if isinstance(value, uuid.UUID):
+        return str(value)
     if not isinstance(value, str):
-        raise MisfitError("does not fit; pass a str")
+        missing = isinstance(value, float) and math.isnan(value)
+        raise MisfitError(
+            "is NaN, which pandas uses for a missing value; pass None" if missing else "does not fit; pass a str"
+        )
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -196,28 +226,64 @@ def date(value: Any) -> dt.date | int:
     raise MisfitError("does not fit; pass a date, ISO 8601 text, or an int of days since 1970-01-01")
 
 
-def timestamp(value: Any) -> dt.datetime | int:
+def timestamp(value: Any, times: TimeRules) -> dt.datetime | int:
     """Return a value of a TIMESTAMP column."""
+    zone = times.assume_timezone
     if isinstance(value, dt.datetime):
-        if value.tzinfo is None:
-            raise MisfitError("has no time zone; give it one, such as value.replace(tzinfo=datetime.timezone.utc)")
-        return _microseconds(value)
+        if value.tzinfo is None and zone is None:
+            raise MisfitError(
+                'has no time zone; set assume_timezone="UTC" or the zone that it is in, or give it one, such as '
+                "value.replace(tzinfo=datetime.timezone.utc)"
+            )
+        value = _microseconds(value)
+        return value if value.tzinfo is not None or zone is None else _moment(value, zone)
     if isinstance(value, str):
+        if zone is not None and (naive := _parsed_or_none(value, _NAIVE)) is not None:
+            return _moment(naive.value, zone)
         return _parsed(
             value,
-            pa.timestamp("us", "UTC"),
-            "is not an ISO 8601 timestamp with a time zone and at most six decimal places; correct the row",
+            _UTC,
+            "is not an ISO 8601 timestamp with a time zone and at most six decimal places; correct the row"
+            + ("" if zone else ', or set assume_timezone="UTC" if it only lacks the zone'),
         )
-    micros = getattr(value, "micros", value)
-    if _is_integer(micros):
+    if isinstance(value, np.datetime64) and zone is not None:
+        return _moment(_whole_microseconds(value), zone)
+    micros = getattr(value, "micros", None)
+    if micros is not None and _is_integer(micros):
         return int(micros)
+    if (number := _epoch(value, times)) is not None:
+        return number
     raise MisfitError(
-        "does not fit; pass a datetime with a time zone, a Beam Timestamp, ISO 8601 text, or an int of microseconds "
-        "since 1970"
+        "does not fit; pass a datetime with a time zone, a Beam Timestamp, ISO 8601 text, or an int of "
+        f"{_UNITS[times.epoch_unit or 'us']} since 1970"
     )
 
 
-def timestamp_ntz(value: Any) -> dt.datetime | int:
+def _moment(naive: dt.datetime | int, zone: str) -> int:
+    """Return the moment, in microseconds, at which the clocks of a zone show a timestamp."""
+    try:
+        moments, unclear = in_zone(pa.array([naive], _NAIVE), zone)
+    except OverflowError:
+        raise MisfitError("is outside the years 1 to 9999; correct the row", RowErrorType.OUT_OF_RANGE) from None
+    if unclear.any():
+        raise MisfitError(
+            f"is at a change of the clocks in {zone}, which show it twice or never; give it a time zone",
+            RowErrorType.INEXACT,
+        )
+    return moments[0].value
+
+
+def _epoch(value: Any, times: TimeRules) -> int | None:
+    """Return the microseconds of a number in the unit that numbers have; None for anything else."""
+    factor = _MICROSECONDS[times.epoch_unit or "us"]
+    if _is_integer(value):
+        return int(value) * factor
+    if times.epoch_unit is not None and isinstance(value, float | np.floating):
+        return _whole(value) * factor
+    return None
+
+
+def timestamp_ntz(value: Any, times: TimeRules) -> dt.datetime | int:
     """Return a value of a TIMESTAMP_NTZ column."""
     if isinstance(value, dt.datetime):
         if value.tzinfo is not None:
@@ -228,13 +294,14 @@ def timestamp_ntz(value: Any) -> dt.datetime | int:
     if isinstance(value, str):
         return _parsed(
             value,
-            pa.timestamp("us"),
+            _NAIVE,
             "is not an ISO 8601 timestamp without a time zone and at most six decimal places; correct the row",
         )
-    if _is_integer(value):
-        return int(value)
+    if (number := _epoch(value, times)) is not None:
+        return number
     raise MisfitError(
-        "does not fit; pass a datetime without a time zone, ISO 8601 text, or an int of microseconds since 1970"
+        "does not fit; pass a datetime without a time zone, ISO 8601 text, or an int of "
+        f"{_UNITS[times.epoch_unit or 'us']} since 1970"
     )
 
 
@@ -256,7 +323,14 @@ def _whole_microseconds(value: np.datetime64) -> int:
 
 
 def _parsed(value: str, arrow_type: pa.DataType, what: str) -> Any:
+    parsed = _parsed_or_none(value, arrow_type)
+    if parsed is None:
+        raise MisfitError(what, RowErrorType.INVALID_TEXT)
+    return parsed.value
+
+
+def _parsed_or_none(value: str, arrow_type: pa.DataType) -> Any:
     try:
-        return pa.scalar(value).cast(arrow_type).as_py()
+        return pa.scalar(value).cast(arrow_type)
     except (pa.ArrowInvalid, ValueError, OverflowError):
-        raise MisfitError(what, RowErrorType.INVALID_TEXT) from None
+        return None

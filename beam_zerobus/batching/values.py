@@ -2,7 +2,7 @@
 
 A column whose values all have one of the `direct` types is passed to pyarrow as it is. Any other column is converted as
 a whole by `bulk`, or value by value by `one`. All this is needed because pyarrow alone truncates 1.5 to 1 in an integer
-column, accepts a UUID as a number and drops time zones.
+column, accepts text as a number and drops time zones.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pyarrow as pa
 from beam_zerobus.batching import bulk_values as bulk
 from beam_zerobus.batching import single_values as one
 from beam_zerobus.schema import Decimal, Primitive
+from beam_zerobus.schema.time_rules import TimeRules
 
 __all__ = ["Leaf", "leaf"]
 
@@ -40,15 +41,21 @@ class Leaf:
     one: Callable[[Any], Any]
 
 
-def leaf(delta_type: Primitive | Decimal, *, from_json: bool) -> Leaf:
+def leaf(
+    delta_type: Primitive | Decimal,
+    *,
+    from_json: bool,
+    times: TimeRules = TimeRules(),  # noqa: B008 - frozen
+) -> Leaf:
     """Return how values of a type are converted.
 
     Args:
         delta_type: The column's type.
         from_json: The values were read from JSON, which has neither bytes nor decimals.
+        times: What timestamps may leave open.
 
     Example:
-        >>> leaf(Primitive.INT, from_json=False).one(1.5)
+        >>> leaf(Primitive.INT, from_json=False).one("1")
         Traceback (most recent call last):
         beam_zerobus.batching.single_values.MisfitError: does not fit; pass an int
     """
@@ -60,7 +67,20 @@ def leaf(delta_type: Primitive | Decimal, *, from_json: bool) -> Leaf:
         )
     if delta_type is Primitive.BINARY and from_json:
         return Leaf(frozenset({_NONE}), bulk.never, one.present(one.base64_text))
+    if delta_type is Primitive.TIMESTAMP:
+        return _timestamps(times, bulk.timestamps, one.timestamp)
+    if delta_type is Primitive.TIMESTAMP_NTZ:
+        return _timestamps(times, bulk.timestamps_ntz, one.timestamp_ntz)
     return _LEAVES[delta_type]
+
+
+def _timestamps(times: TimeRules, all_at_once: Callable[..., Any], singly: Callable[..., Any]) -> Leaf:
+    as_microseconds = {int, _NONE} if times.epoch_unit in (None, "us") else {_NONE}
+    return Leaf(
+        frozenset(as_microseconds),
+        lambda values, kinds: all_at_once(values, kinds, times),
+        one.present(lambda value: singly(value, times)),
+    )
 
 
 def _integers(target: pa.DataType) -> Leaf:
@@ -79,6 +99,4 @@ _LEAVES = {
     Primitive.VARIANT: Leaf(bulk.TEXT_OR_NONE, bulk.never, one.present(one.variant)),
     Primitive.BINARY: Leaf(frozenset({bytes, bytearray, _NONE}), bulk.never, one.present(one.binary)),
     Primitive.DATE: Leaf(frozenset({dt.date, int, _NONE}), partial(bulk.texts, pa.date32()), one.present(one.date)),
-    Primitive.TIMESTAMP: Leaf(frozenset({int, _NONE}), bulk.timestamps, one.present(one.timestamp)),
-    Primitive.TIMESTAMP_NTZ: Leaf(frozenset({int, _NONE}), bulk.timestamps_ntz, one.present(one.timestamp_ntz)),
 }

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from beam_zerobus.delivery import limits
+from beam_zerobus.delivery.advice import advice
 from beam_zerobus.delivery.connection import Connection
 from beam_zerobus.delivery.decisions import Action, Situation, decide
 from beam_zerobus.delivery.entry import Entry, Owner
@@ -321,8 +322,8 @@ def _settle(entry: Entry) -> None:
 
 def _exhausted(name: str, attempts: int, cause: str, message: str) -> TransientError:
     return TransientError(
-        f"Zerobus failed {attempts} times for {name}, last with {cause}: {message}. Check that the endpoint is "
-        "reachable, or allow more with Retry(max_retries=..., max_backoff=...)",
+        f"Zerobus failed {attempts} times for {name}, last with {cause}: {message}; {advice(message)}, or allow more "
+        "with Retry(max_retries=..., max_backoff=...)",
         attempts=attempts,
         cause=f"{cause}: {message}",
     ).quoting(message)

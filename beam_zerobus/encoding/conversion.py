@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -12,9 +12,11 @@ import pyarrow as pa
 from beam_zerobus.encoding import Payload, make_encoder
 from beam_zerobus.encoding.proto import ProtoEncoder
 from beam_zerobus.encoding.take import take_rows
-from beam_zerobus.errors import about_table
+from beam_zerobus.errors import RowError, about_table
 from beam_zerobus.options import WireFormat
 from beam_zerobus.schema import Conformer, TableSchema
+from beam_zerobus.schema.plausible import JanuaryWatch
+from beam_zerobus.schema.time_rules import TimeRules
 from beam_zerobus.schema.unknown_fields import has_unknown_fields
 
 __all__ = ["Conversion"]
@@ -32,6 +34,7 @@ class Conversion:
         schema: The table's schema.
         wire_format: ``"proto"``, ``"arrow"`` or ``"json"``.
         table: ``catalog.schema.table``, for messages.
+        times: What timestamps may leave open.
         descriptor: The row message, for protobuf.
     """
 
@@ -42,12 +45,15 @@ class Conversion:
         *,
         table: str,
         ignore_unknown_fields: bool = False,
+        times: TimeRules = TimeRules(),  # noqa: B008 - frozen
     ) -> None:
         self.schema = schema
         self.wire_format = wire_format
         self.table = table
+        self.times = times
         self._known_to_fit: pa.Schema | None = None
-        self._conformer = Conformer(schema, ignore_unknown_fields=ignore_unknown_fields)
+        self._conformer = Conformer(schema, ignore_unknown_fields=ignore_unknown_fields, times=times)
+        self._watch = JanuaryWatch(schema, table=table)
         with about_table(table):
             self._encoder = make_encoder(wire_format, schema)
         self.descriptor = self._encoder.descriptor if isinstance(self._encoder, ProtoEncoder) else None
@@ -60,16 +66,24 @@ class Conversion:
             self._known_to_fit = incoming  # a cache of one; threads may replace it at any time
         return False
 
-    def payloads(self, batch: pa.RecordBatch | pa.Table, *, framed: bool = False) -> Iterator[Payload]:
+    def payloads(
+        self, batch: pa.RecordBatch | pa.Table, *, without: Sequence[RowError] = (), framed: bool = False
+    ) -> Iterator[Payload]:
         """Yield the batch's rows in payloads; row indices, also those of rejected rows, are the batch's own.
 
         Args:
             batch: The rows.
+            without: Rows that were rejected before.
             framed: Give `Payload.framed`, where that costs little; protobuf only.
 
         Raises:
             ConversionError: The batch's schema cannot fit the table's.
         """
+        if without:
+            yield Payload(records=[], rows=range(0), size_bytes=0, rejected=tuple(without))
+            others = np.setdiff1d(np.arange(batch.num_rows), [error.index for error in without])
+            yield from self.payloads_of(batch, others, framed=framed)
+            return
         if isinstance(batch, pa.RecordBatch):
             yield from self._payloads_of_batch(batch, framed=framed)
             return
@@ -82,6 +96,7 @@ class Conversion:
     def _payloads_of_batch(self, batch: pa.RecordBatch, *, framed: bool) -> Iterator[Payload]:
         with about_table(self.table):
             conformed = self._conformer.conform(batch)
+        self._watch.check(conformed.batch)
         if conformed.rejected:
             yield Payload(records=[], rows=range(0), size_bytes=0, rejected=conformed.rejected)
         kept = conformed.rows
@@ -93,12 +108,14 @@ class Conversion:
             return self._encoder.encode(rows, framed=True)
         return self._encoder.encode(rows)
 
-    def payloads_of(self, batch: pa.RecordBatch | pa.Table, rows: np.ndarray) -> Iterator[Payload]:
+    def payloads_of(
+        self, batch: pa.RecordBatch | pa.Table, rows: np.ndarray, *, framed: bool = False
+    ) -> Iterator[Payload]:
         """Yield payloads of some of the batch's rows, given by ascending indices.
 
         A column that the table has lost since, and in which none of these rows has a value, is left out.
         """
-        for payload in self.payloads(self._without_lost_columns(take_rows(batch, rows))):
+        for payload in self.payloads(self._without_lost_columns(take_rows(batch, rows)), framed=framed):
             yield _in_batch(payload, rows)
 
     def _without_lost_columns(self, rows: _Batch) -> _Batch:

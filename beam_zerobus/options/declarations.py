@@ -1,7 +1,7 @@
 """The options that belong together: frozen dataclasses, keyword only, checked when they are made.
 
 Each field is the one declaration of its option, with type, default and limits; the docstring has the text. See
-`option_fields.py` for what is derived from them.
+`fields.py` for what is derived from them.
 """
 
 from __future__ import annotations

@@ -10,13 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
-
+from beam_zerobus.logs import importing_beam
 from beam_zerobus.rotated_files.file_set import FileSet
 from beam_zerobus.rotated_files.layout import Folder, Layout, superfluous
 from beam_zerobus.rotated_files.local import make_private_directories, open_private
 from beam_zerobus.rotated_files.names import Name, Rotation
+
+with importing_beam():
+    from apache_beam.io.filesystem import CompressionTypes
+    from apache_beam.io.filesystems import FileSystems
 
 __all__ = ["RemoteDestination"]
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
-from apache_beam.io.filesystems import FileSystems
+from beam_zerobus.logs import importing_beam
+
+with importing_beam():
+    from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+    from apache_beam.io.filesystems import FileSystems
 
 __all__ = ["list_urls", "open_url", "size_of_url"]
 

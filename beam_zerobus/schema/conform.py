@@ -12,6 +12,7 @@ from beam_zerobus.errors import ConversionError, RowError
 from beam_zerobus.schema.plan import Planner, Step, empty_result
 from beam_zerobus.schema.reasons import Faults, Place
 from beam_zerobus.schema.table import TableSchema
+from beam_zerobus.schema.time_rules import TimeRules
 
 __all__ = ["Conformed", "Conformer"]
 
@@ -56,6 +57,7 @@ class Conformer:
         schema: The table.
         ignore_unknown_fields: Leave out columns and struct fields that the table does not have, instead of rejecting
             the batch.
+        times: What timestamps may leave open.
 
     Example:
         >>> conformer = Conformer(TableSchema.from_ddl("id TINYINT NOT NULL, name STRING"))
@@ -66,8 +68,15 @@ class Conformer:
         ['null_in_not_null_column', 'out_of_range']
     """
 
-    def __init__(self, schema: TableSchema, *, ignore_unknown_fields: bool = False) -> None:
+    def __init__(
+        self,
+        schema: TableSchema,
+        *,
+        ignore_unknown_fields: bool = False,
+        times: TimeRules = TimeRules(),  # noqa: B008 - frozen
+    ) -> None:
         self.schema = schema
+        self._times = times
         self.ignore_unknown_fields = ignore_unknown_fields
         self._plans: tuple[_Plan, ...] = ()
         self._lock = threading.Lock()
@@ -97,7 +106,7 @@ class Conformer:
         return plan
 
     def _new_plan(self, incoming: pa.Schema) -> _Plan:
-        planner = Planner(self.ignore_unknown_fields)
+        planner = Planner(self.ignore_unknown_fields, self._times)
         steps = planner.steps(list(incoming), self.schema.columns, "")
         if planner.problems:
             raise ConversionError(_listed(planner.problems))

@@ -15,8 +15,10 @@ import pyarrow as pa
 
 from beam_zerobus.schema.arrow import canonical_type, is_list
 from beam_zerobus.schema.casts import Cast, UnfitError, leaf_cast
+from beam_zerobus.schema.casts.text import uuid_text
 from beam_zerobus.schema.reasons import Faults, Place, Reason, RowErrorType
-from beam_zerobus.schema.types import Array, DeltaType, Field, Map, Struct
+from beam_zerobus.schema.time_rules import TimeRules
+from beam_zerobus.schema.types import Array, DeltaType, Field, Map, Primitive, Struct
 
 __all__ = ["Planner", "Step", "empty_result"]
 
@@ -46,10 +48,12 @@ class Planner:
 
     Attributes:
         ignore_unknown_fields: Leave out fields that the table does not have, instead of reporting a problem.
+        times: What timestamps may leave open.
         problems: What does not fit, one sentence each.
     """
 
     ignore_unknown_fields: bool
+    times: TimeRules
     problems: list[str] = field(default_factory=list)
 
     def steps(self, incoming: Sequence[pa.Field], wanted: tuple[Field, ...], parent: str) -> tuple[Step, ...]:
@@ -123,11 +127,7 @@ class Planner:
         if pa.types.is_null(arrow_type):
             return lambda array, _: pa.nulls(len(array), canonical_type(delta_type))
         if isinstance(arrow_type, pa.BaseExtensionType):
-            if arrow_type.extension_name == "arrow.bool8":
-                inner = self._any(pa.bool_(), delta_type, path)
-                return lambda array, place: _through(inner, array.storage.cast(pa.bool_()), place)
-            inner = self._any(arrow_type.storage_type, delta_type, path)
-            return lambda array, place: _through(inner, array.storage, place)
+            return self._extension(arrow_type, delta_type, path)
         if pa.types.is_dictionary(arrow_type):
             inner = self._any(_without_views(arrow_type.value_type), delta_type, path)
             return lambda array, place: _through(inner, _decoded(array), place)
@@ -135,6 +135,15 @@ class Planner:
             inner = self._any(_without_views(arrow_type.value_type), delta_type, path)
             return lambda array, place: _through(inner, _repeated(array), place)
         return self._plain(arrow_type, delta_type, path)
+
+    def _extension(self, arrow_type: pa.BaseExtensionType, delta_type: DeltaType, path: str) -> Cast | None:
+        if arrow_type.extension_name == "arrow.bool8":
+            inner = self._any(pa.bool_(), delta_type, path)
+            return lambda array, place: _through(inner, array.storage.cast(pa.bool_()), place)
+        if arrow_type.extension_name == "arrow.uuid" and delta_type is Primitive.STRING:
+            return lambda array, _: uuid_text(array.storage)
+        inner = self._any(arrow_type.storage_type, delta_type, path)
+        return lambda array, place: _through(inner, array.storage, place)
 
     def _plain(self, arrow_type: pa.DataType, delta_type: DeltaType, path: str) -> Cast | None:
         try:
@@ -150,7 +159,7 @@ class Planner:
                 if not pa.types.is_map(arrow_type):
                     raise UnfitError("only Arrow's map fits; cast the column to a map, or change the table's column")
                 return self._map(arrow_type, delta_type, path)
-            return leaf_cast(arrow_type, delta_type, path)
+            return leaf_cast(arrow_type, delta_type, path, self.times)
         except UnfitError as unfit:
             self.problems.append(
                 f"column {path!r} is {delta_type} and does not accept Arrow type {arrow_type}: {unfit}"

@@ -3,7 +3,10 @@
 Beam is imported here and in `beam_zerobus.yaml`; elsewhere only Beam's filesystems are, for files that are not local.
 """
 
-from beam_zerobus.sink.result import WriteResult
-from beam_zerobus.sink.transform import WriteToZerobus
+from beam_zerobus.logs import importing_beam
+
+with importing_beam():
+    from beam_zerobus.sink.result import WriteResult
+    from beam_zerobus.sink.transform import WriteToZerobus
 
 __all__ = ["WriteResult", "WriteToZerobus"]

@@ -33,7 +33,7 @@ class WriteRows(beam.DoFn):
         self._metrics = SinkMetrics(settings.namespace)
 
     def setup(self) -> None:
-        """Create what is not pickled; the writer is opened with the first batch."""
+        """Create the parts that are not pickled; the writer is opened with the first batch."""
         self._elements = Elements()
         self._values = self._elements.values
         self._limit = 1  # the first element shows whether elements are rows or whole batches
@@ -129,7 +129,7 @@ class WriteRowsInPlace(WriteRows):
     """As `WriteRows`, in the global window, and keeps each element's timestamp for the outputs."""
 
     def setup(self) -> None:
-        """Create what is not pickled."""
+        """Create the parts that are not pickled."""
         super().setup()
         self._micros = self._elements.micros
 
@@ -145,7 +145,7 @@ class WriteRowsInWindows(WriteRowsInPlace):
     """As `WriteRowsInPlace`, and keeps windows too."""
 
     def setup(self) -> None:
-        """Create what is not pickled."""
+        """Create the parts that are not pickled."""
         super().setup()
         self._may_emit = True
 
@@ -171,7 +171,7 @@ class WriteTablesInPlace(WriteRowsInPlace):
         self._converter = converter
 
     def setup(self) -> None:
-        """Create what is not pickled."""
+        """Create the parts that are not pickled."""
         super().setup()
         self._sender = BatchSender(self._settings, self._metrics, as_element=self._row_of)
 

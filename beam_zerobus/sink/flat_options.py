@@ -1,10 +1,11 @@
 """The sink from flat options, for those who cannot nest them: flags of a pipeline, Beam YAML, other languages.
 
-`FLAT_OPTIONS` is derived from the classes that declare the options; see `option_fields.py`.
+`FLAT_OPTIONS` is derived from the classes that declare the options; see `beam_zerobus/options/fields.py`.
 """
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from beam_zerobus.sink.transform import WriteToZerobus
 from beam_zerobus.workspace.credentials import EnvironmentVariable, OAuthClientCredentials, SecretValue
 from beam_zerobus.writer.config import WriterConfig
 
-__all__ = ["FLAT_OPTIONS", "FlatOption", "flat_among", "flat_sink"]
+__all__ = ["FLAT_NAMES", "FLAT_OPTIONS", "FlatOption", "flat_among", "flat_sink"]
 
 _SECRET_VERSION = re.compile(r"projects/[^/]+/secrets/[^/]+/versions/[^/]+")
 
@@ -58,6 +59,11 @@ class FlatOption:
     option: Option
 
 
+def _parameter(flat: FlatOption) -> str:
+    of_group = flat.declared_by in (Batching, Retry, DebugFiles, Telemetry)
+    return f"{flat.declared_by.__name__}.{flat.option.name}" if of_group else flat.option.name
+
+
 FLAT_OPTIONS: Mapping[str, FlatOption] = {
     option.flat_name: FlatOption(declared_by, option)
     for declared_by in (WriterConfig, _FlatCredentials, SinkOptions, Batching, Retry, DebugFiles, Telemetry)
@@ -65,6 +71,12 @@ FLAT_OPTIONS: Mapping[str, FlatOption] = {
     if option.flat_name is not None
 }
 """All flat options by name."""
+
+
+FLAT_NAMES: Mapping[str, str] = {_parameter(flat): name for name, flat in FLAT_OPTIONS.items()} | {
+    name: name for name in FLAT_OPTIONS
+}
+"""The flat name of each option, by each name that a message may have for it, such as ``Batching.max_rows``."""
 
 
 def flat_among(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,7 +96,9 @@ def flat_sink(**given: Any) -> WriteToZerobus:
     options: dict[type, dict[str, Any]] = {flat.declared_by: {} for flat in FLAT_OPTIONS.values()}
     for name, value in given.items():
         if name not in FLAT_OPTIONS:
-            raise ConfigurationError(f"There is no option {name}: use {', '.join(FLAT_OPTIONS)}")
+            close = difflib.get_close_matches(name, FLAT_OPTIONS, n=1)
+            remedy = f"did you mean {close[0]}?" if close else f"use {', '.join(FLAT_OPTIONS)}"
+            raise ConfigurationError(f"There is no option {name}: {remedy}")
         if value is not None and value != {}:
             flat = FLAT_OPTIONS[name]
             options[flat.declared_by][flat.option.name] = dict(value) if isinstance(value, Mapping) else value
@@ -104,7 +118,7 @@ def _debug_files(output_dir: str | None = None, **others: Any) -> DebugFiles | N
     if output_dir:
         return DebugFiles(output_dir=output_dir, **others)
     if others:
-        raise ConfigurationError("debug_write_every has no effect without debug_dir: name the directory")
+        raise ConfigurationError("debug_write_every is set without debug_dir=...: name the directory")
     return None
 
 

@@ -18,8 +18,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.options.fields import Option
-from beam_zerobus.sink.flat_options import FLAT_OPTIONS, flat_sink
+from beam_zerobus.sink.flat_options import FLAT_NAMES, FLAT_OPTIONS, flat_sink
 from beam_zerobus.sink.transform import WriteToZerobus
+from beam_zerobus.sink.wording import as_flags, in_words
 
 __all__ = ["ZerobusOptions"]
 
@@ -44,6 +45,11 @@ def _truth(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
     return text.lower() == "true"
+
+
+def _resembles_prefix(flag: str) -> bool:
+    """Return whether a flag begins with a misspelling of the prefix, such as ``--zerbus_``."""
+    return bool(difflib.get_close_matches(re.split(r"[-_]", flag[2:])[0], [_PREFIX.rstrip("_")], cutoff=0.8))
 
 
 class ZerobusOptions(PipelineOptions):
@@ -89,18 +95,17 @@ class ZerobusOptions(PipelineOptions):
         settings = {**defaults, **given}
         if settings.get("table") is None:
             raise ConfigurationError("--zerobus_table is not set: name the table as catalog.schema.table")
-        try:
+        with in_words(as_flags, FLAT_NAMES):
             return flat_sink(**settings)
-        except ConfigurationError as error:
-            raise ConfigurationError(f"In the --{_PREFIX}* flags: {error}") from error
 
     def _reject_unknown_flags(self) -> None:
-        """Reject a flag with the prefix that does not exist; Beam only warns, and ignores dashes for underscores."""
+        """Reject a misspelled flag of the sink; Beam only warns, and ignores dashes for underscores."""
         known = [f"--{_PREFIX}{name}" for name in _FLAGS]
         for argument in self._given:
             found = re.match(r"--[-\w]+", argument)  # the name only: a value may hold a secret
             flag = found[0] if found else ""
-            if flag.replace("-", "_").startswith(f"__{_PREFIX}") and flag not in known:
+            is_meant = flag.replace("-", "_").startswith(f"__{_PREFIX}") or _resembles_prefix(flag)
+            if is_meant and flag not in known:
                 close = difflib.get_close_matches(flag, known, n=1)
                 remedy = f"did you mean {close[0]}?" if close else "see --help for the flags"
                 raise ConfigurationError(f"There is no flag {flag}: {remedy}")

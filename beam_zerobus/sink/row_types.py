@@ -12,7 +12,7 @@ import decimal
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,12 +24,7 @@ from apache_beam.utils.timestamp import Timestamp
 
 from beam_zerobus.errors import ConfigurationError
 
-__all__ = ["UnresolvedTypeError", "row_type_schema", "schema_source"]
-
-
-class UnresolvedTypeError(ConfigurationError):
-    """The type of a field of a row does not determine a column type; the table's own schema may be used instead."""
-
+__all__ = ["has_no_columns", "row_type_schema"]
 
 _UTC_TIMESTAMP = pa.timestamp("us", tz="UTC")
 
@@ -56,22 +51,16 @@ _LEAVES: dict[Any, pa.DataType] = {
 }
 
 
-def schema_source(element_type: Any) -> pa.Schema | Literal["unity_catalog"] | None:
-    """Return the schema of a type, or "unity_catalog" for elements without column types; None for unknown types.
-
-    Raises:
-        UnresolvedTypeError: As `row_type_schema` does.
+def has_no_columns(element_type: Any) -> bool:
+    """Return whether elements of a type, such as dicts and JSON, never declare their columns' types.
 
     Example:
-        >>> schema_source(dict[str, int])
-        'unity_catalog'
+        >>> has_no_columns(dict[str, int]), has_no_columns(bytes), has_no_columns(Any)
+        (True, True, False)
     """
     python_type = _python_type(element_type)
-    schema = row_type_schema(python_type)
-    if schema is not None:
-        return schema
     origin = typing.get_origin(python_type) or python_type
-    return "unity_catalog" if isinstance(origin, type) and issubclass(origin, Mapping | str | bytes) else None
+    return isinstance(origin, type) and issubclass(origin, Mapping | str | bytes)
 
 
 def row_type_schema(row_type: Any) -> pa.Schema | None:
@@ -82,7 +71,7 @@ def row_type_schema(row_type: Any) -> pa.Schema | None:
     type is `Optional`.
 
     Raises:
-        UnresolvedTypeError: A field's type, such as Any, does not determine a column type; the message names its path.
+        ConfigurationError: A field's type, such as Any, does not determine a column type; the message names its path.
 
     Example:
         >>> class Reading(typing.NamedTuple):
@@ -116,7 +105,7 @@ def _arrow_type(python_type: Any, path: str) -> pa.DataType:
         return pa.map_(key, _arrow_field("value", arguments[1], f"{path}.value"))
     if isinstance(origin, type) and issubclass(origin, Iterable) and _is_homogeneous(origin, arguments):
         return pa.list_(_arrow_field("item", arguments[0], f"{path}.item"))
-    raise UnresolvedTypeError(
+    raise ConfigurationError(
         f"Field {path} has the type {_name(python_type)}, which does not determine a column type: "
         "declare another type, or give WriteToZerobus(schema=...)"
     )

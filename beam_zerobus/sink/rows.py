@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
-from beam_zerobus.batching import ElementConverter, element_converter, types_of
+from beam_zerobus.batching import RowKind, row_kind, types_of
 from beam_zerobus.errors import RowError
-from beam_zerobus.schema import RowErrorType, TableSchema
 from beam_zerobus.sink.elements import Elements, Origin
 
-__all__ = ["GatheredRows", "Kind", "RowConverter", "Rows", "separated"]
+__all__ = ["GatheredRows", "Kind", "Rows", "separated"]
 
-Kind = Literal["rows", "json", "row"]
+Kind: TypeAlias = RowKind | Literal["rows"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,34 +42,6 @@ class Rows:
     def number(self, index: int) -> int:
         """Return the number, among all rows, of a row of the batch."""
         return index if self.kept is None else int(self.kept[index])
-
-
-class RowConverter:
-    """Converts elements that are one row each, for one table schema.
-
-    Attributes:
-        schema: The table's.
-    """
-
-    def __init__(self, schema: TableSchema, *, ignore_unknown_fields: bool) -> None:
-        self.schema = schema
-        self._ignores_unknown_fields = ignore_unknown_fields
-        self._by_kind: dict[Kind, ElementConverter] = {
-            "json": element_converter("json", schema, ignore_unknown_fields=ignore_unknown_fields),
-            "row": element_converter("row", schema, ignore_unknown_fields=ignore_unknown_fields),
-        }
-
-    def convert(self, elements: Elements, kind: Kind) -> Rows:
-        """Convert elements of one kind; those that cannot be read are among `rejected`."""
-        converted = self._by_kind[kind](elements.values)
-        return Rows(batch=converted.batch, origin=Origin(elements), kept=converted.rows, rejected=converted.rejected)
-
-    def has_unknown_fields(self, elements: Elements, kind: Kind, rows: Rows) -> bool:
-        """Return whether elements that became `rows` have a field that the table's schema lacks."""
-        rejected = rows.rejected
-        if self._ignores_unknown_fields:  # then only a strict converter notices
-            rejected = element_converter("json" if kind == "json" else "row", self.schema)(elements.values).rejected
-        return any(error.error_type == RowErrorType.UNKNOWN_FIELD for error in rejected)
 
 
 class GatheredRows:
@@ -123,6 +94,4 @@ def separated(elements: Elements) -> Iterator[tuple[Kind, Elements]]:
 
 
 def _kind_of(element_type: type) -> Kind:
-    if issubclass(element_type, pa.RecordBatch | pa.Table):
-        return "rows"
-    return "json" if issubclass(element_type, str | bytes | bytearray) else "row"
+    return "rows" if issubclass(element_type, pa.RecordBatch | pa.Table) else row_kind(element_type)

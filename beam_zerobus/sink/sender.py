@@ -10,7 +10,7 @@ import gc
 import threading
 from collections.abc import Callable, Iterator
 
-from beam_zerobus.batching import RowLimit
+from beam_zerobus.batching import RowConverter, RowKind, RowLimit
 from beam_zerobus.errors import ConversionError, RowError
 from beam_zerobus.schema import RowErrorType
 from beam_zerobus.schema.reasons import may_fit_wider_column
@@ -19,7 +19,7 @@ from beam_zerobus.sink.elements import Elements, Origin
 from beam_zerobus.sink.failed_rows import bundle_error, failure_log
 from beam_zerobus.sink.metrics import SinkMetrics
 from beam_zerobus.sink.outputs import Output, acknowledged_outputs, failed_outputs
-from beam_zerobus.sink.rows import GatheredRows, Kind, RowConverter, Rows, separated
+from beam_zerobus.sink.rows import GatheredRows, Rows, separated
 from beam_zerobus.sink.schema_choice import with_schema_of_element
 from beam_zerobus.sink.settings import SinkSettings
 from beam_zerobus.writer.config import WriterConfig
@@ -125,23 +125,26 @@ class BatchSender:
             )
             self._bundle.send(writer, Rows(batch=rows.batch.slice(0, 0), origin=rows.origin, rejected=rejected))
 
-    def _convert(self, writer: ZerobusWriter, elements: Elements, kind: Kind) -> Rows:
+    def _convert(self, writer: ZerobusWriter, elements: Elements, kind: RowKind) -> Rows:
         """Convert elements, after another look at the table where they do not fit the schema as it is known."""
         converter = self._converter_for(writer)
-        rows = converter.convert(elements, kind)
+        converted = converter.convert(elements.values, kind)
         if writer.may_look_again and (
-            may_fit_wider_column(rows.rejected) or converter.has_unknown_fields(elements, kind, rows)
+            may_fit_wider_column(converted.rejected) or converter.has_unknown_fields(elements.values, kind, converted)
         ):
             writer.look_again()
             newest = self._converter_for(writer)
-            return rows if newest is converter else newest.convert(elements, kind)
-        return rows
+            converted = converted if newest is converter else newest.convert(elements.values, kind)
+        return Rows(batch=converted.batch, origin=Origin(elements), kept=converted.rows, rejected=converted.rejected)
 
     def _converter_for(self, writer: ZerobusWriter) -> RowConverter:
         """Return the converter for the table's schema, a new one after the schema changed."""
         schema = writer.schema or writer.resolve_schema()
         if self._converter is None or self._converter.schema is not schema:
-            self._converter = RowConverter(schema, ignore_unknown_fields=self._settings.config.ignore_unknown_fields)
+            config = self._settings.config
+            self._converter = RowConverter(
+                schema, ignore_unknown_fields=config.ignore_unknown_fields, times=config.times
+            )
         return self._converter
 
     def outputs(self, *, wait: bool) -> Iterator[Output]:

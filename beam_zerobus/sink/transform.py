@@ -20,6 +20,7 @@ from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.options import ArrowCompression, Batching, DebugFiles, OnBadRows, Retry, Telemetry, WireFormat
 from beam_zerobus.options.fields import check_options, options_of
 from beam_zerobus.schema import TableSchema
+from beam_zerobus.schema.time_rules import EpochUnit
 from beam_zerobus.sink.across_bundles import CollectAcrossBundles
 from beam_zerobus.sink.dofns import WriteRows, WriteRowsInPlace, WriteRowsInWindows, WriteTables, WriteTablesInPlace
 from beam_zerobus.sink.failed_rows import FAILED_ROW_TYPE, FAILED_ROWS
@@ -45,9 +46,9 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         workspace_url: URL of the workspace, else ``DATABRICKS_HOST``.
         credentials: `OAuthClientCredentials`, `FederatedToken` or `StaticHeaders`; else ``DATABRICKS_CLIENT_ID`` and
             ``DATABRICKS_CLIENT_SECRET``, read on the worker.
-        schema: The table's schema: DDL such as ``"id BIGINT NOT NULL, name STRING"``, or ``"unity_catalog"`` to fetch
-            it. A `pyarrow.Schema` is accepted too. With None, elements whose type declares the columns use those, and
-            dicts and JSON use the table's schema from Unity Catalog.
+        schema: The table's schema: ``"unity_catalog"`` to fetch it; ``"elements"`` for that of the rows themselves; or
+            DDL such as ``"id BIGINT NOT NULL, name STRING"``. Without it the table's own is fetched wherever a
+            workspace is known, and a dry run uses that of the rows. A `pyarrow.Schema` is accepted too.
         wire_format: Format of the rows in a call: ``"proto"``, ``"arrow"`` or ``"json"``.
         batching: How many rows go out together, and how long they may wait for each other.
         retry: How long the writer retries while the service fails. After that the bundle fails.
@@ -57,14 +58,20 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
             provides each element's timestamp, 0.7 µs an element even with a sink that does nothing, so that dicts
             reach some 0.6 of the rate (`python -m tests.benchmarks.sink --only dead-letters`).
         ignore_unknown_fields: Drop fields that the table does not have, instead of rejecting their rows.
+        assume_timezone: Time zone of timestamps that have none, such as ``"UTC"`` or ``"Europe/Berlin"``, in columns of
+            type TIMESTAMP; without it such rows are rejected.
+        epoch_unit: Unit of whole numbers in timestamp columns, counted from 1970: ``"s"``, ``"ms"`` or ``"us"``.
+            Without it Python's count as microseconds, and integers of Arrow are rejected.
         streams_per_worker: Streams of each worker process; more than one gives up the order of rows.
         debug_files: Write what is sent to files.
         telemetry: Where OpenTelemetry metrics and spans go; None for the application's own OpenTelemetry.
-        dry_run: Convert and check everything, send nothing; needs neither network nor credentials.
+        dry_run: Convert and check everything, send nothing. It needs neither network nor credentials, unless ``schema``
+            is ``"unity_catalog"``: then rows are checked against the table.
         arrow_compression: ``"none"``, ``"lz4"`` or ``"zstd"``, for the wire format ``"arrow"``.
 
     Raises:
-        ConfigurationError: An option is wrong; or, when the sink is applied, the element type declares no schema.
+        ConfigurationError: An option is wrong; or, when the sink is applied, the schema is to be that of the elements,
+            and their type declares none.
 
     Example:
         >>> with beam.Pipeline() as pipeline:
@@ -90,6 +97,8 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         retry: Retry = Retry(),  # noqa: B008 - frozen
         on_bad_rows: OnBadRows = "raise",
         ignore_unknown_fields: bool = False,
+        assume_timezone: str | None = None,
+        epoch_unit: EpochUnit | None = None,
         streams_per_worker: int = 1,
         debug_files: DebugFiles | None = None,
         telemetry: Telemetry | None = None,
@@ -120,7 +129,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         """Apply the sink.
 
         Raises:
-            ConfigurationError: The element type declares no schema, and none was given.
+            ConfigurationError: The schema is to be that of the elements, and their type declares none.
         """
         config = with_schema_of_type(self._config, elements.element_type, self._writer_options)
         settings = SinkSettings(
@@ -151,7 +160,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         """Return the schema; if it is to be fetched from Unity Catalog, it is fetched now, in this process.
 
         Raises:
-            ConfigurationError: There is no such table; or no schema was given, so that the elements determine it.
+            ConfigurationError: There is no such table; or the schema is that of the elements.
             ZerobusError: Unity Catalog could not be reached, or rejected the request.
         """
         config = replace(self._config, debug_files=None, telemetry=None, key="")

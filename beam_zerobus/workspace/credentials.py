@@ -46,6 +46,8 @@ class SecretReference(Protocol):
         ...
 
 
+_NO_TOKENS = "Zerobus needs the OAuth client id and secret of a service principal"
+
 SecretValue: TypeAlias = "str | Secret | Callable[[], str] | SecretReference | None"
 
 
@@ -103,6 +105,8 @@ class OAuthClientCredentials(Credentials):
         if ":" in client_id.reveal():
             raise AuthenticationError("client_id holds a colon, which no client id has: check that it is the id")
         client_secret = _read(self.client_secret, "client_secret", "DATABRICKS_CLIENT_SECRET")
+        if client_secret.reveal().startswith("dapi"):
+            raise AuthenticationError(f"client_secret is a personal access token: {_NO_TOKENS}")
         return fetch_token(
             workspace_url, {"grant_type": "client_credentials", **form}, authorization=_basic(client_id, client_secret)
         )
@@ -236,9 +240,10 @@ def _read(value: SecretValue, name: str, variable: str) -> Secret:
     value = _wrapped(value)  # in a pickle of an older version it is plain text
     if value is None:
         if not os.environ.get(variable):
+            token = f" (DATABRICKS_TOKEN is set, but {_NO_TOKENS})" if "DATABRICKS_TOKEN" in os.environ else ""
             raise AuthenticationError(
                 f"No {name}: set {variable} in the worker's environment, "
-                "or pass credentials=OAuthClientCredentials(...)"
+                f"or pass credentials=OAuthClientCredentials(...){token}"
             )
         return clean_secret(Secret(os.environ[variable]), variable)
     if isinstance(value, Secret):

@@ -20,6 +20,7 @@ from typing import Any, Self
 import requests
 from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidHeader, InvalidSchema, InvalidURL, MissingSchema, ProxyError, SSLError
+from urllib3.exceptions import NameResolutionError
 
 from beam_zerobus.errors import ConfigurationError, TransientError
 from beam_zerobus.version import __version__
@@ -165,9 +166,14 @@ def _exchange(request: _Request, sockets: _Sockets) -> _Outcome | _Failure:
     except ProxyError as error:
         return _Failure(type(error).__name__, "check HTTP_PROXY, HTTPS_PROXY and NO_PROXY")
     except SSLError as error:
-        return _Failure(type(error).__name__, f"check workspace_url; {_CHECK_CA}")
+        return _Failure(
+            type(error).__name__,
+            f"check workspace_url; {_CHECK_CA}; the address of a local server without TLS begins with http://",
+        )
     except Exception as error:  # noqa: BLE001 - whatever it is, the request failed, and only its type is safe to show
-        return _Failure(type(error).__name__)
+        reason = getattr(next(iter(error.args), None), "reason", None)
+        lost = isinstance(reason, NameResolutionError)
+        return _Failure(type(error).__name__, f"check workspace_url{', as its host cannot be found' if lost else ''}")
 
 
 def _read(response: requests.Response, max_bytes: int) -> _Outcome | _Failure:

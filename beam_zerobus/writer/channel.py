@@ -94,7 +94,7 @@ class Channel:
         delivery = min(self._deliveries, key=lambda d: d.in_flight_bytes) if self._deliveries else None
         record = self._debug.begin(submission) if self._debug is not None else None
         framed = record is not None and record.takes_protobuf
-        payloads = conversion.payloads(submission.batch, framed=framed)
+        payloads = conversion.payloads(submission.batch, without=submission.unread, framed=framed)
         while True:
             with _room(delivery, submission) as may_send:
                 payload = _next_payload(payloads, submission) if may_send else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 import re
@@ -17,14 +18,17 @@ from beam_zerobus.options import ArrowCompression, DebugFiles, Retry, Telemetry,
 from beam_zerobus.options.fields import check_options, limits, options_of, shown
 from beam_zerobus.options.urls import check_url
 from beam_zerobus.schema import TableSchema
+from beam_zerobus.schema.time_rules import EpochUnit, TimeRules, check_timezone
+from beam_zerobus.workspace.addresses import check_addresses
 from beam_zerobus.workspace.credentials import Credentials, OAuthClientCredentials
 
 __all__ = ["SchemaSource", "WriterConfig", "make_config", "options_among"]
 
 UNITY_CATALOG: Literal["unity_catalog"] = "unity_catalog"
+ELEMENTS: Literal["elements"] = "elements"
 
-SchemaSource: TypeAlias = "pa.Schema | TableSchema | str | None"
-"""What users may give as `schema`: pyarrow's, a DDL string, ``"unity_catalog"``, or None."""
+SchemaSource: TypeAlias = pa.Schema | TableSchema | str | None
+"""What users may give as `schema`: pyarrow's, a DDL string, ``"unity_catalog"``, ``"elements"``, or None."""
 
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 _ENDPOINT = ("endpoint", "ZEROBUS_ENDPOINT", "https://<workspace-id>.zerobus.<region>.cloud.databricks.com")
@@ -44,15 +48,21 @@ class WriterConfig:
         workspace_url: URL of the workspace, else ``DATABRICKS_HOST``.
         credentials: `OAuthClientCredentials`, `FederatedToken` or `StaticHeaders`; else ``DATABRICKS_CLIENT_ID`` and
             ``DATABRICKS_CLIENT_SECRET``.
-        schema: The table's schema: DDL such as ``"id BIGINT NOT NULL, name STRING"``, or ``"unity_catalog"`` to fetch
-            it.
+        schema: The table's schema: ``"unity_catalog"`` to fetch it; ``"elements"`` for that of the rows themselves; or
+            DDL such as ``"id BIGINT NOT NULL, name STRING"``. Without it the table's own is fetched wherever a
+            workspace is known, and a dry run uses that of the rows.
         wire_format: Format of the rows in a call: ``"proto"``, ``"arrow"`` or ``"json"``.
         retry: How long the writer retries while the service fails.
         ignore_unknown_fields: Drop fields that the table does not have, instead of rejecting their rows.
+        assume_timezone: Time zone of timestamps that have none, such as ``"UTC"`` or ``"Europe/Berlin"``, in columns of
+            type TIMESTAMP; without it such rows are rejected.
+        epoch_unit: Unit of whole numbers in timestamp columns, counted from 1970: ``"s"``, ``"ms"`` or ``"us"``.
+            Without it Python's count as microseconds, and integers of Arrow are rejected.
         streams_per_worker: Streams of each worker process; more than one gives up the order of rows.
         debug_files: Write what is sent to files.
         telemetry: Where OpenTelemetry metrics and spans go; None for the application's own OpenTelemetry.
-        dry_run: Convert and check everything, send nothing; needs neither network nor credentials.
+        dry_run: Convert and check everything, send nothing. It needs neither network nor credentials, unless ``schema``
+            is ``"unity_catalog"``: then rows are checked against the table.
         arrow_compression: ``"none"``, ``"lz4"`` or ``"zstd"``, for the wire format ``"arrow"``.
         key: Stands for the whole configuration among the writers that a process shares; holds no secret.
     """
@@ -61,12 +71,14 @@ class WriterConfig:
     endpoint: str | None = field(default=None, metadata=limits(flat="endpoint", checked=False))
     workspace_url: str | None = field(default=None, metadata=limits(flat="workspace_url", checked=False))
     credentials: Credentials = field(default_factory=OAuthClientCredentials, repr=False, metadata=limits(checked=False))
-    schema: TableSchema | Literal["unity_catalog"] | None = field(
+    schema: TableSchema | Literal["unity_catalog", "elements"] | None = field(
         default=None, metadata=limits(flat="schema", checked=False)
     )
     wire_format: WireFormat = field(default="proto", metadata=limits(flat="wire_format"))
     retry: Retry = Retry()  # noqa: RUF009 - frozen
     ignore_unknown_fields: bool = field(default=False, metadata=limits(flat="ignore_unknown_fields"))
+    assume_timezone: str | None = field(default=None, metadata=limits(flat="assume_timezone"))
+    epoch_unit: EpochUnit | None = field(default=None, metadata=limits(flat="epoch_unit"))
     streams_per_worker: int = field(default=1, metadata=limits(at_most=64, flat="streams_per_worker"))
     debug_files: DebugFiles | None = None
     telemetry: Telemetry | None = None
@@ -77,6 +89,11 @@ class WriterConfig:
     def __post_init__(self) -> None:
         if not self.key:
             object.__setattr__(self, "key", self._fingerprint())
+
+    @property
+    def times(self) -> TimeRules:
+        """What timestamps may leave open."""
+        return TimeRules(assume_timezone=self.assume_timezone, epoch_unit=self.epoch_unit)
 
     def _fingerprint(self) -> str:
         """Hash all settings; a callable has no value to compare, so it makes the configuration unique."""
@@ -105,18 +122,18 @@ def make_config(table: str, **options: Any) -> WriterConfig:
     check_table_name(table)
     check_options(WriterConfig, options)
     _check_compression(options)
+    check_timezone(options.get("assume_timezone"))
     options["credentials"] = credentials = _checked_credentials(options.get("credentials"))
     with about_table(table):
-        options["schema"] = schema = parse_schema(options.get("schema"))
-    if options.get("dry_run") and schema == UNITY_CATALOG:
-        raise ConfigurationError(
-            'dry_run=True uses no network, so schema="unity_catalog" cannot be fetched: give the schema'
-        )
+        schema = parse_schema(options.get("schema"))
     sends = not options.get("dry_run")
-    needs_workspace = sends and (credentials.needs_workspace or schema == UNITY_CATALOG)
+    needs_workspace = (sends and credentials.needs_workspace) or schema == UNITY_CATALOG
     options["endpoint"] = _url(options.get("endpoint"), *_ENDPOINT, needed=sends)
     options["workspace_url"] = _url(options.get("workspace_url"), *_WORKSPACE, needed=needs_workspace)
-    return WriterConfig(table=table, **options)
+    check_addresses(options["endpoint"], options["workspace_url"])
+    if schema is None:
+        schema = UNITY_CATALOG if sends and options["workspace_url"] is not None else ELEMENTS
+    return WriterConfig(table=table, **{**options, "schema": schema})
 
 
 def options_among(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,7 +173,7 @@ def check_table_name(table: object) -> None:
             )
 
 
-def parse_schema(schema: SchemaSource) -> TableSchema | Literal["unity_catalog"] | None:
+def parse_schema(schema: SchemaSource) -> TableSchema | Literal["unity_catalog", "elements"] | None:
     """Turn what users give as `schema` into a `TableSchema`, or leave it for the worker.
 
     Raises:
@@ -167,11 +184,24 @@ def parse_schema(schema: SchemaSource) -> TableSchema | Literal["unity_catalog"]
     if isinstance(schema, pa.Schema):
         return TableSchema.from_arrow(schema)
     if isinstance(schema, str):
-        return UNITY_CATALOG if schema == UNITY_CATALOG else TableSchema.from_ddl(schema)
+        return _source_or_ddl(schema)
     raise ConfigurationError(
         f"schema has the type {type(schema).__name__}: give a pyarrow.Schema, a DDL string such as "
-        '"id BIGINT NOT NULL, name STRING", "unity_catalog", or None'
+        '"id BIGINT NOT NULL, name STRING", "unity_catalog", "elements", or None'
     )
+
+
+def _source_or_ddl(text: str) -> TableSchema | Literal["unity_catalog", "elements"]:
+    sources: dict[str, Literal["unity_catalog", "elements"]] = {"unitycatalog": UNITY_CATALOG, "elements": ELEMENTS}
+    if text in sources.values():
+        return sources[text.replace("_", "")]
+    try:
+        return TableSchema.from_ddl(text)
+    except ConfigurationError:
+        close = difflib.get_close_matches(re.sub(r"[\W_]", "", text.lower()), sources, n=1, cutoff=0.8)
+        if not close:
+            raise
+        raise ConfigurationError(f'schema={shown(text)}: write it as "{sources[close[0]]}"') from None
 
 
 def _check_compression(options: Mapping[str, Any]) -> None:

@@ -160,6 +160,7 @@ class Conversions:
             self._config.wire_format,
             table=self._config.table,
             ignore_unknown_fields=self._config.ignore_unknown_fields,
+            times=self._config.times,
         )
 
     def _fetch_with_retry(self) -> TableSchema:

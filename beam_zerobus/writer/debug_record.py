@@ -171,6 +171,8 @@ def _in_proto(conversion: Conversion) -> Conversion | None:
     if conversion.descriptor is not None:
         return conversion
     try:
-        return Conversion(conversion.schema, "proto", table=conversion.table, ignore_unknown_fields=True)
+        return Conversion(
+            conversion.schema, "proto", table=conversion.table, ignore_unknown_fields=True, times=conversion.times
+        )
     except ConversionError:
         return None

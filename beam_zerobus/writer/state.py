@@ -6,8 +6,6 @@ import os
 import threading
 import time
 
-import pyarrow as pa
-
 from beam_zerobus.errors import ClosedError, ZerobusError
 from beam_zerobus.telemetry import open_recorder
 from beam_zerobus.workspace.tokens import TokenSource
@@ -16,6 +14,7 @@ from beam_zerobus.writer.config import WriterConfig
 from beam_zerobus.writer.conversions import Conversions
 from beam_zerobus.writer.counters import CountersOfWriter
 from beam_zerobus.writer.result import TransmissionResult
+from beam_zerobus.writer.rows import RowReader, Rows
 from beam_zerobus.writer.submission import Submission
 from beam_zerobus.writer.submissions import Submissions
 
@@ -44,6 +43,7 @@ class WriterState:
             on_refresh=self.recorder.token_refreshed,
         )
         self.conversions = Conversions(config, self._tokens)
+        self._reader = RowReader(config, self.conversions)
         self.submissions = Submissions(config.table)
         self._closed = threading.Event()
         self._ended = False
@@ -65,8 +65,11 @@ class WriterState:
         """Rows without an outcome."""
         return 0 if self._channel is None else self._channel.in_flight_rows
 
-    def submit(self, batch: pa.RecordBatch | pa.Table) -> Submission:
-        """Encode a batch and send it; returns when it is queued. See `ZerobusWriter.submit`."""
+    def submit(self, rows: Rows) -> Submission:
+        """Encode rows and send them; returns when they are queued. See `ZerobusWriter.submit`."""
+        if self.submissions.closed:  # reading rows may fetch the schema
+            raise ClosedError(f"The writer of {self._config.table} is closed")
+        batch, unread = self._reader.read(rows)
         arrow_bytes = batch.nbytes
         submission = Submission(
             batch,
@@ -74,6 +77,7 @@ class WriterState:
             table=self._config.table,
             span=self.recorder.batch(batch.num_rows, arrow_bytes),
             on_done=self._count,
+            unread=unread,
             on_outcome=self.submissions.ended,
         )
         self.submissions.add(submission)

@@ -48,10 +48,12 @@ class Submission:
         table: str,
         span: BatchSpan,
         on_done: OnDone,
+        unread: tuple[RowError, ...] = (),
         on_outcome: Callable[[Submission], None] = lambda _: None,
     ) -> None:
         self.batch = batch
         self.arrow_bytes = arrow_bytes
+        self.unread = unread  # rows that could not be read; in the batch they are only places
         self.span = span
         self.encode_seconds = 0.0  # written by the thread that submits, before the batch can end
         self.asked = False  # whether anybody has asked for the outcome
@@ -245,12 +247,15 @@ class Submission:
         written = np.zeros(self.batch.num_rows, dtype=bool)
         for rows in self._acknowledged:
             written[np.asarray(rows, dtype=np.int64)] = True
-        # Rejected rows are among the others: sent again, each gets its reason again.
-        missing = np.flatnonzero(~written)
         acknowledged = int(written.sum())
+        # Rejected rows are among the others: sent again, each gets its reason again. Those that could not be read
+        # are not in the batch.
+        written[[error.index for error in self.unread]] = True
+        missing = np.flatnonzero(~written)
+        unread = f", {len(self.unread)} could not be read" if self.unread else ""
         return TransientError(
             f"{error} ({acknowledged} of the batch's {self.batch.num_rows} rows are acknowledged, "
-            f"{len(missing)} are not)",
+            f"{len(missing)} are not{unread})",
             attempts=error.attempts,
             cause=error.cause,
             acknowledged_rows=acknowledged,

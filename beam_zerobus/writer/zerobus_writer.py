@@ -1,4 +1,4 @@
-"""`ZerobusWriter`: RecordBatches into a Delta table, from any number of threads."""
+"""`ZerobusWriter`: rows into a Delta table, from any number of threads."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
-import pyarrow as pa
-
-from beam_zerobus.errors import ConversionError, ZerobusError
+from beam_zerobus.errors import ZerobusError
 from beam_zerobus.options import ArrowCompression, DebugFiles, Retry, Telemetry, WireFormat
 from beam_zerobus.schema import TableSchema
+from beam_zerobus.schema.time_rules import EpochUnit
 from beam_zerobus.workspace.credentials import Credentials
 from beam_zerobus.writer.config import SchemaSource, WriterConfig, make_config, options_among
 from beam_zerobus.writer.counters import Counters
@@ -27,6 +26,7 @@ from beam_zerobus.writer.endings import (
     process_lock,
 )
 from beam_zerobus.writer.result import TransmissionResult
+from beam_zerobus.writer.rows import Rows
 from beam_zerobus.writer.state import WriterState
 from beam_zerobus.writer.submission import Submission
 
@@ -34,9 +34,9 @@ __all__ = ["ZerobusWriter"]
 
 
 class ZerobusWriter:
-    """Writes RecordBatches to one table through Zerobus; any number of threads may share it.
+    """Writes rows to one table through Zerobus; any number of threads may share it.
 
-    Rows are durable when `send_batch` returns (at least once: see `docs/delivery.md`). Nothing is opened before the
+    Rows are durable when `send` returns (at least once: see `docs/delivery.md`). Nothing is opened before the
     first batch. A writer that is pickled or used after a fork starts anew, with streams of its own.
 
     No failure stays silent: what was submitted and failed is raised by `Submission.result`, or else by the next
@@ -49,15 +49,21 @@ class ZerobusWriter:
         workspace_url: URL of the workspace, else ``DATABRICKS_HOST``.
         credentials: `OAuthClientCredentials`, `FederatedToken` or `StaticHeaders`; else ``DATABRICKS_CLIENT_ID`` and
             ``DATABRICKS_CLIENT_SECRET``, read when the first stream is opened.
-        schema: The table's schema: DDL such as ``"id BIGINT NOT NULL, name STRING"``, or ``"unity_catalog"`` to fetch
-            it. A `pyarrow.Schema` is accepted too. None uses the first batch's own.
+        schema: The table's schema: ``"unity_catalog"`` to fetch it; ``"elements"`` for that of the rows themselves; or
+            DDL such as ``"id BIGINT NOT NULL, name STRING"``. Without it the table's own is fetched wherever a
+            workspace is known, and a dry run uses that of the rows. A `pyarrow.Schema` is accepted too.
         wire_format: Format of the rows in a call: ``"proto"``, ``"arrow"`` or ``"json"``.
         retry: How long the writer retries while the service fails.
         ignore_unknown_fields: Drop fields that the table does not have, instead of rejecting their rows.
+        assume_timezone: Time zone of timestamps that have none, such as ``"UTC"`` or ``"Europe/Berlin"``, in columns of
+            type TIMESTAMP; without it such rows are rejected.
+        epoch_unit: Unit of whole numbers in timestamp columns, counted from 1970: ``"s"``, ``"ms"`` or ``"us"``.
+            Without it Python's count as microseconds, and integers of Arrow are rejected.
         streams_per_worker: Streams of each worker process; more than one gives up the order of rows.
         debug_files: Write what is sent to files.
         telemetry: Where OpenTelemetry metrics and spans go; None for the application's own OpenTelemetry.
-        dry_run: Convert and check everything, send nothing; needs neither network nor credentials.
+        dry_run: Convert and check everything, send nothing. It needs neither network nor credentials, unless ``schema``
+            is ``"unity_catalog"``: then rows are checked against the table.
         arrow_compression: ``"none"``, ``"lz4"`` or ``"zstd"``, for the wire format ``"arrow"``.
 
     Raises:
@@ -65,7 +71,7 @@ class ZerobusWriter:
 
     Example:
         >>> with ZerobusWriter("main.iot.air_quality", schema="device STRING, co2 INT", dry_run=True) as writer:
-        ...     result = writer.send_batch(pa.record_batch({"device": ["attic"], "co2": [417]}))
+        ...     result = writer.send([{"device": "attic", "co2": 417}])
         >>> result.success, result.total_rows
         (True, 1)
     """
@@ -81,6 +87,8 @@ class ZerobusWriter:
         wire_format: WireFormat = "proto",
         retry: Retry = Retry(),  # noqa: B008 - frozen
         ignore_unknown_fields: bool = False,
+        assume_timezone: str | None = None,
+        epoch_unit: EpochUnit | None = None,
         streams_per_worker: int = 1,
         debug_files: DebugFiles | None = None,
         telemetry: Telemetry | None = None,
@@ -172,52 +180,66 @@ class ZerobusWriter:
         """Rows of these payloads."""
         return self._here().in_flight_rows
 
-    def send_batch(self, batch: pa.RecordBatch | pa.Table) -> TransmissionResult:
-        """Send a batch of any size and wait until its rows are durable.
+    def send(self, rows: Rows) -> TransmissionResult:
+        """Send any number of rows and wait until they are durable.
 
-        Rows that cannot be written are in the result, each with its reason; all others are written.
+        Rows that cannot be written are in the result, each with its number among `rows` and its reason; all others are
+        written.
 
         Args:
-            batch: Rows whose columns are found in the table's schema by name. Do not change its memory before this
-                returns.
+            rows: A RecordBatch or Table; a DataFrame of pandas or polars, or anything else with Arrow's stream
+                interface; or a list of dicts, `beam.Row`, NamedTuples, dataclasses, or JSON objects as str or bytes.
+                Columns are found in the table's schema by name. Do not change them before this returns.
 
         Returns:
             Counts, latency and the failed rows.
 
         Raises:
-            ConversionError: The batch's schema cannot fit the table's.
+            ConversionError: The columns cannot fit the table's, or this is not a list of rows.
             TransientError: The service failed until the last retry; the exception holds the rows not written.
             AuthenticationError: Credentials are missing or rejected.
-            ConfigurationError: The table does not exist.
+            ConfigurationError: The table does not exist, or rows other than Arrow's have no schema.
             RejectedError: A grant is missing, or Zerobus cannot write this kind of table.
             ClosedError: The writer is closed.
-        """
-        return self.submit(batch).result()
 
-    def submit(self, batch: pa.RecordBatch | pa.Table) -> Submission:
-        """Queue a batch and return; waits while too many bytes are in flight.
+        Example:
+            >>> with ZerobusWriter("main.iot.air_quality", schema="device STRING, co2 INT", dry_run=True) as writer:
+            ...     result = writer.send([{"device": "attic", "co2": 417}, {"device": "cellar", "co2": "high"}])
+            >>> [(error.index, error.message) for error in result.failed_rows]
+            [(1, "column 'co2' is INT: a value of Python type str does not fit; pass an int")]
+        """
+        return self.submit(rows).result()
+
+    def submit(self, rows: Rows) -> Submission:
+        """Queue rows and return; waits while too many bytes are in flight.
 
         Args:
-            batch: As for `send_batch`; do not change its memory before the submission is done.
+            rows: As for `send`; do not change them before the submission is done.
 
         Returns:
-            A `Submission`; its `result()` waits, and raises what `send_batch` would.
+            A `Submission`; its `result()` waits, and raises what `send` would.
 
         Raises:
-            ConversionError: The batch's schema cannot fit the table's.
+            ConversionError: The columns cannot fit the table's, or this is not a list of rows.
             ClosedError: The writer is closed.
         """
-        if not isinstance(batch, pa.RecordBatch | pa.Table):
-            raise ConversionError(f"A {type(batch).__name__} was sent: give a pyarrow.RecordBatch or pyarrow.Table")
-        return self._here().submit(batch)
+        return self._here().submit(rows)
 
-    async def asend_batch(self, batch: pa.RecordBatch | pa.Table) -> TransmissionResult:
-        """Do as `send_batch` without blocking the event loop: a thread converts, acknowledgements are awaited.
+    async def asend(self, rows: Rows) -> TransmissionResult:
+        """Do as `send` without blocking the event loop: a thread converts, acknowledgements are awaited.
 
-        To cancel the awaiting task does not take the batch back: its rows may still be written.
+        To cancel the awaiting task does not take the rows back: they may still be written.
         """
-        submission = await asyncio.to_thread(self.submit, batch)
+        submission = await asyncio.to_thread(self.submit, rows)
         return await asyncio.wrap_future(submission.future)
+
+    def send_batch(self, batch: Rows) -> TransmissionResult:
+        """Do as `send`."""
+        return self.send(batch)
+
+    async def asend_batch(self, batch: Rows) -> TransmissionResult:
+        """Do as `asend`."""
+        return await self.asend(batch)
 
     def cancel(self, submission: Submission) -> None:
         """Forget a submission: nothing more of it is sent, and its `result()` raises ClosedError."""
@@ -274,6 +296,14 @@ class ZerobusWriter:
             return
         with suppress(ZerobusError):  # it is logged, and the block's own error is raised
             self.close(ABORT_SECONDS)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.__exit__, kind, error, trace)
 
     def _here(self) -> WriterState:
         """Return this process's state: after a fork a new one, and the parent's is left untouched."""

@@ -40,17 +40,19 @@ class Level(enum.IntEnum):
 
 # For each type: values that fit, with the converted value; and values that do not, with the reason.
 TABLE = {
-    "TINYINT": ([(5, 5), (np.int64(7), 7), (Level.HIGH, 3)], [(300, "out_of_range"), (1.5, "wrong_type")]),
+    "TINYINT": ([(5, 5), (np.int64(7), 7), (Level.HIGH, 3)], [(300, "out_of_range"), (1.5, "inexact")]),
     "BIGINT": (
-        [(2**63 - 1, 2**63 - 1), (np.uint8(7), 7)],
+        [(2**63 - 1, 2**63 - 1), (np.uint8(7), 7), (1.0, 1), (-0.0, 0), (2.0**62, 2**62), (np.float32(5), 5)],
         [
             (2**63, "out_of_range"),
-            (1.0, "wrong_type"),
+            (2.0**63, "out_of_range"),
+            (0.5, "inexact"),
+            (float("inf"), "inexact"),
             (True, "wrong_type"),
             ("5", "wrong_type"),
             (D(1), "wrong_type"),
             (uuid.UUID(int=5), "wrong_type"),
-            (float("nan"), "wrong_type"),
+            (float("nan"), "inexact"),
             (np.bool_(True), "wrong_type"),
             (np.timedelta64(5, "ns"), "wrong_type"),
         ],
@@ -60,7 +62,8 @@ TABLE = {
     "DOUBLE": ([(0.1, 0.1), (3, 3.0), (np.float32(1.5), 1.5)],
                [(2**53 + 1, "out_of_range"), (True, "wrong_type"), (D("0.1"), "wrong_type")]),
     "BOOLEAN": ([(True, True), (np.bool_(False), False)], [(1, "wrong_type"), ("true", "wrong_type")]),
-    "STRING": ([("é", "é"), (b"ab", "ab"), (Color.RED, "red"), (np.str_("x"), "x")],
+    "STRING": ([("é", "é"), (b"ab", "ab"), (Color.RED, "red"), (np.str_("x"), "x"),
+                (uuid.UUID(int=5), str(uuid.UUID(int=5)))],
                [(5, "wrong_type"), (b"\xff", "invalid_utf8"), ("\ud800", "invalid_utf8"), ({}, "wrong_type")]),
     "BINARY": ([(b"\xff", b"\xff"), (bytearray(b"a"), b"a"), (memoryview(b"b"), b"b")],
                [("text", "wrong_type"), (5, "wrong_type"), ([1], "wrong_type")]),
@@ -357,7 +360,7 @@ def test_decimals_in_json_keep_every_digit():
         ('{"d": NaN}', "invalid_json"),
         ("[" * 100_000, "invalid_json"),
         ('{"id": 9223372036854775808}', None),
-        ('{"id": 1.5}', "wrong_type"),
+        ('{"id": 1.5}', "inexact"),
         ('{"raw": "?"}', "invalid_text"),
         ('{"at": "yesterday"}', "invalid_text"),
         ('{"new": 1}', "unknown_field"),

@@ -150,7 +150,7 @@ LEAVES = [
     Leaf(
         "TINYINT",
         [-128, 0, 127],
-        [(128, "out_of_range"), ("x", "wrong_type"), (1.5, "wrong_type")],
+        [(128, "out_of_range"), ("x", "wrong_type"), (1.5, "inexact")],
         pa.int64(),
         [(128, "out_of_range")],
     ),

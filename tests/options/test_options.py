@@ -67,6 +67,9 @@ ANYTHING: st.SearchStrategy[Any] = st.one_of(
 )
 
 
+CHECKED_FURTHER = ("initial_backoff", "max_backoff", "arrow_compression", "assume_timezone")
+
+
 def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -122,7 +125,7 @@ def check(make: Callable[..., Any], others: dict[str, Any], option: Option, valu
         return
     assert option.name in message
     assert SECRET not in message
-    assert not allowed(option, value) or option.name in ("initial_backoff", "max_backoff", "arrow_compression")
+    assert not allowed(option, value) or option.name in CHECKED_FURTHER
 
 
 @pytest.mark.parametrize(("make", "others", "option"), cases())

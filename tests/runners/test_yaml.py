@@ -120,6 +120,8 @@ def test_every_option_can_be_written_in_yaml(environment: dict[str, str], tmp_pa
         "arrow_compression": "zstd",
         "on_bad_rows": "dead_letter",
         "ignore_unknown_fields": True,
+        "assume_timezone": "Europe/Berlin",
+        "epoch_unit": "s",
         "streams_per_worker": 2,
         "batch_max_rows": 100,
         "batch_max_bytes": 1_000_000,

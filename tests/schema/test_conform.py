@@ -373,7 +373,6 @@ def test_nested_fields_are_matched_like_columns():
     [
         ("c BOOLEAN", pa.int8(), "cast the column to bool"),
         ("c INT", pa.string(), "integers fit"),
-        ("c INT", pa.float64(), "integers fit"),
         ("c FLOAT", pa.float64(), "round"),
         ("c DOUBLE", pa.string(), "float64"),
         ("c STRING", pa.int64(), "cast the column to string"),

@@ -46,7 +46,10 @@ SECRET = "does-not-leak"
         ({"schema": "id NONSENSE"}, "NONSENSE"),
         ({"schema": 5}, "schema has the type int"),
         ({"credentials": "token"}, "use OAuthClientCredentials"),
-        ({"dry_run": True, "schema": "unity_catalog"}, "give the schema"),
+        ({"schema": "unity-catalog"}, 'write it as "unity_catalog"'),
+        ({"schema": "Unity Catalog"}, 'write it as "unity_catalog"'),
+        ({"schema": "element"}, 'write it as "elements"'),
+        ({"dry_run": True, "schema": "unity_catalog", "workspace_url": None}, "workspace_url is not set"),
     ],
 )
 def test_wrong_settings_are_rejected_when_the_transform_is_made(settings, message):

@@ -17,8 +17,9 @@ from apache_beam.typehints import schemas, typehints
 from apache_beam.typehints.row_type import RowTypeConstraint
 from apache_beam.utils.timestamp import Timestamp
 
+from beam_zerobus import ConfigurationError
 from beam_zerobus.schema import TableSchema
-from beam_zerobus.sink.row_types import UnresolvedTypeError, row_type_schema, schema_source
+from beam_zerobus.sink.row_types import has_no_columns, row_type_schema
 
 
 class Point(NamedTuple):
@@ -92,27 +93,29 @@ def test_beams_own_type_constraints_and_logical_types():
 def test_a_type_without_a_column_type_is_named_by_its_path(hint):
     outer = RowTypeConstraint.from_fields([("inner", RowTypeConstraint.from_fields([("field", hint)]))])
     with pytest.raises(
-        UnresolvedTypeError, match=r"Field inner\.field has the type .* give WriteToZerobus\(schema=\.\.\.\)"
+        ConfigurationError, match=r"Field inner\.field has the type .* give WriteToZerobus\(schema=\.\.\.\)"
     ):
         row_type_schema(outer)
 
 
 @pytest.mark.parametrize(
-    ("hint", "source"),
+    ("hint", "never"),
     [
-        (dict, "unity_catalog"),
-        (dict[str, Any], "unity_catalog"),
-        (str, "unity_catalog"),
-        (bytes, "unity_catalog"),
-        (pa.RecordBatch, None),
-        (pa.Table, None),
-        (Any, None),
-        (typehints.Any, None),
-        (typehints.Dict[str, int], "unity_catalog"),
+        (dict, True),
+        (dict[str, Any], True),
+        (str, True),
+        (bytes, True),
+        (pa.RecordBatch, False),
+        (pa.Table, False),
+        (Any, False),
+        (typehints.Any, False),
+        (typehints.Dict[str, int], True),
+        (Point, False),
     ],
 )
-def test_the_schema_of_other_elements(hint, source):
-    assert schema_source(hint) == source
+def test_which_types_never_declare_columns(hint, never):
+    assert has_no_columns(hint) == never
+    assert row_type_schema(hint) is None or hint is Point
 
 
 def reading(i: int) -> Everything:
@@ -130,7 +133,7 @@ def test_rows_with_a_type_need_no_other_schema(emulator, sink, run, wire_format)
 
     def build(pipeline):
         rows = pipeline | beam.Create(range(10)) | beam.Map(reading).with_output_types(Everything)
-        result = rows | sink(wire_format=wire_format, credentials=sink()._config.credentials)
+        result = rows | sink(wire_format=wire_format, schema="elements")
         assert_that(result.failed_rows, equal_to([]))
 
     run(build)

@@ -59,7 +59,10 @@ def empty_environment(monkeypatch):
         ({"debug_files": "/tmp/x"}, "beam_zerobus.DebugFiles"),
         ({"credentials": "token"}, "OAuthClientCredentials, FederatedToken or StaticHeaders"),
         ({"schema": 7}, "give a pyarrow.Schema, a DDL string"),
-        ({"dry_run": True, "schema": "unity_catalog"}, "give the schema"),
+        ({"schema": "unity-catalog"}, "schema='unity-catalog': write it as \"unity_catalog\""),
+        ({"dry_run": True, "schema": "unity_catalog", "workspace_url": None}, "set DATABRICKS_HOST"),
+        ({"assume_timezone": "CEST"}, 'use a name such as "UTC" or "Europe/Berlin"'),
+        ({"epoch_unit": "seconds"}, 'use "s", "ms" or "us"'),
     ],
 )
 def test_a_wrong_setting_is_rejected_with_the_remedy(wrong, says):
@@ -67,6 +70,11 @@ def test_a_wrong_setting_is_rejected_with_the_remedy(wrong, says):
         config(**wrong)
     assert says in str(raised.value)
     assert "p@" not in str(raised.value)
+
+
+@pytest.mark.parametrize("ddl", ["elements INT", "element STRING", "unity_catalog STRING"])
+def test_columns_may_have_the_names_of_sources(ddl):
+    assert config(schema=ddl).schema.to_ddl() == ddl
 
 
 def test_addresses_come_from_the_environment(monkeypatch):

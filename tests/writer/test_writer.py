@@ -142,8 +142,16 @@ def test_an_empty_batch_succeeds_without_a_stream(emulator, table, connect, empt
     assert emulator.stats.streams_opened == 0
 
 
-def test_without_a_schema_the_first_batch_gives_it(emulator, table, connect):
+def test_without_a_schema_the_table_gives_it(emulator, table, connect):
     writer = connect()
+    assert writer.schema is None
+    assert writer.send_batch(pa.record_batch({"id": [1]})).success
+    assert writer.schema.to_ddl() == DDL
+    assert writer.send_batch(rows(2, 1)).success
+
+
+def test_the_first_batch_can_give_the_schema(emulator, table, connect):
+    writer = connect(schema="elements")
     assert writer.schema is None
     writer.send_batch(pa.record_batch({"id": [1]}))
     assert writer.schema.to_ddl() == "id BIGINT"
@@ -247,7 +255,10 @@ def test_a_dry_run_checks_everything_and_needs_nothing(monkeypatch):
 
 
 def test_what_is_no_batch_is_rejected(connect):
-    with pytest.raises(ConversionError, match="A dict was sent: give a pyarrow.RecordBatch"):
+    with pytest.raises(
+        ConversionError,
+        match=r"A dict for table main.iot.air is not a list of rows: give a list of rows",
+    ):
         connect(schema=DDL).send_batch({"id": 1})
 
 

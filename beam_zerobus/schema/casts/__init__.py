@@ -16,6 +16,7 @@ from beam_zerobus.schema.casts.decimals import to_decimal
 from beam_zerobus.schema.casts.numbers import to_boolean, to_float, to_integer
 from beam_zerobus.schema.casts.text import to_binary, to_text
 from beam_zerobus.schema.casts.times import to_date, to_timestamp
+from beam_zerobus.schema.time_rules import TimeRules
 from beam_zerobus.schema.types import Decimal, Primitive
 
 __all__ = ["Cast", "UnfitError", "leaf_cast"]
@@ -31,19 +32,18 @@ _CHOICES: dict[Primitive, Callable[[pa.DataType, Primitive, str], Cast | None]] 
     Primitive.STRING: to_text,
     Primitive.BINARY: to_binary,
     Primitive.DATE: to_date,
-    Primitive.TIMESTAMP: to_timestamp,
-    Primitive.TIMESTAMP_NTZ: to_timestamp,
     Primitive.VARIANT: to_text,
 }
 
 
-def leaf_cast(arrow_type: pa.DataType, delta_type: Primitive | Decimal, path: str) -> Cast | None:
+def leaf_cast(arrow_type: pa.DataType, delta_type: Primitive | Decimal, path: str, times: TimeRules) -> Cast | None:
     """Choose how a column without children is checked and converted.
 
     Args:
         arrow_type: The type of the array, without dictionary, run-end encoding or extension type around it.
         delta_type: The type of the table's column.
         path: The column's path, for messages.
+        times: What timestamps may leave open.
 
     Returns:
         The function, or None if the array is used as it is.
@@ -53,4 +53,6 @@ def leaf_cast(arrow_type: pa.DataType, delta_type: Primitive | Decimal, path: st
     """
     if isinstance(delta_type, Decimal):
         return to_decimal(arrow_type, delta_type, path)
+    if delta_type in (Primitive.TIMESTAMP, Primitive.TIMESTAMP_NTZ):
+        return to_timestamp(arrow_type, delta_type, path, times)
     return _CHOICES[delta_type](arrow_type, delta_type, path)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 
 from beam_zerobus.schema.arrow import canonical_type
-from beam_zerobus.schema.casts.base import Cast, UnfitError, always, within
-from beam_zerobus.schema.reasons import Reason, RowErrorType
+from beam_zerobus.schema.casts.base import Cast, UnfitError, always, within, without
+from beam_zerobus.schema.reasons import Place, Reason, RowErrorType
 from beam_zerobus.schema.types import Primitive
 
-__all__ = ["to_boolean", "to_float", "to_integer"]
+__all__ = ["to_boolean", "to_float", "to_integer", "whole_numbers"]
 
 _WHOLE_NUMBERS_EXACT_TO = {Primitive.FLOAT: 1 << 24, Primitive.DOUBLE: 1 << 53}
 
@@ -23,9 +24,14 @@ def to_boolean(arrow_type: pa.DataType, _delta_type: Primitive, _path: str) -> C
 
 def to_integer(arrow_type: pa.DataType, delta_type: Primitive, path: str) -> Cast | None:
     """Choose the cast to TINYINT, SMALLINT, INT or BIGINT."""
-    if not pa.types.is_integer(arrow_type):
-        raise UnfitError("only Arrow's integers fit; cast the column to int64, or change the table's column")
     target = canonical_type(delta_type)
+    if pa.types.is_floating(arrow_type):
+        return whole_numbers(arrow_type, target, f"column {path!r} is {delta_type}")
+    if not pa.types.is_integer(arrow_type):
+        raise UnfitError(
+            "only Arrow's integers fit, and floats that are whole numbers; cast the column to int64, or change the "
+            "table's column"
+        )
     if arrow_type == target:
         return None
     (low, high), (type_low, type_high) = _bounds(target), _bounds(arrow_type)
@@ -39,6 +45,40 @@ def to_integer(arrow_type: pa.DataType, delta_type: Primitive, path: str) -> Cas
     )
     bounds = (max(low, type_low), min(high, type_high))
     return lambda array, place: within(array, bounds, reason, place).cast(target)
+
+
+def whole_numbers(arrow_type: pa.DataType, target: pa.DataType, column: str) -> Cast:
+    """Return the cast from floats that are whole numbers to integers.
+
+    Args:
+        arrow_type: The floats' type.
+        target: The integers' type.
+        column: The beginning of the message for a value that is rejected.
+    """
+    low, high = _bounds(target)
+    missing, fraction, outside = (
+        Reason(error_type, f"{column}: a value of Arrow type {arrow_type} {what}")
+        for error_type, what in (
+            (RowErrorType.INEXACT, "is NaN; use null for a missing value"),
+            (RowErrorType.INEXACT, "is not a whole number; correct the row, or use DOUBLE in the table"),
+            (RowErrorType.OUT_OF_RANGE, f"is outside {low} to {high}; correct the row, or use DOUBLE in the table"),
+        )
+    )
+
+    def cast(array: pa.Array, place: Place) -> pa.Array:
+        array = array.cast(pa.float64())
+        try:
+            return array.cast(target)  # fails unless every value is exact
+        except pa.ArrowInvalid:
+            numbers = np.asarray(array.fill_null(0.0))
+        # The upper bound is a power of two, which a float holds exactly; the largest integer it may not.
+        beyond = ~np.isnan(numbers) & ((numbers < low) | (numbers >= float(high + 1)))
+        broken = ~np.isnan(numbers) & ~beyond & (numbers != np.trunc(numbers))
+        for bad, reason in ((np.isnan(numbers), missing), (beyond, outside), (broken, fraction)):
+            array = without(array, bad, reason, place)
+        return array.cast(target)
+
+    return cast
 
 
 def to_float(arrow_type: pa.DataType, delta_type: Primitive, path: str) -> Cast | None:

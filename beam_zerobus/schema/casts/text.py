@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import numpy as np
 import pyarrow as pa
 
@@ -9,7 +11,7 @@ from beam_zerobus.schema.casts.base import Cast, UnfitError, always, without
 from beam_zerobus.schema.reasons import Place, Reason, RowErrorType
 from beam_zerobus.schema.types import Primitive
 
-__all__ = ["checked_text", "to_binary", "to_text"]
+__all__ = ["checked_text", "to_binary", "to_text", "uuid_text"]
 
 _TEXT_TYPES = (pa.string(), pa.large_string())
 
@@ -42,6 +44,11 @@ def to_binary(arrow_type: pa.DataType, _delta_type: Primitive, _path: str) -> Ca
     if _is_binary(arrow_type):
         return always(pa.large_binary())
     raise UnfitError("only Arrow's binaries fit; cast the column to binary, or decode it if it holds base64")
+
+
+def uuid_text(raw: pa.Array) -> pa.Array:
+    """Return UUIDs, each of 16 bytes, in their usual form of text."""
+    return pa.array([None if value is None else str(uuid.UUID(bytes=value)) for value in raw.to_pylist()], pa.string())
 
 
 def _is_binary(arrow_type: pa.DataType) -> bool:

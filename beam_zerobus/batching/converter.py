@@ -1,0 +1,52 @@
+"""`RowConverter`: elements that are one row each, for one table schema."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
+
+from beam_zerobus.batching.elements import Converted, ElementConverter, element_converter
+from beam_zerobus.schema import RowErrorType, TableSchema
+from beam_zerobus.schema.time_rules import TimeRules
+
+__all__ = ["RowConverter", "RowKind", "row_kind"]
+
+RowKind: TypeAlias = Literal["json", "row"]
+"""JSON text, or anything else that is one row: a mapping, a Beam row, a NamedTuple, a dataclass."""
+
+
+def row_kind(element_type: type) -> RowKind:
+    """Return how elements of a type hold their row.
+
+    Example:
+        >>> row_kind(str), row_kind(dict)
+        ('json', 'row')
+    """
+    return "json" if issubclass(element_type, str | bytes | bytearray) else "row"
+
+
+class RowConverter:
+    """Converts elements that are one row each, for one table schema; thread-safe.
+
+    Attributes:
+        schema: The table's.
+    """
+
+    def __init__(self, schema: TableSchema, *, ignore_unknown_fields: bool, times: TimeRules) -> None:
+        self.schema = schema
+        self._ignores_unknown_fields = ignore_unknown_fields
+        self._by_kind: dict[RowKind, ElementConverter] = {
+            "json": element_converter("json", schema, ignore_unknown_fields=ignore_unknown_fields, times=times),
+            "row": element_converter("row", schema, ignore_unknown_fields=ignore_unknown_fields, times=times),
+        }
+
+    def convert(self, values: Sequence[Any], kind: RowKind) -> Converted:
+        """Convert elements of one kind; those that cannot be read are among `rejected`."""
+        return self._by_kind[kind](values)
+
+    def has_unknown_fields(self, values: Sequence[Any], kind: RowKind, converted: Converted) -> bool:
+        """Return whether elements that became `converted` have a field that the table's schema lacks."""
+        rejected = converted.rejected
+        if self._ignores_unknown_fields:  # then only a strict converter notices
+            rejected = element_converter(kind, self.schema)(values).rejected
+        return any(error.error_type == RowErrorType.UNKNOWN_FIELD for error in rejected)

@@ -1,0 +1,119 @@
+"""Whatever holds rows, as the batch that a writer sends."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import pyarrow as pa
+
+from beam_zerobus.batching import Converted, RowConverter, row_kind, types_of
+from beam_zerobus.errors import ConversionError, RowError
+from beam_zerobus.schema.reasons import may_fit_wider_column
+from beam_zerobus.writer.config import WriterConfig
+from beam_zerobus.writer.conversions import Conversions
+
+__all__ = ["ArrowStream", "RowReader", "Rows"]
+
+
+@runtime_checkable
+class ArrowStream(Protocol):
+    """Data that other libraries read through Arrow's C interface, such as a DataFrame of pandas or polars."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Return the stream."""
+        ...
+
+
+Rows: TypeAlias = pa.RecordBatch | pa.Table | ArrowStream | Iterable[Any]
+"""What a writer sends: Arrow data, a DataFrame, or an iterable of rows.
+
+A row is a dict, a `beam.Row`, a NamedTuple, a dataclass, or a JSON object as str or bytes."""
+
+_UNNAMED_INDEX = re.compile(r"__index_level_\d+__")
+_ONE_ROW = "give a list of rows, such as [row]"
+
+
+class RowReader:
+    """Reads rows for one writer; thread-safe, as a race only makes an equal converter twice."""
+
+    def __init__(self, config: WriterConfig, conversions: Conversions) -> None:
+        self._config = config
+        self._conversions = conversions
+        self._converter: RowConverter | None = None
+
+    def read(self, rows: Rows) -> tuple[pa.RecordBatch | pa.Table, tuple[RowError, ...]]:
+        """Return rows as a batch, and which of them could not be read; those are null in the batch.
+
+        Raises:
+            ConversionError: They are not rows, or a DataFrame that Arrow cannot hold.
+            ConfigurationError: The table's schema is not known, so that rows other than Arrow's cannot be read.
+            ZerobusError: The schema could not be fetched.
+        """
+        if isinstance(rows, pa.RecordBatch | pa.Table):
+            return rows, ()
+        if _is_arrow(rows):
+            return self._from_arrow(rows), ()
+        converted = self._convert(self._listed(rows))
+        return converted.whole, converted.rejected
+
+    def _from_arrow(self, data: Any) -> pa.Table:
+        try:
+            # pandas gained Arrow's interface in 2.2.
+            table = pa.Table.from_pandas(data) if _is_of_pandas(data) else pa.table(data)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise ConversionError(
+                f"A {type(data).__name__} for table {self._config.table} cannot become Arrow data "
+                f"({type(error).__name__}): give each column one type; or send its rows, such as "
+                'df.to_dict("records"), to find those that do not fit'
+            ) from error
+        return table.select([name for name in table.column_names if not _UNNAMED_INDEX.fullmatch(name)])
+
+    def _listed(self, rows: Any) -> list[Any]:
+        table, kind = self._config.table, type(rows).__name__
+        if isinstance(rows, list):
+            return rows
+        if isinstance(rows, Mapping | str | bytes | bytearray) or hasattr(rows, "_fields") or hasattr(rows, "_asdict"):
+            raise ConversionError(f"A {kind} for table {table} is not a list of rows: {_ONE_ROW}")
+        if dataclasses.is_dataclass(rows) or not isinstance(rows, Iterable):
+            raise ConversionError(
+                f"A {kind} for table {table} is not a list of rows: {_ONE_ROW}; or a pyarrow.RecordBatch, a Table, or "
+                "a DataFrame"
+            )
+        return list(rows)
+
+    def _convert(self, values: list[Any]) -> Converted:
+        """Convert rows, after another look at the table where they do not fit the schema as it is known."""
+        kinds = {row_kind(kind) for kind in types_of(values)} or {"row"}
+        if len(kinds) > 1:
+            raise ConversionError(
+                f"Rows for table {self._config.table} are JSON text and other rows together: send each kind by itself"
+            )
+        (kind,) = kinds
+        conversion = self._conversions.resolve(None)
+        converter = self._converter_for(conversion.schema)
+        converted = converter.convert(values, kind)
+        if self._conversions.may_look_again and (
+            may_fit_wider_column(converted.rejected) or converter.has_unknown_fields(values, kind, converted)
+        ):
+            newest = self._conversions.look_again(conversion).schema
+            return self._converter_for(newest).convert(values, kind)
+        return converted
+
+    def _converter_for(self, schema: Any) -> RowConverter:
+        converter = self._converter
+        if converter is None or converter.schema is not schema:
+            converter = self._converter = RowConverter(
+                schema, ignore_unknown_fields=self._config.ignore_unknown_fields, times=self._config.times
+            )
+        return converter
+
+
+def _is_arrow(rows: object) -> bool:
+    return _is_of_pandas(rows) or hasattr(rows, "__arrow_c_stream__") or hasattr(rows, "__arrow_c_array__")
+
+
+def _is_of_pandas(rows: object) -> bool:
+    return type(rows).__module__.startswith("pandas.") and type(rows).__name__ == "DataFrame"

@@ -39,6 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["emulator"]:
         return _emulator(arguments[1:])
+    if arguments[:1] == ["check"]:
+        from beam_zerobus.check.command import run  # noqa: PLC0415  keeps the other commands quick
+
+        return run(arguments[1:])
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
@@ -85,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     schema.add_argument("--message-name", default="Row", metavar="NAME", help="the protobuf message (%(default)s)")
     schema.set_defaults(command=_schema)
 
+    commands.add_parser("check", help="check what keeps rows from a table; see --help", add_help=False)
     commands.add_parser("emulator", help="run a local Zerobus; see beam-zerobus emulator --help", add_help=False)
     return parser
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pyarrow as pa
@@ -46,12 +47,15 @@ class Table:
         name: ``catalog.schema.table``.
         path: The Delta table's directory; None if rows are kept in memory.
         grants: The privileges that the client has; `revoke` and `grant` change them.
+        description: Fields of Unity Catalog's description of the table that differ from a plain table's, such as
+            ``{"table_type": "VIEW"}``; may be set at any time.
     """
 
     def __init__(self, name: str, schema: TableSchema, storage: Storage, path: Path | None = None) -> None:
         self.name = name
         self.path = path
         self.grants = GRANTS
+        self.description: Mapping[str, Any] = {}
         self._schema = schema
         self._version = 0
         self._storage = storage

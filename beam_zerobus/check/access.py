@@ -14,6 +14,7 @@ import pyarrow as pa
 from beam_zerobus.check.report import Report
 from beam_zerobus.errors import ZerobusError
 from beam_zerobus.schema import Conformer, TableSchema
+from beam_zerobus.schema.statements import quoted
 from beam_zerobus.workspace.http import ask
 from beam_zerobus.workspace.secret import Secret
 from beam_zerobus.workspace.tokens import TokenSource
@@ -77,7 +78,7 @@ def check_grants(report: Report, workspace_url: str, table: str, principal: str,
             report.add(step, "pass", f"on {name}")
         else:
             all_of = "; ALL PRIVILEGES does not count for Zerobus" if "ALL PRIVILEGES" in held else ""
-            statement = f"GRANT {privilege} ON {kind.upper()} {_quoted(name)} TO `{principal}`;"
+            statement = f"GRANT {privilege} ON {kind.upper()} {quoted(name)} TO `{principal}`;"
             report.add(step, "fail", f"is missing on {name}{all_of}", statement)
 
 
@@ -117,7 +118,7 @@ def check_table_kind(report: Report, workspace_url: str, table: str, headers: Ma
     try:
         described = describe_table(workspace_url, table, headers=headers)
     except ZerobusError as error:
-        report.add("table", "fail", _sentence(error), f"CREATE TABLE {_quoted(table)} (...);  -- if it is missing")
+        report.add("table", "fail", _sentence(error), f"CREATE TABLE {quoted(table)} (...);  -- if it is missing")
         return
     faults = list(_faults_of_table(described))
     for message, remedy in faults:
@@ -146,7 +147,7 @@ def _faults_of_table(described: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     )
     for name in constraints:
         table = described.get("full_name", "the table")
-        yield f"has the CHECK constraint {name}", f"ALTER TABLE {_quoted(str(table))} DROP CONSTRAINT {name};"
+        yield f"has the CHECK constraint {name}", f"ALTER TABLE {quoted(str(table))} DROP CONSTRAINT {name};"
     if any("catalog" in name and str(value) == "supported" for name, value in properties.items()):
         yield "has catalog-managed commits, which Zerobus cannot write", _REWRITE
     for column in _columns(described):
@@ -188,10 +189,6 @@ def check_schema(
         return None
     report.add("schema", "pass", f"{len(found.columns)} columns: {found.to_ddl()}")
     return found
-
-
-def _quoted(name: str) -> str:
-    return ".".join(f"`{part}`" for part in name.split("."))
 
 
 def _sentence(error: ZerobusError) -> str:

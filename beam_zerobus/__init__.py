@@ -29,6 +29,7 @@ from beam_zerobus.workspace.credentials import (
 )
 
 if TYPE_CHECKING:
+    from beam_zerobus.check import check_table
     from beam_zerobus.sink import WriteResult, WriteToZerobus
     from beam_zerobus.sink.dead_letters import KeepDeadLetters
     from beam_zerobus.sink.pipeline_options import ZerobusOptions
@@ -62,6 +63,7 @@ __all__ = [
     "ZerobusOptions",
     "ZerobusWriter",
     "__version__",
+    "check_table",
 ]
 
 # Beam takes seconds to import and the SDK starts threads, so each is imported only by what needs it.
@@ -73,6 +75,7 @@ _HOMES = {
     "WriteToZerobus": "beam_zerobus.sink",
     "ZerobusOptions": "beam_zerobus.sink.pipeline_options",
     "ZerobusWriter": "beam_zerobus.writer.zerobus_writer",
+    "check_table": "beam_zerobus.check",
 }
 
 

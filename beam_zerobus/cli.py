@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -39,6 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["emulator"]:
         return _emulator(arguments[1:])
+    if arguments[:1] == ["check"]:
+        from beam_zerobus.check.command import run  # noqa: PLC0415  keeps the other commands quick
+
+        return run(arguments[1:])
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
@@ -74,6 +79,14 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("--json", action="store_true", help="write JSON")
     inspect.set_defaults(command=_inspect)
 
+    create = commands.add_parser(
+        "create-table", help="print the statements that make a table", description=_create_table.__doc__
+    )
+    create.add_argument("table", metavar="TABLE", help="catalog.schema.table")
+    create.add_argument("--schema", dest="source", required=True, metavar="SOURCE", help="as for beam-zerobus schema")
+    create.add_argument("--principal", metavar="ID", help="client id of the service principal (DATABRICKS_CLIENT_ID)")
+    create.set_defaults(command=_create_table)
+
     schema = commands.add_parser("schema", help="print a table's schema in another form", description=_schema.__doc__)
     schema.add_argument(
         "source",
@@ -85,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     schema.add_argument("--message-name", default="Row", metavar="NAME", help="the protobuf message (%(default)s)")
     schema.set_defaults(command=_schema)
 
+    commands.add_parser("check", help="check what keeps rows from a table; see --help", add_help=False)
     commands.add_parser("emulator", help="run a local Zerobus; see beam-zerobus emulator --help", add_help=False)
     return parser
 
@@ -170,6 +184,18 @@ def _schema(options: argparse.Namespace) -> int:
 
         lines = [visible(line) for line in lines]
     sys.stdout.write("\n".join(lines) + "\n")
+    return 0
+
+
+def _create_table(options: argparse.Namespace) -> int:
+    """Print the statements that create a table and let a service principal write to it, to be run in Databricks."""
+    from beam_zerobus.schema.statements import create_statement, grant_statements  # noqa: PLC0415
+    from beam_zerobus.writer.config import check_table_name  # noqa: PLC0415
+
+    check_table_name(options.table)
+    principal = options.principal or os.environ.get("DATABRICKS_CLIENT_ID") or "<client-id>"
+    statements = [create_statement(options.table, _read_schema(options.source))]
+    sys.stdout.write("\n".join([*statements, *grant_statements(options.table, principal)]) + "\n")
     return 0
 
 

@@ -183,6 +183,7 @@ class Emulator:
             client_secret=self.client_secret,
             tokens=self._tokens,
             find_table=self._find,
+            tables=lambda: self.tables,
             injector=lambda: self._host.injector,
             stats=self._stats,
         )

@@ -21,6 +21,7 @@ __all__ = ["HttpServer"]
 _LOG = logging.getLogger(__name__)
 _TOKEN_PATH = "/oidc/v1/token"  # noqa: S105 - a path
 _TABLES_PATH = "/api/2.1/unity-catalog/tables/"
+_PERMISSIONS_PATH = "/api/2.1/unity-catalog/effective-permissions/"
 _MAX_BODY = 1 << 20
 _MAX_FIELDS = 100
 _MAX_CONNECTIONS = 256
@@ -105,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(self._token)
 
     def do_GET(self) -> None:
-        """Serve the table endpoint."""
+        """Serve the endpoints of tables and of permissions."""
         self._answer(self._table)
 
     def _token(self) -> dict[str, Any]:
@@ -139,10 +140,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _table(self) -> dict[str, Any]:
         path = self._path()
+        authorization = self.headers.get("Authorization")
+        if path.startswith(_PERMISSIONS_PATH):
+            kind, _, name = path.removeprefix(_PERMISSIONS_PATH).partition("/")
+            return self.server.workspace.permissions(authorization, kind, unquote(name))
         if not path.startswith(_TABLES_PATH):
             raise HttpError(404, "ENDPOINT_NOT_FOUND", f"No API found for 'GET {path}'")
         name = unquote(path.removeprefix(_TABLES_PATH))
-        return self.server.workspace.describe(self.headers.get("Authorization"), name)
+        return self.server.workspace.describe(authorization, name)
 
     def _path(self) -> str:
         try:

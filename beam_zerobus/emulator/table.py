@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pyarrow as pa
@@ -49,6 +50,8 @@ class Table:
         path: The Delta table's directory; None if rows are kept in memory.
         layout: Partition columns and rescue column.
         grants: The privileges that the client has; `revoke` and `grant` change them.
+        description: Fields of Unity Catalog's description of the table that differ from a plain table's, such as
+            ``{"table_type": "VIEW"}``; may be set at any time.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Table:
         self.path = path
         self.layout = layout or Layout()
         self.grants = GRANTS
+        self.description: Mapping[str, Any] = {}
         self._schema = schema
         self._version = 0
         self._last_number = max(column.number for column in schema.columns)

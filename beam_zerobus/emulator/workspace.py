@@ -6,7 +6,7 @@ import base64
 import hmac
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +45,7 @@ class Workspace:
         client_secret: Its secret.
         tokens: Issues tokens.
         find_table: Finds a table by name.
+        tables: Returns all tables.
         injector: Returns the current fault injector.
         stats: Counts.
     """
@@ -53,6 +54,7 @@ class Workspace:
     client_secret: str = field(repr=False)
     tokens: TokenIssuer
     find_table: Callable[[str], Table | None]
+    tables: Callable[[], Sequence[Table]]
     injector: Callable[[], FaultInjector]
     stats: StatsBook
 
@@ -104,13 +106,7 @@ class Workspace:
         Raises:
             HttpError: The request is rejected.
         """
-        kind, _, token = (authorization or "").partition(" ")
-        try:
-            if kind.lower() != "bearer":
-                raise InvalidTokenError("the header authorization must be 'Bearer' and an access token")
-            self.tokens.check(token)
-        except InvalidTokenError as error:
-            raise HttpError(401, "UNAUTHENTICATED", str(error)) from None
+        self._check_token(authorization)
         table = self.find_table(name)
         if table is None:
             raise HttpError(404, "TABLE_DOES_NOT_EXIST", f"Table '{name}' does not exist.")
@@ -127,7 +123,33 @@ class Workspace:
             "columns": table.schema.to_unity_catalog(),
             "storage_location": table.path.as_uri() if table.path is not None else "memory:",
             "properties": {},
+            **table.description,
         }
+
+    def permissions(self, authorization: str | None, kind: str, name: str) -> dict[str, Any]:
+        """Answer a request for the privileges of the client on a catalog, a schema or a table.
+
+        Raises:
+            HttpError: The request is rejected.
+        """
+        self._check_token(authorization)
+        parts = {"catalog": 1, "schema": 2, "table": 3}.get(kind)
+        below = [table for table in self.tables() if ".".join(table.name.split(".")[:parts]) == name.lower()]
+        if parts is None or not below:
+            raise HttpError(404, f"{kind.upper()}_DOES_NOT_EXIST", f"{kind.capitalize()} '{name}' does not exist.")
+        own = {"catalog": {"USE CATALOG"}, "schema": {"USE SCHEMA"}, "table": {"SELECT", "MODIFY", "ALL PRIVILEGES"}}
+        held = sorted(set.intersection(*(set(table.grants) for table in below)) & own[kind])
+        privileges = [{"privilege": privilege.replace(" ", "_")} for privilege in held]
+        return {"privilege_assignments": [{"principal": self.client_id, "privileges": privileges}]}
+
+    def _check_token(self, authorization: str | None) -> None:
+        kind, _, token = (authorization or "").partition(" ")
+        try:
+            if kind.lower() != "bearer":
+                raise InvalidTokenError("the header authorization must be 'Bearer' and an access token")
+            self.tokens.check(token)
+        except InvalidTokenError as error:
+            raise HttpError(401, "UNAUTHENTICATED", str(error)) from None
 
 
 def _unknown_client() -> HttpError:

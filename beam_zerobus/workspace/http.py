@@ -49,6 +49,7 @@ class Answer:
 
     status: int
     body: Secret = field(repr=False)
+    date: str | None = None
 
     def json(self) -> Any:
         """Return the body's JSON value; None where it is not JSON, or nests too deeply to be read."""
@@ -182,7 +183,7 @@ def _read(response: requests.Response, max_bytes: int) -> _Outcome | _Failure:
         body += chunk
         if len(body) > max_bytes:
             return _Failure(f"answered with more than {max_bytes:,} bytes", is_permanent=True)
-    answer = Answer(response.status_code, Secret(body.decode("utf-8", "replace")))
+    answer = Answer(response.status_code, Secret(body.decode("utf-8", "replace")), response.headers.get("date"))
     return _Outcome(answer, parse_retry_after(response.headers.get("retry-after")))
 
 

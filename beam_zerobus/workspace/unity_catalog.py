@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 
 from beam_zerobus.errors import (
@@ -19,7 +20,7 @@ from beam_zerobus.schema import TableSchema
 from beam_zerobus.workspace.http import Answer, ask
 from beam_zerobus.workspace.secret import Secret
 
-__all__ = ["fetch_table_schema"]
+__all__ = ["describe_table", "fetch_table_schema"]
 
 # 2,000 columns of nested types fit in.
 _MAX_BYTES = 32 << 20
@@ -70,6 +71,14 @@ def fetch_table_schema(
                 f"Unity Catalog's description of the columns cannot be read ({type(error).__name__}): "
                 "check workspace_url, and that the table opens in Catalog Explorer"
             ) from error
+
+
+def describe_table(
+    workspace_url: str, table: str, *, headers: Mapping[str, str | Secret], timeout: float | None = None
+) -> Mapping[str, Any]:
+    """Fetch Unity Catalog's description of a table, whatever its kind; arguments and errors as `fetch_table_schema`."""
+    described: Mapping[str, Any] = _get_table(workspace_url, table, headers, timeout).json()
+    return described
 
 
 def _get_table(workspace_url: str, table: str, headers: Mapping[str, str | Secret], timeout: float | None) -> Answer:

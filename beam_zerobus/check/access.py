@@ -1,0 +1,195 @@
+"""Token, grants and table, as the workspace has them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import quote
+
+import pyarrow as pa
+
+from beam_zerobus.check.report import Report
+from beam_zerobus.errors import ZerobusError
+from beam_zerobus.schema import Conformer, TableSchema
+from beam_zerobus.schema.statements import quoted
+from beam_zerobus.workspace.http import ask
+from beam_zerobus.workspace.secret import Secret
+from beam_zerobus.workspace.tokens import TokenSource
+from beam_zerobus.workspace.unity_catalog import describe_table, fetch_table_schema
+
+__all__ = ["check_clock", "check_grants", "check_schema", "check_table_kind", "check_token"]
+
+_MAX_SKEW = 60.0
+_CHECK_CONSTRAINT = "delta.constraints."
+_REWRITE = "create a managed Delta table without it"
+
+
+def check_token(report: Report, tokens: TokenSource) -> Mapping[str, Secret] | None:
+    """Fetch a token for writing and one for reading the table's description; return the headers of the latter."""
+    try:
+        tokens.headers()
+        headers = tokens.workspace_headers()
+    except ZerobusError as error:
+        report.add(
+            "token", "fail", _sentence(error), "check client id and secret, and that they belong to this workspace"
+        )
+        return None
+    report.add("token", "pass", "the workspace accepts the credentials")
+    return headers
+
+
+def check_clock(report: Report, workspace_url: str) -> None:
+    """Report how far this machine's clock is from the workspace's."""
+    try:
+        answer = ask("GET", f"{workspace_url}/", service="The workspace", cause="CLOCK", headers={})
+        there = parsedate_to_datetime(answer.date or "")
+    except (ZerobusError, TypeError, ValueError):
+        report.add("clock", "skip", "the workspace does not say its time")
+        return
+    skew = (datetime.now(UTC) - there).total_seconds()
+    if abs(skew) > _MAX_SKEW:
+        word = "fast" if skew > 0 else "slow"
+        report.add("clock", "fail", f"this machine's clock is {abs(skew):.0f} s {word}", "synchronize it (NTP)")
+    else:
+        report.add("clock", "pass", "within a minute of the workspace's")
+
+
+def check_grants(report: Report, workspace_url: str, table: str, principal: str, headers: Mapping[str, Secret]) -> None:
+    """Report each grant that Zerobus needs, with the statement that gives it."""
+    catalog, schema, _ = table.split(".")
+    wanted = (
+        ("catalog", catalog, "USE CATALOG"),
+        ("schema", f"{catalog}.{schema}", "USE SCHEMA"),
+        ("table", table, "SELECT"),
+        ("table", table, "MODIFY"),
+    )
+    known: dict[str, set[str] | None] = {}
+    for kind, name, privilege in wanted:
+        if name not in known:
+            known[name] = _privileges(workspace_url, kind, name, principal, headers)
+        held = known[name]
+        step = f"grant {privilege}"
+        if held is None:
+            report.add(step, "skip", f"the workspace does not show the grants on {name}")
+        elif privilege in held:
+            report.add(step, "pass", f"on {name}")
+        else:
+            all_of = "; ALL PRIVILEGES does not count for Zerobus" if "ALL PRIVILEGES" in held else ""
+            statement = f"GRANT {privilege} ON {kind.upper()} {quoted(name)} TO `{principal}`;"
+            report.add(step, "fail", f"is missing on {name}{all_of}", statement)
+
+
+def _privileges(
+    workspace_url: str, kind: str, name: str, principal: str, headers: Mapping[str, Secret]
+) -> set[str] | None:
+    """Return the privileges of the principal, inherited ones too; None where the workspace does not say."""
+    path = f"/api/2.1/unity-catalog/effective-permissions/{kind}/{quote(name, safe='')}"
+    try:
+        answer = ask(
+            "GET",
+            f"{workspace_url}{path}?principal={quote(principal, safe='')}",
+            service="Unity Catalog",
+            cause="UNITY_CATALOG",
+            headers=headers,
+        )
+    except ZerobusError:
+        return None
+    content = answer.json()
+    if answer.status != 200 or not isinstance(content, dict):
+        return None
+    return {_words(privilege) for privilege in _privileges_in(content)}
+
+
+def _privileges_in(content: Mapping[str, Any]) -> Iterator[str]:
+    for assignment in content.get("privilege_assignments") or ():
+        for privilege in assignment.get("privileges") or ():
+            yield str(privilege.get("privilege") if isinstance(privilege, Mapping) else privilege)
+
+
+def _words(privilege: str) -> str:
+    return privilege.replace("_", " ").upper()
+
+
+def check_table_kind(report: Report, workspace_url: str, table: str, headers: Mapping[str, Secret]) -> None:
+    """Report whether the table exists, and whether Zerobus can write a table of its kind."""
+    try:
+        described = describe_table(workspace_url, table, headers=headers)
+    except ZerobusError as error:
+        report.add("table", "fail", _sentence(error), f"CREATE TABLE {quoted(table)} (...);  -- if it is missing")
+        return
+    faults = list(_faults_of_table(described))
+    for message, remedy in faults:
+        report.add("table", "fail", message, remedy)
+    if not faults:
+        report.add("table", "pass", "exists, a managed Delta table")
+    partitions = [column["name"] for column in _columns(described) if column.get("partition_index") is not None]
+    if partitions:
+        report.add(
+            "partitions",
+            "warn",
+            f"the table is partitioned by {', '.join(partitions)}: Zerobus writes to at most 1,000 partitions in 5 s",
+            "partition by fewer values, such as the date",
+        )
+
+
+def _faults_of_table(described: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    kind, source = described.get("table_type"), described.get("data_source_format")
+    if kind not in (None, "MANAGED"):
+        yield f"is of type {kind}; Zerobus writes managed tables only", "create a managed Delta table"
+    if source not in (None, "DELTA"):
+        yield f"is stored as {source}; Zerobus writes Delta tables only", "create a managed Delta table"
+    properties = described.get("properties") or {}
+    constraints = sorted(
+        name.removeprefix(_CHECK_CONSTRAINT) for name in properties if name.startswith(_CHECK_CONSTRAINT)
+    )
+    for name in constraints:
+        table = described.get("full_name", "the table")
+        yield f"has the CHECK constraint {name}", f"ALTER TABLE {quoted(str(table))} DROP CONSTRAINT {name};"
+    if any("catalog" in name and str(value) == "supported" for name, value in properties.items()):
+        yield "has catalog-managed commits, which Zerobus cannot write", _REWRITE
+    for column in _columns(described):
+        metadata = _metadata(column)
+        if "delta.generationExpression" in metadata:
+            yield f"column {column['name']!r} is generated, which Zerobus cannot write", _REWRITE
+        if "delta.identity.start" in metadata:
+            yield f"column {column['name']!r} is an identity column, which Zerobus cannot write", _REWRITE
+
+
+def _columns(described: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    columns = described.get("columns")
+    return [column for column in columns if isinstance(column, Mapping)] if isinstance(columns, list) else []
+
+
+def _metadata(column: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        field = json.loads(str(column.get("type_json", "{}")))
+    except ValueError:
+        return {}
+    metadata = field.get("metadata") if isinstance(field, Mapping) else None
+    return metadata if isinstance(metadata, Mapping) else {}
+
+
+def check_schema(
+    report: Report, workspace_url: str, table: str, headers: Mapping[str, Secret], schema: TableSchema | None
+) -> TableSchema | None:
+    """Report every difference between the rows' schema, if given, and the table's; return the table's."""
+    try:
+        found = fetch_table_schema(workspace_url, table, headers=headers)
+    except ZerobusError as error:
+        report.add("schema", "fail", _sentence(error), "change the columns that it names")
+        return None
+    try:
+        if schema is not None:
+            Conformer(found).conform(pa.RecordBatch.from_pylist([], schema=schema.to_arrow()))
+    except ZerobusError as error:
+        report.add("schema", "fail", _sentence(error), "change the columns in the table, or in the rows")
+        return None
+    report.add("schema", "pass", f"{len(found.columns)} columns: {found.to_ddl()}")
+    return found
+
+
+def _sentence(error: ZerobusError) -> str:
+    return " ".join(str(error).split())

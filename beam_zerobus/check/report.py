@@ -1,0 +1,102 @@
+"""`Report`: what was checked, what was found, and what to do."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Literal, TypeAlias
+
+__all__ = ["Finding", "Report", "Status"]
+
+Status: TypeAlias = Literal["pass", "warn", "fail", "skip"]
+
+_WIDTH = 80
+_NAME_WIDTH = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """The outcome of one check.
+
+    Attributes:
+        name: What was checked, such as ``"grant MODIFY"``.
+        status: ``"pass"``, ``"warn"`` (rows can be sent all the same), ``"fail"``, or ``"skip"`` where something that
+            failed before, or the service, makes it unknowable.
+        message: What was found; holds no secret.
+        remedy: What to do: a command or a statement to paste, or a sentence.
+    """
+
+    name: str
+    status: Status
+    message: str
+    remedy: str = ""
+
+
+@dataclass(slots=True)
+class Report:
+    """The findings of all checks of a table, in order.
+
+    Attributes:
+        table: ``catalog.schema.table``.
+        findings: The findings so far.
+
+    Example:
+        >>> report = Report("main.iot.air")
+        >>> report.add("endpoint", "fail", "ZEROBUS_ENDPOINT is not set", "export ZEROBUS_ENDPOINT=https://...")
+        >>> report.exit_code, report.failed("endpoint")
+        (2, True)
+    """
+
+    table: str
+    findings: list[Finding] = field(default_factory=list)
+
+    def add(self, name: str, status: Status, message: str, remedy: str = "") -> None:
+        """Add a finding."""
+        self.findings.append(Finding(name=name, status=status, message=message, remedy=remedy))
+
+    def failed(self, *names: str) -> bool:
+        """Return whether one of these checks failed or was skipped; without names, whether any failed."""
+        if not names:
+            return any(finding.status == "fail" for finding in self.findings)
+        return any(finding.name in names and finding.status in ("fail", "skip") for finding in self.findings)
+
+    @property
+    def exit_code(self) -> int:
+        """0 if everything passed, 1 if something may go wrong, 2 if no row can be sent as things are."""
+        statuses = {finding.status for finding in self.findings}
+        return 2 if "fail" in statuses else 1 if "warn" in statuses else 0
+
+    def as_json(self) -> str:
+        """Return the report as one JSON object."""
+        content = {
+            "table": self.table,
+            "exit_code": self.exit_code,
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+        return json.dumps(content, indent=2, ensure_ascii=False)
+
+    def as_text(self) -> str:
+        """Return the report as lines of at most 80 columns, except for commands to paste."""
+        return "\n".join([*self._lines(), "", self._summary()])
+
+    def _lines(self) -> Iterator[str]:
+        yield f"Checking {self.table}"
+        for finding in self.findings:
+            start = f"  {finding.status:<5} {finding.name:<{_NAME_WIDTH - 1}} "
+            indent = " " * len(start) if len(start) < _WIDTH // 2 else " " * _NAME_WIDTH
+            yield from textwrap.wrap(
+                finding.message, _WIDTH, initial_indent=start, subsequent_indent=indent, break_on_hyphens=False
+            ) or [start.rstrip()]
+            for line in finding.remedy.splitlines():
+                yield f"        -> {line}"
+
+    def _summary(self) -> str:
+        failed = sum(finding.status == "fail" for finding in self.findings)
+        warned = sum(finding.status == "warn" for finding in self.findings)
+        if failed:
+            return f"{failed} of {len(self.findings)} checks failed: follow the arrows, then check again."
+        if warned:
+            return f"Rows can be sent; {warned} of {len(self.findings)} checks may deserve a look."
+        return "Everything passed: rows can be sent."

@@ -1,0 +1,101 @@
+"""`check_table`: all checks, in the order in which each makes the next one possible."""
+
+from __future__ import annotations
+
+import os
+
+from beam_zerobus.check.access import check_clock, check_grants, check_schema, check_table_kind, check_token
+from beam_zerobus.check.addresses import check_reachable, find_addresses
+from beam_zerobus.check.environment import check_credentials_present, check_versions
+from beam_zerobus.check.report import Report
+from beam_zerobus.errors import ZerobusError
+from beam_zerobus.options import WireFormat
+from beam_zerobus.schema import TableSchema
+from beam_zerobus.workspace.credentials import Credentials, OAuthClientCredentials
+from beam_zerobus.workspace.tokens import TokenSource
+from beam_zerobus.writer.config import check_table_name
+
+__all__ = ["check_table"]
+
+
+def check_table(
+    table: str,
+    *,
+    endpoint: str | None = None,
+    workspace_url: str | None = None,
+    credentials: Credentials | None = None,
+    schema: TableSchema | str | None = None,
+    wire_format: WireFormat = "proto",
+) -> Report:
+    """Check everything that can be known before a row is sent to a table; sends none.
+
+    Args:
+        table: ``"catalog.schema.table"``.
+        endpoint: URL of the Zerobus service, else ``ZEROBUS_ENDPOINT``.
+        workspace_url: URL of the workspace, else ``DATABRICKS_HOST``.
+        credentials: As for `ZerobusWriter`, else ``DATABRICKS_CLIENT_ID`` and ``DATABRICKS_CLIENT_SECRET``.
+        schema: The schema that the rows will have, as DDL or `TableSchema`, to compare with the table's.
+        wire_format: The format that the stream is opened for.
+
+    Returns:
+        The findings; nothing is raised for what is wrong with table, network or service.
+
+    Example:
+        >>> check_table("iot.air").exit_code
+        2
+    """
+    report = Report(table)
+    check_versions(report)
+    try:
+        check_table_name(table)
+    except ZerobusError as error:
+        report.add("table name", "fail", str(error), "name it as catalog.schema.table")
+    found_endpoint, found_workspace = find_addresses(report, endpoint, workspace_url)
+    if credentials is None:
+        check_credentials_present(report)
+    rows = _parsed(report, schema)
+    for name, url in (("endpoint", found_endpoint), ("workspace", found_workspace)):
+        if url is not None and not report.failed(name):
+            check_reachable(report, name, url)
+    if report.failed() or found_endpoint is None or found_workspace is None:
+        report.add("workspace and stream", "skip", "not checked, since what they need failed")
+        return report
+    check_clock(report, found_workspace)
+    tokens = TokenSource(
+        credentials or OAuthClientCredentials(), table=table, endpoint=found_endpoint, workspace_url=found_workspace
+    )
+    headers = check_token(report, tokens)
+    if headers is None:
+        report.add("grants and stream", "skip", "not checked without a token")
+        return report
+    principal = os.environ.get("DATABRICKS_CLIENT_ID", "").strip()
+    if principal and credentials is None:
+        check_grants(report, found_workspace, table, principal, headers)
+    check_table_kind(report, found_workspace, table, headers)
+    if report.failed():
+        report.add("schema and stream", "skip", "not checked, since the table cannot be written yet")
+        return report
+    columns = check_schema(report, found_workspace, table, headers, rows)
+    if columns is not None:
+        from beam_zerobus.check.stream import check_stream  # noqa: PLC0415  the SDK may not load: see `check_versions`
+
+        check_stream(
+            report,
+            table,
+            columns,
+            wire_format=wire_format,
+            endpoint=found_endpoint,
+            workspace_url=found_workspace,
+            tokens=tokens,
+        )
+    return report
+
+
+def _parsed(report: Report, schema: TableSchema | str | None) -> TableSchema | None:
+    if schema is None or isinstance(schema, TableSchema):
+        return schema
+    try:
+        return TableSchema.from_ddl(schema)
+    except ZerobusError as error:
+        report.add("schema", "fail", str(error), 'write it as DDL, such as "id BIGINT NOT NULL, name STRING"')
+        return None

@@ -1,0 +1,43 @@
+"""Whether Zerobus opens a stream to the table; no row is sent."""
+
+from __future__ import annotations
+
+from beam_zerobus.check.report import Report
+from beam_zerobus.delivery.failures import StreamFailure
+from beam_zerobus.delivery.stream import open_stream
+from beam_zerobus.delivery.stream_spec import StreamSpec
+from beam_zerobus.encoding.conversion import Conversion
+from beam_zerobus.errors import ZerobusError
+from beam_zerobus.options import WireFormat
+from beam_zerobus.schema import TableSchema
+from beam_zerobus.workspace.tokens import TokenSource
+
+__all__ = ["check_stream"]
+
+
+def check_stream(
+    report: Report,
+    table: str,
+    schema: TableSchema,
+    *,
+    wire_format: WireFormat,
+    endpoint: str,
+    workspace_url: str,
+    tokens: TokenSource,
+) -> None:
+    """Open a stream as a writer would, and close it."""
+    conversion = Conversion(schema, wire_format, table=table)
+    spec = StreamSpec(
+        table=table,
+        wire_format=wire_format,
+        descriptor=conversion.descriptor,
+        arrow_schema=schema.to_arrow() if wire_format == "arrow" else None,
+    )
+    try:
+        open_stream(spec, endpoint=endpoint, workspace_url=workspace_url, tokens=tokens).close()
+    except StreamFailure as failure:
+        report.add("stream", "fail", str(failure.as_error(table)), "follow the message; then check again")
+    except ZerobusError as error:
+        report.add("stream", "fail", str(error), "follow the message; then check again")
+    else:
+        report.add("stream", "pass", f"opened and closed over {wire_format}, without a row")

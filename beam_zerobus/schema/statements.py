@@ -1,0 +1,54 @@
+"""SQL statements that make a table which Zerobus can write, and let a service principal write to it."""
+
+from __future__ import annotations
+
+from beam_zerobus.schema.table import TableSchema
+
+__all__ = ["create_statement", "grant_statements", "quoted"]
+
+
+def create_statement(table: str, schema: TableSchema) -> str:
+    """Return the statement that creates a managed Delta table.
+
+    Args:
+        table: ``catalog.schema.table``.
+        schema: Its columns.
+
+    Example:
+        >>> print(create_statement("main.iot.air", TableSchema.from_ddl("id BIGINT NOT NULL, at TIMESTAMP")))
+        CREATE TABLE IF NOT EXISTS `main`.`iot`.`air` (
+          id BIGINT NOT NULL,
+          at TIMESTAMP
+        );
+    """
+    columns = ",\n".join(f"  {column.to_ddl()}" for column in schema.columns)
+    return f"CREATE TABLE IF NOT EXISTS {quoted(table)} (\n{columns}\n);"
+
+
+def grant_statements(table: str, principal: str) -> list[str]:
+    """Return the grants that a principal needs, each by its name: ``ALL PRIVILEGES`` is not enough for Zerobus.
+
+    Args:
+        table: ``catalog.schema.table``.
+        principal: The client id of a service principal.
+
+    Example:
+        >>> grant_statements("main.iot.air", "1234")[0]
+        'GRANT USE CATALOG ON CATALOG `main` TO `1234`;'
+    """
+    catalog, schema, _ = table.split(".")
+    to = quoted(principal)
+    return [
+        f"GRANT USE CATALOG ON CATALOG {quoted(catalog)} TO {to};",
+        f"GRANT USE SCHEMA ON SCHEMA {quoted(f'{catalog}.{schema}')} TO {to};",
+        f"GRANT SELECT, MODIFY ON TABLE {quoted(table)} TO {to};",
+    ]
+
+
+def quoted(name: str) -> str:
+    """Return a dotted name with each part in backticks.
+
+    >>> quoted("main.iot")
+    '`main`.`iot`'
+    """
+    return ".".join(f"`{part.replace('`', '``')}`" for part in name.split("."))

@@ -111,16 +111,15 @@ class Column:
         """Whether the text itself is what the sink or a replay reads."""
         return self._type not in (*_INTEGERS, *_FIRST_GAP, Primitive.BOOLEAN)
 
-    def typed(self, text: pa.Array, place: Place, *, hexadecimal: bool) -> pa.Array:
+    def typed(self, text: pa.Array, place: Place) -> pa.Array:
         """Return the values; those that the type cannot hold exactly are rejected and become null.
 
         Args:
             text: The column as bytes.
             place: Where rejected rows are gathered.
-            hexadecimal: Whether the block may have numbers such as ``0x10``, which Arrow reads and this rejects.
         """
         try:
-            if hexadecimal and self._type in _INTEGERS and _has_hexadecimal(text):
+            if self._type in _INTEGERS and _may_be_hexadecimal(text):
                 raise pa.ArrowInvalid
             values = self._cast(text)
         except pa.ArrowInvalid:
@@ -188,6 +187,15 @@ class Column:
         wanted = _WANTED[self._type] if isinstance(self._type, Primitive) else ""
         message = f"{self._about} is not {wanted}; correct the row, or use STRING in the table"
         return Reason(RowErrorType.INVALID_TEXT, message)
+
+
+def _may_be_hexadecimal(text: pa.Array) -> bool:
+    """Return whether a byte is above the digits, as in ``0x10``, which Arrow reads and this module rejects."""
+    _, offsets, data = text.buffers()
+    if data is None or not len(text):
+        return False
+    start, stop = np.frombuffer(offsets, np.int32)[[text.offset, text.offset + len(text)]]
+    return bool(np.frombuffer(data, np.uint8)[start:stop].max(initial=0) > ord("9"))
 
 
 def _has_hexadecimal(text: pa.Array) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, TypeAlias
 
 import apache_beam as beam
@@ -26,7 +26,7 @@ from beam_zerobus.schema.reasons import Faults, Place
 from beam_zerobus.sink.failed_rows import failed_row
 from pipelines.command import InputError
 from pipelines.csv_columns import Column, RawText
-from pipelines.csv_records import Quotes, last_line_end, quotes_of, records_of
+from pipelines.csv_records import Quotes, Records, last_line_end, quotes_of, records_of
 from pipelines.open_files import naming, opened, read_exactly
 
 __all__ = ["REJECTED", "CsvMeaning", "ReadCsv", "check_header"]
@@ -124,11 +124,17 @@ class _Block:
         data: Their text.
         quotes: Its quoted parts.
         line: The number of its first line in the file.
+        start: Where the first record starts.
     """
 
     data: bytes
     quotes: Quotes
     line: int
+    start: int = 0
+
+    def records(self, delimiter: str) -> Records:
+        """Return the records."""
+        return records_of(self.data, ord(delimiter), self.quotes, self.start)
 
     def lines_of(self, starts: np.ndarray) -> np.ndarray:
         """Return the line numbers of positions."""
@@ -164,13 +170,12 @@ def _blocks(path: str, stream: BinaryIO, meaning: CsvMeaning) -> Iterator[_Block
             raise InputError(f"{path}, line {line}: a row is longer than {_BLOCK_BYTES:,} bytes; split the row")
         block, rest = data[:end], data[end:]
         if block:
-            yield _Block(block, quotes if last else _until(quotes, end), line)
-        line += block.count(b"\n") or block.count(b"\r")
+            yield _Block(block, replace(quotes, stray=quotes.stray[quotes.stray < end]), line)
+        line += _count(b"\n", block) or _count(b"\r", block)
 
 
-def _until(quotes: Quotes, end: int) -> Quotes:
-    parts = (quotes.opening, quotes.closing, quotes.stray)
-    return Quotes(*(part[: np.searchsorted(part, end)] for part in parts))
+def _count(byte: bytes, data: bytes) -> int:
+    return int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord(byte)))  # twice as fast as bytes.count
 
 
 def _header(path: str, block: _Block, meaning: CsvMeaning) -> tuple[list[str], dict[str, Column], int]:
@@ -179,10 +184,9 @@ def _header(path: str, block: _Block, meaning: CsvMeaning) -> tuple[list[str], d
     Raises:
         ConversionError: The header does not fit the table.
     """
-    size = min(_HEADER_BYTES, len(block.data))
-    records = records_of(block.data[:size], ord(meaning.delimiter), _until(block.quotes, size))
-    if len(records.starts) < 2 and size < len(block.data):
-        records = records_of(block.data, ord(meaning.delimiter), block.quotes)
+    records = records_of(block.data[:_HEADER_BYTES], ord(meaning.delimiter), block.quotes)
+    if len(records.starts) < 2 and len(block.data) > _HEADER_BYTES:
+        records = block.records(meaning.delimiter)
     if not len(records.starts):
         return [], {}, 0
     end = int(records.ends[0])
@@ -211,43 +215,31 @@ def _batches(path: str, meaning: CsvMeaning) -> Iterator[tuple[pa.RecordBatch, R
         for block in _blocks(path, stream, meaning):
             if not names:
                 names, columns, start = _header(path, block, meaning)
-                block = _after(block, start)  # noqa: PLW2901 - the header is not a row
+                block = replace(block, start=start)  # noqa: PLW2901 - the header is not a row
             if names:
                 yield _read(path, block, names, columns, meaning)
             line = block.line
-
-
-def _after(block: _Block, start: int) -> _Block:
-    quotes = block.quotes
-    parts = (quotes.opening, quotes.closing, quotes.stray)
-    moved = Quotes(*(part[np.searchsorted(part, start) :] - start for part in parts))
-    return _Block(block.data[start:], moved, block.line + block.data[:start].count(b"\n"))
 
 
 def _read(
     path: str, block: _Block, names: list[str], columns: dict[str, Column], meaning: CsvMeaning
 ) -> tuple[pa.RecordBatch, Rejected]:
     malformed: Rejected = []
-    data, lines = block.data, None
-    texts = None if len(block.quotes.stray) else _split(data, names, columns, meaning)
+    lines = None
+    texts = None if len(block.quotes.stray) else _split(block.data, block.start, names, columns, meaning)
     if texts is None:
         data, lines, malformed = _without_malformed(path, block, len(names), meaning)
-        texts = _split(data, names, columns, meaning)
+        texts = _split(data, 0, names, columns, meaning)
     if texts is None:
         raise InputError(f"{path}, line {block.line}: this block cannot be read as CSV; check --delimiter")
     faults = Faults()
     place = Place(faults)
-    hexadecimal = b"0x" in data or b"0X" in data
-    arrays = [
-        columns[name].typed(text, place, hexadecimal=hexadecimal)
-        for name, text in zip(columns, texts.columns, strict=True)
-    ]
+    arrays = [columns[name].typed(text, place) for name, text in zip(columns, texts.columns, strict=True)]
     batch = pa.RecordBatch.from_arrays(arrays, names=list(columns))
     if not faults:
         return batch, malformed
     if lines is None:
-        records = records_of(data, ord(meaning.delimiter), block.quotes)
-        lines = block.lines_of(records.starts)
+        lines = block.lines_of(block.records(meaning.delimiter).starts)
     if len(lines) != batch.num_rows:
         raise InputError(f"{path}, line {block.line}: the rows of this block cannot be counted; check its quotes")
     errors = faults.row_errors(_STAGE)
@@ -260,14 +252,16 @@ def _at(path: str, lines: np.ndarray, error: RowError) -> RowError:
     return RowError(error.index, error.error_type, f"{path}, line {lines[error.index]}, {error.message}", _STAGE)
 
 
-def _split(data: bytes, names: list[str], columns: dict[str, Column], meaning: CsvMeaning) -> pa.RecordBatch | None:
+def _split(
+    data: bytes, start: int, names: list[str], columns: dict[str, Column], meaning: CsvMeaning
+) -> pa.RecordBatch | None:
     """Return the values of records as text; None if a record does not have the header's number of values."""
     wanted = list(columns)
-    if not _TEXT.search(data):
+    if not _TEXT.search(data, start):
         return pa.RecordBatch.from_arrays([pa.array([], pa.binary())] * len(wanted), names=wanted)
     try:
         table = arrow_csv.read_csv(
-            pa.BufferReader(data),
+            pa.BufferReader(pa.py_buffer(data).slice(start)),
             # Arrow would cut blocks of its own otherwise, and loses a line feed between two of them.
             arrow_csv.ReadOptions(block_size=len(data) + 1, use_threads=False, column_names=names),
             arrow_csv.ParseOptions(delimiter=meaning.delimiter, newlines_in_values=True),
@@ -294,7 +288,7 @@ def _without_malformed(
     Returns:
         The text of the other records, the line of each, and the rejected rows.
     """
-    records = records_of(block.data, ord(meaning.delimiter), block.quotes)
+    records = block.records(meaning.delimiter)
     lines = block.lines_of(records.starts)
     stray = np.zeros(len(lines), dtype=bool)
     stray[np.searchsorted(records.starts, block.quotes.stray, side="right") - 1] = True

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_zerobus.batching.json_number import JsonNumber
+from beam_zerobus.batching.json_objects import JsonNumber, LostDigitsError
 from beam_zerobus.schema import Decimal
 from beam_zerobus.schema.casts.decimals import from_integers, from_text
 
@@ -19,6 +19,7 @@ __all__ = [
     "TEXT_OR_NONE",
     "decimals",
     "integers",
+    "json_floats",
     "never",
     "singles",
     "texts",
@@ -30,7 +31,9 @@ _NONE = type(None)
 _MANY = 1_000  # numpy's constructors are faster from about as many values
 TEXT_OR_NONE: frozenset[type] = frozenset({str, _NONE})
 NUMBERS_OR_NONE: frozenset[type] = frozenset({float, int, np.float64, np.float32, _NONE})
-_DECIMAL_OR_NONE: frozenset[type] = frozenset({decimal.Decimal, JsonNumber, _NONE})
+_DECIMAL_OR_NONE: frozenset[type] = frozenset({decimal.Decimal, JsonNumber, int, _NONE})
+_JSON_NUMBERS_OR_NONE: frozenset[type] = frozenset({float, int, JsonNumber, _NONE})
+_FIRST_LOST = 2.0**63  # whole numbers from here on may have been read as floats
 _INT_OR_NONE: frozenset[type] = frozenset({int, _NONE})
 _INTEGERS_OR_NONE = _INT_OR_NONE | frozenset(
     {np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64}
@@ -57,12 +60,12 @@ def texts(target: pa.DataType, values: list[Any], kinds: set[type]) -> pa.Array 
 
 def decimals(values: list[Any], kinds: set[type], delta_type: Decimal) -> pa.Array | None:
     """Convert Decimals, integers or decimal text."""
+    if kinds <= _INT_OR_NONE:
+        return from_integers(pa.array(values, pa.int64()), delta_type)
     # As text, because pyarrow does not convert every Decimal with many digits exactly.
     if kinds <= _DECIMAL_OR_NONE:
         values, kinds = [None if value is None else str(value) for value in values], {str}
-    if kinds <= TEXT_OR_NONE:
-        return from_text(pa.array(values, pa.string()), delta_type)
-    return from_integers(pa.array(values, pa.int64()), delta_type) if kinds <= _INT_OR_NONE else None
+    return from_text(pa.array(values, pa.string()), delta_type) if kinds <= TEXT_OR_NONE else None
 
 
 def singles(values: list[Any], kinds: set[type]) -> pa.Array | None:
@@ -71,6 +74,26 @@ def singles(values: list[Any], kinds: set[type]) -> pa.Array | None:
         return None
     array = pa.array(values, pa.float32())
     # Infinity may be a value, or pyarrow's result for a number that is too large.
+    return None if pc.any(pc.is_inf(array)).as_py() else array
+
+
+def json_floats(target: pa.DataType, values: list[Any], kinds: set[type]) -> pa.Array | None:
+    """Convert JSON's numbers to FLOAT or DOUBLE.
+
+    Raises:
+        LostDigitsError: A float may have been a whole number with other digits.
+    """
+    if not kinds <= _JSON_NUMBERS_OR_NONE:
+        return None
+    if JsonNumber in kinds:
+        values = [value.number() if type(value) is JsonNumber else value for value in values]
+    array = pa.array(values, target)
+    bounds = pc.min_max(array)
+    low, high = bounds["min"].as_py(), bounds["max"].as_py()
+    if low is None or (low > -_FIRST_LOST and high < _FIRST_LOST):
+        return array
+    if float in kinds:
+        raise LostDigitsError
     return None if pc.any(pc.is_inf(array)).as_py() else array
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from beam_zerobus.batching.json_number import JsonNumber
+from beam_zerobus.batching.json_objects import JsonNumber, LostDigitsError, json_text
 from beam_zerobus.schema import Decimal, RowErrorType
 from beam_zerobus.schema.casts.decimals import exact_decimal
 
@@ -27,7 +27,10 @@ __all__ = [
     "date",
     "decimal_of",
     "double",
+    "finite",
     "integer",
+    "json_number",
+    "json_variant",
     "present",
     "single",
     "text",
@@ -37,6 +40,7 @@ __all__ = [
 ]
 
 _LARGEST_FLOAT = float(np.finfo(np.float32).max)
+_FIRST_LOST = 2**63  # whole numbers from here on may have been read as floats
 _MISSING_TYPES = frozenset({"NaTType", "NAType"})
 
 
@@ -78,23 +82,60 @@ def integer(value: Any) -> int:
     raise MisfitError("does not fit; pass an int")
 
 
-def double(value: Any) -> float | int:
+def double(value: Any) -> float:
     """Return a value of a DOUBLE column."""
-    if isinstance(value, float | np.floating | JsonNumber):
-        return float(value)
-    if _is_integer(value):
-        return int(value)
-    raise MisfitError("does not fit; pass a float")
+    return _unrounded(_nearest(value), value)
 
 
-def single(value: Any) -> float | int:
-    """Return a value of a FLOAT column."""
-    number = double(value)
-    if isinstance(number, float) and math.isfinite(number) and abs(number) > _LARGEST_FLOAT:
+def single(value: Any) -> float:
+    """Return a value of a FLOAT column; fractions are rounded, as Python has no smaller float."""
+    number = _nearest(value)
+    if math.isfinite(number) and abs(number) > _LARGEST_FLOAT:
         raise MisfitError(
             "is larger than FLOAT can be; correct the row, or use DOUBLE in the table", RowErrorType.OUT_OF_RANGE
         )
-    return number
+    return _unrounded(float(np.float32(number)), value)
+
+
+def _nearest(value: Any) -> float:
+    if not (isinstance(value, float | np.floating) or _is_integer(value)):
+        raise MisfitError("does not fit; pass a float")
+    try:
+        return float(value)
+    except OverflowError:
+        raise MisfitError("is larger than DOUBLE can be; correct the row", RowErrorType.OUT_OF_RANGE) from None
+
+
+def _unrounded(number: float, value: Any) -> float:
+    if number == value or not _is_integer(value):
+        return number
+    raise MisfitError(
+        "is a whole number that the column would round; correct the row, or use BIGINT or DECIMAL in the table",
+        RowErrorType.INEXACT,
+    )
+
+
+def finite(convert: Callable[[Any], float]) -> Callable[[Any], float]:
+    """Return a converter of JSON's numbers, which are never infinite: infinity is a number that is too large."""
+
+    def one(value: Any) -> float:
+        number = convert(value)
+        if math.isinf(number):
+            raise MisfitError("is larger than DOUBLE can be; correct the row", RowErrorType.OUT_OF_RANGE)
+        return number
+
+    return one
+
+
+def json_number(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a converter that reads JSON's numbers exactly, and leaves other values to `convert`."""
+
+    def one(value: Any) -> Any:
+        if type(value) is float and abs(value) >= _FIRST_LOST:
+            raise LostDigitsError
+        return convert(value.number() if type(value) is JsonNumber else value)
+
+    return one
 
 
 def boolean(value: Any) -> bool:
@@ -124,18 +165,25 @@ def text(value: Any) -> str:
 
 def variant(value: Any) -> str:
     """Return a value of a VARIANT column: JSON text as it is, any other value as JSON text."""
+    return _variant(value, _python_as_json)
+
+
+def json_variant(value: Any) -> str:
+    """Return a value of a VARIANT column, from JSON: its numbers stay as they are in the text."""
+    return _variant(value, json_text)
+
+
+def _variant(value: Any, write: Callable[[Any], str]) -> str:
     if isinstance(value, str | bytes | bytearray | memoryview):
         return text(value)
     try:
-        return json.dumps(value, allow_nan=False, separators=(",", ":"), default=_json_number)
+        return write(value)
     except (TypeError, ValueError, RecursionError):
         raise MisfitError("cannot be written as JSON; pass JSON text, or dicts, lists, numbers and text") from None
 
 
-def _json_number(value: Any) -> float:
-    if isinstance(value, JsonNumber):
-        return float(value)
-    raise TypeError
+def _python_as_json(value: Any) -> str:
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))
 
 
 def binary(value: Any) -> bytes:
@@ -161,6 +209,8 @@ def decimal_of(value: Any, delta_type: Decimal) -> decimal.Decimal:
     """Return a value of a DECIMAL column."""
     if _is_integer(value):
         value = int(value)
+    elif isinstance(value, JsonNumber):
+        value = value.text
     elif not isinstance(value, decimal.Decimal | str):
         raise MisfitError("does not fit; pass a Decimal, an int, or decimal text")
     found = exact_decimal(value, delta_type)

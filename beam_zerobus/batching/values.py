@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -45,7 +45,7 @@ def leaf(delta_type: Primitive | Decimal, *, from_json: bool) -> Leaf:
 
     Args:
         delta_type: The column's type.
-        from_json: The values were read from JSON, which has neither bytes nor decimals.
+        from_json: The values were read from JSON, which has neither bytes nor infinity.
 
     Example:
         >>> leaf(Primitive.INT, from_json=False).one(1.5)
@@ -58,9 +58,7 @@ def leaf(delta_type: Primitive | Decimal, *, from_json: bool) -> Leaf:
             lambda values, kinds: bulk.decimals(values, kinds, delta_type),
             one.present(lambda value: one.decimal_of(value, delta_type)),
         )
-    if delta_type is Primitive.BINARY and from_json:
-        return Leaf(frozenset({_NONE}), bulk.never, one.present(one.base64_text))
-    return _LEAVES[delta_type]
+    return (_JSON_LEAVES if from_json else _LEAVES)[delta_type]
 
 
 def _integers(target: pa.DataType) -> Leaf:
@@ -81,4 +79,29 @@ _LEAVES = {
     Primitive.DATE: Leaf(frozenset({dt.date, int, _NONE}), partial(bulk.texts, pa.date32()), one.present(one.date)),
     Primitive.TIMESTAMP: Leaf(frozenset({int, _NONE}), bulk.timestamps, one.present(one.timestamp)),
     Primitive.TIMESTAMP_NTZ: Leaf(frozenset({int, _NONE}), bulk.timestamps_ntz, one.present(one.timestamp_ntz)),
+}
+
+
+def _floats_from_json(target: pa.DataType, convert: Callable[[Any], float]) -> Leaf:
+    return Leaf(
+        frozenset({_NONE}), partial(bulk.json_floats, target), one.present(one.json_number(one.finite(convert)))
+    )
+
+
+_NUMBERS = (
+    Primitive.TINYINT,
+    Primitive.SMALLINT,
+    Primitive.INT,
+    Primitive.BIGINT,
+    Primitive.DATE,
+    Primitive.TIMESTAMP,
+    Primitive.TIMESTAMP_NTZ,
+)
+_JSON_LEAVES = {
+    **_LEAVES,
+    **{name: replace(_LEAVES[name], one=one.json_number(_LEAVES[name].one)) for name in _NUMBERS},
+    Primitive.FLOAT: _floats_from_json(pa.float32(), one.single),
+    Primitive.DOUBLE: _floats_from_json(pa.float64(), one.double),
+    Primitive.VARIANT: Leaf(bulk.TEXT_OR_NONE, bulk.never, one.present(one.json_variant)),
+    Primitive.BINARY: Leaf(frozenset({_NONE}), bulk.never, one.present(one.base64_text)),
 }

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_zerobus.batching.json_objects import JsonNumber, LostDigitsError
-from beam_zerobus.schema import Decimal
+from beam_zerobus.schema import Decimal, Primitive
 from beam_zerobus.schema.casts.decimals import from_integers, from_text
+from beam_zerobus.schema.texts import read_text
 
 __all__ = [
     "NUMBERS_OR_NONE",
@@ -53,9 +54,12 @@ def integers(target: pa.DataType, values: list[Any], kinds: set[type]) -> list[A
     return values if kinds <= _INTEGERS_OR_NONE else None
 
 
-def texts(target: pa.DataType, values: list[Any], kinds: set[type]) -> pa.Array | None:
-    """Parse text as `target`, or keep it as text."""
-    return pa.array(values, pa.large_string()).cast(target) if kinds <= TEXT_OR_NONE else None
+def texts(delta_type: Primitive, values: list[Any], kinds: set[type]) -> pa.Array | None:
+    """Read text as a date or time."""
+    if not kinds <= TEXT_OR_NONE:
+        return None
+    array, misfits = read_text(pa.array(values, pa.large_string()), delta_type)
+    return None if misfits else array
 
 
 def decimals(values: list[Any], kinds: set[type], delta_type: Decimal) -> pa.Array | None:
@@ -102,7 +106,7 @@ def timestamps(values: list[Any], kinds: set[type]) -> list[Any] | pa.Array | No
     if kinds <= _DATETIME_OR_NONE:
         return values if None not in _zones(values) else None
     if kinds <= TEXT_OR_NONE:
-        return texts(pa.timestamp("us", "UTC"), values, kinds)
+        return texts(Primitive.TIMESTAMP, values, kinds)
     if all(kind is _NONE or hasattr(kind, "micros") for kind in kinds):
         return [None if value is None else value.micros for value in values]
     return None
@@ -112,7 +116,7 @@ def timestamps_ntz(values: list[Any], kinds: set[type]) -> list[Any] | pa.Array 
     """Convert datetimes without a time zone, or ISO 8601 text."""
     if kinds <= _DATETIME_OR_NONE:
         return values if _zones(values) <= {None} else None
-    return texts(pa.timestamp("us"), values, kinds)
+    return texts(Primitive.TIMESTAMP_NTZ, values, kinds)
 
 
 def _zones(values: list[Any]) -> set[Any]:

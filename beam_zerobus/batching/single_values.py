@@ -16,8 +16,9 @@ import numpy as np
 import pyarrow as pa
 
 from beam_zerobus.batching.json_objects import JsonNumber, LostDigitsError, json_text
-from beam_zerobus.schema import Decimal, RowErrorType
+from beam_zerobus.schema import Decimal, Primitive, RowErrorType
 from beam_zerobus.schema.casts.decimals import exact_decimal
+from beam_zerobus.schema.texts import read_text
 
 __all__ = [
     "MisfitError",
@@ -237,7 +238,7 @@ def date(value: Any) -> dt.date | int:
     if isinstance(value, np.datetime64) and np.datetime_data(value.dtype)[0] == "D":
         return int(value.astype(np.int64))
     if isinstance(value, str):
-        return _parsed(value, pa.date32(), "is not a date of the form YYYY-MM-DD; correct the row")
+        return _read(value, Primitive.DATE, "is not a date of the form YYYY-MM-DD; correct the row")
     if _is_integer(value):
         return int(value)
     raise MisfitError("does not fit; pass a date, ISO 8601 text, or an int of days since 1970-01-01")
@@ -250,11 +251,7 @@ def timestamp(value: Any) -> dt.datetime | int:
             raise MisfitError("has no time zone; give it one, such as value.replace(tzinfo=datetime.timezone.utc)")
         return _microseconds(value)
     if isinstance(value, str):
-        return _parsed(
-            value,
-            pa.timestamp("us", "UTC"),
-            "is not an ISO 8601 timestamp with a time zone and at most six decimal places; correct the row",
-        )
+        return _read(value, Primitive.TIMESTAMP, "is not an ISO 8601 timestamp with a time zone; correct the row")
     micros = getattr(value, "micros", value)
     if _is_integer(micros):
         return int(micros)
@@ -276,10 +273,8 @@ def timestamp_ntz(value: Any) -> dt.datetime | int:
             raise MisfitError("is finer than microseconds; round it first", RowErrorType.INEXACT)
         return int(whole.astype(np.int64))
     if isinstance(value, str):
-        return _parsed(
-            value,
-            pa.timestamp("us"),
-            "is not an ISO 8601 timestamp without a time zone and at most six decimal places; correct the row",
+        return _read(
+            value, Primitive.TIMESTAMP_NTZ, "is not an ISO 8601 timestamp without a time zone; correct the row"
         )
     if _is_integer(value):
         return int(value)
@@ -295,8 +290,15 @@ def _microseconds(value: dt.datetime) -> dt.datetime:
     return value
 
 
-def _parsed(value: str, arrow_type: pa.DataType, what: str) -> Any:
+def _read(value: str, delta_type: Primitive, what: str) -> Any:
     try:
-        return pa.scalar(value).cast(arrow_type).as_py()
-    except (pa.ArrowInvalid, ValueError, OverflowError):
+        text = pa.array([value], pa.string())
+    except UnicodeEncodeError:
         raise MisfitError(what, RowErrorType.INVALID_TEXT) from None
+    values, misfits = read_text(text, delta_type)
+    if not misfits:
+        # As a number: Python's types end with the year 9999, and start with the year 1 in every zone.
+        return values.view(pa.int32() if delta_type is Primitive.DATE else pa.int64())[0].as_py()
+    if RowErrorType.INEXACT in misfits:
+        raise MisfitError("is finer than microseconds; round it first", RowErrorType.INEXACT)
+    raise MisfitError(what, RowErrorType.INVALID_TEXT)

@@ -76,7 +76,7 @@ _LEAVES = {
     Primitive.STRING: Leaf(None, bulk.never, one.present(one.text)),
     Primitive.VARIANT: Leaf(bulk.TEXT_OR_NONE, bulk.never, one.present(one.variant)),
     Primitive.BINARY: Leaf(frozenset({bytes, bytearray, _NONE}), bulk.never, one.present(one.binary)),
-    Primitive.DATE: Leaf(frozenset({dt.date, int, _NONE}), partial(bulk.texts, pa.date32()), one.present(one.date)),
+    Primitive.DATE: Leaf(frozenset({dt.date, int, _NONE}), partial(bulk.texts, Primitive.DATE), one.present(one.date)),
     Primitive.TIMESTAMP: Leaf(frozenset({int, _NONE}), bulk.timestamps, one.present(one.timestamp)),
     Primitive.TIMESTAMP_NTZ: Leaf(frozenset({int, _NONE}), bulk.timestamps_ntz, one.present(one.timestamp_ntz)),
 }

@@ -79,7 +79,7 @@ TABLE = {
                    ("2024-01-02T03:04:05.000006+02:00", dt.datetime(2024, 1, 2, 1, 4, 5, 6, tzinfo=UTC)),
                    (pd.Timestamp("2024-01-02", tz="UTC"), dt.datetime(2024, 1, 2, tzinfo=UTC))],
                   [(dt.datetime(2024, 1, 2), "wrong_type"), ("2024-01-02T03:04:05", "invalid_text"),
-                   ("2024-01-02T03:04:05.1234567Z", "invalid_text"), (dt.date(2024, 1, 2), "wrong_type"),
+                   ("2024-01-02T03:04:05.1234567Z", "inexact"), (dt.date(2024, 1, 2), "wrong_type"),
                    (pd.Timestamp(1, tz="UTC"), "inexact"), (np.datetime64("2024-01-02T01"), "wrong_type"),
                    (1.5, "wrong_type"), (2**70, "out_of_range")]),
     "TIMESTAMP_NTZ": ([(dt.datetime(2024, 1, 2, 3), dt.datetime(2024, 1, 2, 3)),

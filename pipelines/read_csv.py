@@ -11,6 +11,7 @@ import csv
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, BinaryIO, TypeAlias
 
 import apache_beam as beam
@@ -36,13 +37,14 @@ REJECTED = "rejected"
 _STAGE = "reading"
 _SHOWN_REASONS = 3
 _BLOCK_BYTES = 16 << 20  # a record must fit into a block; Zerobus accepts none above 10 MB
+_ELEMENTS_AT_ONCE = 1_000
 _HEADER_BYTES = 64 << 10  # where the header mostly ends
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 _TEXT = re.compile(rb"[^\r\n]")
 
-Rejected: TypeAlias = "list[tuple[Any, RowError]]"
-"""Rejected rows as elements, each with its reason."""
+Rejected: TypeAlias = "tuple[list[RowError], Iterator[Any]]"
+"""Why rows are rejected, and the rows as elements: made one after another, since there may be very many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,21 +87,20 @@ class ReadCsv(beam.DoFn):
             ConversionError: Its header does not fit the table; or a row is rejected and must not be a dead letter.
         """
         table = self._meaning.table
-        for batch, rejected in _batches(file.path, self._meaning):
-            if rejected and not self._dead_letters:
-                raise _unreadable(rejected, batch.num_rows + len(rejected), table)
+        for batch, (errors, elements) in _batches(file.path, self._meaning):
+            if errors and not self._dead_letters:
+                raise _unreadable(errors, batch.num_rows + len(errors), table)
             if batch.num_rows:
                 yield batch
-            for element, error in rejected:
+            for element, error in zip(elements, errors, strict=True):
                 yield TaggedOutput(REJECTED, failed_row(element, error, table=table, attempts=0))
 
 
-def _unreadable(rejected: Rejected, rows: int, table: str) -> ConversionError:
-    errors = [error for _, error in rejected]
+def _unreadable(errors: list[RowError], rows: int, table: str) -> ConversionError:
     more = f"; and {len(errors) - _SHOWN_REASONS} more" if len(errors) > _SHOWN_REASONS else ""
     reasons = "; ".join(error.message for error in errors[:_SHOWN_REASONS])
     return ConversionError(
-        f"{len(rejected)} of {rows} rows rejected for table {table}: {reasons}{more}", row_errors=errors
+        f"{len(errors)} of {rows} rows rejected for table {table}: {reasons}{more}", row_errors=errors
     )
 
 
@@ -224,11 +225,12 @@ def _batches(path: str, meaning: CsvMeaning) -> Iterator[tuple[pa.RecordBatch, R
 def _read(
     path: str, block: _Block, names: list[str], columns: dict[str, Column], meaning: CsvMeaning
 ) -> tuple[pa.RecordBatch, Rejected]:
-    malformed: Rejected = []
+    malformed: list[Any] = []
+    errors: list[RowError] = []
     lines = None
     texts = None if len(block.quotes.stray) else _split(block.data, block.start, names, columns, meaning)
     if texts is None:
-        data, lines, malformed = _without_malformed(path, block, len(names), meaning)
+        data, lines, malformed, errors = _without_malformed(path, block, len(names), meaning)
         texts = _split(data, 0, names, columns, meaning)
     if texts is None:
         raise InputError(f"{path}, line {block.line}: this block cannot be read as CSV; check --delimiter")
@@ -237,15 +239,15 @@ def _read(
     arrays = [columns[name].typed(text, place) for name, text in zip(columns, texts.columns, strict=True)]
     batch = pa.RecordBatch.from_arrays(arrays, names=list(columns))
     if not faults:
-        return batch, malformed
+        return batch, (errors, iter(malformed))
     if lines is None:
         lines = block.lines_of(block.records(meaning.delimiter).starts)
     if len(lines) != batch.num_rows:
         raise InputError(f"{path}, line {block.line}: the rows of this block cannot be counted; check its quotes")
-    errors = faults.row_errors(_STAGE)
-    elements = _elements(batch, texts, list(columns.values()), [error.index for error in errors])
-    rejected = [(element, _at(path, lines, error)) for element, error in zip(elements, errors, strict=True)]
-    return batch.take(pa.array(faults.kept(batch.num_rows))), malformed + rejected
+    unfit = faults.row_errors(_STAGE)
+    elements = _elements(batch, texts, list(columns.values()), [error.index for error in unfit])
+    errors += [_at(path, lines, error) for error in unfit]
+    return batch.take(pa.array(faults.kept(batch.num_rows))), (errors, chain(malformed, elements))
 
 
 def _at(path: str, lines: np.ndarray, error: RowError) -> RowError:
@@ -282,18 +284,18 @@ def _split(
 
 def _without_malformed(
     path: str, block: _Block, values: int, meaning: CsvMeaning
-) -> tuple[bytes, np.ndarray, Rejected]:
+) -> tuple[bytes, np.ndarray, list[Any], list[RowError]]:
     """Return a block without records that have stray quotes or a wrong number of values.
 
     Returns:
-        The text of the other records, the line of each, and the rejected rows.
+        The text of the other records, the line of each, the rejected rows and why they are rejected.
     """
     records = block.records(meaning.delimiter)
     lines = block.lines_of(records.starts)
     stray = np.zeros(len(lines), dtype=bool)
     stray[np.searchsorted(records.starts, block.quotes.stray, side="right") - 1] = True
     bad = stray | (records.values != values)
-    rejected: Rejected = []
+    rejected, errors = [], []
     for index in np.flatnonzero(bad).tolist():
         text = block.data[records.starts[index] : records.ends[index]]
         count = records.values[index]
@@ -302,24 +304,26 @@ def _without_malformed(
             if stray[index]
             else f"it has {count} values, the header {values}; correct the row"
         )
-        error = RowError(0, RowErrorType.INVALID_TEXT.value, f"{path}, line {lines[index]}: {what}", _STAGE)
-        rejected.append((_text(text), error))
+        errors.append(RowError(0, RowErrorType.INVALID_TEXT.value, f"{path}, line {lines[index]}: {what}", _STAGE))
+        rejected.append(_text(text))
     spans = zip(records.starts[~bad].tolist(), records.ends[~bad].tolist(), strict=True)
-    return b"".join(block.data[start:end] + b"\n" for start, end in spans), lines[~bad], rejected
+    return b"".join(block.data[start:end] + b"\n" for start, end in spans), lines[~bad], rejected, errors
 
 
 def _elements(
     batch: pa.RecordBatch, texts: pa.RecordBatch, columns: Sequence[Column], rows: list[int]
 ) -> Iterator[dict[str, Any]]:
     """Yield rows as dicts: numbers and booleans as values, everything else as the text in the file."""
-    chosen = pa.array(rows, pa.int64())
-    raw = [[None if value is None else _text(value) for value in text.take(chosen).to_pylist()] for text in texts]
-    read = [
-        text if column.is_text else _or(values.take(chosen).to_pylist(), text)
-        for column, values, text in zip(columns, batch.columns, raw, strict=True)
-    ]
     names = batch.schema.names
-    return (dict(zip(names, values, strict=True)) for values in zip(*read, strict=True))
+    for start in range(0, len(rows), _ELEMENTS_AT_ONCE):
+        chosen = pa.array(rows[start : start + _ELEMENTS_AT_ONCE], pa.int64())
+        raw = [[None if value is None else _text(value) for value in text.take(chosen).to_pylist()] for text in texts]
+        read = [
+            text if column.is_text else _or(values.take(chosen).to_pylist(), text)
+            for column, values, text in zip(columns, batch.columns, raw, strict=True)
+        ]
+        for values in zip(*read, strict=True):
+            yield dict(zip(names, values, strict=True))
 
 
 def _or(values: list[Any], texts: list[str | RawText | None]) -> list[Any]:

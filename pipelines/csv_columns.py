@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_zerobus import ConversionError
 from beam_zerobus.schema import Decimal, DeltaType, Primitive, RowErrorType
@@ -56,6 +57,7 @@ class Column:
             raise ConversionError(
                 f"{path}, column {name!r} is {delta_type}, which CSV cannot represent: use JSON lines or Parquet"
             )
+        self._is_decimal = isinstance(delta_type, Decimal)
         # The sink itself reads the digits of a decimal, and the JSON of a VARIANT.
         if isinstance(delta_type, Decimal) or delta_type is Primitive.VARIANT:
             delta_type = Primitive.STRING
@@ -82,7 +84,7 @@ class Column:
             valid = self._each(text, _utf8, RowErrorType.INVALID_UTF8, place)
             text = valid.cast(pa.string())
         if self._type is Primitive.STRING:
-            return text
+            return pc.utf8_trim_whitespace(text) if self._is_decimal else text
         values, misfits = read_text(text, self._type, trim=True)
         for error_type, bad in misfits.items():
             place.reject(bad, self._reason(error_type))

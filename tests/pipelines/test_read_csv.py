@@ -222,3 +222,11 @@ def test_without_dead_letters_the_first_bad_block_ends_the_run(tmp_path, monkeyp
     with pytest.raises(Exception, match=r"rows rejected .*in\.csv, line 2, column 'v' is INT"):
         csv_rows(path, "n INT, v INT", dead_letters=False)
     assert len(seen) == 1
+
+
+def test_blanks_around_values_are_ignored_but_in_text(tmp_path):
+    path = tmp_path / "in.csv"
+    path.write_text("i,d,p,b,day,s\n 7 ,\t1.5, +2.50 , TRUE ,2026-01-31 , x \n")
+    rows, failed = csv_rows(path, "i INT, d DOUBLE, p DECIMAL(5,2), b BOOLEAN, day DATE, s STRING")
+    assert not failed
+    assert rows == [{"i": 7, "d": 1.5, "p": "+2.50", "b": True, "day": dt.date(2026, 1, 31), "s": " x "}]

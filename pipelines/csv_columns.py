@@ -74,7 +74,7 @@ class Column:
 
         Args:
             text: The column as bytes.
-            place: Where rejected rows are gathered.
+            place: Collects the rejected rows.
         """
         if self._type is Primitive.BINARY:
             return self._each(text, _decoded, RowErrorType.INVALID_TEXT, place)

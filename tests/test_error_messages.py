@@ -162,7 +162,7 @@ FROM_ARROW = [
         "use DECIMAL(20,0)",
         secret=str(2**63 + 1),
     ),
-    Case("c FLOAT", pa.array([1, NUMBER]), T.INEXACT, "c", "int64", "use an integer", secret=str(NUMBER)),
+    Case("c FLOAT", pa.array([1, NUMBER]), T.INEXACT, "c", "int64", "use BIGINT or DECIMAL", secret=str(NUMBER)),
     Case(
         "c DECIMAL(4, 1)", pa.array([1, NUMBER]), T.OUT_OF_RANGE, "c", "int64", "larger precision", secret=str(NUMBER)
     ),

@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_zerobus.batching.json_number import JsonNumber
-from beam_zerobus.schema import Decimal
+from beam_zerobus.batching.json_objects import JsonNumber, LostDigitsError
+from beam_zerobus.schema import Decimal, Primitive
 from beam_zerobus.schema.casts.decimals import from_integers, from_text
+from beam_zerobus.schema.texts import read_text
 from beam_zerobus.schema.time_rules import TimeRules, in_zone
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "TEXT_OR_NONE",
     "decimals",
     "integers",
+    "json_floats",
+    "json_integers",
     "never",
     "singles",
     "texts",
@@ -33,7 +36,10 @@ _UTC = pa.timestamp("us", "UTC")
 _MANY = 1_000  # numpy's constructors are faster from about as many values
 TEXT_OR_NONE: frozenset[type] = frozenset({str, _NONE})
 NUMBERS_OR_NONE: frozenset[type] = frozenset({float, int, np.float64, np.float32, _NONE})
-_DECIMAL_OR_NONE: frozenset[type] = frozenset({decimal.Decimal, JsonNumber, _NONE})
+_DECIMAL_OR_NONE: frozenset[type] = frozenset({decimal.Decimal, JsonNumber, int, _NONE})
+_JSON_NUMBERS_OR_NONE: frozenset[type] = frozenset({float, int, JsonNumber, _NONE})
+_FIRST_LOST = 2.0**63  # whole numbers from here on may have been read as floats
+_FIRST_ROUNDED = 2.0**53  # from here on, a float may stand for another number of the text
 _INT_OR_NONE: frozenset[type] = frozenset({int, _NONE})
 _INTEGERS_OR_NONE = _INT_OR_NONE | frozenset(
     {np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64}
@@ -56,19 +62,33 @@ def integers(target: pa.DataType, values: list[Any], kinds: set[type]) -> list[A
     return values if kinds <= _INTEGERS_OR_NONE else None
 
 
-def texts(target: pa.DataType, values: list[Any], kinds: set[type]) -> pa.Array | None:
-    """Parse text as `target`, or keep it as text."""
-    return pa.array(values, pa.large_string()).cast(target) if kinds <= TEXT_OR_NONE else None
+def json_integers(target: pa.DataType, values: list[Any], kinds: set[type]) -> list[Any] | pa.Array | None:
+    """Convert JSON's integers, and its floats that are whole numbers.
+
+    Raises:
+        LostDigitsError: A float may have been a whole number with other digits.
+    """
+    if float in kinds and any(type(value) is float and abs(value) >= _FIRST_ROUNDED for value in values):
+        raise LostDigitsError
+    return integers(target, values, kinds)
+
+
+def texts(delta_type: Primitive, values: list[Any], kinds: set[type]) -> pa.Array | None:
+    """Read text as a date or time."""
+    if not kinds <= TEXT_OR_NONE:
+        return None
+    array, misfits = read_text(pa.array(values, pa.large_string()), delta_type)
+    return None if misfits else array
 
 
 def decimals(values: list[Any], kinds: set[type], delta_type: Decimal) -> pa.Array | None:
     """Convert Decimals, integers or decimal text."""
+    if kinds <= _INT_OR_NONE:
+        return from_integers(pa.array(values, pa.int64()), delta_type)
     # As text, because pyarrow does not convert every Decimal with many digits exactly.
     if kinds <= _DECIMAL_OR_NONE:
         values, kinds = [None if value is None else str(value) for value in values], {str}
-    if kinds <= TEXT_OR_NONE:
-        return from_text(pa.array(values, pa.string()), delta_type)
-    return from_integers(pa.array(values, pa.int64()), delta_type) if kinds <= _INT_OR_NONE else None
+    return from_text(pa.array(values, pa.string()), delta_type) if kinds <= TEXT_OR_NONE else None
 
 
 def singles(values: list[Any], kinds: set[type]) -> pa.Array | None:
@@ -77,6 +97,26 @@ def singles(values: list[Any], kinds: set[type]) -> pa.Array | None:
         return None
     array = pa.array(values, pa.float32())
     # Infinity may be a value, or pyarrow's result for a number that is too large.
+    return None if pc.any(pc.is_inf(array)).as_py() else array
+
+
+def json_floats(target: pa.DataType, values: list[Any], kinds: set[type]) -> pa.Array | None:
+    """Convert JSON's numbers to FLOAT or DOUBLE.
+
+    Raises:
+        LostDigitsError: A float may have been a whole number with other digits.
+    """
+    if not kinds <= _JSON_NUMBERS_OR_NONE:
+        return None
+    if JsonNumber in kinds:
+        values = [value.number() if type(value) is JsonNumber else value for value in values]
+    array = pa.array(values, target)
+    bounds = pc.min_max(array)
+    low, high = bounds["min"].as_py(), bounds["max"].as_py()
+    if low is None or (low > -_FIRST_LOST and high < _FIRST_LOST):
+        return array
+    if float in kinds:
+        raise LostDigitsError
     return None if pc.any(pc.is_inf(array)).as_py() else array
 
 
@@ -91,7 +131,7 @@ def timestamps(values: list[Any], kinds: set[type], times: TimeRules) -> list[An
     if kinds <= _INT_OR_NONE:
         return _numbers(values, times, _UTC)
     if kinds <= TEXT_OR_NONE:
-        return texts(_UTC, values, kinds) if zone is None else _texts_in_zone(values, kinds, zone)
+        return texts(Primitive.TIMESTAMP, values, kinds) if zone is None else _texts_in_zone(values, kinds, zone)
     if all(kind is _NONE or hasattr(kind, "micros") for kind in kinds):
         return [None if value is None else value.micros for value in values]
     return None
@@ -103,16 +143,13 @@ def timestamps_ntz(values: list[Any], kinds: set[type], times: TimeRules) -> lis
         return values if _zones(values) <= {None} else None
     if kinds <= _INT_OR_NONE:
         return _numbers(values, times, _NAIVE)
-    return texts(_NAIVE, values, kinds)
+    return texts(Primitive.TIMESTAMP_NTZ, values, kinds)
 
 
 def _texts_in_zone(values: list[Any], kinds: set[type], zone: str) -> pa.Array | None:
     """Convert text without a time zone, or all with one."""
-    try:
-        naive = texts(_NAIVE, values, kinds)
-    except pa.ArrowInvalid:
-        return texts(_UTC, values, kinds)
-    return None if naive is None else _clear(naive, zone)
+    naive = texts(Primitive.TIMESTAMP_NTZ, values, kinds)
+    return texts(Primitive.TIMESTAMP, values, kinds) if naive is None else _clear(naive, zone)
 
 
 def _clear(naive: pa.Array, zone: str) -> pa.Array | None:

@@ -14,8 +14,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 
+from beam_zerobus.batching.json_objects import type_name
+from beam_zerobus.batching.misfit import MisfitError
 from beam_zerobus.batching.records import columns_of, types_of
-from beam_zerobus.batching.single_values import MisfitError
 from beam_zerobus.batching.values import Leaf, leaf
 from beam_zerobus.schema import Array, Decimal, DeltaType, Field, Map, Primitive, RowErrorType, Struct
 from beam_zerobus.schema.arrow import canonical_type
@@ -27,7 +28,10 @@ __all__ = ["ColumnBuilder", "Options", "fields_builder"]
 ColumnBuilder: TypeAlias = Callable[[list[Any], Place], pa.Array]
 """Makes the array of a column; rejected positions are null."""
 
-_ARROW_REJECTS = (pa.ArrowException, ValueError, TypeError, OverflowError)
+_ARROW_REJECTS = (pa.ArrowException, ValueError, TypeError, ArithmeticError)
+_OUT_OF_RANGE = MisfitError(
+    "is out of range; correct the row, or use a larger type in the table", RowErrorType.OUT_OF_RANGE
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +117,9 @@ def _one_by_one(values: list[Any], rules: Leaf, target: pa.DataType, reject: _Re
         except MisfitError as misfit:
             misfits[position] = misfit
             converted.append(None)
+        except ArithmeticError:
+            misfits[position] = _OUT_OF_RANGE
+            converted.append(None)
     try:
         array = pa.array(converted, target)
     except _ARROW_REJECTS:
@@ -120,10 +127,7 @@ def _one_by_one(values: list[Any], rules: Leaf, target: pa.DataType, reject: _Re
             try:
                 pa.scalar(value, target)
             except _ARROW_REJECTS:
-                misfits[position] = MisfitError(
-                    "is out of range or not exact there; correct the row, or use a larger type in the table",
-                    RowErrorType.OUT_OF_RANGE,
-                )
+                misfits[position] = _OUT_OF_RANGE
                 converted[position] = None
         array = pa.array(converted, target)
     for position, why in misfits.items():
@@ -138,7 +142,7 @@ class _Rejecter:
         self._column = f"column {path!r} is {delta_type}"
 
     def __call__(self, position: int, value: Any, misfit: MisfitError, place: Place) -> None:
-        message = f"{self._column}: a value of Python type {type(value).__name__} {misfit.what}"
+        message = f"{self._column}: a value of Python type {type_name(value)} {misfit.what}"
         place.reject_at(np.array([position]), Reason(misfit.error_type, message))
 
 

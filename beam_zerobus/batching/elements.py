@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-import orjson
 import pyarrow as pa
 
 from beam_zerobus.batching.columns import Options, fields_builder
-from beam_zerobus.batching.json_number import JsonNumber
+from beam_zerobus.batching.json_objects import LostDigitsError, json_parser, parse_exactly
 from beam_zerobus.batching.records import types_of
 from beam_zerobus.errors import RowError
-from beam_zerobus.schema import Array, Decimal, DeltaType, Map, RowErrorType, Struct, TableSchema
+from beam_zerobus.schema import RowErrorType, TableSchema
 from beam_zerobus.schema.reasons import Faults, Place, Reason
 from beam_zerobus.schema.time_rules import TimeRules
 
@@ -77,9 +74,15 @@ def element_converter(
     options = Options(from_json=kind == "json", ignore_unknown_fields=ignore_unknown_fields, times=times)
     build = fields_builder(schema.columns, "", options)
     arrow_schema = schema.to_canonical_arrow()
-    parse = _json_parser(schema) if kind == "json" else None
+    parse = json_parser(schema) if kind == "json" else None
 
     def convert(elements: Sequence[Any]) -> Converted:
+        try:
+            return converted(elements, parse)
+        except LostDigitsError:
+            return converted(elements, parse_exactly)
+
+    def converted(elements: Sequence[Any], parse: Callable[[Any], Any] | None) -> Converted:
         faults = Faults()
         place = Place(faults)
         records = list(elements) if parse is None else _parsed(elements, parse, place)
@@ -101,31 +104,6 @@ def _schema_of(arrays: list[pa.Array], wanted: pa.Schema) -> pa.Schema:
     return pa.schema([pa.field(f.name, t, f.nullable) for f, t in zip(wanted, types, strict=True)])
 
 
-def _json_parser(schema: TableSchema) -> Callable[[Any], Any]:
-    # Only Python's own parser keeps all digits of a DECIMAL; it is several times slower.
-    if any(_holds_decimal(column.type) for column in schema.columns):
-        return partial(json.loads, parse_float=JsonNumber, parse_constant=_no_constant)
-    return orjson.loads
-
-
-def _holds_decimal(delta_type: DeltaType) -> bool:
-    match delta_type:
-        case Decimal():
-            return True
-        case Array(element):
-            return _holds_decimal(element)
-        case Map(key, value):
-            return _holds_decimal(key) or _holds_decimal(value)
-        case Struct(fields):
-            return any(_holds_decimal(field.type) for field in fields)
-        case _:
-            return False
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not valid JSON")
-
-
 def _parsed(elements: Sequence[Any], parse: Callable[[Any], Any], place: Place) -> list[Any]:
     """Parse JSON objects; anything else is rejected and becomes an empty one."""
     try:
@@ -134,17 +112,17 @@ def _parsed(elements: Sequence[Any], parse: Callable[[Any], Any], place: Place) 
             return records
     except (ValueError, TypeError, RecursionError):
         pass
-    return [_parsed_alone(position, element, parse, place) for position, element in enumerate(elements)]
+    return [_parsed_alone(position, element, place) for position, element in enumerate(elements)]
 
 
-def _parsed_alone(position: int, element: Any, parse: Callable[[Any], Any], place: Place) -> dict[Any, Any]:
+def _parsed_alone(position: int, element: Any, place: Place) -> dict[Any, Any]:
     kind = type(element).__name__
     if not isinstance(element, str | bytes | bytearray | memoryview):
         what = f"an element of Python type {kind} is not JSON; pass str or bytes"
         place.reject_at(np.array([position]), Reason(RowErrorType.WRONG_TYPE, what))
         return {}
     try:
-        record = parse(element)
+        record = parse_exactly(element)  # it also reads numbers that no float can hold
     except (ValueError, TypeError, RecursionError) as error:
         at = getattr(error, "pos", None)
         where = "" if at is None else f" (at character {at})"

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from beam_zerobus.batching.json_objects import type_name
 from beam_zerobus.schema import RowErrorType
 from beam_zerobus.schema.reasons import Place, Reason
 
@@ -156,7 +157,7 @@ def _renamed(
 
 
 def _unknown(fields: Mapping[Any, Any], parent: str) -> Reason:
-    kinds = ", ".join(sorted({type(value).__name__ for value in fields.values()}))
+    kinds = ", ".join(sorted({type_name(value) for value in fields.values()}))
     return Reason(
         RowErrorType.UNKNOWN_FIELD,
         f"{_listed(fields, parent)} of Python type {kinds} not in the table; drop it, "

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
 from beam_zerobus.batching import bulk_values as bulk
+from beam_zerobus.batching import single_numbers as number
+from beam_zerobus.batching import single_times as time
 from beam_zerobus.batching import single_values as one
 from beam_zerobus.schema import Decimal, Primitive
 from beam_zerobus.schema.time_rules import TimeRules
@@ -51,27 +53,24 @@ def leaf(
 
     Args:
         delta_type: The column's type.
-        from_json: The values were read from JSON, which has neither bytes nor decimals.
+        from_json: The values were read from JSON, which has neither bytes nor infinity.
         times: What timestamps may leave open.
 
     Example:
         >>> leaf(Primitive.INT, from_json=False).one("1")
         Traceback (most recent call last):
-        beam_zerobus.batching.single_values.MisfitError: does not fit; pass an int
+        beam_zerobus.batching.misfit.MisfitError: does not fit; pass an int
     """
     if isinstance(delta_type, Decimal):
         return Leaf(
             frozenset({_NONE}),
             lambda values, kinds: bulk.decimals(values, kinds, delta_type),
-            one.present(lambda value: one.decimal_of(value, delta_type)),
+            one.present(lambda value: number.decimal_of(value, delta_type)),
         )
-    if delta_type is Primitive.BINARY and from_json:
-        return Leaf(frozenset({_NONE}), bulk.never, one.present(one.base64_text))
-    if delta_type is Primitive.TIMESTAMP:
-        return _timestamps(times, bulk.timestamps, one.timestamp)
-    if delta_type is Primitive.TIMESTAMP_NTZ:
-        return _timestamps(times, bulk.timestamps_ntz, one.timestamp_ntz)
-    return _LEAVES[delta_type]
+    if delta_type in _TIMESTAMPS:
+        found = _timestamps(times, *_TIMESTAMPS[delta_type])
+        return replace(found, one=number.json_number(found.one)) if from_json else found
+    return (_JSON_LEAVES if from_json else _LEAVES)[delta_type]
 
 
 def _timestamps(times: TimeRules, all_at_once: Callable[..., Any], singly: Callable[..., Any]) -> Leaf:
@@ -83,20 +82,48 @@ def _timestamps(times: TimeRules, all_at_once: Callable[..., Any], singly: Calla
     )
 
 
-def _integers(target: pa.DataType) -> Leaf:
-    return Leaf(frozenset(), partial(bulk.integers, target), one.present(one.integer))
+_TIMESTAMPS: dict[Primitive | Decimal, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    Primitive.TIMESTAMP: (bulk.timestamps, time.timestamp),
+    Primitive.TIMESTAMP_NTZ: (bulk.timestamps_ntz, time.timestamp_ntz),
+}
+_INTEGERS = {
+    Primitive.TINYINT: pa.int8(),
+    Primitive.SMALLINT: pa.int16(),
+    Primitive.INT: pa.int32(),
+    Primitive.BIGINT: pa.int64(),
+}
 
 
 _LEAVES = {
-    Primitive.TINYINT: _integers(pa.int8()),
-    Primitive.SMALLINT: _integers(pa.int16()),
-    Primitive.INT: _integers(pa.int32()),
-    Primitive.BIGINT: _integers(pa.int64()),
-    Primitive.FLOAT: Leaf(frozenset({_NONE}), bulk.singles, one.present(one.single)),
-    Primitive.DOUBLE: Leaf(bulk.NUMBERS_OR_NONE, bulk.never, one.present(one.double)),
+    **{
+        name: Leaf(frozenset(), partial(bulk.integers, target), one.present(number.integer))
+        for name, target in _INTEGERS.items()
+    },
+    Primitive.FLOAT: Leaf(frozenset({_NONE}), bulk.singles, one.present(number.single)),
+    Primitive.DOUBLE: Leaf(bulk.NUMBERS_OR_NONE, bulk.never, one.present(number.double)),
     Primitive.BOOLEAN: Leaf(None, bulk.never, one.present(one.boolean)),
     Primitive.STRING: Leaf(None, bulk.never, one.present(one.text)),
     Primitive.VARIANT: Leaf(bulk.TEXT_OR_NONE, bulk.never, one.present(one.variant)),
     Primitive.BINARY: Leaf(frozenset({bytes, bytearray, _NONE}), bulk.never, one.present(one.binary)),
-    Primitive.DATE: Leaf(frozenset({dt.date, int, _NONE}), partial(bulk.texts, pa.date32()), one.present(one.date)),
+    Primitive.DATE: Leaf(frozenset({dt.date, int, _NONE}), partial(bulk.texts, Primitive.DATE), one.present(time.date)),
+}
+
+
+def _floats_from_json(target: pa.DataType, convert: Callable[[Any], float]) -> Leaf:
+    return Leaf(
+        frozenset({_NONE}), partial(bulk.json_floats, target), one.present(number.json_number(number.finite(convert)))
+    )
+
+
+_JSON_LEAVES = {
+    **_LEAVES,
+    **{
+        name: Leaf(frozenset(), partial(bulk.json_integers, target), one.present(number.json_integer))
+        for name, target in _INTEGERS.items()
+    },
+    Primitive.DATE: replace(_LEAVES[Primitive.DATE], one=number.json_number(_LEAVES[Primitive.DATE].one)),
+    Primitive.FLOAT: _floats_from_json(pa.float32(), number.single),
+    Primitive.DOUBLE: _floats_from_json(pa.float64(), number.double),
+    Primitive.VARIANT: Leaf(bulk.TEXT_OR_NONE, bulk.never, one.present(one.json_variant)),
+    Primitive.BINARY: Leaf(frozenset({_NONE}), bulk.never, one.present(one.base64_text)),
 }

@@ -23,7 +23,7 @@ from beam_zerobus.schema import TableSchema
 __all__ = ["Catalog"]
 
 _LOG = logging.getLogger(__name__)
-_NAME = re.compile(r"[A-Za-z0-9_]+\.[A-Za-z0-9_]+\.[A-Za-z0-9_]+")
+_NAME = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_]+")
 
 
 class Catalog:

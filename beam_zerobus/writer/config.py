@@ -31,6 +31,7 @@ SchemaSource: TypeAlias = pa.Schema | TableSchema | str | None
 """What users may give as `schema`: pyarrow's, a DDL string, ``"unity_catalog"``, ``"elements"``, or None."""
 
 _NAME = re.compile(r"[A-Za-z0-9_]+")
+_NAME_WITH_HYPHENS = re.compile(r"[A-Za-z0-9_-]+")
 _ENDPOINT = ("endpoint", "ZEROBUS_ENDPOINT", "https://<workspace-id>.zerobus.<region>.cloud.databricks.com")
 _WORKSPACE = ("workspace_url", "DATABRICKS_HOST", "https://<workspace>.cloud.databricks.com")
 
@@ -150,6 +151,8 @@ def options_among(given: Mapping[str, Any]) -> dict[str, Any]:
 def check_table_name(table: object) -> None:
     """Raise ConfigurationError unless `table` is ``catalog.schema.table`` in letters, digits and underscores.
 
+    The names of catalogs and schemas may have hyphens, too.
+
     >>> check_table_name("main.iot.air_quality")
     >>> check_table_name("iot.air_quality")
     Traceback (most recent call last):
@@ -165,11 +168,11 @@ def check_table_name(table: object) -> None:
             f"{named} has {len(parts)} part{'s' * (len(parts) != 1)}: write it as 'catalog.schema.table'"
         )
     for part, role in zip(parts, ("catalog", "schema", "table"), strict=True):
-        if not _NAME.fullmatch(part):
+        if not (_NAME if role == "table" else _NAME_WITH_HYPHENS).fullmatch(part):
             quoted = "" if shown(part) is None else f" {part!r}"
             raise ConfigurationError(
-                f"{named}: the {role} name{quoted} is not one that Zerobus accepts: "
-                "use ASCII letters, digits and underscores only"
+                f"{named}: the {role} name{quoted} is not one that Zerobus accepts: use ASCII letters, digits and "
+                f"underscores{' only' if role == 'table' else ', or hyphens'}"
             )
 
 

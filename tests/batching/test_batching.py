@@ -57,10 +57,11 @@ TABLE = {
             (np.timedelta64(5, "ns"), "wrong_type"),
         ],
     ),
-    "FLOAT": ([(0.5, 0.5), (3, 3.0), (np.float16(1.5), 1.5), (float("inf"), float("inf"))],
-              [(1e300, "out_of_range"), (2**60 + 1, "out_of_range"), (True, "wrong_type"), ("1", "wrong_type")]),
-    "DOUBLE": ([(0.1, 0.1), (3, 3.0), (np.float32(1.5), 1.5)],
-               [(2**53 + 1, "out_of_range"), (True, "wrong_type"), (D("0.1"), "wrong_type")]),
+    "FLOAT": ([(0.5, 0.5), (3, 3.0), (np.float16(1.5), 1.5), (float("inf"), float("inf")), (2**60, 2.0**60)],
+              [(1e300, "out_of_range"), (2**60 + 1, "inexact"), (2**24 + 1, "inexact"), (10**39, "out_of_range"),
+               (True, "wrong_type"), ("1", "wrong_type")]),
+    "DOUBLE": ([(0.1, 0.1), (3, 3.0), (np.float32(1.5), 1.5), (2**70, 2.0**70), (float("-inf"), float("-inf"))],
+               [(2**53 + 1, "inexact"), (10**400, "out_of_range"), (True, "wrong_type"), (D("0.1"), "wrong_type")]),
     "BOOLEAN": ([(True, True), (np.bool_(False), False)], [(1, "wrong_type"), ("true", "wrong_type")]),
     "STRING": ([("é", "é"), (b"ab", "ab"), (Color.RED, "red"), (np.str_("x"), "x"),
                 (uuid.UUID(int=5), str(uuid.UUID(int=5)))],
@@ -81,7 +82,7 @@ TABLE = {
                    ("2024-01-02T03:04:05.000006+02:00", dt.datetime(2024, 1, 2, 1, 4, 5, 6, tzinfo=UTC)),
                    (pd.Timestamp("2024-01-02", tz="UTC"), dt.datetime(2024, 1, 2, tzinfo=UTC))],
                   [(dt.datetime(2024, 1, 2), "wrong_type"), ("2024-01-02T03:04:05", "invalid_text"),
-                   ("2024-01-02T03:04:05.1234567Z", "invalid_text"), (dt.date(2024, 1, 2), "wrong_type"),
+                   ("2024-01-02T03:04:05.1234567Z", "inexact"), (dt.date(2024, 1, 2), "wrong_type"),
                    (pd.Timestamp(1, tz="UTC"), "inexact"), (np.datetime64("2024-01-02T01"), "wrong_type"),
                    (1.5, "wrong_type"), (2**70, "out_of_range")]),
     "TIMESTAMP_NTZ": ([(dt.datetime(2024, 1, 2, 3), dt.datetime(2024, 1, 2, 3)),
@@ -347,7 +348,10 @@ def test_decimals_in_json_keep_every_digit():
     assert [(e.index, e.error_type) for e in converted.rejected] == [(2, "inexact")]
 
 
-@pytest.mark.parametrize("extra", ["", ", price DECIMAL(20,2)"])
+EXTRA_COLUMNS = ["", ", price DECIMAL(20,2)", ", extra STRUCT<v: VARIANT>"]
+
+
+@pytest.mark.parametrize("extra", EXTRA_COLUMNS)
 @pytest.mark.parametrize(
     ("element", "reason"),
     [
@@ -359,8 +363,21 @@ def test_decimals_in_json_keep_every_digit():
         (b'{"s": "\xff"}', "invalid_json"),
         ('{"d": NaN}', "invalid_json"),
         ("[" * 100_000, "invalid_json"),
-        ('{"id": 9223372036854775808}', None),
+        ('{"id": 9223372036854775808}', "out_of_range"),
+        ('{"id": -80241446968629135069}', "out_of_range"),
+        (f'{{"id": {"9" * 5000}}}', "out_of_range"),
         ('{"id": 1.5}', "inexact"),
+        ('{"id": 1e400}', "out_of_range"),
+        ('{"id": 9007199254740993.5}', "inexact"),
+        ('{"d": 1e400}', "out_of_range"),
+        ('{"d": 9007199254740993}', "inexact"),
+        ('{"d": 18446744073709551617}', "inexact"),
+        ('{"d": -80241446968629135069}', "inexact"),
+        (f'{{"d": {"9" * 5000}}}', "out_of_range"),
+        ('{"s": 1e400}', "wrong_type"),
+        ('{"s": "\\ud800"}', "invalid_utf8"),
+        ('{"at": 80241446968629135069}', "out_of_range"),
+        ('{"d": 0.4e00669999999999999999999999999999999999}', "out_of_range"),
         ('{"raw": "?"}', "invalid_text"),
         ('{"at": "yesterday"}', "invalid_text"),
         ('{"new": 1}', "unknown_field"),
@@ -371,9 +388,42 @@ def test_decimals_in_json_keep_every_digit():
 def test_bad_json_affects_only_its_own_row(extra, element, reason):
     converted = convert("json", JSON_DDL + extra, ['{"id": 1}', element, '{"id": 2}'])
     assert converted.batch.column("id").to_pylist() == [1, 2]
-    assert [e.index for e in converted.rejected] == [1]
-    if reason:
-        assert converted.rejected[0].error_type == reason
+    assert [(e.index, e.error_type) for e in converted.rejected] == [(1, reason)]
+
+
+@pytest.mark.parametrize("extra", EXTRA_COLUMNS)
+def test_numbers_in_json_are_read_alike_whatever_other_columns_the_table_has(extra):
+    numbers = ["1", "-0", "2.50", "1e3", "1e300", "18446744073709551616", "1e-400", "0.1000000000000000000000001"]
+    converted = convert("json", f"d DOUBLE, f FLOAT{extra}", [f'{{"d": {number}}}' for number in numbers])
+    assert not converted.rejected
+    assert converted.batch.column("d").to_pylist() == [float(number) for number in numbers]
+    elements = ['{"price": 0.4e00669999999999999999999999999, "d": 1}', '{"d": 2}', '{"f": 1e39}', '{"f": 16777217}']
+    converted = convert("json", f"d DOUBLE, f FLOAT{extra}", elements, ignore_unknown_fields=True)
+    assert converted.batch.column("d").to_pylist() == ([2.0] if "price" in extra else [1.0, 2.0])
+    assert [e.error_type for e in converted.rejected][-2:] == ["out_of_range", "inexact"]
+
+
+number_texts = st.from_regex(r"-?(0|[1-9][0-9]{0,40})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,5})?", fullmatch=True)
+
+
+@given(st.recursive(number_texts, lambda inner: st.lists(inner, max_size=3).map(lambda texts: f"[{','.join(texts)}]")))
+def test_a_number_in_a_variant_stays_as_it_is_in_the_text(text):
+    for value in (text, f'{{"a":{text},"é":"1.50"}}'):
+        converted = convert("json", "s STRING, v VARIANT", [f'{{"v": {value}, "s": "1.0"}}', '{"v": 1}'])
+        assert converted.batch.column("v").to_pylist() == [value, "1"]
+
+
+@given(number_texts)
+def test_whole_numbers_in_json_and_dicts_have_one_rule(text):
+    if not text.lstrip("-").isdigit():
+        return
+    (json_row, dict_row) = (
+        convert("json", "d DOUBLE", [f'{{"d": {text}}}']),
+        convert("dict", "d DOUBLE", [{"d": int(text)}]),
+    )
+    assert json_row.batch.equals(dict_row.batch)
+    assert json_row.rejected == dict_row.rejected
+    assert bool(json_row.rejected) == (int(float(text)) != int(text))
 
 
 def test_messages_name_column_type_and_remedy_never_the_value():

@@ -142,10 +142,26 @@ leaf_cases = [
     Case(Primitive.FLOAT, pa.float16(), st.floats(width=16, allow_nan=False)),
     Case(Primitive.FLOAT, pa.float32(), st.floats(width=32, allow_nan=False)),
     Case(Primitive.FLOAT, pa.int16(), st.integers(-(2**15), 2**15 - 1)),
-    Case(Primitive.FLOAT, pa.int32(), st.integers(-(2**24), 2**24), _bad(st.integers(2**24 + 1, 2**31 - 1), "inexact")),
+    Case(
+        Primitive.FLOAT,
+        pa.int32(),
+        st.integers(-(2**24), 2**24) | st.integers(-(2**24), 2**24 - 1).map(lambda n: n * 128),
+        _bad(st.integers(2**24, 2**30 - 1).map(lambda n: 2 * n + 1), "inexact"),
+    ),
     Case(Primitive.DOUBLE, pa.float32(), st.floats(width=32, allow_nan=False)),
     Case(Primitive.DOUBLE, pa.float64(), st.floats(allow_nan=False)),
-    Case(Primitive.DOUBLE, pa.uint64(), st.integers(0, 2**53), _bad(st.integers(2**53 + 1, 2**64 - 1), "inexact")),
+    Case(
+        Primitive.DOUBLE,
+        pa.uint64(),
+        st.integers(0, 2**53) | st.integers(0, 2**53 - 1).map(lambda n: n * 2048),
+        _bad(st.integers(2**52, 2**63 - 1).map(lambda n: 2 * n + 1), "inexact"),
+    ),
+    Case(
+        Primitive.DOUBLE,
+        pa.int64(),
+        st.integers(-(2**53), 2**53 - 1) | st.integers(-(2**53), 2**53 - 1).map(lambda n: n * 1024),
+        _bad(st.integers(-(2**62), -(2**52) - 1).map(lambda n: 2 * n + 1), "inexact"),
+    ),
     Case(Primitive.BOOLEAN, pa.bool_(), st.booleans()),
     *(Case(Primitive.STRING, arrow, _text) for arrow in (pa.string(), pa.large_string(), pa.string_view())),
     *(

@@ -40,6 +40,7 @@ def empty_environment(monkeypatch):
         ({"table": "a.b.c.d"}, "4 parts"),
         ({"table": "a.b."}, "table name ''"),
         ({"table": "a.b.c-d"}, "ASCII letters, digits and underscores"),
+        ({"table": "a b.c.d"}, "ASCII letters, digits and underscores, or hyphens"),
         ({"table": "a.bü.c"}, "the schema name 'bü'"),
         ({"table": None}, "NoneType"),
         ({"endpoint": None}, "pass endpoint=... or set ZEROBUS_ENDPOINT"),

@@ -98,11 +98,27 @@ def to_float(arrow_type: pa.DataType, delta_type: Primitive, path: str) -> Cast 
         return always(target)
     reason = Reason(
         RowErrorType.INEXACT,
-        f"column {path!r} is {delta_type}, which holds whole numbers exactly only up to {largest}: a value of Arrow "
-        f"type {arrow_type} is larger; correct the row, or use an integer or DECIMAL in the table",
+        f"column {path!r} is {delta_type}: a value of Arrow type {arrow_type} is a whole number that the column would "
+        "round; correct the row, or use BIGINT or DECIMAL in the table",
     )
-    bounds = (max(-largest, type_low), largest)
-    return lambda array, place: within(array, bounds, reason, place).cast(target)
+
+    def cast(array: pa.Array, place: Place) -> pa.Array:
+        numbers = np.asarray(array.fill_null(0))
+        if numbers.size and (numbers.max() > largest or (type_low < 0 and numbers.min() < -largest)):
+            bad = _rounded(numbers, largest)
+            array = without(array, bad, reason, place) if bad.any() else array
+        return array.cast(target, safe=False)
+
+    return cast
+
+
+def _rounded(numbers: np.ndarray, largest: int) -> np.ndarray:
+    """Mark the whole numbers that a float rounds: those whose digits, without zeros at the end, are too many bits."""
+    size = numbers.astype(np.uint64)
+    if numbers.dtype.kind == "i":
+        size = np.where(numbers < 0, -size, size)
+    size[size == 0] = 1
+    return size // (size & -size) > largest
 
 
 def _bounds(integer: pa.DataType) -> tuple[int, int]:

@@ -1,0 +1,131 @@
+"""JSON text to Python values and back, with all digits of its numbers.
+
+orjson is several times as fast as Python's own parser, but reads a number with a fraction, or beyond 64 bits, as a
+float. Where that could change a value, Python's parser reads the text once more. Both accept the same text: what orjson
+rejects, Python's parser may still read, such as a number that no float can hold.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from beam_zerobus.schema import Array, Decimal, DeltaType, Map, Primitive, Struct, TableSchema
+
+__all__ = ["JsonNumber", "LostDigitsError", "json_parser", "json_text", "parse_exactly", "type_name"]
+
+_DIGITS_OF_INT64 = 19  # with a sign, numbers of 18 digits have as many characters and are read exactly too
+_DIGITS_BEYOND_DOUBLE = 400
+_FORM = r"[0-9][.eE]|[0-9]{19}|[\s:\[,]-0"
+_MAY_CHANGE, _MAY_CHANGE_BYTES = re.compile(_FORM), re.compile(_FORM.encode())
+
+
+class LostDigitsError(Exception):
+    """A number was read as a float that may not have all its digits; read the text with `parse_exactly`."""
+
+
+class JsonNumber:
+    """A number as it is in the text: one with a fraction, an exponent or many digits.
+
+    Attributes:
+        text: The number's text.
+    """
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
+
+    def number(self) -> float | int:
+        """Return an int for a whole number, else the nearest float; infinity if it is too large for a float.
+
+        Example:
+            >>> JsonNumber("80241446968629135069").number(), JsonNumber("1e400").number()
+            (80241446968629135069, inf)
+        """
+        if self.text.lstrip("-").isdigit():
+            # JSON allows no leading zeros: a number with more digits is too large for every type in any case.
+            return int(self.text[:_DIGITS_BEYOND_DOUBLE])
+        return float(self.text)
+
+
+def type_name(value: object) -> str:
+    """Return the name of a value's Python type, for messages."""
+    return type(value.number() if isinstance(value, JsonNumber) else value).__name__
+
+
+def json_parser(schema: TableSchema) -> Callable[[Any], Any]:
+    """Return the fastest parser of JSON text whose numbers are exact enough for a table.
+
+    Its floats from 2^63 on may have been whole numbers with other digits.
+    """
+    if any(_shows_digits(column.type) for column in schema.columns):
+        return _parse_with_digits
+    return orjson.loads
+
+
+def _shows_digits(delta_type: DeltaType) -> bool:
+    match delta_type:
+        case Array(element):
+            return _shows_digits(element)
+        case Map(key, value):
+            return _shows_digits(key) or _shows_digits(value)
+        case Struct(fields):
+            return any(_shows_digits(field.type) for field in fields)
+        case _:
+            return isinstance(delta_type, Decimal) or delta_type is Primitive.VARIANT
+
+
+def _parse_with_digits(text: Any) -> Any:
+    pattern: re.Pattern[Any] = _MAY_CHANGE if isinstance(text, str) else _MAY_CHANGE_BYTES
+    return parse_exactly(text) if pattern.search(text) else orjson.loads(text)
+
+
+def parse_exactly(text: str | bytes | bytearray | memoryview) -> Any:
+    """Parse JSON; numbers that could lose digits are `JsonNumber`.
+
+    Raises:
+        ValueError: The text is not valid JSON.
+
+    Example:
+        >>> parse_exactly('{"a": 1, "b": 1.50}')["b"].text
+        '1.50'
+    """
+    return _DECODER.decode(text if isinstance(text, str) else bytes(text).decode())
+
+
+def _whole(text: str) -> int | JsonNumber:
+    return JsonNumber(text) if len(text) >= _DIGITS_OF_INT64 or text == "-0" else int(text)
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not valid JSON")
+
+
+_DECODER = json.JSONDecoder(parse_float=JsonNumber, parse_int=_whole, parse_constant=_no_constant)
+
+
+def json_text(value: Any) -> str:
+    """Write what `json_parser` or `parse_exactly` read, with each number as in the text.
+
+    Raises:
+        TypeError: Text in it has half a surrogate pair, or it is nested too deep.
+
+    Example:
+        >>> json_text(parse_exactly('{"price": 1.50, "id": 80241446968629135069}'))
+        '{"price":1.50,"id":80241446968629135069}'
+    """
+    return orjson.dumps(value, default=_fragment).decode()
+
+
+def _fragment(value: object) -> orjson.Fragment:
+    if isinstance(value, JsonNumber):
+        return orjson.Fragment(value.text)
+    raise TypeError

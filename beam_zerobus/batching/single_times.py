@@ -1,0 +1,154 @@
+"""A single date or time as what pyarrow converts exactly, or the reason why its column cannot hold it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from beam_zerobus.batching.datetime64 import exact_micros
+from beam_zerobus.batching.misfit import MisfitError
+from beam_zerobus.batching.single_numbers import is_integer, whole
+from beam_zerobus.schema import Primitive, RowErrorType
+from beam_zerobus.schema.texts import read_text
+from beam_zerobus.schema.time_rules import TimeRules, in_zone
+
+__all__ = ["date", "timestamp", "timestamp_ntz"]
+
+_NAIVE = pa.timestamp("us")
+_UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}
+_MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
+
+
+def date(value: Any) -> dt.date | int:
+    """Return a value of a DATE column."""
+    if isinstance(value, dt.datetime):
+        raise MisfitError("does not fit; pass a date, such as value.date()")
+    if isinstance(value, dt.date):
+        return value
+    if isinstance(value, np.datetime64) and np.datetime_data(value.dtype)[0] == "D":
+        return int(value.astype(np.int64))
+    if isinstance(value, str):
+        return _read(value, Primitive.DATE, "is not a date of the form YYYY-MM-DD; correct the row")
+    if is_integer(value):
+        return int(value)
+    raise MisfitError("does not fit; pass a date, ISO 8601 text, or an int of days since 1970-01-01")
+
+
+def timestamp(value: Any, times: TimeRules) -> dt.datetime | int:
+    """Return a value of a TIMESTAMP column."""
+    zone = times.assume_timezone
+    if isinstance(value, dt.datetime):
+        if value.tzinfo is None and zone is None:
+            raise MisfitError(
+                'has no time zone; set assume_timezone="UTC" or the zone that it is in, or give it one, such as '
+                "value.replace(tzinfo=datetime.timezone.utc)"
+            )
+        value = _microseconds(value)
+        return value if value.tzinfo is not None or zone is None else _moment(value, zone)
+    if isinstance(value, str):
+        if zone is not None and (naive := _read_or_none(value, Primitive.TIMESTAMP_NTZ)) is not None:
+            return _moment(naive, zone)
+        return _read(
+            value,
+            Primitive.TIMESTAMP,
+            "is not an ISO 8601 timestamp with a time zone; correct the row"
+            + ("" if zone else ', or set assume_timezone="UTC" if it only lacks the zone'),
+        )
+    if isinstance(value, np.datetime64) and zone is not None:
+        return _moment(_whole_microseconds(value), zone)
+    micros = getattr(value, "micros", None)
+    if micros is not None and is_integer(micros):
+        return int(micros)
+    if (number := _epoch(value, times)) is not None:
+        return number
+    raise MisfitError(
+        "does not fit; pass a datetime with a time zone, a Beam Timestamp, ISO 8601 text, or an int of "
+        f"{_UNITS[times.epoch_unit or 'us']} since 1970"
+    )
+
+
+def _moment(naive: dt.datetime | int, zone: str) -> int:
+    """Return the moment, in microseconds, at which the clocks of a zone show a timestamp."""
+    try:
+        moments, unclear = in_zone(pa.array([naive], _NAIVE), zone)
+    except OverflowError:
+        raise MisfitError("is outside the years 1 to 9999; correct the row", RowErrorType.OUT_OF_RANGE) from None
+    if unclear.any():
+        raise MisfitError(
+            f"is at a change of the clocks in {zone}, which show it twice or never; give it a time zone",
+            RowErrorType.INEXACT,
+        )
+    return moments[0].value
+
+
+def _epoch(value: Any, times: TimeRules) -> int | None:
+    """Return the microseconds of a number in the unit that numbers have; None for anything else."""
+    factor = _MICROSECONDS[times.epoch_unit or "us"]
+    if is_integer(value):
+        return int(value) * factor
+    if times.epoch_unit is not None and isinstance(value, float | np.floating):
+        return whole(value) * factor
+    return None
+
+
+def timestamp_ntz(value: Any, times: TimeRules) -> dt.datetime | int:
+    """Return a value of a TIMESTAMP_NTZ column."""
+    if isinstance(value, dt.datetime):
+        if value.tzinfo is not None:
+            raise MisfitError("has a time zone; drop it, such as value.replace(tzinfo=None), or use TIMESTAMP")
+        return _microseconds(value)
+    if isinstance(value, np.datetime64):
+        return _whole_microseconds(value)
+    if isinstance(value, str):
+        return _read(
+            value, Primitive.TIMESTAMP_NTZ, "is not an ISO 8601 timestamp without a time zone; correct the row"
+        )
+    if (number := _epoch(value, times)) is not None:
+        return number
+    raise MisfitError(
+        "does not fit; pass a datetime without a time zone, ISO 8601 text, or an int of "
+        f"{_UNITS[times.epoch_unit or 'us']} since 1970"
+    )
+
+
+def _microseconds(value: dt.datetime) -> dt.datetime:
+    # pandas' timestamps are datetimes that also have nanoseconds, and years that are not those of the datetime.
+    moment = getattr(value, "asm8", None)
+    if moment is not None:
+        _whole_microseconds(moment)
+        if not dt.MINYEAR <= value.year <= dt.MAXYEAR:
+            raise MisfitError("is outside the years 1 to 9999; correct the row", RowErrorType.OUT_OF_RANGE)
+    return value
+
+
+def _whole_microseconds(value: np.datetime64) -> int:
+    micros = exact_micros(value)
+    if micros is None:
+        raise MisfitError("is finer than microseconds; round it first", RowErrorType.INEXACT)
+    return micros
+
+
+def _read_or_none(value: str, delta_type: Primitive) -> Any:
+    try:
+        return _read(value, delta_type, "")
+    except MisfitError as error:
+        if error.error_type is RowErrorType.INEXACT:
+            raise
+        return None
+
+
+def _read(value: str, delta_type: Primitive, what: str) -> Any:
+    try:
+        text = pa.array([value], pa.string())
+    except UnicodeEncodeError:
+        raise MisfitError(what, RowErrorType.INVALID_TEXT) from None
+    values, misfits = read_text(text, delta_type)
+    if not misfits:
+        # As a number: Python's types end with the year 9999, and start with the year 1 in every zone.
+        return values.view(pa.int32() if delta_type is Primitive.DATE else pa.int64())[0].as_py()
+    if RowErrorType.INEXACT in misfits:
+        raise MisfitError("is finer than microseconds; round it first", RowErrorType.INEXACT)
+    raise MisfitError(what, RowErrorType.INVALID_TEXT)

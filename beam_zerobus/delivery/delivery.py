@@ -16,6 +16,7 @@ from beam_zerobus.delivery.connection import Connection
 from beam_zerobus.delivery.entry import Entry, Owner
 from beam_zerobus.delivery.keeper import Hooks, Keeper, Monitor, fail_all
 from beam_zerobus.delivery.ledger import InFlight, Ledger
+from beam_zerobus.delivery.pace import Pace
 from beam_zerobus.delivery.retry import Breaker
 from beam_zerobus.delivery.unexpected import unexpected
 from beam_zerobus.encoding import Payload
@@ -40,6 +41,7 @@ class Delivery:
         hooks: What the delivery needs from its writer.
         retry: How often a failing service is tried again.
         breaker: Pauses callers while most calls fail; shared by the deliveries of a writer.
+        pace: Limits the streams that searches for rejected rows open; shared too.
         monitor: Counts what happens.
         in_flight: Where the ledger writes what is in flight.
     """
@@ -52,6 +54,7 @@ class Delivery:
         hooks: Hooks,
         retry: Retry,
         breaker: Breaker,
+        pace: Pace,
         monitor: Monitor,
         in_flight: InFlight,
     ) -> None:
@@ -70,6 +73,7 @@ class Delivery:
             hooks=hooks,
             retry=retry,
             breaker=breaker,
+            pace=pace,
             monitor=monitor,
         )
         self._line = threading.Lock()

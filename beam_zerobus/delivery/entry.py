@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
+from beam_zerobus.delivery import limits
 from beam_zerobus.delivery.search import Found, Search, isolate
 from beam_zerobus.encoding import Payload
 from beam_zerobus.encoding.conversion import Conversion
@@ -126,7 +127,9 @@ class Entry:
             probes: Single rows that a new search tries before it gives the call up.
         """
         if self.search is None:
-            self.search = isolate(len(self.payload.rows), reason, probes=probes)
+            self.search = isolate(
+                len(self.payload.rows), reason, probes=probes, max_rejections=limits.MAX_SEARCH_STREAMS
+            )
         return self._continue(self.search, reason)
 
     def _continue(self, search: Search, reason: str | None) -> bool:
@@ -159,6 +162,7 @@ class Entry:
         if self.found.given_up is not None:
             why = f"Zerobus rejected the row's call, and it was not tried alone: {self.found.given_up}; send it again"
             untried = set(range(len(self.payload.rows))) - self.found.rejected.keys()
+            untried.difference_update(*self.accepted)
             errors += [self._row_error(row, RowErrorType.REJECTED_UNTRIED, why) for row in sorted(untried)]
         return errors
 

@@ -19,6 +19,7 @@ from beam_zerobus.delivery.entry import Entry, Owner
 from beam_zerobus.delivery.failures import FailureKind, StreamFailure
 from beam_zerobus.delivery.ledger import Ledger
 from beam_zerobus.delivery.outage import Outage
+from beam_zerobus.delivery.pace import Pace
 from beam_zerobus.delivery.retry import Backoff, Breaker
 from beam_zerobus.delivery.search import ROW_PROBES, SCHEMA_PROBES
 from beam_zerobus.delivery.stream import Stream
@@ -86,6 +87,7 @@ class Keeper:
         hooks: Hooks,
         retry: Retry,
         breaker: Breaker,
+        pace: Pace,
         monitor: Monitor,
     ) -> None:
         self._name = name
@@ -94,11 +96,13 @@ class Keeper:
         self._hooks = hooks
         self._backoff = Backoff(retry)
         self._breaker = breaker
+        self._pace = pace
         self._monitor = monitor
         self._outage = Outage(name)
         self._acknowledged_at = 0.0
         self._reopened = False  # for a rotation, which is free once between two acknowledgements
         self._token_renewed = False
+        self._searching = False  # the stream ended with a rejected call, and none is open since
 
     def run(self) -> None:
         """Open, send, wait for acknowledgements, recover; until the ledger is closed."""
@@ -132,7 +136,9 @@ class Keeper:
 
     def _work(self) -> None:
         stream, failure, entry = self._connection.stream, self._connection.failure, self._ledger.first_sent()
-        if stream is None:
+        if stream is None and self._searching and (wait := self._pace.wait(self._ledger.rows)):
+            self._ledger.pause(wait)
+        elif stream is None:
             self._convert_outdated()
             self._open_stream()
         elif entry is not None:
@@ -145,6 +151,8 @@ class Keeper:
 
     def _open_stream(self) -> None:
         self._exchange_stream(self._hooks.open_stream(self._connection.conversion))
+        self._pace.opened()
+        self._searching = False
         self._monitor.stream_opened()
         _log.debug("Opened a stream to %s", self._name)
         self._connection.send_queued()
@@ -193,6 +201,7 @@ class Keeper:
         self._act(action, failure, in_flight)
 
     def _act(self, action: Action, failure: StreamFailure, in_flight: Sequence[Entry]) -> None:
+        self._searching = action in (Action.SEND_SINGLY, Action.SEARCH)
         match action:
             case Action.REOPEN:
                 self._reopened = True

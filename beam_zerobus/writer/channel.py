@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from beam_zerobus.delivery.delivery import Delivery
 from beam_zerobus.delivery.failures import FailureKind, StreamFailure
 from beam_zerobus.delivery.keeper import Hooks
+from beam_zerobus.delivery.pace import Pace
 from beam_zerobus.delivery.retry import Breaker
 from beam_zerobus.delivery.stream import Stream, open_stream
 from beam_zerobus.delivery.stream_spec import StreamSpec
@@ -60,7 +61,7 @@ class Channel:
             self._debug = open_debug_recorder(config.debug_files, conversion, shard=shard, counters=counters)
         self._deliveries: list[Delivery] = []
         if not config.dry_run:
-            breaker = Breaker()
+            breaker, pace = Breaker(), Pace(config.table)
             self._deliveries = [
                 Delivery(
                     config.table,
@@ -68,6 +69,7 @@ class Channel:
                     hooks=self._hooks(conversion),
                     retry=config.retry,
                     breaker=breaker,
+                    pace=pace,
                     monitor=counters,
                     in_flight=recorder.in_flight(),
                 )

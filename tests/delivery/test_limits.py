@@ -8,13 +8,13 @@ from beam_zerobus.workspace import credentials, http
 from beam_zerobus.writer import conversions, endings
 
 PAGE = Path(__file__).parents[2] / "docs" / "delivery.md"
-UNITS = {"s": 1, "MiB": 1 << 20}
+UNITS = {"s": 1, "MiB": 1 << 20, "streams": 1}
 
 
 def test_each_limit_of_the_page_is_that_of_the_code():
     section = PAGE.read_text().split("## Limits")[1].split("\n## ")[0]
     documented = {
-        name: int(number) * UNITS[unit] for number, unit, name in re.findall(r"(\d+) (s|MiB) \(`(\w+)", section)
+        name: int(number) * UNITS[unit] for number, unit, name in re.findall(r"(\d+) (s|MiB|streams) \(`(\w+)", section)
     }
     code = {
         name: value

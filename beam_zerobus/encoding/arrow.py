@@ -9,13 +9,17 @@ import pyarrow.compute as pc
 
 from beam_zerobus.encoding.base import Payload
 from beam_zerobus.encoding.decimals import plain_text
+from beam_zerobus.encoding.splitting import row_too_large
 from beam_zerobus.schema.table import TableSchema
 from beam_zerobus.schema.validation import check_wire_types
 
-__all__ = ["MAX_BATCH_BYTES", "ArrowEncoder"]
+__all__ = ["MAX_BATCH_BYTES", "MAX_ROW_BYTES", "ArrowEncoder"]
 
 MAX_BATCH_BYTES = 8 << 20
 """The service does not limit a batch; this limits a payload in flight to 8 MiB of Arrow memory."""
+
+MAX_ROW_BYTES = 10 << 20
+"""What the service takes as one record. The SDK cannot split a row, so a larger one is rejected here."""
 
 
 class ArrowEncoder:
@@ -45,18 +49,26 @@ class ArrowEncoder:
 
     def encode(self, batch: pa.RecordBatch) -> Iterator[Payload]:
         """Yield the batch in slices; see `beam_zerobus.encoding.Encoder`. An empty batch has no payload."""
+        start = 0
+        for records, nbytes in self._records(batch):
+            rows = range(start, start + records.num_rows)
+            start = rows.stop
+            if len(rows) == 1 and nbytes > MAX_ROW_BYTES:
+                error = row_too_large(rows[0], nbytes, MAX_ROW_BYTES)
+                yield Payload(records=[], rows=range(0), size_bytes=0, rejected=(error,))
+            else:
+                yield Payload(records=records, rows=rows, size_bytes=nbytes)
+
+    def _records(self, batch: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, int]]:
         # The SDK also compares the names of map and list children, which Arrow itself compares only with the metadata.
         unchanged = batch.schema.equals(self.schema, check_metadata=True)
-        start = 0
         for part, nbytes in self._parts(batch):
-            rows = range(start, start + part.num_rows)
-            start = rows.stop
             if unchanged:
-                yield Payload(records=part, rows=rows, size_bytes=nbytes)
+                yield part, nbytes
                 continue
             columns = [_to_type(column, field.type) for column, field in zip(part.columns, self.schema, strict=True)]
-            records = pa.RecordBatch.from_arrays(columns, schema=self.schema)
-            yield Payload(records=records, rows=rows, size_bytes=records.nbytes)
+            # Once more, as decimals grow when they become text.
+            yield from self._parts(pa.RecordBatch.from_arrays(columns, schema=self.schema))
 
     def _parts(self, batch: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, int]]:
         """Halve until the parts are small enough, since rows differ in size; yield each part with its size.

@@ -134,10 +134,13 @@ class Delivery:
         """Forget what is left of a batch: nothing of it is sent from now on."""
         self._ledger.cancel(owner)
 
-    def stop(self, timeout: float | None) -> None:
-        """Close the stream; what has no outcome fails with ClosedError. Waits `timeout` seconds for the thread."""
+    def stop(self) -> None:
+        """Have the stream closed; what has no outcome fails with ClosedError."""
         error = ClosedError(f"The writer of {self._name} was closed before the batch was acknowledged")
         fail_all(self._ledger, self._ledger.close(), error)
+
+    def join(self, timeout: float | None) -> None:
+        """Wait until the stream is closed, `timeout` seconds at most, after `stop`."""
         with self._starting:
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():

@@ -36,8 +36,10 @@ class Owner(Protocol):
         """Receive the outcome of one payload."""
         ...
 
-    def replaced(self, payloads: Sequence[Payload], *, acknowledged: Sequence[np.ndarray | range]) -> None:
-        """Receive the payloads that one payload was encoded to again; some of its rows may be acknowledged."""
+    def replaced(
+        self, old: Payload, payloads: Sequence[Payload], *, acknowledged: Sequence[np.ndarray | range]
+    ) -> None:
+        """Receive the payloads that an old one was encoded to again, except for rows of it that are acknowledged."""
         ...
 
     def acknowledge(self, rows: Sequence[np.ndarray | range]) -> None:

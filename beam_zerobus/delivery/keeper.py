@@ -306,7 +306,8 @@ class Keeper:
             if len(payload.rows)
         ]
         if self._ledger.replace(entry, entries):
-            entry.owner.replaced(payloads, acknowledged=entry.acknowledged_rows() if entry.search else [])
+            acknowledged = entry.acknowledged_rows() if entry.search else []
+            entry.owner.replaced(entry.payload, payloads, acknowledged=acknowledged)
 
 
 def fail_all(ledger: Ledger, entries: Sequence[Entry], error: ZerobusError) -> None:

@@ -29,9 +29,6 @@ IDLE_CLOSE = 60.0
 BLOCKED_PAUSE = 60.0
 """Seconds added to the backoff where the service says that the table is blocked."""
 
-MAX_RETRY_AFTER: Final = 60.0
-"""Seconds that an answer's Retry-After is followed at most."""
-
 MAX_STREAMS = 90
 """Streams that a writer opens within `STREAM_WINDOW` seconds before a search for rejected rows waits.
 

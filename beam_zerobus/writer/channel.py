@@ -124,7 +124,9 @@ class Channel:
     def close(self, deadline: float | None) -> None:
         """Close the streams and the debug files; what has no outcome fails with ClosedError."""
         for delivery in self._deliveries:
-            delivery.stop(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            delivery.stop()
+        for delivery in self._deliveries:  # which end side by side
+            delivery.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
         if self._debug is not None:
             self._debug.close()
 

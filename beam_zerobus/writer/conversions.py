@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 
 import pyarrow as pa
@@ -88,7 +87,7 @@ class Conversions:
                 self._looked_at = time.monotonic()
         if due:
             try:
-                self._fetch_newer(known, self._fetch)
+                self._fetch_newer(known)
             except ZerobusError as error:  # what is known goes on to count
                 _log.warning(
                     "The schema of %s could not be fetched again: %s", self._config.table, type(error).__name__
@@ -98,10 +97,12 @@ class Conversions:
     def refresh(self, outdated: Conversion) -> Conversion | None:
         """Return a newer conversion than one that the service found out of date; None where nothing has changed.
 
+        It asks once, as its caller has a retry of its own.
+
         Raises:
             ZerobusError: The schema could not be fetched.
         """
-        return self._fetch_newer(outdated, self._fetch_with_retry) if self.may_change else None
+        return self._fetch_newer(outdated) if self.may_change else None
 
     def differences(self) -> list[str]:
         """Say how the schema differs from the table's, where Unity Catalog knows; the service names one column only."""
@@ -123,7 +124,7 @@ class Conversions:
         if isinstance(self._config.schema, TableSchema):
             return self._config.schema
         if self.may_change:
-            return self._fetch_with_retry()
+            return retry_transient(self._fetch, self._config.retry)
         if batch is None:
             raise ConfigurationError(
                 f"The schema of {self._config.table} is not known before its first batch: "
@@ -132,9 +133,9 @@ class Conversions:
         with about_table(self._config.table):
             return TableSchema.from_arrow(batch.schema)
 
-    def _fetch_newer(self, known: Conversion, fetch: Callable[[], TableSchema]) -> Conversion | None:
+    def _fetch_newer(self, known: Conversion) -> Conversion | None:
         if self._current is known:
-            self._refreshing.run(lambda: self._replace(known, fetch()))
+            self._refreshing.run(lambda: self._replace(known, self._fetch()))
         return None if self._current is known else self._current
 
     def _replace(self, known: Conversion, schema: TableSchema) -> None:
@@ -150,9 +151,6 @@ class Conversions:
             table=self._config.table,
             ignore_unknown_fields=self._config.ignore_unknown_fields,
         )
-
-    def _fetch_with_retry(self) -> TableSchema:
-        return retry_transient(self._fetch, self._config.retry)
 
     def _fetch(self) -> TableSchema:
         return fetch_table_schema(

@@ -110,18 +110,18 @@ class DebugRecorder:
 
 
 class BatchRecord:
-    """The record of one batch: consecutive slices of it, each with the call that sent its rows.
-
-    Attributes:
-        takes_protobuf: Whether protobuf rows are written; payloads that are framed already save work.
-    """
+    """The record of one batch: consecutive slices of it, each with the call that sent its rows."""
 
     def __init__(self, recorder: DebugRecorder, batch: pa.RecordBatch | pa.Table) -> None:
-        self.takes_protobuf = recorder.takes_protobuf
         self._recorder = recorder
         self._batch = batch
         self._end = 0
         self._slices: list[tuple[int, int]] = []  # first row, number of the slice in the files
+
+    @property
+    def takes_protobuf(self) -> bool:
+        """Whether protobuf rows are written; payloads that are framed already save work."""
+        return self._recorder.takes_protobuf
 
     def record(self, payload: Payload) -> None:
         """Write a payload, with all rows up to its last one, so that rejected rows keep their place."""

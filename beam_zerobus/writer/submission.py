@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TypeAlias
 
 import numpy as np
@@ -55,6 +55,7 @@ class Submission:
         self.span = span
         self.encode_seconds = 0.0  # written by the thread that submits, before the batch can end
         self.asked = False  # whether anybody has asked for the outcome
+        self._awaiting = 0
         self._table = table
         self._on_done = on_done
         self._on_outcome = on_outcome
@@ -87,10 +88,28 @@ class Submission:
             RejectedError: The service rejected the table or the schema.
             ClosedError: The writer was closed, or the submission cancelled, before the end.
         """
-        if not self.wait(timeout):
+        with self.awaited():
+            ended = self.wait(timeout)
+            self.asked = self.asked or ended
+        if not ended:
             raise TimeoutError(f"A batch for {self._table} has no outcome within {timeout} s")
-        self.asked = True
         return self._outcome.result()
+
+    @contextmanager
+    def awaited(self) -> Iterator[None]:
+        """Wait for the outcome in a block that raises it, so that no other thread does so meanwhile."""
+        with self._lock:
+            self._awaiting += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._awaiting -= 1
+
+    @property
+    def is_unreported(self) -> bool:
+        """True where nobody has asked for the outcome, and nobody is about to raise it."""
+        return not self._awaiting and not self.asked
 
     @property
     def future(self) -> Future[TransmissionResult]:
@@ -171,9 +190,13 @@ class Submission:
             self._attempts = max(self._attempts, attempts)
         self._finish_if_complete()
 
-    def replaced(self, payloads: Sequence[Payload], *, acknowledged: Sequence[np.ndarray | range]) -> None:
+    def replaced(
+        self, old: Payload, payloads: Sequence[Payload], *, acknowledged: Sequence[np.ndarray | range]
+    ) -> None:
         """Take it that an open payload was encoded again, except for rows of it acknowledged before."""
+        kept = sum(len(rows) for rows in acknowledged)
         with self._lock:
+            self._size_bytes -= old.size_bytes * (len(old.rows) - kept) // len(old.rows)
             for payload in payloads:
                 self._open_payload(payload)
         self.settle(acknowledged, (), 0)

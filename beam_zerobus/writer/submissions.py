@@ -87,17 +87,22 @@ class Submissions:
         Raises:
             ZerobusError: What the batch failed with; for failed rows a RejectedError or ConversionError with reasons.
         """
-        errors = self.log_failures()
+        errors = self.log_failures(awaited=False)
         if errors:
             raise errors[0]
 
-    def log_failures(self) -> list[ZerobusError]:
-        """Log each failure that nobody has asked for, and return them."""
+    def log_failures(self, *, awaited: bool = True) -> list[ZerobusError]:
+        """Log each failure that nobody has asked for, and return them.
+
+        Args:
+            awaited: Also those that another thread is waiting for, which raises them there.
+        """
         with self._lock:  # also while they are logged: at its end a process waits for a thread that does so already
             for submission in [one for one in self._open if one.failure is not None]:
                 self.ended(submission)
-            failed = [submission for submission in self._failed if not submission.asked]
-            self._failed.clear()
+            unasked = [submission for submission in self._failed if not submission.asked]
+            self._failed = deque(submission for submission in unasked if not awaited and not submission.is_unreported)
+            failed = [submission for submission in unasked if submission not in self._failed]
             for submission in failed:
                 self._log_failure(submission)
         return [submission.failure for submission in failed if submission.failure is not None]

@@ -217,7 +217,8 @@ class ZerobusWriter:
         To cancel the awaiting task does not take the batch back: its rows may still be written.
         """
         submission = await asyncio.to_thread(self.submit, batch)
-        return await asyncio.wrap_future(submission.future)
+        with submission.awaited():
+            return await asyncio.wrap_future(submission.future)
 
     def cancel(self, submission: Submission) -> None:
         """Forget a submission: nothing more of it is sent, and its `result()` raises ClosedError."""

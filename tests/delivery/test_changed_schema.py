@@ -87,11 +87,37 @@ def test_unity_catalog_may_be_away_just_then(emulator, table, connect, monkeypat
     real, tries = conversions.fetch_table_schema, iter(range(100))
 
     def fetch(*arguments, **options):
-        if next(tries) < 8:  # more often than one fetch is tried
+        if next(tries) < QUICK.max_retries:
             raise TransientError("Unity Catalog is away", cause="UNITY_CATALOG_503")
         return real(*arguments, **options)
 
     monkeypatch.setattr(conversions, "fetch_table_schema", fetch)
     assert writer.send_batch(sized(10)).success
     assert ids(emulator) == list(range(20))
-    assert next(tries) == 9
+    assert next(tries) == QUICK.max_retries + 1
+
+
+def test_unity_catalog_that_stays_away_is_tried_as_often_as_retry_says(table, connect, monkeypatch):
+    writer = connect(schema="unity_catalog", retry=QUICK)
+    assert writer.send_batch(sized(0)).success
+    widen(table)
+    tries = iter(range(100))
+
+    def fetch(*_arguments, **_options):
+        next(tries)
+        raise TransientError("Unity Catalog is away", cause="UNITY_CATALOG_503")
+
+    monkeypatch.setattr(conversions, "fetch_table_schema", fetch)
+    with pytest.raises(TransientError, match="UNITY_CATALOG_503") as raised:
+        writer.send_batch(sized(10))
+    assert raised.value.unacknowledged_rows == 10
+    assert next(tries) == QUICK.max_retries + 1
+
+
+def test_a_batch_that_is_encoded_again_has_its_size_once(table, connect):
+    writer = connect(schema="unity_catalog", wire_format="arrow")
+    assert writer.send_batch(sized(0)).success
+    widen(table)
+    again = writer.send_batch(sized(10))
+    assert again.attempts == 2
+    assert again.batch_size_bytes == writer.send_batch(sized(20)).batch_size_bytes

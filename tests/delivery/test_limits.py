@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from beam_zerobus.delivery import limits
-from beam_zerobus.workspace import credentials, http
+from beam_zerobus.workspace import credentials, http, retry_after
 from beam_zerobus.writer import conversions, endings
 
 PAGE = Path(__file__).parents[2] / "docs" / "delivery.md"
@@ -18,7 +18,7 @@ def test_each_limit_of_the_page_is_that_of_the_code():
     }
     code = {
         name: value
-        for module in (limits, conversions, endings, http, credentials)
+        for module in (limits, conversions, endings, http, credentials, retry_after)
         for name, value in vars(module).items()
         if name.isupper() and isinstance(value, int | float) and name not in ("BYTES_PER_ROW", "OUTAGE_LOG_INTERVAL")
         if name[0] != "_"

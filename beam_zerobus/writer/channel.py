@@ -94,7 +94,7 @@ class Channel:
             ClosedError: The writer is closed.
         """
         delivery = min(self._deliveries, key=lambda d: d.in_flight_bytes) if self._deliveries else None
-        record = self._debug.begin(submission) if self._debug is not None else None
+        record = self._debug.begin(submission, conversion) if self._debug is not None else None
         framed = record is not None and record.takes_protobuf
         payloads = conversion.payloads(submission.batch, framed=framed)
         while True:

@@ -21,10 +21,12 @@ from beam_zerobus.delivery.retry import Breaker
 from beam_zerobus.delivery.unexpected import unexpected
 from beam_zerobus.encoding import Payload
 from beam_zerobus.encoding.conversion import Conversion
-from beam_zerobus.errors import ClosedError
+from beam_zerobus.errors import ClosedError, ZerobusError
 from beam_zerobus.options import Retry
 
 __all__ = ["Delivery"]
+
+_CALLBACK_PATIENCE = 1.0  # seconds that a callback waits for another thread to encode a payload
 
 
 class Delivery:
@@ -102,9 +104,23 @@ class Delivery:
 
         Raises:
             ClosedError: The delivery was stopped.
+            ZerobusError: There is no room, and this is the keeper's thread, which alone makes room.
         """
-        with self._line:
+        in_callback = threading.current_thread() is self._thread
+        if not self._line.acquire(timeout=_CALLBACK_PATIENCE if in_callback else -1):
+            raise self._no_room()
+        try:
+            if in_callback and not self._ledger.has_room:
+                raise self._no_room()
             yield self._ledger.wait_for_room(owner, self._breaker.pause_left) or self._check_open(owner)
+        finally:
+            self._line.release()
+
+    def _no_room(self) -> ZerobusError:
+        return ZerobusError(
+            f"A callback of a future submitted to its own writer of {self._name}, which has no room, and would wait "
+            "for ever: it runs in the thread that makes room. Submit in another thread"
+        )
 
     def send(self, payload: Payload, owner: Owner, conversion: Conversion) -> None:
         """Send a payload, or queue it while no stream is open; called in a block of `room`.

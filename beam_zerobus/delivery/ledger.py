@@ -55,6 +55,11 @@ class Ledger:
         return self._in_flight.rows
 
     @property
+    def has_room(self) -> bool:
+        """True while the payloads here take less than the memory allowed."""
+        return self._in_flight.bytes + self._in_flight.rows * self._bytes_per_row < self._max_bytes
+
+    @property
     def closed(self) -> bool:
         """True when nothing more is taken."""
         return self._closed
@@ -74,7 +79,7 @@ class Ledger:
         with self._lock:
             while not (self._closed or owner.done):
                 pause = pause_left()
-                if not pause and self._in_flight.bytes + self._in_flight.rows * self._bytes_per_row < self._max_bytes:
+                if not pause and self.has_room:
                     return True
                 self._lock.wait(pause or 1.0)  # not without a limit, so that Ctrl-C is noticed on every system
             return False

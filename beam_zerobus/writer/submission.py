@@ -29,6 +29,19 @@ _SLICE = 1.0
 OnDone: TypeAlias = "Callable[[Submission, TransmissionResult | None, ZerobusError | None], None]"
 
 
+class _Ending(threading.local):
+    """The writers, by their `_on_outcome`, whose callbacks run in this thread."""
+
+    def __init__(self) -> None:
+        self._writers: list[Callable[[Submission], None]] = []
+
+    def here(self) -> list[Callable[[Submission], None]]:
+        return self._writers
+
+
+_ending = _Ending()
+
+
 class Submission:
     """A batch that was submitted to a writer. `result()` waits for its outcome.
 
@@ -115,7 +128,11 @@ class Submission:
     def future(self) -> Future[TransmissionResult]:
         """The outcome as a new `concurrent.futures.Future`; to cancel that does not cancel the submission.
 
-        Callbacks run in the thread that delivers, so they must not wait for this writer.
+        A callback (`add_done_callback`) is called once: in the thread that delivers, or at once in the thread that adds
+        it where there is an outcome. The counters and the debug files have the outcome by then. What a callback raises
+        is logged, and harms nobody. While it runs, no other acknowledgement is noticed on this stream, so it should be
+        short. It must not wait for its own writer: `result`, `flush` and `close` raise ZerobusError there instead of
+        waiting for ever, and so does `submit` where there is no room. It may use other writers.
         """
         future = _OutcomeFuture(self)
         self._outcome.add_done_callback(lambda _: self._copy_outcome(future))
@@ -153,6 +170,11 @@ class Submission:
     def wait(self, timeout: float | None) -> bool:
         """Wait for the outcome without asking for it; return whether it is there."""
         deadline = None if timeout is None else time.monotonic() + timeout
+        if not self._outcome.done() and self._on_outcome in _ending.here():
+            raise ZerobusError(
+                f"A callback of a future waits for its own writer of {self._table}, which would never end: it runs in "
+                "the thread that delivers. Wait in another thread"
+            )
         while not self._outcome.done():
             left = _SLICE if deadline is None else min(_SLICE, deadline - time.monotonic())
             if left <= 0:
@@ -240,6 +262,7 @@ class Submission:
         except Exception as failure:  # noqa: BLE001  callers that wait get the outcome all the same
             _log.error("After a batch for %s: %s", self._table, outline(failure))
         finally:
+            _ending.here().append(self._on_outcome)
             try:
                 if error is not None:
                     self._outcome.set_exception(error)
@@ -247,6 +270,8 @@ class Submission:
                     self._outcome.set_result(result)
             except SystemExit as failure:  # of a caller's callback
                 _log.error("After a batch for %s: %s", self._table, outline(failure))
+            finally:
+                _ending.here().pop()
             self._on_outcome(self)
 
     def _make_result(self) -> TransmissionResult:

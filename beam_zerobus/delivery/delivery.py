@@ -104,7 +104,7 @@ class Delivery:
 
         Raises:
             ClosedError: The delivery was stopped.
-            ZerobusError: There is no room, and this is the keeper's thread, which alone makes room.
+            ZerobusError: There is no room, and this is the keeper's thread, the only one that makes room.
         """
         in_callback = threading.current_thread() is self._thread
         if not self._line.acquire(timeout=_CALLBACK_PATIENCE if in_callback else -1):
@@ -118,8 +118,8 @@ class Delivery:
 
     def _no_room(self) -> ZerobusError:
         return ZerobusError(
-            f"A callback of a future submitted to its own writer of {self._name}, which has no room, and would wait "
-            "for ever: it runs in the thread that makes room. Submit in another thread"
+            f"A callback of a future submitted to its own writer of {self._name}, which has no room, and would "
+            "never return: it runs in the thread that makes room. Submit in another thread"
         )
 
     def send(self, payload: Payload, owner: Owner, conversion: Conversion) -> None:

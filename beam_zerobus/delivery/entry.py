@@ -108,21 +108,21 @@ class Entry:
             self.payload = self.payload.without_records()
 
     def note_sent(self) -> int:
-        """Take it that the call was sent; return how many of its rows had been sent before."""
+        """Record that the call was sent; return how many of its rows had been sent before."""
         if self.search is None:
             return len(self.payload.rows) if self.attempts > 1 else 0
         again, self.sent_piece = self.sent_piece == self.piece, self.piece
         return len(self.piece or ()) if again else 0
 
     def piece_accepted(self) -> bool:
-        """Take it that the call was acknowledged; return whether its search wants another piece sent."""
+        """Record that the call was acknowledged; return whether its search wants another piece sent."""
         if self.search is None or self.piece is None:
             return False
         self.accepted.append(self.piece)
         return self._continue(self.search, None)
 
     def piece_rejected(self, reason: str, *, probes: int) -> bool:
-        """Take it that the call was rejected alone; return whether its search, begun now if need be, wants more sent.
+        """Record that the call was rejected alone; return whether its search, which may begin now, wants more sent.
 
         Args:
             reason: What the service said.

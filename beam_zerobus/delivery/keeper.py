@@ -73,7 +73,7 @@ class Monitor(Protocol):
 
 
 class Keeper:
-    """The work of the keeper's thread; `run` ends when the ledger is closed, or on an error that nobody foresaw.
+    """The work of the keeper's thread; `run` ends when the ledger is closed, or on an unexpected error.
 
     All state here belongs to that thread; what it shares is in the ledger and in the connection.
     """
@@ -131,7 +131,7 @@ class Keeper:
             self._retry(error.cause, str(error), retry_after=error.retry_after)
         except ZerobusError as error:
             self._give_up(error)
-        except Exception as error:  # noqa: BLE001  nobody may be left waiting
+        except Exception as error:  # noqa: BLE001  no caller may be left waiting
             self._give_up(unexpected(error, f"Delivery to {self._name} failed"))
 
     def _work(self) -> None:
@@ -177,7 +177,7 @@ class Keeper:
         self._reopened = self._token_renewed = False
         for entry in calls:
             _settle(entry)
-        self._connection.send_queued()  # what waited behind an entry that had to go alone
+        self._connection.send_queued()  # what waited for an entry that had to be sent alone
 
     # Recovery.
 
@@ -322,7 +322,7 @@ def fail_all(ledger: Ledger, entries: Sequence[Entry], error: ZerobusError) -> N
 
 
 def _settle(entry: Entry) -> None:
-    """Give an entry's owner its outcome; the entries after it get theirs, whatever happens."""
+    """Give an entry's owner its outcome; a failure here does not affect the entries after it."""
     try:
         entry.settle()
     except Exception as error:  # noqa: BLE001

@@ -39,7 +39,7 @@ STREAM_WINDOW = 60.0
 """Seconds over which `MAX_STREAMS` counts."""
 
 MAX_SEARCH_STREAMS = 2_000
-"""Streams that the search for the rejected rows of one call takes; then the rows that are left are given up."""
+"""Streams that the search for the rejected rows of one call may cost; then the rows that are left are given up."""
 
 OUTAGE_LOG_INTERVAL: Final = 10.0
 """Seconds between two warnings about one outage."""

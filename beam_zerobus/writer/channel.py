@@ -117,7 +117,7 @@ class Channel:
             self._debug.reject(submission, failed_rows)
 
     def cancel(self, submission: Submission) -> None:
-        """Let nothing more of a submission be sent."""
+        """Send nothing more of a submission."""
         for delivery in self._deliveries:
             delivery.cancel(submission)
 
@@ -125,7 +125,7 @@ class Channel:
         """Close the streams and the debug files; what has no outcome fails with ClosedError."""
         for delivery in self._deliveries:
             delivery.stop()
-        for delivery in self._deliveries:  # which end side by side
+        for delivery in self._deliveries:  # all of them are stopping already
             delivery.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
         if self._debug is not None:
             self._debug.close()

@@ -31,8 +31,8 @@ LOOK_AGAIN_SECONDS = 30.0
 class Conversions:
     """Finds the table's schema when it is first needed, and again when it may have changed; thread-safe.
 
-    Threads that need it at the same time share one fetch, so that a catalog that does not answer makes them wait once,
-    side by side.
+    Threads that need it at the same time share one fetch, so that a catalog that does not answer delays them once,
+    not one after another.
 
     Invariants, under the one lock, which is not held while a schema is fetched:
     - `_current` is the newest conversion; it never becomes None again.
@@ -88,7 +88,7 @@ class Conversions:
         if due:
             try:
                 self._fetch_newer(known)
-            except ZerobusError as error:  # what is known goes on to count
+            except ZerobusError as error:  # the known schema stays in use
                 _log.warning(
                     "The schema of %s could not be fetched again: %s", self._config.table, type(error).__name__
                 )

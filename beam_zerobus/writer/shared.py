@@ -72,7 +72,7 @@ class SharedWriters:
     """Writers by configuration and process.
 
     Invariants, under the one lock:
-    - `_writers` holds the writer that the next `acquire` of a key gets, unless somebody has closed it.
+    - `_writers` holds the writer that the next `acquire` of a key gets, unless it is closed.
     - A writer without leases is closed after `linger` seconds by the timer, which runs while there is any writer.
     - `drained` of a shared writer is what `drain_counters` has returned of its counters.
 
@@ -148,7 +148,7 @@ class SharedWriters:
 
 
 def _close(writer: ZerobusWriter) -> None:
-    with suppress(ZerobusError):  # it is logged, and nobody is left to raise it to
+    with suppress(ZerobusError):  # it is logged, and there is no caller to raise it to
         writer.close()
 
 

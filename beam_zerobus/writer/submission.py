@@ -50,7 +50,7 @@ class Submission:
       delivery holds, in `_acknowledged`, or in `_rejected`.
     - It ends once: when the batch is sealed (all of it is encoded) and no payload is open, or at the first error that
       concerns the whole batch. Then `_on_done` is called, so that counts are right when a caller has the outcome;
-      then `_outcome` is set, which nobody else can reach; then `_on_outcome` is called.
+      then `_outcome` is set, which no caller can reach; then `_on_outcome` is called.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Submission:
         self.arrow_bytes = arrow_bytes
         self.span = span
         self.encode_seconds = 0.0  # written by the thread that submits, before the batch can end
-        self.asked = False  # whether anybody has asked for the outcome
+        self.asked = False  # whether a caller has asked for the outcome
         self._awaiting = 0
         self._table = table
         self._on_done = on_done
@@ -121,7 +121,7 @@ class Submission:
 
     @property
     def is_unreported(self) -> bool:
-        """True where nobody has asked for the outcome, and nobody is about to raise it."""
+        """True where no caller has asked for the outcome, and no thread is about to raise it."""
         return not self._awaiting and not self.asked
 
     @property
@@ -130,16 +130,16 @@ class Submission:
 
         A callback (`add_done_callback`) is called once: in the thread that delivers, or at once in the thread that adds
         it where there is an outcome. The counters and the debug files have the outcome by then. What a callback raises
-        is logged, and harms nobody. While it runs, no other acknowledgement is noticed on this stream, so it should be
-        short. It must not wait for its own writer: `result`, `flush` and `close` raise ZerobusError there instead of
-        waiting for ever, and so does `submit` where there is no room. It may use other writers.
+        is logged and has no other effect. While it runs, no other acknowledgement on this stream is processed, so it
+        should be short. It must not wait for its own writer: `result`, `flush` and `close` raise ZerobusError there
+        instead of waiting without end, and so does `submit` where there is no room. It may use other writers.
         """
         future = _OutcomeFuture(self)
         self._outcome.add_done_callback(lambda _: self._copy_outcome(future))
         return future
 
     def _copy_outcome(self, future: Future[TransmissionResult]) -> None:
-        """Pass the outcome on to a future of a caller, who may have cancelled it, or worse."""
+        """Copy the outcome to a caller's future, which the caller may have cancelled or set."""
         error = self._outcome.exception()
         with suppress(InvalidStateError):
             if future.set_running_or_notify_cancel():
@@ -204,7 +204,7 @@ class Submission:
         self._finish_if_complete()
 
     def settle(self, acknowledged: Sequence[np.ndarray | range], rejected: Sequence[RowError], attempts: int) -> None:
-        """Take the outcome of one payload."""
+        """Record the outcome of one payload."""
         with self._lock:
             self._open -= 1
             self._acknowledged.extend(acknowledged)
@@ -215,7 +215,7 @@ class Submission:
     def replaced(
         self, old: Payload, payloads: Sequence[Payload], *, acknowledged: Sequence[np.ndarray | range]
     ) -> None:
-        """Take it that an open payload was encoded again, except for rows of it acknowledged before."""
+        """Record that an open payload was encoded again, except for rows of it that are acknowledged."""
         kept = sum(len(rows) for rows in acknowledged)
         with self._lock:
             self._size_bytes -= old.size_bytes * (len(old.rows) - kept) // len(old.rows)
@@ -224,7 +224,7 @@ class Submission:
         self.settle(acknowledged, (), 0)
 
     def acknowledge(self, rows: Sequence[np.ndarray | range]) -> None:
-        """Take rows that are durable, of a payload that will not be settled."""
+        """Record durable rows of a payload that will not be settled."""
         with self._lock:
             self._acknowledged.extend(rows)
 
@@ -308,7 +308,7 @@ class Submission:
 
 
 class _OutcomeFuture(Future[TransmissionResult]):
-    """A future for a caller, which notes that somebody asks for the outcome."""
+    """A future for a caller, which records that a caller asked for the outcome."""
 
     def __init__(self, submission: Submission) -> None:
         super().__init__()

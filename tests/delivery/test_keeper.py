@@ -1,4 +1,4 @@
-"""The keeper and the connection under errors that nobody foresaw."""
+"""The keeper and the connection after unexpected errors."""
 
 import pyarrow as pa
 import pytest

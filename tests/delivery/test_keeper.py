@@ -60,13 +60,16 @@ def test_a_payload_that_cannot_be_sent_fails_its_own_batch_only(emulator, table,
 
 def test_all_streams_are_stopped_before_the_end_of_one_is_awaited(table, connect, monkeypatch):
     order = []
-    for name in ("stop", "join"):
 
-        def note(delivery, *arguments, name=name, real=getattr(Delivery, name)):
+    def noting(name, real):
+        def note(delivery, *arguments):
             order.append(name)
             return real(delivery, *arguments)
 
-        monkeypatch.setattr(Delivery, name, note)
+        return note
+
+    for name in ("stop", "join"):
+        monkeypatch.setattr(Delivery, name, noting(name, getattr(Delivery, name)))
     writer = connect(schema=DDL, streams_per_worker=3)
     assert writer.send_batch(batch(0)).success
     writer.close(PATIENCE)

@@ -30,7 +30,7 @@ class BatchFiles:
     Args:
         files: The files of this writer.
         folders: The folders of the Arrow and of the protobuf files.
-        descriptor_set: The content of the descriptor set beside each protobuf file.
+        descriptor_set: The content of the descriptor set beside each protobuf file, until `describe` gives another.
         max_file_bytes: A file is rotated before a batch would make it larger.
 
     Invariants:
@@ -49,6 +49,17 @@ class BatchFiles:
         self._proto: ByteFile | None = None
         self._appended = 0
         self._starts: list[tuple[int, Rotation | None]] = [(0, None)]
+
+    def describe(self, descriptor_set: bytes) -> None:
+        """Say how the protobuf rows that follow are decoded; files that hold others are rotated.
+
+        Raises:
+            OSError: A file cannot be written any more, or is gone.
+        """
+        if descriptor_set != self._descriptor_set:
+            if self._proto is not None:
+                self._rotate()
+            self._descriptor_set = descriptor_set
 
     def append(self, rows: pa.RecordBatch | pa.Table, framed: Sequence[bytes | memoryview]) -> int:
         """Add a batch, and its protobuf rows as `frame` returns them, to every format; return the bytes written.

@@ -114,6 +114,8 @@ class DebugFileWriter:
                 f"DebugFiles.output_dir={os.fspath(options.output_dir)!r} cannot be written: {_reason(error)}; "
                 "name a directory that this user may write, or switch debug files off"
             ) from error
+        self._writes_proto = writes_proto
+        self._schema = schema
         self._files = BatchFiles(
             self._destination.files,
             folders,
@@ -129,13 +131,21 @@ class DebugFileWriter:
         """Whether a failure has stopped the files."""
         return self._failed
 
-    def write(self, batch: pa.RecordBatch | pa.Table, *framed: bytes | memoryview) -> int:
+    def write(
+        self,
+        batch: pa.RecordBatch | pa.Table,
+        *framed: bytes | memoryview,
+        descriptor: DescriptorProto | None = None,
+        schema: TableSchema | None = None,
+    ) -> int:
         """Add a batch.
 
         Args:
             batch: The rows as the caller sent them.
             framed: The protobuf rows made of them, in order, without rejected rows, as `frame` returns them; in any
                 number of pieces.
+            descriptor: The row message of these rows, where the table may have changed; begins new files if it has.
+            schema: The table's columns, with `descriptor`.
 
         Returns:
             The batch's number, counted from 0, for `reject`.
@@ -146,6 +156,9 @@ class DebugFileWriter:
             if self._destination is not None:
                 try:
                     self._check_now_and_then()
+                    if descriptor is not None and schema is not self._schema and self._writes_proto:
+                        self._schema = schema
+                        self._files.describe(describe(descriptor, schema))
                     self._count(self._files.append(batch, framed))
                 except Exception as error:  # noqa: BLE001  nothing here may harm the data
                     self._fail(error)

@@ -1,1 +1,1 @@
-"""Delivery: sends payloads and settles them with their acknowledgements, whatever happens to the stream."""
+"""Delivery: sends payloads, recovers from lost streams, and gives each payload its outcome."""

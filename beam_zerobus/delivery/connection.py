@@ -21,7 +21,7 @@ class Connection:
     Invariants, under the one lock, which is held during a call of the SDK:
     - One thread at a time sends, so that the order of the ledger is the order of offsets.
     - What the ledger holds as sent was sent over `_stream`. Only the keeper exchanges it.
-    - `_failure` is what `_stream` said when it took no more; nothing is sent after that.
+    - `_failure` is what `_stream` raised when it accepted no further call; nothing is sent after that.
     - Only entries of `conversion` are sent; the stream is open for its schema.
     """
 
@@ -41,7 +41,7 @@ class Connection:
 
     @property
     def failure(self) -> StreamFailure | None:
-        """Why the stream takes no more."""
+        """Why the stream accepts no further call."""
         return self._failure
 
     def send_queued(self) -> None:
@@ -82,7 +82,7 @@ class Connection:
             return old, *self._ledger.put_back()
 
     def take_idle(self) -> Stream | None:
-        """Take the stream out if nothing is sent or queued."""
+        """Remove and return the stream if nothing is sent or queued."""
         with self._lock:
             if self._ledger.rows:
                 return None

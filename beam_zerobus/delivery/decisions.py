@@ -11,7 +11,7 @@ __all__ = ["Action", "Situation", "decide"]
 
 
 class Action(Enum):
-    """What the keeper does next; whatever it is, payloads without acknowledgement are sent again or fail."""
+    """What the keeper does next. In each case payloads without acknowledgement are sent again or fail."""
 
     REOPEN = auto()
     """Open a new stream at once; not counted as a failure."""
@@ -35,7 +35,7 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """What counts beside the failure itself.
+    """What matters beside the failure itself.
 
     Attributes:
         calls_in_flight: Calls that the stream had not acknowledged.

@@ -16,14 +16,17 @@ from beam_zerobus.delivery.connection import Connection
 from beam_zerobus.delivery.entry import Entry, Owner
 from beam_zerobus.delivery.keeper import Hooks, Keeper, Monitor, fail_all
 from beam_zerobus.delivery.ledger import InFlight, Ledger
+from beam_zerobus.delivery.pace import Pace
 from beam_zerobus.delivery.retry import Breaker
 from beam_zerobus.delivery.unexpected import unexpected
 from beam_zerobus.encoding import Payload
 from beam_zerobus.encoding.conversion import Conversion
-from beam_zerobus.errors import ClosedError
+from beam_zerobus.errors import ClosedError, ZerobusError
 from beam_zerobus.options import Retry
 
 __all__ = ["Delivery"]
+
+_CALLBACK_PATIENCE = 1.0  # seconds that a callback waits for another thread to encode a payload
 
 
 class Delivery:
@@ -40,6 +43,7 @@ class Delivery:
         hooks: What the delivery needs from its writer.
         retry: How often a failing service is tried again.
         breaker: Pauses callers while most calls fail; shared by the deliveries of a writer.
+        pace: Limits the streams that searches for rejected rows open; shared too.
         monitor: Counts what happens.
         in_flight: Where the ledger writes what is in flight.
     """
@@ -52,6 +56,7 @@ class Delivery:
         hooks: Hooks,
         retry: Retry,
         breaker: Breaker,
+        pace: Pace,
         monitor: Monitor,
         in_flight: InFlight,
     ) -> None:
@@ -70,6 +75,7 @@ class Delivery:
             hooks=hooks,
             retry=retry,
             breaker=breaker,
+            pace=pace,
             monitor=monitor,
         )
         self._line = threading.Lock()
@@ -98,9 +104,23 @@ class Delivery:
 
         Raises:
             ClosedError: The delivery was stopped.
+            ZerobusError: There is no room, and this is the keeper's thread, the only one that makes room.
         """
-        with self._line:
+        in_callback = threading.current_thread() is self._thread
+        if not self._line.acquire(timeout=_CALLBACK_PATIENCE if in_callback else -1):
+            raise self._no_room()
+        try:
+            if in_callback and not self._ledger.has_room:
+                raise self._no_room()
             yield self._ledger.wait_for_room(owner, self._breaker.pause_left) or self._check_open(owner)
+        finally:
+            self._line.release()
+
+    def _no_room(self) -> ZerobusError:
+        return ZerobusError(
+            f"A callback of a future submitted to its own writer of {self._name}, which has no room, and would "
+            "never return: it runs in the thread that makes room. Submit in another thread"
+        )
 
     def send(self, payload: Payload, owner: Owner, conversion: Conversion) -> None:
         """Send a payload, or queue it while no stream is open; called in a block of `room`.
@@ -130,10 +150,13 @@ class Delivery:
         """Forget what is left of a batch: nothing of it is sent from now on."""
         self._ledger.cancel(owner)
 
-    def stop(self, timeout: float | None) -> None:
-        """Close the stream; what has no outcome fails with ClosedError. Waits `timeout` seconds for the thread."""
+    def stop(self) -> None:
+        """Have the stream closed; what has no outcome fails with ClosedError."""
         error = ClosedError(f"The writer of {self._name} was closed before the batch was acknowledged")
         fail_all(self._ledger, self._ledger.close(), error)
+
+    def join(self, timeout: float | None) -> None:
+        """Wait until the stream is closed, `timeout` seconds at most, after `stop`."""
         with self._starting:
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
+from beam_zerobus.delivery import limits
 from beam_zerobus.delivery.search import Found, Search, isolate
 from beam_zerobus.encoding import Payload
 from beam_zerobus.encoding.conversion import Conversion
@@ -35,8 +36,10 @@ class Owner(Protocol):
         """Receive the outcome of one payload."""
         ...
 
-    def replaced(self, payloads: Sequence[Payload], *, acknowledged: Sequence[np.ndarray | range]) -> None:
-        """Receive the payloads that one payload was encoded to again; some of its rows may be acknowledged."""
+    def replaced(
+        self, old: Payload, payloads: Sequence[Payload], *, acknowledged: Sequence[np.ndarray | range]
+    ) -> None:
+        """Receive the payloads that an old one was encoded to again, except for rows of it that are acknowledged."""
         ...
 
     def acknowledge(self, rows: Sequence[np.ndarray | range]) -> None:
@@ -105,28 +108,30 @@ class Entry:
             self.payload = self.payload.without_records()
 
     def note_sent(self) -> int:
-        """Take it that the call was sent; return how many of its rows had been sent before."""
+        """Record that the call was sent; return how many of its rows had been sent before."""
         if self.search is None:
             return len(self.payload.rows) if self.attempts > 1 else 0
         again, self.sent_piece = self.sent_piece == self.piece, self.piece
         return len(self.piece or ()) if again else 0
 
     def piece_accepted(self) -> bool:
-        """Take it that the call was acknowledged; return whether its search wants another piece sent."""
+        """Record that the call was acknowledged; return whether its search wants another piece sent."""
         if self.search is None or self.piece is None:
             return False
         self.accepted.append(self.piece)
         return self._continue(self.search, None)
 
     def piece_rejected(self, reason: str, *, probes: int) -> bool:
-        """Take it that the call was rejected alone; return whether its search, begun now if need be, wants more sent.
+        """Record that the call was rejected alone; return whether its search, which may begin now, wants more sent.
 
         Args:
             reason: What the service said.
             probes: Single rows that a new search tries before it gives the call up.
         """
         if self.search is None:
-            self.search = isolate(len(self.payload.rows), reason, probes=probes)
+            self.search = isolate(
+                len(self.payload.rows), reason, probes=probes, max_rejections=limits.MAX_SEARCH_STREAMS
+            )
         return self._continue(self.search, reason)
 
     def _continue(self, search: Search, reason: str | None) -> bool:
@@ -159,6 +164,7 @@ class Entry:
         if self.found.given_up is not None:
             why = f"Zerobus rejected the row's call, and it was not tried alone: {self.found.given_up}; send it again"
             untried = set(range(len(self.payload.rows))) - self.found.rejected.keys()
+            untried.difference_update(*self.accepted)
             errors += [self._row_error(row, RowErrorType.REJECTED_UNTRIED, why) for row in sorted(untried)]
         return errors
 

@@ -20,6 +20,7 @@ from beam_zerobus.delivery.entry import Entry, Owner
 from beam_zerobus.delivery.failures import FailureKind, StreamFailure
 from beam_zerobus.delivery.ledger import Ledger
 from beam_zerobus.delivery.outage import Outage
+from beam_zerobus.delivery.pace import Pace
 from beam_zerobus.delivery.retry import Backoff, Breaker
 from beam_zerobus.delivery.search import ROW_PROBES, SCHEMA_PROBES
 from beam_zerobus.delivery.stream import Stream
@@ -73,7 +74,7 @@ class Monitor(Protocol):
 
 
 class Keeper:
-    """The work of the keeper's thread; `run` ends when the ledger is closed, or on an error that nobody foresaw.
+    """The work of the keeper's thread; `run` ends when the ledger is closed, or on an unexpected error.
 
     All state here belongs to that thread; what it shares is in the ledger and in the connection.
     """
@@ -87,6 +88,7 @@ class Keeper:
         hooks: Hooks,
         retry: Retry,
         breaker: Breaker,
+        pace: Pace,
         monitor: Monitor,
     ) -> None:
         self._name = name
@@ -95,11 +97,13 @@ class Keeper:
         self._hooks = hooks
         self._backoff = Backoff(retry)
         self._breaker = breaker
+        self._pace = pace
         self._monitor = monitor
         self._outage = Outage(name)
         self._acknowledged_at = 0.0
         self._reopened = False  # for a rotation, which is free once between two acknowledgements
         self._token_renewed = False
+        self._searching = False  # the stream ended with a rejected call, and none is open since
 
     def run(self) -> None:
         """Open, send, wait for acknowledgements, recover; until the ledger is closed."""
@@ -128,12 +132,14 @@ class Keeper:
             self._retry(error.cause, str(error), retry_after=error.retry_after)
         except ZerobusError as error:
             self._give_up(error)
-        except Exception as error:  # noqa: BLE001  nobody may be left waiting
+        except Exception as error:  # noqa: BLE001  no caller may be left waiting
             self._give_up(unexpected(error, f"Delivery to {self._name} failed"))
 
     def _work(self) -> None:
         stream, failure, entry = self._connection.stream, self._connection.failure, self._ledger.first_sent()
-        if stream is None:
+        if stream is None and self._searching and (wait := self._pace.wait(self._ledger.rows)):
+            self._ledger.pause(wait)
+        elif stream is None:
             self._convert_outdated()
             self._open_stream()
         elif entry is not None:
@@ -146,6 +152,8 @@ class Keeper:
 
     def _open_stream(self) -> None:
         self._exchange_stream(self._hooks.open_stream(self._connection.conversion))
+        self._pace.opened()
+        self._searching = False
         self._monitor.stream_opened()
         _log.debug("Opened a stream to %s", self._name)
         self._connection.send_queued()
@@ -170,7 +178,7 @@ class Keeper:
         self._reopened = self._token_renewed = False
         for entry in calls:
             _settle(entry)
-        self._connection.send_queued()  # what waited behind an entry that had to go alone
+        self._connection.send_queued()  # what waited for an entry that had to be sent alone
 
     # Recovery.
 
@@ -194,6 +202,7 @@ class Keeper:
         self._act(action, failure, in_flight)
 
     def _act(self, action: Action, failure: StreamFailure, in_flight: Sequence[Entry]) -> None:
+        self._searching = action in (Action.SEND_SINGLY, Action.SEARCH)
         match action:
             case Action.REOPEN:
                 self._reopened = True
@@ -298,7 +307,8 @@ class Keeper:
             if len(payload.rows)
         ]
         if self._ledger.replace(entry, entries):
-            entry.owner.replaced(payloads, acknowledged=entry.acknowledged_rows() if entry.search else [])
+            acknowledged = entry.acknowledged_rows() if entry.search else []
+            entry.owner.replaced(entry.payload, payloads, acknowledged=acknowledged)
 
 
 def fail_all(ledger: Ledger, entries: Sequence[Entry], error: ZerobusError) -> None:
@@ -313,7 +323,7 @@ def fail_all(ledger: Ledger, entries: Sequence[Entry], error: ZerobusError) -> N
 
 
 def _settle(entry: Entry) -> None:
-    """Give an entry's owner its outcome; the entries after it get theirs, whatever happens."""
+    """Give an entry's owner its outcome; a failure here does not affect the entries after it."""
     try:
         entry.settle()
     except Exception as error:  # noqa: BLE001

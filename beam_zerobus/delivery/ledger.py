@@ -26,12 +26,12 @@ class Ledger:
 
     Invariants, under the one lock (a condition):
     - `_sent` holds the entries that the current stream took and has not acknowledged, by rising offset; `_queued`
-      holds those behind them that it did not take, or that have to be sent again. No entry is in both.
+      holds the later ones that it did not take, or that have to be sent again. No entry is in both.
     - An entry that is cancelled after it was sent stays in `_sent` until the stream acknowledges it or ends: the SDK
-      holds it, and the service may reject it. It is not sent again, and its owner hears nothing more.
+      holds it, and the service may reject it. It is not sent again, and its owner gets no outcome from it.
     - `_in_flight` has the bytes and rows of all these entries. Callers wait in `wait_for_room` while they take more
       than the memory allowed; they wait in line, so that it is exceeded by one payload at most.
-    - While an entry that goes alone is in `_sent`, it is there alone.
+    - An entry that must be sent alone is the only one in `_sent`.
     - Once `_closed`, nothing is added.
     """
 
@@ -55,8 +55,13 @@ class Ledger:
         return self._in_flight.rows
 
     @property
+    def has_room(self) -> bool:
+        """True while the payloads here take less than the memory allowed."""
+        return self._in_flight.bytes + self._in_flight.rows * self._bytes_per_row < self._max_bytes
+
+    @property
     def closed(self) -> bool:
-        """True when nothing more is taken."""
+        """True when no further entry is accepted."""
         return self._closed
 
     # Callers.
@@ -66,7 +71,7 @@ class Ledger:
 
         Args:
             owner: The batch of the payload; it may end, or be cancelled, meanwhile.
-            pause_left: Seconds for which nobody may add anything.
+            pause_left: Returns the seconds for which no caller may add anything.
 
         Returns:
             False where it may never be added: the ledger is closed, or the owner has its outcome.
@@ -74,9 +79,9 @@ class Ledger:
         with self._lock:
             while not (self._closed or owner.done):
                 pause = pause_left()
-                if not pause and self._in_flight.bytes + self._in_flight.rows * self._bytes_per_row < self._max_bytes:
+                if not pause and self.has_room:
                     return True
-                self._lock.wait(pause or 1.0)  # not without a limit, so that Ctrl-C is noticed on every system
+                self._lock.wait(pause or 1.0)  # not without a limit, so that Ctrl-C works on every system
             return False
 
     def add(self, entry: Entry) -> bool:
@@ -99,7 +104,7 @@ class Ledger:
             self._account(dropped, -1)
 
     def close(self) -> list[Entry]:
-        """Take nothing new; return what was left."""
+        """Accept no further entry; return those that are left."""
         with self._lock:
             self._closed = True
         return self.clear()
@@ -109,7 +114,8 @@ class Ledger:
     def next_to_send(self, conversion: Conversion) -> Entry | None:
         """Return the entry to send next; None where there is none, or it has to wait.
 
-        An entry that must go alone waits for an empty stream, and one of another conversion to be converted again.
+        An entry that must be sent alone waits until nothing else is in flight; one of another conversion waits until
+        it is converted again.
         """
         with self._lock:
             if self._closed or not self._queued:
@@ -152,7 +158,7 @@ class Ledger:
             return self._sent[0] if self._sent else None
 
     def acknowledge(self, offset: int) -> list[Entry]:
-        """Take out what is durable: all up to `offset`.
+        """Remove the entries that are durable: all up to `offset`.
 
         An entry under search that wants another piece sent goes back to the head of the queue.
 
@@ -171,10 +177,10 @@ class Ledger:
             return [entry for entry in done if not entry.cancelled]
 
     def reject(self, entry: Entry, reason: str, *, probes: int) -> bool:
-        """Take it that the entry at the head of the queue was rejected alone.
+        """Record that the entry at the head of the queue was rejected alone.
 
         Returns:
-            True when the search is over and the entry, which has its outcome, is taken out.
+            True when the search is over and the entry, which has its outcome, is removed.
         """
         with self._lock:
             if not self._queued or self._queued[0] is not entry:
@@ -240,7 +246,7 @@ class Ledger:
             return list(dict.fromkeys(entry.owner for entry in self._all() if not entry.cancelled))
 
     def clear(self) -> list[Entry]:
-        """Take everything out, and return it."""
+        """Remove all entries, and return those that were not cancelled."""
         with self._lock:
             entries = self._all()
             self._sent.clear()
@@ -249,7 +255,7 @@ class Ledger:
             return [entry for entry in entries if not entry.cancelled]
 
     def wake(self) -> None:
-        """Let everybody who waits look again."""
+        """Wake all threads that wait, so that they check their condition again."""
         with self._lock:
             self._lock.notify_all()
 
@@ -257,7 +263,7 @@ class Ledger:
         return [*self._sent, *self._queued]
 
     def _account(self, entries: Iterable[Entry], sign: int) -> None:
-        """Count entries in or out, and let those who wait for it look again."""
+        """Count entries in or out, and wake the threads that wait for room or for work."""
         for entry in entries:
             self._in_flight.bytes += sign * entry.payload.size_bytes
             self._in_flight.rows += sign * len(entry.payload.rows)

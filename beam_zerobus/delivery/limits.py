@@ -29,8 +29,17 @@ IDLE_CLOSE = 60.0
 BLOCKED_PAUSE = 60.0
 """Seconds added to the backoff where the service says that the table is blocked."""
 
-MAX_RETRY_AFTER: Final = 60.0
-"""Seconds that an answer's Retry-After is followed at most."""
+MAX_STREAMS = 90
+"""Streams that a writer opens within `STREAM_WINDOW` seconds before a search for rejected rows waits.
+
+The SDK warns at 100 streams to one table within a minute.
+"""
+
+STREAM_WINDOW = 60.0
+"""Seconds over which `MAX_STREAMS` counts."""
+
+MAX_SEARCH_STREAMS = 2_000
+"""Streams that the search for the rejected rows of one call may cost; then the rows that are left are given up."""
 
 OUTAGE_LOG_INTERVAL: Final = 10.0
 """Seconds between two warnings about one outage."""

@@ -9,9 +9,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
-from beam_zerobus.delivery import limits
 from beam_zerobus.errors import TransientError
 from beam_zerobus.options import Retry
+from beam_zerobus.workspace.retry_after import MAX_RETRY_AFTER
 
 __all__ = ["Backoff", "Breaker", "retry_transient"]
 
@@ -65,7 +65,7 @@ class Backoff:
             return None
         # The exponent is bounded, as a float overflows at 2 ** 1024.
         highest = min(self._retry.max_backoff, self._retry.initial_backoff * 2.0 ** min(self.failures - 1, 1_000))
-        return max(random.uniform(0, highest), min(at_least or 0.0, limits.MAX_RETRY_AFTER))  # noqa: S311 - no secret
+        return max(random.uniform(0, highest), min(at_least or 0.0, MAX_RETRY_AFTER))  # noqa: S311 - no secret
 
 
 class Breaker:

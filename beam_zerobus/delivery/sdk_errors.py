@@ -138,6 +138,18 @@ def _row(*conditions: str, **more: object) -> ErrorRow:
     return ErrorRow(conditions=conditions, **more)  # type: ignore[arg-type]
 
 
+def _broken_acknowledgement(variant: str, sentence: str) -> ErrorRow:
+    return _row(
+        variant,
+        kind=_Kind.TRANSIENT,
+        sink=_RETRY,
+        user=_EXHAUSTED,
+        source="sentence",
+        sentence=sentence,
+        cause="INVALID_ACKNOWLEDGEMENT",
+    )
+
+
 def _misconfigured(variant: str) -> ErrorRow:
     return _row(variant, kind=_Kind.MISCONFIGURED, sink="fails at once", user="`ConfigurationError`", source="variant")
 
@@ -152,24 +164,8 @@ def _impossible(variant: str) -> ErrorRow:
 
 ERRORS: Final = (
     # The SDK calls a broken acknowledgement an invalid argument, as if the rows were at fault.
-    _row(
-        "INVALID_ARGUMENT",
-        kind=_Kind.TRANSIENT,
-        sink=_RETRY,
-        user=_EXHAUSTED,
-        source="sentence",
-        sentence=_INVALID_ACK,
-        cause="INVALID_ACKNOWLEDGEMENT",
-    ),
-    _row(
-        "INVALID_STATE",
-        kind=_Kind.TRANSIENT,
-        sink=_RETRY,
-        user=_EXHAUSTED,
-        source="sentence",
-        sentence=_INVALID_COUNT,
-        cause="INVALID_ACKNOWLEDGEMENT",
-    ),
+    _broken_acknowledgement("INVALID_ARGUMENT", _INVALID_ACK),
+    _broken_acknowledgement("INVALID_STATE", _INVALID_COUNT),
     _row(
         "CONNECTION",
         kind=_Kind.MISCONFIGURED,

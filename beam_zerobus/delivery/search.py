@@ -1,11 +1,15 @@
-"""Find the rows that the service rejects in a call that it rejected, with few further calls."""
+"""Find the rows that the service rejects in a call that it rejected, with few further calls and fewer streams.
+
+A rejected call costs a stream, as the service ends it; an accepted one costs none. So the search sends parts that are
+likely to be accepted.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 __all__ = ["ROW_PROBES", "SCHEMA_PROBES", "Found", "Search", "isolate"]
 
@@ -29,22 +33,30 @@ class Found:
     given_up: str | None = None
 
 
+_T = TypeVar("_T")
+_Answers: TypeAlias = Generator[range, str | None, _T]
+
 Search: TypeAlias = "Generator[range, str | None, Found]"
-"""Yields rows to send as one call; is sent None when they were accepted, else the reason of the rejection."""
+"""Yields rows to send as one call; receives None when they were accepted, else the reason of the rejection."""
 
 
-def isolate(count: int, reason: str, *, probes: int = ROW_PROBES) -> Search:
+def isolate(count: int, reason: str, *, probes: int = ROW_PROBES, max_rejections: int | None = None) -> Search:
     """Search the rejected rows among the `count` rows of a call that was rejected for `reason`.
 
-    The rows are halved, and a half whose other half was accepted is known to hold a rejected row without being sent, so
-    a single rejected row among n costs at most 2·log2(n) calls. A call of more than 2·`probes` rows is probed first:
-    where each of `probes` single rows, spread evenly, is rejected for the very same reason, the other rows are given up
-    instead of being tried one by one. Nobody has rejected those, and the outcome does not say so.
+    A call of more than 2·`probes` rows is probed first: where each of `probes` single rows, spread evenly, is rejected
+    for the very same reason, the other rows are given up instead of being tried one by one. Nobody has rejected those,
+    and the outcome does not say so.
+
+    Then the first rejected row is searched by thirds, which costs at most 1.71·log2(n) calls and log3(n) rejections
+    among n rows. The rows after it are sent as one call. If that is rejected too, the next row is searched; from then
+    on, parts are as large as the distances between rejected rows suggest. So where few rows in a row are good, a
+    rejected row costs little more than one rejection, which is the least possible.
 
     Args:
         count: Rows of the rejected call, at least 1.
         reason: What the service said of the call.
         probes: Single rows tried before the call is given up.
+        max_rejections: Rejections after which the rows that are left are given up; None for no limit.
 
     Example:
         >>> search, answer = isolate(4, "bad"), None
@@ -56,51 +68,94 @@ def isolate(count: int, reason: str, *, probes: int = ROW_PROBES) -> Search:
         ...     print(end.value.rejected)
         {2: 'row 2 is bad'}
     """
-    rejected: dict[int, str] = {}
-    gaps = [range(count)]
-    if count > 2 * probes:
-        gaps, accepted = yield from _probe(count, probes, rejected)
-        if not accepted and len(set(rejected.values())) == 1:
-            said = next(iter(rejected.values()))
-            return Found(rejected, f"{probes} rows spread over the call were tried, and each was rejected: {said}")
-    # Without a rejected probe, the rejection of the call still has to be explained by one of the gaps.
-    unexplained = not rejected
-    for position, gap in enumerate(gaps):
-        known = reason if unexplained and position == len(gaps) - 1 else None
-        found = yield from _search(gap, known, rejected)
-        unexplained = unexplained and not found
-    return Found(dict(sorted(rejected.items())))
+    return _Isolation(count, reason, probes, max_rejections).run()
 
 
-def _probe(count: int, probes: int, rejected: dict[int, str]) -> Generator[range, str | None, tuple[list[range], bool]]:
-    """Send single rows until one is accepted; return the rows between them, and whether one was."""
-    tried: list[int] = []
-    accepted = False
-    while len(tried) < probes and not accepted:
-        row = int(_spread(len(tried)) * count)
-        tried.append(row)
-        reason = yield range(row, row + 1)
-        if reason is None:
-            accepted = True
-        else:
-            rejected[row] = reason
-    edges = [-1, *sorted(tried), count]
-    return [range(a + 1, b) for a, b in pairwise(edges) if a + 1 < b], accepted
+class _GivenUpError(Exception):
+    """No further row is tried; the message says why."""
 
 
-def _search(rows: range, reason: str | None, rejected: dict[int, str]) -> Generator[range, str | None, bool]:
-    """Search `rows`, known to hold a rejected one if there is a `reason`; return whether one was found."""
-    if reason is None:
+class _Isolation:
+    """The state of one search.
+
+    `_rejected` has the rows that were found, and `_part` the number of rows to send as one call. Once two rows were
+    found, `_distance` is the mean distance between rejected rows, in which each new one counts half.
+    """
+
+    def __init__(self, count: int, reason: str, probes: int, max_rejections: int | None) -> None:
+        self._count = count
+        self._reason = reason
+        self._probes = probes
+        self._max_rejections = max_rejections
+        self._rejections = 0
+        self._rejected: dict[int, str] = {}
+        self._part = count
+        self._distance: float | None = None
+
+    def run(self) -> Search:
+        given_up = None
+        try:
+            gaps = (yield from self._probe()) if self._count > 2 * self._probes else [range(self._count)]
+            for position, gap in enumerate(gaps):
+                # If nothing else was rejected, the last gap is why the call was.
+                is_cause = not self._rejected and position == len(gaps) - 1
+                yield from self._search_gap(gap, self._reason if is_cause else None)
+        except _GivenUpError as end:
+            given_up = str(end)
+        return Found(dict(sorted(self._rejected.items())), given_up)
+
+    def _send(self, rows: range) -> _Answers[str | None]:
+        if self._rejections == self._max_rejections:
+            raise _GivenUpError(f"the search ended after {self._rejections:,} rejected calls, which is the limit")
         reason = yield rows
-        if reason is None:
-            return False
-    if len(rows) == 1:
-        rejected[rows[0]] = reason
-        return True
-    middle = len(rows) // 2
-    found = yield from _search(rows[:middle], None, rejected)
-    yield from _search(rows[middle:], None if found else reason, rejected)
-    return True
+        self._rejections += reason is not None
+        return reason
+
+    def _probe(self) -> _Answers[list[range]]:
+        """Send single rows until one is accepted; return the rows between them."""
+        tried: list[int] = []
+        reason: str | None = self._reason
+        while reason is not None and len(tried) < self._probes:
+            row = int(_spread(len(tried)) * self._count)
+            tried.append(row)
+            reason = yield from self._send(range(row, row + 1))
+            if reason is not None:
+                self._rejected[row] = reason
+                self._part = 1
+        if len(self._rejected) == len(tried) and len(set(self._rejected.values())) == 1:
+            raise _GivenUpError(f"{len(tried)} rows spread over the call were tried, and each was rejected: {reason}")
+        edges = [-1, *sorted(tried), self._count]
+        return [range(a + 1, b) for a, b in pairwise(edges) if a + 1 < b]
+
+    def _search_gap(self, rows: range, reason: str | None) -> _Answers[None]:
+        """Search consecutive rows, known to hold a rejected one if there is a `reason`."""
+        since, accepted_before = rows.start, False
+        while rows:
+            part = rows if reason else rows[: self._part]
+            reason = reason or (yield from self._send(part))
+            if reason is None:
+                rows = rows[len(part) :]
+                self._part *= 2 if accepted_before else 1
+                accepted_before = True
+                continue
+            row = yield from self._first_rejected(part, reason)
+            if len(self._rejected) > 1:
+                self._note_distance(row + 1 - since)
+            rows, since = range(row + 1, rows.stop), row + 1
+            reason, accepted_before = None, False
+
+    def _first_rejected(self, rows: range, reason: str) -> _Answers[int]:
+        """Return the first rejected row of a call that was rejected."""
+        while len(rows) > 1:
+            some = rows[: max(1, len(rows) // 3)]
+            answer = yield from self._send(some)
+            rows, reason = (rows[len(some) :], reason) if answer is None else (some, answer)
+        self._rejected[rows[0]] = reason
+        return rows[0]
+
+    def _note_distance(self, distance: int) -> None:
+        self._distance = distance if self._distance is None else (self._distance + distance) / 2
+        self._part = max(1, int(self._distance / 2))
 
 
 def _spread(number: int) -> float:

@@ -1,4 +1,4 @@
-"""Errors that nobody foresaw, as errors of ours."""
+"""Turns unexpected exceptions into errors of this package."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _log = get_logger(__name__)
 
 
 def unexpected(error: BaseException, what: str) -> ZerobusError:
-    """Return an error of ours for one that is not, and log where that was raised.
+    """Return an error of this package for any other exception, and log where that was raised.
 
     Args:
         error: What was raised.

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pyarrow as pa
 
 from beam_zerobus.encoding.arrow_types import to_stream_type
 from beam_zerobus.encoding.base import Payload
+from beam_zerobus.encoding.splitting import row_too_large
 from beam_zerobus.schema.reasons import Faults, Place
 from beam_zerobus.schema.table import TableSchema
 from beam_zerobus.schema.validation import check_wire_types
 
-__all__ = ["MAX_BATCH_BYTES", "ArrowEncoder"]
+__all__ = ["MAX_BATCH_BYTES", "MAX_ROW_BYTES", "ArrowEncoder"]
 
 MAX_BATCH_BYTES = 8 << 20
 """The service does not limit a batch; this limits a payload in flight to 8 MiB of Arrow memory."""
+
+MAX_ROW_BYTES = 10 << 20
+"""What the service takes as one record. The SDK cannot split a row, so a larger one is rejected here."""
 
 
 class ArrowEncoder:
@@ -52,7 +57,7 @@ class ArrowEncoder:
             rows = range(start, start + part.num_rows)
             start = rows.stop
             if unchanged:
-                yield Payload(records=part, rows=rows, size_bytes=nbytes)
+                yield _payload(part, rows, nbytes)
             else:
                 yield from self._converted(part, rows)
 
@@ -64,16 +69,16 @@ class ArrowEncoder:
             for column, field in zip(part.columns, self.schema, strict=True)
         ]
         records = pa.RecordBatch.from_arrays(columns, schema=self.schema)
-        if not faults:
-            yield Payload(records=records, rows=rows, size_bytes=records.nbytes)
-            return
-        kept = faults.kept(part.num_rows)
-        rejected = tuple(error.at(rows.start + error.index) for error in faults.row_errors("encoding"))
-        if not len(kept):
+        kept: range | np.ndarray = rows
+        if faults:
+            positions = faults.kept(part.num_rows)
+            rejected = tuple(error.at(rows.start + error.index) for error in faults.row_errors("encoding"))
             yield Payload(records=[], rows=range(0), size_bytes=0, rejected=rejected)
-            return
-        records = records.take(pa.array(kept))
-        yield Payload(records=records, rows=kept + rows.start, size_bytes=records.nbytes, rejected=rejected)
+            records, kept = records.take(pa.array(positions)), positions + rows.start
+        start = 0
+        for piece, nbytes in self._parts(records):  # once more, as decimals grow when they become text
+            yield _payload(piece, kept[start : start + piece.num_rows], nbytes)
+            start += piece.num_rows
 
     def _parts(self, batch: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, int]]:
         """Halve until the parts are small enough, since rows differ in size; yield each part with its size.
@@ -89,3 +94,11 @@ class ArrowEncoder:
         half = batch.num_rows // 2
         yield from self._parts(batch.slice(0, half))
         yield from self._parts(batch.slice(half))
+
+
+def _payload(records: pa.RecordBatch, rows: range | np.ndarray, nbytes: int) -> Payload:
+    """Return the payload of rows of the batch; a row that no call can carry is rejected in it."""
+    if len(rows) == 1 and nbytes > MAX_ROW_BYTES:
+        error = row_too_large(int(rows[0]), nbytes, MAX_ROW_BYTES)
+        return Payload(records=[], rows=range(0), size_bytes=0, rejected=(error,))
+    return Payload(records=records, rows=rows, size_bytes=nbytes)

@@ -45,6 +45,7 @@ class _Waiting:
     """A batch whose outcome nobody has taken yet; without a submission no row of it could be sent."""
 
     rows: Rows
+    writer: ZerobusWriter
     submission: Submission | None
 
     @property
@@ -101,7 +102,7 @@ class Bundle:
         Raises:
             ConversionError: The batch's schema cannot fit the table's.
         """
-        waiting = _Waiting(rows, writer.submit(rows.batch) if rows.batch.num_rows else None)
+        waiting = _Waiting(rows, writer, writer.submit(rows.batch) if rows.batch.num_rows else None)
         with self._lock:
             self._waiting.append(waiting)
             self._bytes += waiting.nbytes
@@ -154,8 +155,8 @@ class Bundle:
             self._waiting.clear()
             self._bytes, self._elements, self._lease = 0, 0, None
         for batch in waiting:
-            if lease is not None and batch.submission is not None and not batch.submission.done:
-                lease.writer.cancel(batch.submission)
+            if batch.submission is not None and not batch.submission.done:
+                batch.writer.cancel(batch.submission)
         self._release(lease)
 
     def _release(self, lease: Lease | None) -> None:

@@ -99,7 +99,10 @@ class WriteRows(beam.DoFn):
         return ticker
 
     def _drop(self) -> None:
-        self._stop_ticker()
+        if self._ticker is not None:
+            self._ticker.stop_soon()
+            self._sender.abandon()  # else the ticker's thread may wait for room that only the service makes
+            self._stop_ticker()
         self._elements.clear()
         self._held.clear()
         self._sender.abandon()

@@ -25,9 +25,13 @@ class Ticker:
         self._thread = threading.Thread(target=self._run, name="zerobus-max-delay", daemon=True)
         self._thread.start()
 
+    def stop_soon(self) -> None:
+        """Make no further call; do not wait for one that is running."""
+        self._stopped.set()
+
     def stop(self) -> None:
         """Make no further call; wait for the end of one that is running."""
-        self._stopped.set()
+        self.stop_soon()
         if self._thread is not threading.current_thread():
             self._thread.join()
 

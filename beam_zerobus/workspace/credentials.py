@@ -1,7 +1,7 @@
 """Credentials: how a worker signs in.
 
-They describe where the secrets are: in the object itself, behind a callable, or in the worker's environment. Plain text
-is wrapped in `Secret` as soon as it is given, so that no repr, log line or traceback shows it.
+They describe where the secrets are: in the object itself, in what a callable returns, or in the worker's environment.
+Plain text is wrapped in `Secret` as soon as it is given, so that no repr, log line or traceback shows it.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class FederatedToken(Credentials):
     client_id: str | None = None
 
     def __init__(self, *, token_supplier: Callable[[], str], client_id: str | None = None) -> None:
-        token_supplier = _wrapped(token_supplier)  # somebody may pass the token itself
+        token_supplier = _wrapped(token_supplier)  # a caller may pass the token itself
         object.__setattr__(self, "token_supplier", token_supplier)
         object.__setattr__(self, "client_id", client_id)
         if not callable(token_supplier):

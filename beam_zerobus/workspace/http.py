@@ -171,7 +171,7 @@ def _exchange(request: _Request, sockets: _Sockets) -> _Outcome | _Failure:
             type(error).__name__,
             f"check workspace_url; {_CHECK_CA}; the address of a local server without TLS begins with http://",
         )
-    except Exception as error:  # noqa: BLE001 - whatever it is, the request failed, and only its type is safe to show
+    except Exception as error:  # noqa: BLE001 - the request failed, and only the type of the error is safe to show
         reason = getattr(next(iter(error.args), None), "reason", None)
         lost = isinstance(reason, NameResolutionError)
         return _Failure(type(error).__name__, f"check workspace_url{', as its host cannot be found' if lost else ''}")
@@ -188,7 +188,7 @@ def _read(response: requests.Response, max_bytes: int) -> _Outcome | _Failure:
 
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Add no authentication; without this, `requests` takes it from the URL."""
+    """Add no authentication; without this, `requests` would use what the URL holds."""
     return request
 
 

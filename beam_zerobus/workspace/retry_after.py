@@ -6,9 +6,10 @@ import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-__all__ = ["parse_retry_after"]
+__all__ = ["MAX_RETRY_AFTER", "parse_retry_after"]
 
-_MAX_SECONDS = 60.0
+MAX_RETRY_AFTER = 60.0
+"""Seconds that a Retry-After is followed at most."""
 
 
 def parse_retry_after(value: str | None, now: datetime | None = None) -> float | None:
@@ -19,10 +20,10 @@ def parse_retry_after(value: str | None, now: datetime | None = None) -> float |
     """
     text = (value or "").strip()[:64]
     if re.fullmatch(r"[0-9]+", text):
-        return min(float(text), _MAX_SECONDS)
+        return min(float(text), MAX_RETRY_AFTER)
     try:
         date = parsedate_to_datetime(text)
         left = (date.replace(tzinfo=date.tzinfo or UTC) - (now or datetime.now(UTC))).total_seconds()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    return min(max(left, 0.0), _MAX_SECONDS)
+    return min(max(left, 0.0), MAX_RETRY_AFTER)

@@ -54,12 +54,12 @@ class SingleFlight(Generic[_T]):
                     f"another thread's request did not end within {self._limit:g} s: try again later",
                     cause="FETCH_TIMEOUT",
                 )
-            if not flight.cancelled():  # else the other thread was interrupted: this one takes its place
+            if not flight.cancelled():  # else the other thread was interrupted: this one tries
                 return _outcome(flight)
         return self._fly(mine, work)
 
     def forget(self) -> None:
-        """Let nobody else join the call that runs now: what it will return is out of date."""
+        """Let no other thread join the call that runs now: what it will return is out of date."""
         with self._lock:
             self._flight = None
 

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from beam_zerobus.delivery.delivery import Delivery
 from beam_zerobus.delivery.failures import FailureKind, StreamFailure
 from beam_zerobus.delivery.keeper import Hooks
+from beam_zerobus.delivery.pace import Pace
 from beam_zerobus.delivery.retry import Breaker
 from beam_zerobus.delivery.stream import Stream, open_stream
 from beam_zerobus.delivery.stream_spec import StreamSpec
@@ -60,7 +61,7 @@ class Channel:
             self._debug = open_debug_recorder(config.debug_files, conversion, shard=shard, counters=counters)
         self._deliveries: list[Delivery] = []
         if not config.dry_run:
-            breaker = Breaker()
+            breaker, pace = Breaker(), Pace(config.table)
             self._deliveries = [
                 Delivery(
                     config.table,
@@ -68,6 +69,7 @@ class Channel:
                     hooks=self._hooks(conversion),
                     retry=config.retry,
                     breaker=breaker,
+                    pace=pace,
                     monitor=counters,
                     in_flight=recorder.in_flight(),
                 )
@@ -92,7 +94,7 @@ class Channel:
             ClosedError: The writer is closed.
         """
         delivery = min(self._deliveries, key=lambda d: d.in_flight_bytes) if self._deliveries else None
-        record = self._debug.begin(submission) if self._debug is not None else None
+        record = self._debug.begin(submission, conversion) if self._debug is not None else None
         framed = record is not None and record.takes_protobuf
         payloads = conversion.payloads(submission.batch, without=submission.unread, framed=framed)
         while True:
@@ -115,14 +117,16 @@ class Channel:
             self._debug.reject(submission, failed_rows)
 
     def cancel(self, submission: Submission) -> None:
-        """Let nothing more of a submission be sent."""
+        """Send nothing more of a submission."""
         for delivery in self._deliveries:
             delivery.cancel(submission)
 
     def close(self, deadline: float | None) -> None:
         """Close the streams and the debug files; what has no outcome fails with ClosedError."""
         for delivery in self._deliveries:
-            delivery.stop(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            delivery.stop()
+        for delivery in self._deliveries:  # all of them are stopping already
+            delivery.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
         if self._debug is not None:
             self._debug.close()
 

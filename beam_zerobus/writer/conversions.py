@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 
 import pyarrow as pa
@@ -33,8 +33,8 @@ LOOK_AGAIN_SECONDS = 30.0
 class Conversions:
     """Finds the table's schema when it is first needed, and again when it may have changed; thread-safe.
 
-    Threads that need it at the same time share one fetch, so that a catalog that does not answer makes them wait once,
-    side by side.
+    Threads that need it at the same time share one fetch, so that a catalog that does not answer delays them once,
+    not one after another.
 
     `_looked_at` is when the schema was last fetched because rows did not fit it; `_misfits` says that such rows were
     rejected since.
@@ -97,8 +97,8 @@ class Conversions:
         """Fetch the schema because rows do not fit it, at most twice a minute; return the newest."""
         if self.may_look_again:  # also while another thread fetches it: they share the fetch
             try:
-                self._fetch_newer(known, self._fetch)
-            except ZerobusError as error:  # what is known goes on to count
+                self._fetch_newer(known)
+            except ZerobusError as error:  # the known schema stays in use
                 _log.warning(
                     "The schema of %s could not be fetched again: %s", self._config.table, type(error).__name__
                 )
@@ -109,10 +109,12 @@ class Conversions:
     def refresh(self, outdated: Conversion) -> Conversion | None:
         """Return a newer conversion than one that the service found out of date; None where nothing has changed.
 
+        It asks once, as its caller has a retry of its own.
+
         Raises:
             ZerobusError: The schema could not be fetched.
         """
-        return self._fetch_newer(outdated, self._fetch_with_retry) if self.may_change else None
+        return self._fetch_newer(outdated) if self.may_change else None
 
     def differences(self) -> list[str]:
         """Say how the schema differs from the table's, where Unity Catalog knows; the service names one column only."""
@@ -134,7 +136,7 @@ class Conversions:
         if isinstance(self._config.schema, TableSchema):
             return self._config.schema
         if self.may_change:
-            return self._fetch_with_retry()
+            return retry_transient(self._fetch, self._config.retry)
         if batch is None:
             raise ConfigurationError(
                 f"The schema of {self._config.table} is not known before its first batch: "
@@ -143,9 +145,9 @@ class Conversions:
         with about_table(self._config.table):
             return TableSchema.from_arrow(batch.schema)
 
-    def _fetch_newer(self, known: Conversion, fetch: Callable[[], TableSchema]) -> Conversion | None:
+    def _fetch_newer(self, known: Conversion) -> Conversion | None:
         if self._current is known:
-            self._refreshing.run(lambda: self._replace(known, fetch()))
+            self._refreshing.run(lambda: self._replace(known, self._fetch()))
         return None if self._current is known else self._current
 
     def _replace(self, known: Conversion, schema: TableSchema) -> None:
@@ -162,9 +164,6 @@ class Conversions:
             ignore_unknown_fields=self._config.ignore_unknown_fields,
             times=self._config.times,
         )
-
-    def _fetch_with_retry(self) -> TableSchema:
-        return retry_transient(self._fetch, self._config.retry)
 
     def _fetch(self) -> TableSchema:
         return fetch_table_schema(

@@ -67,14 +67,14 @@ class DebugRecorder:
         self._batches = 0
         self._records: WeakKeyDictionary[Submission, BatchRecord] = WeakKeyDictionary()
 
-    def begin(self, submission: Submission) -> BatchRecord | None:
+    def begin(self, submission: Submission, conversion: Conversion) -> BatchRecord | None:
         """Begin the record of one batch; None if `write_every` leaves it out or a failure has stopped the files."""
         with self._lock:
             left_out = self._batches % self._write_every
             self._batches += 1
             if left_out or self._files.failed:
                 return None
-            record = self._records[submission] = BatchRecord(self, submission.batch)
+            record = self._records[submission] = BatchRecord(self, submission.batch, conversion)
             return record
 
     def reject(self, submission: Submission, errors: Sequence[RowError]) -> None:
@@ -85,24 +85,36 @@ class DebugRecorder:
             for number, some in record.locate(errors):
                 self._files.reject(number, some)
 
-    def write(self, rows: pa.RecordBatch | pa.Table, sent: Payload | None) -> int:
+    def write(self, rows: pa.RecordBatch | pa.Table, sent: Payload | None, conversion: Conversion) -> int:
         """Write consecutive rows of a batch.
 
         Args:
             rows: The rows as the caller sent them.
             sent: The payload made of them; None if all of them were rejected.
+            conversion: What encoded the payload.
 
         Returns:
             The number of these rows in the files, for `reject`.
         """
         framed: Framed = ()
-        if sent is not None and self._in_proto is not None:
+        in_proto = self._in_proto_of(conversion)
+        if sent is not None and in_proto is not None:
             try:
-                framed = _framed(sent) or _encoded(rows, self._in_proto)
+                framed = _framed(sent) or _encoded(rows, in_proto)
             except Exception as error:  # noqa: BLE001  nothing here may harm the data
                 self._files.fail(error)
                 return 0  # any number: nothing is marked in files that have stopped
-        return self._files.write(rows, *framed)
+        if in_proto is None:
+            return self._files.write(rows, *framed)
+        return self._files.write(rows, *framed, descriptor=in_proto.descriptor, schema=in_proto.schema)
+
+    def _in_proto_of(self, conversion: Conversion) -> Conversion | None:
+        """Return the conversion to the file's protobuf rows, a new one after the table has changed."""
+        if self._in_proto is None or conversion.schema is self._in_proto.schema:
+            return self._in_proto
+        if (changed := _in_proto(conversion)) is not None:
+            self._in_proto = changed
+        return changed
 
     def close(self) -> None:
         """Close the files."""
@@ -110,18 +122,19 @@ class DebugRecorder:
 
 
 class BatchRecord:
-    """The record of one batch: consecutive slices of it, each with the call that sent its rows.
+    """The record of one batch: consecutive slices of it, each with the call that sent its rows."""
 
-    Attributes:
-        takes_protobuf: Whether protobuf rows are written; payloads that are framed already save work.
-    """
-
-    def __init__(self, recorder: DebugRecorder, batch: pa.RecordBatch | pa.Table) -> None:
-        self.takes_protobuf = recorder.takes_protobuf
+    def __init__(self, recorder: DebugRecorder, batch: pa.RecordBatch | pa.Table, conversion: Conversion) -> None:
         self._recorder = recorder
         self._batch = batch
+        self._conversion = conversion
         self._end = 0
         self._slices: list[tuple[int, int]] = []  # first row, number of the slice in the files
+
+    @property
+    def takes_protobuf(self) -> bool:
+        """Whether protobuf rows are written; payloads that are framed already save work."""
+        return self._recorder.takes_protobuf
 
     def record(self, payload: Payload) -> None:
         """Write a payload, with all rows up to its last one, so that rejected rows keep their place."""
@@ -145,7 +158,7 @@ class BatchRecord:
         return list(found.items())
 
     def _write(self, end: int, sent: Payload | None) -> None:
-        number = self._recorder.write(self._batch.slice(self._end, end - self._end), sent)
+        number = self._recorder.write(self._batch.slice(self._end, end - self._end), sent, self._conversion)
         self._slices.append((self._end, number))
         self._end = end
 

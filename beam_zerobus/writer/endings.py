@@ -1,4 +1,4 @@
-"""How writers end that nobody closes: at the end of the process, and when nobody holds them any more."""
+"""Closes writers that the program does not close: at the end of the process, and when they are garbage collected."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def close_at_exit(state: WriterState) -> None:
 
 
 def forget_at_exit(state: WriterState) -> None:
-    """Take it that somebody closes this state."""
+    """Stop keeping a state for the end of the process, as it is closed elsewhere."""
     with _lock:
         _open_states.discard(state)
 
 
 def close_in_background(state: WriterState) -> None:
-    """Close the state of a writer that nobody holds any more, without holding up who dropped it.
+    """Close the state of a writer that was garbage collected, without delaying the thread that dropped it.
 
     It stays among those that the end of the process closes, until it is closed.
     """

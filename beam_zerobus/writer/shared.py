@@ -39,9 +39,8 @@ class _Shared:
 class Lease:
     """The right to use a shared writer until `release`; releasing twice does nothing."""
 
-    def __init__(self, shared_writers: SharedWriters, key: tuple[str, int], shared: _Shared) -> None:
+    def __init__(self, shared_writers: SharedWriters, shared: _Shared) -> None:
         self._shared_writers = shared_writers
-        self._key = key
         self._shared = shared
         self._released = False
 
@@ -60,11 +59,6 @@ class Lease:
             self._released = True
             self._shared_writers._return(self._shared)
 
-    def discard(self) -> None:
-        """Return the writer and have it closed after its last lease; the next `acquire` makes another one."""
-        self._shared_writers._forget(self._key, self._shared)
-        self.release()
-
     def __enter__(self) -> Self:
         return self
 
@@ -78,8 +72,7 @@ class SharedWriters:
     """Writers by configuration and process.
 
     Invariants, under the one lock:
-    - `_writers` holds the writer that the next `acquire` of a key gets; a writer taken out of it is closed when its
-      last lease is gone.
+    - `_writers` holds the writer that the next `acquire` of a key gets, unless it is closed.
     - A writer without leases is closed after `linger` seconds by the timer, which runs while there is any writer.
     - `drained` of a shared writer is what `drain_counters` has returned of its counters.
 
@@ -101,7 +94,7 @@ class SharedWriters:
                 shared = self._writers[key] = _Shared(ZerobusWriter.from_config(config, shard=_new_shard()))
             shared.leases += 1
             self._start_timer()
-            return Lease(self, key, shared)
+            return Lease(self, shared)
 
     def close(self) -> None:
         """Close every writer, leased or not."""
@@ -123,20 +116,12 @@ class SharedWriters:
         with self._lock:
             shared.leases -= 1
             shared.idle_since = time.monotonic()
-            orphaned = not shared.leases and shared not in self._writers.values()
-        if orphaned:
-            _close(shared.writer)
 
     def _drain(self, shared: _Shared) -> Counters:
         with self._lock:
             counted = shared.writer.counters
             fresh, shared.drained = counted - shared.drained, counted
             return fresh
-
-    def _forget(self, key: tuple[str, int], shared: _Shared) -> None:
-        with self._lock:
-            if self._writers.get(key) is shared:
-                del self._writers[key]
 
     def _start_timer(self) -> None:
         if self._timer is None:
@@ -163,7 +148,7 @@ class SharedWriters:
 
 
 def _close(writer: ZerobusWriter) -> None:
-    with suppress(ZerobusError):  # it is logged, and nobody is left to raise it to
+    with suppress(ZerobusError):  # it is logged, and there is no caller to raise it to
         writer.close()
 
 

@@ -91,13 +91,13 @@ class WriterState:
         return submission
 
     def cancel(self, submission: Submission, error: ZerobusError | None = None) -> None:
-        """End a submission with an error, and let nothing more of it be sent."""
+        """End a submission with an error, and send nothing more of it."""
         submission.fail(error or ClosedError("The submission was cancelled"))
         if self._channel is not None:
             self._channel.cancel(submission)
 
     def close(self, deadline: float | None) -> None:
-        """Take nothing new, wait until the deadline, and close the streams; what is left fails with ClosedError.
+        """Accept no further batch, wait until the deadline, and close the streams; what is left fails with ClosedError.
 
         Where another thread closes already, this waits for it.
 

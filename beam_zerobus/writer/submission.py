@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TypeAlias
 
 import numpy as np
@@ -29,6 +29,19 @@ _SLICE = 1.0
 OnDone: TypeAlias = "Callable[[Submission, TransmissionResult | None, ZerobusError | None], None]"
 
 
+class _Ending(threading.local):
+    """The writers, by their `_on_outcome`, whose callbacks run in this thread."""
+
+    def __init__(self) -> None:
+        self._writers: list[Callable[[Submission], None]] = []
+
+    def here(self) -> list[Callable[[Submission], None]]:
+        return self._writers
+
+
+_ending = _Ending()
+
+
 class Submission:
     """A batch that was submitted to a writer. `result()` waits for its outcome.
 
@@ -37,7 +50,7 @@ class Submission:
       delivery holds, in `_acknowledged`, or in `_rejected`.
     - It ends once: when the batch is sealed (all of it is encoded) and no payload is open, or at the first error that
       concerns the whole batch. Then `_on_done` is called, so that counts are right when a caller has the outcome;
-      then `_outcome` is set, which nobody else can reach; then `_on_outcome` is called.
+      then `_outcome` is set, which no caller can reach; then `_on_outcome` is called.
     """
 
     def __init__(
@@ -56,7 +69,8 @@ class Submission:
         self.unread = unread  # rows that could not be read; in the batch they are only places
         self.span = span
         self.encode_seconds = 0.0  # written by the thread that submits, before the batch can end
-        self.asked = False  # whether anybody has asked for the outcome
+        self.asked = False  # whether a caller has asked for the outcome
+        self._awaiting = 0
         self._table = table
         self._on_done = on_done
         self._on_outcome = on_outcome
@@ -89,23 +103,45 @@ class Submission:
             RejectedError: The service rejected the table or the schema.
             ClosedError: The writer was closed, or the submission cancelled, before the end.
         """
-        if not self.wait(timeout):
+        with self.awaited():
+            ended = self.wait(timeout)
+            self.asked = self.asked or ended
+        if not ended:
             raise TimeoutError(f"A batch for {self._table} has no outcome within {timeout} s")
-        self.asked = True
         return self._outcome.result()
+
+    @contextmanager
+    def awaited(self) -> Iterator[None]:
+        """Wait for the outcome in a block that raises it, so that no other thread does so meanwhile."""
+        with self._lock:
+            self._awaiting += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._awaiting -= 1
+
+    @property
+    def is_unreported(self) -> bool:
+        """True where no caller has asked for the outcome, and no thread is about to raise it."""
+        return not self._awaiting and not self.asked
 
     @property
     def future(self) -> Future[TransmissionResult]:
         """The outcome as a new `concurrent.futures.Future`; to cancel that does not cancel the submission.
 
-        Callbacks run in the thread that delivers, so they must not wait for this writer.
+        A callback (`add_done_callback`) is called once: in the thread that delivers, or at once in the thread that adds
+        it where there is an outcome. The counters and the debug files have the outcome by then. What a callback raises
+        is logged and has no other effect. While it runs, no other acknowledgement on this stream is processed, so it
+        should be short. It must not wait for its own writer: `result`, `flush` and `close` raise ZerobusError there
+        instead of waiting without end, and so does `submit` where there is no room. It may use other writers.
         """
         future = _OutcomeFuture(self)
         self._outcome.add_done_callback(lambda _: self._copy_outcome(future))
         return future
 
     def _copy_outcome(self, future: Future[TransmissionResult]) -> None:
-        """Pass the outcome on to a future of a caller, who may have cancelled it, or worse."""
+        """Copy the outcome to a caller's future, which the caller may have cancelled or set."""
         error = self._outcome.exception()
         with suppress(InvalidStateError):
             if future.set_running_or_notify_cancel():
@@ -136,6 +172,11 @@ class Submission:
     def wait(self, timeout: float | None) -> bool:
         """Wait for the outcome without asking for it; return whether it is there."""
         deadline = None if timeout is None else time.monotonic() + timeout
+        if not self._outcome.done() and self._on_outcome in _ending.here():
+            raise ZerobusError(
+                f"A callback of a future waits for its own writer of {self._table}, which would never end: it runs in "
+                "the thread that delivers. Wait in another thread"
+            )
         while not self._outcome.done():
             left = _SLICE if deadline is None else min(_SLICE, deadline - time.monotonic())
             if left <= 0:
@@ -165,7 +206,7 @@ class Submission:
         self._finish_if_complete()
 
     def settle(self, acknowledged: Sequence[np.ndarray | range], rejected: Sequence[RowError], attempts: int) -> None:
-        """Take the outcome of one payload."""
+        """Record the outcome of one payload."""
         with self._lock:
             self._open -= 1
             self._acknowledged.extend(acknowledged)
@@ -173,15 +214,19 @@ class Submission:
             self._attempts = max(self._attempts, attempts)
         self._finish_if_complete()
 
-    def replaced(self, payloads: Sequence[Payload], *, acknowledged: Sequence[np.ndarray | range]) -> None:
-        """Take it that an open payload was encoded again, except for rows of it acknowledged before."""
+    def replaced(
+        self, old: Payload, payloads: Sequence[Payload], *, acknowledged: Sequence[np.ndarray | range]
+    ) -> None:
+        """Record that an open payload was encoded again, except for rows of it that are acknowledged."""
+        kept = sum(len(rows) for rows in acknowledged)
         with self._lock:
+            self._size_bytes -= old.size_bytes * (len(old.rows) - kept) // len(old.rows)
             for payload in payloads:
                 self._open_payload(payload)
         self.settle(acknowledged, (), 0)
 
     def acknowledge(self, rows: Sequence[np.ndarray | range]) -> None:
-        """Take rows that are durable, of a payload that will not be settled."""
+        """Record durable rows of a payload that will not be settled."""
         with self._lock:
             self._acknowledged.extend(rows)
 
@@ -219,6 +264,7 @@ class Submission:
         except Exception as failure:  # noqa: BLE001  callers that wait get the outcome all the same
             _log.error("After a batch for %s: %s", self._table, outline(failure))
         finally:
+            _ending.here().append(self._on_outcome)
             try:
                 if error is not None:
                     self._outcome.set_exception(error)
@@ -226,6 +272,8 @@ class Submission:
                     self._outcome.set_result(result)
             except SystemExit as failure:  # of a caller's callback
                 _log.error("After a batch for %s: %s", self._table, outline(failure))
+            finally:
+                _ending.here().pop()
             self._on_outcome(self)
 
     def _make_result(self) -> TransmissionResult:
@@ -265,7 +313,7 @@ class Submission:
 
 
 class _OutcomeFuture(Future[TransmissionResult]):
-    """A future for a caller, which notes that somebody asks for the outcome."""
+    """A future for a caller, which records that a caller asked for the outcome."""
 
     def __init__(self, submission: Submission) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""`Submissions`: the batches of a writer without an outcome, and the failures that nobody has asked for."""
+"""`Submissions`: the batches of a writer without an outcome, and the failures that no caller has asked for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAX_UNREPORTED = 1_000
 
 
 class Submissions:
-    """Every batch of one writer from `submit` until somebody knows its outcome.
+    """Every batch of one writer from `submit` until its outcome is known to a caller.
 
     Invariants, under the one lock:
     - `_open` holds the submissions without an outcome, in order.
@@ -36,7 +36,7 @@ class Submissions:
         self._closed = False
 
     def add(self, submission: Submission) -> None:
-        """Take a new submission.
+        """Add a submission.
 
         Raises:
             ClosedError: The writer is closed.
@@ -50,7 +50,7 @@ class Submissions:
         """Note that a submission has its outcome."""
         with self._lock:
             if submission not in self._open:
-                return  # it was noticed by a thread that waited for it
+                return  # a thread that waited for it was faster
             del self._open[submission]
             if submission.failure is not None and not submission.asked:
                 self._failed.append(submission)
@@ -59,7 +59,7 @@ class Submissions:
 
     @property
     def closed(self) -> bool:
-        """True when nothing new is taken."""
+        """True when no further submission is accepted."""
         return self._closed
 
     def open(self) -> list[Submission]:
@@ -68,7 +68,7 @@ class Submissions:
             return list(self._open)
 
     def close(self) -> bool:
-        """Take nothing new; return False where this was done before."""
+        """Accept no further submission; return False if this was done before."""
         with self._lock:
             closed, self._closed = self._closed, True
             return not closed
@@ -82,22 +82,27 @@ class Submissions:
         return all(s.wait(None if deadline is None else max(0.0, deadline - time.monotonic())) for s in self.open())
 
     def raise_failures(self) -> None:
-        """Log each failure that nobody has asked for, and raise the first.
+        """Log each failure that no caller has asked for, and raise the first.
 
         Raises:
             ZerobusError: What the batch failed with; for failed rows a RejectedError or ConversionError with reasons.
         """
-        errors = self.log_failures()
+        errors = self.log_failures(awaited=False)
         if errors:
             raise errors[0]
 
-    def log_failures(self) -> list[ZerobusError]:
-        """Log each failure that nobody has asked for, and return them."""
+    def log_failures(self, *, awaited: bool = True) -> list[ZerobusError]:
+        """Log each failure that no caller has asked for, and return them.
+
+        Args:
+            awaited: Also those that another thread is waiting for, which raises them there.
+        """
         with self._lock:  # also while they are logged: at its end a process waits for a thread that does so already
             for submission in [one for one in self._open if one.failure is not None]:
                 self.ended(submission)
-            failed = [submission for submission in self._failed if not submission.asked]
-            self._failed.clear()
+            unasked = [submission for submission in self._failed if not submission.asked]
+            self._failed = deque(submission for submission in unasked if not awaited and not submission.is_unreported)
+            failed = [submission for submission in unasked if submission not in self._failed]
             for submission in failed:
                 self._log_failure(submission)
         return [submission.failure for submission in failed if submission.failure is not None]

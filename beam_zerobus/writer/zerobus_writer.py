@@ -231,7 +231,8 @@ class ZerobusWriter:
         To cancel the awaiting task does not take the rows back: they may still be written.
         """
         submission = await asyncio.to_thread(self.submit, rows)
-        return await asyncio.wrap_future(submission.future)
+        with submission.awaited():
+            return await asyncio.wrap_future(submission.future)
 
     def send_batch(self, batch: Rows) -> TransmissionResult:
         """Do as `send`."""

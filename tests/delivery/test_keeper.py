@@ -1,10 +1,11 @@
-"""The keeper and the connection under errors that nobody foresaw."""
+"""The keeper and the connection after unexpected errors."""
 
 import pyarrow as pa
 import pytest
 
 from beam_zerobus import ZerobusError
 from beam_zerobus.delivery.connection import Connection
+from beam_zerobus.delivery.delivery import Delivery
 from beam_zerobus.delivery.keeper import Keeper
 from beam_zerobus.emulator import Faults
 
@@ -55,3 +56,21 @@ def test_a_payload_that_cannot_be_sent_fails_its_own_batch_only(emulator, table,
     with pytest.raises(ZerobusError, match="could not be sent"):
         submissions[0].result(PATIENCE)
     assert all(submission.result(PATIENCE).success for submission in submissions[1:])
+
+
+def test_all_streams_are_stopped_before_the_end_of_one_is_awaited(table, connect, monkeypatch):
+    order = []
+
+    def noting(name, real):
+        def note(delivery, *arguments):
+            order.append(name)
+            return real(delivery, *arguments)
+
+        return note
+
+    for name in ("stop", "join"):
+        monkeypatch.setattr(Delivery, name, noting(name, getattr(Delivery, name)))
+    writer = connect(schema=DDL, streams_per_worker=3)
+    assert writer.send_batch(batch(0)).success
+    writer.close(PATIENCE)
+    assert order == ["stop"] * 3 + ["join"] * 3

@@ -4,21 +4,21 @@ import re
 from pathlib import Path
 
 from beam_zerobus.delivery import limits
-from beam_zerobus.workspace import credentials, http
+from beam_zerobus.workspace import credentials, http, retry_after
 from beam_zerobus.writer import conversions, endings
 
 PAGE = Path(__file__).parents[2] / "docs" / "delivery.md"
-UNITS = {"s": 1, "MiB": 1 << 20}
+UNITS = {"s": 1, "MiB": 1 << 20, "streams": 1}
 
 
 def test_each_limit_of_the_page_is_that_of_the_code():
     section = PAGE.read_text().split("## Limits")[1].split("\n## ")[0]
     documented = {
-        name: int(number) * UNITS[unit] for number, unit, name in re.findall(r"(\d+) (s|MiB) \(`(\w+)", section)
+        name: int(number) * UNITS[unit] for number, unit, name in re.findall(r"(\d+) (s|MiB|streams) \(`(\w+)", section)
     }
     code = {
         name: value
-        for module in (limits, conversions, endings, http, credentials)
+        for module in (limits, conversions, endings, http, credentials, retry_after)
         for name, value in vars(module).items()
         if name.isupper() and isinstance(value, int | float) and name not in ("BYTES_PER_ROW", "OUTAGE_LOG_INTERVAL")
         if name[0] != "_"

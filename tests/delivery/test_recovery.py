@@ -7,26 +7,18 @@ from dataclasses import replace
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from beam_zerobus import AuthenticationError, ClosedError, ConversionError, Retry, TransientError
-from beam_zerobus.emulator import Emulator, Faults, RejectRows, ScriptedFault
+from beam_zerobus import (
+    AuthenticationError,
+    ClosedError,
+    ConversionError,
+    OAuthClientCredentials,
+    Retry,
+    TransientError,
+)
+from beam_zerobus.emulator import Emulator, Faults, ScriptedFault
 from beam_zerobus.encoding import ArrowEncoder
-from beam_zerobus.writer import conversions
-
-DDL = "id BIGINT NOT NULL, name STRING"
-FORMATS = pytest.mark.parametrize("wire_format", ["proto", "arrow", "json"])
-QUICK = Retry(initial_backoff=0.01, max_backoff=0.05)
-
-
-def rows(start, count=10):
-    names = pa.array([f"n{i}" for i in range(count)], pa.string())
-    return pa.record_batch({"id": pa.array(range(start, start + count), pa.int64()), "name": names})
-
-
-def ids(emulator):
-    return sorted(emulator.table("main.iot.air").to_arrow()["id"].to_pylist())
+from tests.delivery.readings import DDL, FORMATS, QUICK, ids, rows
 
 
 def sent_ids(emulator):
@@ -95,8 +87,6 @@ def test_rotation_is_not_a_failure(emulator, connect, wire_format):
 def test_an_expired_token_is_renewed_unnoticed(connect, wire_format):
     with Emulator(token_life=1.0) as emulator:
         emulator.create_table("main.iot.air", DDL)
-        from beam_zerobus import OAuthClientCredentials
-
         writer = connect(
             schema=DDL,
             wire_format=wire_format,
@@ -293,111 +283,6 @@ def test_while_most_calls_fail_all_threads_pause_and_the_pause_is_counted(emulat
     assert ids(emulator) == list(range(20))
 
 
-class TestRejectedRows:
-    """Rows that only the service rejects."""
-
-    @FORMATS
-    def test_the_bad_row_stands_alone(self, emulator, connect, wire_format):
-        emulator.faults = Faults(reject_rows=(RejectRows(column="id", value=37),))
-        writer = connect(schema=DDL, wire_format=wire_format)
-        result = writer.send_batch(rows(0, 100))
-        assert [(error.index, error.error_type, error.stage) for error in result.failed_rows] == [
-            (37, "rejected_by_service", "service")
-        ]
-        assert "column 'id'" in result.failed_rows[0].message
-        assert result.is_partial_success
-        assert ids(emulator) == [n for n in range(100) if n != 37]
-
-    @FORMATS
-    def test_other_calls_in_flight_are_written_once(self, emulator, connect, wire_format):
-        emulator.faults = Faults(reject_rows=(RejectRows(predicate=lambda row: row["id"] % 100 == 42),))
-        writer = connect(schema=DDL, wire_format=wire_format)
-        submissions = [writer.submit(rows(n * 50, 50)) for n in range(10)]
-        rejected = [error.index + n * 50 for n, s in enumerate(submissions) for error in s.result(30).failed_rows]
-        assert rejected == [42, 142, 242, 342, 442]
-        assert sorted(set(ids(emulator))) == [n for n in range(500) if n % 100 != 42]
-
-    def test_ten_of_a_hundred_thousand(self, connect):
-        bad = {(n * 9973) % 100_000 for n in range(10)}
-        with Emulator(memory=True, check_rows=True) as emulator:
-            emulator.create_table("main.iot.air", DDL)
-            settings = {"endpoint": emulator.endpoint, "workspace_url": emulator.workspace_url, "schema": DDL}
-            from beam_zerobus import OAuthClientCredentials
-
-            writer = connect(
-                **settings,
-                credentials=OAuthClientCredentials(client_id=emulator.client_id, client_secret=emulator.client_secret),
-            )
-            writer.send_batch(rows(200_000, 100_000))
-            without = emulator.stats.tables["main.iot.air"].calls
-            emulator.faults = Faults(reject_rows=tuple(RejectRows(column="id", value=value) for value in bad))
-            result = writer.send_batch(rows(0, 100_000))
-            assert {error.index for error in result.failed_rows} == bad
-            assert emulator.stats.tables["main.iot.air"].calls - 2 * without <= 300
-            assert emulator.table("main.iot.air").count_rows() == 199_990
-
-    @pytest.mark.parametrize("wire_format", ["proto", "arrow"])
-    def test_a_hundred_thousand_rows_of_a_wrong_schema_end_before_the_first_call(self, emulator, connect, wire_format):
-        batch = pa.record_batch({"id": range(100_000), "weight": [1.5] * 100_000, "height": [0.5] * 100_000})
-        writer = connect(schema=DDL + ", weight DOUBLE, height DOUBLE", wire_format=wire_format)
-        with pytest.raises(ConversionError, match=r"main\.iot\.air: ") as raised:
-            writer.send_batch(batch)
-        for name in ("weight", "height"):
-            assert f"column '{name}' is not in the table" in str(raised.value)
-        assert emulator.stats.tables["main.iot.air"].calls == 0
-
-    def test_a_hundred_thousand_rows_of_a_wrong_schema_cost_a_few_calls_in_json_which_tells_none(
-        self, emulator, connect
-    ):
-        batch = pa.record_batch({"id": range(100_000), "weight": [1.5] * 100_000})
-        result = connect(schema=DDL + ", weight DOUBLE", wire_format="json").send_batch(batch)
-        assert (result.failed_count, result.successful_count) == (100_000, 0)
-        assert emulator.stats.tables["main.iot.air"].calls <= 20
-        assert all("column 'weight' is not in the table" in error.message for error in result.failed_rows)
-        assert result.errors_by_type()["rejected_by_service"] <= 20
-
-    def test_a_hundred_thousand_rows_that_are_all_rejected_cost_a_hundred_calls(self, emulator, connect):
-        emulator.faults = Faults(reject_rows=(RejectRows(column="name", value=None),))
-        result = connect(schema=DDL).send_batch(pa.record_batch({"id": range(100_000)}))
-        assert result.errors_by_type() == {"rejected_by_service": 100, "rejected_untried": 99_900}
-        assert [error.index for error in result.failed_rows] == list(range(100_000))
-        assert all("column 'name'" in error.message for error in result.failed_rows)
-        assert emulator.stats.tables["main.iot.air"].calls == 101
-
-    def test_where_nineteen_rows_in_twenty_are_rejected_the_good_ones_are_written(self, emulator, connect):
-        emulator.faults = Faults(reject_rows=(RejectRows(column="name", value="bad"),))
-        good = {(n * 277) % 240 for n in range(12)}
-        names = ["good" if n in good else "bad" for n in range(240)]
-        result = connect(schema=DDL).send_batch(pa.record_batch({"id": range(240), "name": names}))
-        assert result.errors_by_type() == {"rejected_by_service": 228}
-        assert {error.index for error in result.failed_rows} == set(range(240)) - good
-        assert ids(emulator) == sorted(good)
-
-    def test_a_failure_during_the_search_is_survived(self, emulator, connect):
-        emulator.faults = Faults(
-            reject_rows=(RejectRows(column="id", value=5),), seed=3, rate=0.3, kinds=("status", "drop", "reject")
-        )
-        result = connect(schema=DDL, retry=Retry(max_retries=50, initial_backoff=0.001)).send_batch(rows(0, 64))
-        assert [error.index for error in result.failed_rows] == [5]
-        assert sorted(set(ids(emulator))) == [n for n in range(64) if n != 5]
-
-    @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    @given(bad=st.sets(st.integers(0, 149)), sizes=st.lists(st.integers(1, 60), min_size=1, max_size=6))
-    def test_exactly_the_bad_rows_come_back(self, emulator, connect, bad, sizes):
-        target = f"main.iot.t{time.time_ns()}"
-        emulator.create_table(target, DDL)
-        emulator.faults = Faults(reject_rows=tuple(RejectRows(column="id", value=value) for value in bad))
-        writer = connect(target, schema=DDL)
-        start, submissions = 0, []
-        for size in sizes:
-            submissions.append((start, writer.submit(rows(start, size))))
-            start += size
-        found = {begin + error.index for begin, s in submissions for error in s.result(60).failed_rows}
-        assert found == {row for row in bad if row < start}
-        written = emulator.table(target).to_arrow()["id"].to_pylist()
-        assert set(written) == set(range(start)) - found
-
-
 def test_what_the_sdk_itself_rejects_is_an_error_at_once(connect, monkeypatch):
     def renamed(encoder, batch):
         for payload in real(encoder, batch):
@@ -407,89 +292,3 @@ def test_what_the_sdk_itself_rejects_is_an_error_at_once(connect, monkeypatch):
     monkeypatch.setattr(ArrowEncoder, "encode", renamed)
     with pytest.raises(ConversionError, match=r"main\.iot\.air: RecordBatch schema does not match stream schema"):
         connect(schema=DDL, wire_format="arrow").send_batch(rows(0))
-
-
-class TestChangedSchema:
-    """ALTER TABLE while the writer runs."""
-
-    @pytest.fixture(autouse=True)
-    def table(self, emulator):
-        return emulator.create_table("main.iot.air", "id BIGINT NOT NULL, size INT")
-
-    @pytest.fixture
-    def fetches(self, monkeypatch):
-        """What was fetched from Unity Catalog, as DDL."""
-        fetched = []
-
-        def fetch(*arguments, **options):
-            schema = real(*arguments, **options)
-            fetched.append(schema.to_ddl())
-            return schema
-
-        real = conversions.fetch_table_schema
-        monkeypatch.setattr(conversions, "fetch_table_schema", fetch)
-        return fetched
-
-    def widen(self, table):
-        table.drop_column("size")
-        table.add_column("size BIGINT")
-
-    def sized(self, start, count=10):
-        return pa.record_batch({"id": pa.array(range(start, start + count), pa.int64()), "size": range(count)})
-
-    @pytest.mark.parametrize("wire_format", ["proto", "arrow"])
-    def test_it_is_fetched_once_and_everything_in_flight_converted_again(
-        self, emulator, table, connect, fetches, wire_format
-    ):
-        emulator.faults = Faults(ack_delay=0.1)
-        writer = connect(schema="unity_catalog", wire_format=wire_format)
-        assert writer.send_batch(self.sized(0)).success
-        self.widen(table)
-        submissions = [writer.submit(self.sized(10 + n * 10)) for n in range(20)]
-        assert all(submission.result(30).success for submission in submissions)
-        written = table.to_arrow().to_pylist()
-        assert sorted(row["id"] for row in written) == list(range(210))
-        assert {row["size"] for row in written if row["id"] >= 10} == set(range(10))
-        assert fetches == ["id BIGINT NOT NULL, size INT", "id BIGINT NOT NULL, size BIGINT"]
-
-    def test_where_nothing_has_changed_it_is_fetched_once_for_all_that_is_in_flight(self, emulator, connect, fetches):
-        writer = connect(schema="unity_catalog", retry=Retry(max_retries=99, initial_backoff=0.05, max_backoff=0.1))
-        writer.resolve_schema()
-        emulator.kill()
-        submissions = [writer.submit(self.sized(n, 1)) for n in range(8)]
-        said = "Error 8001: schema validation failed"
-        faults = (ScriptedFault("status", at_call=1, times=99, code="INVALID_ARGUMENT", message=said),)
-        emulator.faults = Faults(script=faults)
-        emulator.start()
-        rejected = [error for submission in submissions for error in submission.result(30).failed_rows]
-        assert [said in error.message for error in rejected] == [True] * 8
-        assert len(fetches) == 2
-
-    def test_a_batch_that_no_longer_fits_fails_and_the_others_are_written(self, emulator, table, connect):
-        emulator.faults = Faults(ack_delay=0.1)
-        writer = connect(schema="unity_catalog")
-        assert writer.send_batch(self.sized(0)).success
-        table.drop_column("size")
-        sized = writer.submit(self.sized(10))
-        plain = writer.submit(pa.record_batch({"id": pa.array([20, 21], pa.int64())}))
-        with pytest.raises(ConversionError, match="column 'size' is not in the table"):
-            sized.result(30)
-        assert plain.result(30).success
-        assert ids(emulator) == [*range(10), 20, 21]
-        assert writer.in_flight_bytes == 0
-
-    def test_unity_catalog_may_be_away_just_then(self, emulator, table, connect, monkeypatch):
-        writer = connect(schema="unity_catalog", retry=QUICK)
-        assert writer.send_batch(self.sized(0)).success
-        self.widen(table)
-        real, tries = conversions.fetch_table_schema, iter(range(100))
-
-        def fetch(*arguments, **options):
-            if next(tries) < 8:  # more often than one fetch is tried
-                raise TransientError("Unity Catalog is away", cause="UNITY_CATALOG_503")
-            return real(*arguments, **options)
-
-        monkeypatch.setattr(conversions, "fetch_table_schema", fetch)
-        assert writer.send_batch(self.sized(10)).success
-        assert ids(emulator) == list(range(20))
-        assert next(tries) == 9

@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_zerobus import ConfigurationError, Retry, TransientError
-from beam_zerobus.delivery import limits
 from beam_zerobus.delivery.retry import Backoff, Breaker, retry_transient
+from beam_zerobus.workspace.retry_after import MAX_RETRY_AFTER
 
 
 @given(st.integers(0, 8), st.floats(0, 2), st.floats(2, 60))
@@ -70,7 +70,7 @@ def test_the_breaker_forgets_what_left_its_window():
 def test_a_wait_that_the_service_asks_for_is_followed_within_a_limit():
     backoff = Backoff(Retry(initial_backoff=0, max_backoff=0))
     assert backoff.next_wait(7.0) == 7.0
-    assert backoff.next_wait(1e9) == limits.MAX_RETRY_AFTER
+    assert backoff.next_wait(1e9) == MAX_RETRY_AFTER
     assert backoff.next_wait() == 0
 
 

@@ -1,4 +1,4 @@
-"""Callers that give up, break what they hold, or meet errors that nobody foresaw: no other caller notices."""
+"""Callers that give up, break what they hold, or get unexpected errors: no other caller is affected."""
 
 import asyncio
 import contextlib

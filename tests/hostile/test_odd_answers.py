@@ -1,4 +1,4 @@
-"""Odd answers of a server: each batch has an outcome in time, no acknowledged row is reported lost, life goes on."""
+"""Odd answers of a server: each batch has an outcome in time, no acknowledged row is reported lost, the next works."""
 
 import threading
 import time
@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from beam_zerobus import (
     ConversionError,
@@ -20,14 +20,25 @@ from beam_zerobus import (
     ZerobusWriter,
 )
 from beam_zerobus.delivery import limits
-from tests.hostile.odd_server import HONEST, ODDITIES, OddServer
+from beam_zerobus.encoding import ProtoEncoder
+from beam_zerobus.schema import TableSchema
+from tests.emulator.sdk import eventually
+from tests.hostile.odd_server import FINAL, HONEST, ODDITIES, OddServer
+from tests.hostile.slow_line import SlowLine
 
+SCHEMA = TableSchema.from_ddl("id BIGINT NOT NULL")
 PATIENCE = 30  # retries and short limits bound an outcome far below that, also on a busy machine
 QUICK = Retry(max_retries=3, initial_backoff=0.001, max_backoff=0.01)
 
 
 def batch(start, count=3):
     return pa.record_batch({"id": pa.array(range(start, start + count), pa.int64())})
+
+
+def records(start, count=3):
+    """Return the protobuf rows of a batch."""
+    (payload,) = ProtoEncoder(SCHEMA).encode(batch(start, count))
+    return set(payload.records)
 
 
 def writer_to(server):
@@ -52,6 +63,45 @@ def test_an_odd_answer_once_leaves_every_row_written(oddity):
         result = writer.submit(batch(0)).result(PATIENCE)
         assert (result.successful_count, result.failed_rows) == (3, ())
         assert writer.submit(batch(3)).result(PATIENCE).success
+
+
+@pytest.mark.parametrize("status", FINAL)
+def test_after_a_final_status_the_next_batch_works(status):
+    with OddServer() as server, writer_to(server) as writer:
+        server.script.append(status)
+        submission = writer.submit(batch(0))
+        assert submission.wait(PATIENCE)
+        assert writer.submit(batch(3)).result(PATIENCE).success
+        with suppress(ZerobusError):
+            submission.result(0)  # so that the end of the block does not raise it
+
+
+def test_an_acknowledgement_before_there_is_a_call_loses_no_row():
+    with OddServer() as server, writer_to(server) as writer:
+        server.before_data = True
+        submission = writer.submit(batch(0))
+        assert submission.wait(PATIENCE)
+        server.before_data = False
+        with suppress(TransientError):
+            assert submission.result(0).success
+            eventually(lambda: server.acknowledged >= records(0))  # it did get the rows
+        assert writer.submit(batch(3)).result(PATIENCE).success
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_answers_of_a_few_bytes_a_second_end_at_the_limit(opened, monkeypatch):
+    monkeypatch.setattr(limits, "OPEN_TIMEOUT", 0.5)
+    with OddServer() as server, SlowLine(server.port) as line, writer_to(line) as writer:
+        if opened:
+            assert writer.submit(batch(0)).result(PATIENCE).success
+        line.slow = True
+        slow = writer.submit(batch(3))
+        assert slow.wait(PATIENCE)
+        line.slow = False
+        assert writer.submit(batch(6)).result(PATIENCE).success
+        assert slow.failure is None or isinstance(slow.failure, TransientError)
+        with suppress(TransientError):
+            slow.result(0)
 
 
 # The SDK takes the offset after the only call for an acknowledgement of it (it allows for an offset a row).
@@ -82,26 +132,59 @@ class OddAnswers(RuleBasedStateMachine):
         super().__init__()
         self.patched = pytest.MonkeyPatch()
         self.patched.setattr(limits, "ACK_TIMEOUT", 0.5)
+        self.patched.setattr(limits, "OPEN_TIMEOUT", 0.5)
         self.server = OddServer().__enter__()
-        self.writer = writer_to(self.server)
+        self.line = SlowLine(self.server.port)
+        self.writer = writer_to(self.line)
+        self.was_slow = False
         self.next_id = 0
 
     @rule(oddities=st.lists(st.sampled_from(ODDITIES), max_size=4), count=st.integers(1, 4))
     def send_batches(self, oddities, count):
         self.server.script.extend(oddities)
-        submissions = []
-        for _ in range(count):
-            submissions.append(self.writer.submit(batch(self.next_id)))
-            self.next_id += 3
-        for submission in submissions:
-            assert submission.wait(PATIENCE)
+        submissions = [self.submit() for _ in range(count)]
+        for start, submission in submissions:
+            self.check(start, submission)
             assert not isinstance(submission.failure, RejectedError | ConversionError)  # no row is blamed for a server
+
+    @rule(status=st.sampled_from(sorted(FINAL)))
+    def send_a_batch_that_a_final_status_answers(self, status):
+        self.server.script.append(status)
+        self.check(*self.submit())
+
+    @rule()
+    def send_to_a_server_that_acknowledges_before_there_is_a_call(self):
+        self.server.before_data = True
+        self.check(*self.submit())
+        self.server.before_data = False
+
+    @precondition(lambda self: not self.was_slow)  # it takes seconds
+    @rule()
+    def send_over_a_line_of_a_few_bytes_a_second(self):
+        self.was_slow = self.line.slow = True
+        self.check(*self.submit())
+        self.line.slow = False
+
+    def submit(self):
+        start = self.next_id
+        self.next_id += 3
+        return start, self.writer.submit(batch(start))
+
+    def check(self, start, submission):
+        """Check that the batch has an outcome in time, and that nothing acknowledged is said not to be."""
+        assert submission.wait(PATIENCE)
+        error = submission.failure
+        if isinstance(error, TransientError):
+            unacknowledged = {row for rest in error.unacknowledged for row in rest["id"].to_pylist()}
+            assert not self.server.acknowledged & {record for row in unacknowledged for record in records(row, 1)}
+        elif error is not None and not getattr(error, "row_errors", ()):
+            assert not self.server.acknowledged & records(start)
 
     @rule()
     def send_to_a_server_that_has_recovered(self):
         self.server.script.clear()
-        assert self.writer.submit(batch(self.next_id)).result(PATIENCE).success
-        self.next_id += 3
+        _, submission = self.submit()
+        assert submission.result(PATIENCE).success
 
     @invariant()
     def nothing_is_left_in_flight(self):
@@ -111,6 +194,7 @@ class OddAnswers(RuleBasedStateMachine):
         self.server.script.clear()
         with suppress(ZerobusError):  # batches of odd servers have failed
             self.writer.close(PATIENCE)
+        self.line.__exit__()
         self.server.__exit__()
         self.patched.undo()
 
@@ -119,10 +203,13 @@ TestOddAnswers = OddAnswers.TestCase
 TestOddAnswers.settings = settings(max_examples=12, stateful_step_count=8, deadline=None)
 
 
-def test_while_nothing_is_acknowledged_no_thread_spins(monkeypatch):
+@pytest.mark.parametrize("oddity", ["silence", "heartbeat", "slow"])
+def test_while_nothing_is_acknowledged_no_thread_spins(oddity, monkeypatch):
     monkeypatch.setattr(limits, "ACK_TIMEOUT", 60)
-    with OddServer() as server, writer_to(server) as writer:
-        server.script.extend(["silence"] * 9)
+    with OddServer() as server, SlowLine(server.port) as line, writer_to(line) as writer:
+        assert writer.submit(batch(0)).result(PATIENCE).success
+        line.slow = oddity == "slow"
+        server.script.extend(["silence" if line.slow else oddity] * 9)
         submission = writer.submit(batch(0))
         before, started = time.process_time(), time.monotonic()
         while time.monotonic() < started + 2:

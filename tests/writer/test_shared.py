@@ -67,17 +67,3 @@ def test_a_leased_writer_outlives_its_linger(emulator, config):
         assert emulator.stats.streams_open == 1
         assert lease.writer.send_batch(one_row()).success
     registry.close()
-
-
-def test_a_discarded_writer_is_closed_when_its_last_lease_is_gone(emulator, config):
-    registry = SharedWriters()
-    first, second = registry.acquire(config), registry.acquire(config)
-    first.writer.send_batch(one_row())
-    first.discard()
-    with registry.acquire(config) as third:
-        assert third.writer is not first.writer
-    assert second.writer.send_batch(one_row()).success
-    second.release()
-    second.release()
-    assert emulator.stats.streams_open == 0
-    registry.close()

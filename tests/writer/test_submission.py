@@ -14,6 +14,7 @@ from beam_zerobus.encoding import Payload
 from beam_zerobus.telemetry import open_recorder
 from beam_zerobus.writer.submission import Submission
 from beam_zerobus.writer.submissions import Submissions
+from tests.emulator.sdk import eventually
 
 TABLE = "main.iot.air"
 
@@ -167,6 +168,50 @@ class TestSubmissions:
         submissions.ended(made)
         assert [len(errors) for errors in noticed] == [1]
         assert submissions.log_failures() == []
+
+    def test_a_failure_that_a_thread_waits_for_is_raised_there_and_nowhere_else(self):
+        for _ in range(50):
+            submissions, raised = Submissions(TABLE), []
+
+            def report(ended, submissions=submissions, raised=raised):
+                submissions.ended(ended)
+                try:
+                    submissions.raise_failures()  # before the thread that waits goes on
+                except ConversionError:
+                    raised.append("by flush")
+
+            made = submission(3, on_outcome=report)
+            submissions.add(made)
+
+            def ask(made=made, raised=raised):
+                with pytest.raises(ConversionError):
+                    made.result(30)
+                raised.append("by result")
+
+            thread = threading.Thread(target=ask)
+            thread.start()
+            eventually(lambda made=made: not made.is_unreported)
+            made.fail(ConversionError("no"))
+            thread.join(30)
+            submissions.raise_failures()
+            assert raised == ["by result"]
+
+    def test_a_wait_that_ends_early_leaves_the_failure_to_be_raised(self):
+        submissions = Submissions(TABLE)
+        made = submission(3, on_outcome=submissions.ended)
+        submissions.add(made)
+        with pytest.raises(TimeoutError):
+            made.result(0.01)
+        made.fail(ConversionError("no"))
+        with pytest.raises(ConversionError):
+            submissions.raise_failures()
+
+    def test_a_failure_that_a_thread_waits_for_is_logged_at_the_end_of_the_process(self):
+        submissions = Submissions(TABLE)
+        made = self.failed(submissions)
+        with made.awaited():
+            submissions.raise_failures()
+            assert len(submissions.log_failures()) == 1
 
     def test_each_failure_that_nobody_asked_for_is_logged(self, caplog):
         submissions = Submissions(TABLE)

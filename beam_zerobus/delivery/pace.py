@@ -1,0 +1,59 @@
+"""`Pace`: how often a search for rejected rows may open a stream."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from beam_zerobus.delivery import limits
+from beam_zerobus.logs import get_logger
+
+__all__ = ["Pace"]
+
+_log = get_logger(__name__)
+
+
+class Pace:
+    """Counts the streams that a writer opens, and says how long a search has to wait before the next.
+
+    The service ends a stream with each rejected call, so a search of many rejected rows would open more streams to a
+    table than it should. Other reasons to open a stream are counted, but never wait here: `Backoff` limits those.
+
+    Invariant, under the one lock: `_opened` has the times of the last `limits.MAX_STREAMS` openings, in order.
+    """
+
+    def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._name = name
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._opened: deque[float] = deque(maxlen=limits.MAX_STREAMS)
+        self._warned_at = float("-inf")
+
+    def opened(self) -> None:
+        """Count a stream."""
+        with self._lock:
+            self._opened.append(self._clock())
+
+    def wait(self, rows: int) -> float:
+        """Return the seconds until a search may open a stream, 0.0 for now; warn, at most once in ten seconds.
+
+        Args:
+            rows: Rows that wait meanwhile, for the warning.
+        """
+        with self._lock:
+            now, most = self._clock(), limits.MAX_STREAMS
+            if len(self._opened) < most or (left := self._opened[0] + limits.STREAM_WINDOW - now) <= 0:
+                return 0.0
+            warns = now - self._warned_at >= limits.OUTAGE_LOG_INTERVAL
+            if warns:
+                self._warned_at = now
+        if warns:
+            _log.warning(
+                "Zerobus rejects rows of table %s, and each rejected call costs a stream: %d streams were opened "
+                "within %.0f s, so the search for the rejected rows goes on in %.0f s, and %d rows wait. Correct what "
+                "produces these rows",
+                self._name, most, limits.STREAM_WINDOW, left, rows,
+            )  # fmt: skip
+        return left

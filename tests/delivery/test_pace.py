@@ -1,0 +1,54 @@
+"""How often a search may open streams, with a clock of the test's own."""
+
+import logging
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beam_zerobus.delivery import limits
+from beam_zerobus.delivery.pace import Pace
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@given(st.lists(st.floats(0, 5), max_size=400))
+def test_no_minute_has_more_streams_than_the_limit(pauses):
+    clock = Clock()
+    pace, opened = Pace("main.iot.air", clock), []
+    for pause in pauses:
+        clock.now += pause
+        wait = pace.wait(0)
+        assert wait <= limits.STREAM_WINDOW
+        clock.now += wait
+        assert pace.wait(0) == 0.0
+        pace.opened()
+        opened.append(clock.now)
+    for first, later in zip(opened, opened[limits.MAX_STREAMS :], strict=False):
+        assert later - first > limits.STREAM_WINDOW - 0.001
+
+
+def test_the_limit_is_below_the_one_at_which_the_sdk_warns():
+    assert limits.MAX_STREAMS * 60 / limits.STREAM_WINDOW < 100
+
+
+def test_it_warns_at_most_once_in_ten_seconds(caplog):
+    clock = Clock()
+    pace = Pace("main.iot.air", clock)
+    for _ in range(limits.MAX_STREAMS):
+        pace.opened()
+    for _ in range(12):
+        assert pace.wait(570)
+        clock.now += 1.0
+    said = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert said[0] == (
+        "Zerobus rejects rows of table main.iot.air, and each rejected call costs a stream: 90 streams were opened "
+        "within 60 s, so the search for the rejected rows goes on in 60 s, and 570 rows wait. Correct what produces "
+        "these rows"
+    )
+    assert len(said) == 2

@@ -1,0 +1,29 @@
+"""Shared by the hostile tests."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from beam_zerobus.workspace import http
+from tests.hostile.http_server import OddServer, Request
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., OddServer]]:
+    servers = []
+
+    def start(answer: Callable[[Request], Iterator[bytes]], tls: ssl.SSLContext | None = None) -> OddServer:
+        servers.append(OddServer(answer, tls))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "REQUEST_LIMIT", 0.5)

@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
 .PHONY: help quickstart test lint types chaos bench docs clean
-.PHONY: test-hostile test-contract test-flink test-prism test-java test-go test-kafka test-dataflow
+.PHONY: soak test-hostile test-contract test-flink test-prism test-java test-go test-kafka test-dataflow
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
@@ -35,6 +35,9 @@ chaos: $(VENV)/.test ## Random faults against the writer; SECONDS=12 a case, BAT
 
 test-hostile: $(VENV)/.test ## Ends of processes, kills and slow faults; the quick hostile tests are in make test
 	$(PYTEST) -n 4 --dist worksteal -m hostile
+
+soak: $(VENV)/.test ## 10,000 writers opened and closed, 1,000 dropped; CYCLES=10000
+	SOAK_CYCLES=$(or $(CYCLES),10000) $(PYTEST) tests/hostile/test_soak.py -m hostile
 
 test-contract: $(VENV)/.test ## The SDK's errors, oldest and newest; the official clients (needs Java 17, Maven, Node, Rust)
 	$(BIN)/python -m tests.delivery.sdk_matrix

@@ -92,10 +92,10 @@ def by_class(classes: np.ndarray, make: Callable[[np.ndarray | slice, int], pa.A
     """Make an array class by class.
 
     Args:
-        classes: The class of each item.
+        classes: The class of each item; at least one.
         make: Returns the items of one class, given their positions and the class.
     """
-    first = int(classes[0]) if len(classes) else 1
+    first = int(classes[0])
     if not (classes != first).any():
         return make(slice(None), first)
     parts = []

@@ -14,7 +14,7 @@ import pyarrow as pa
 from beam_zerobus.check.report import Report
 from beam_zerobus.errors import ZerobusError
 from beam_zerobus.schema import Conformer, TableSchema
-from beam_zerobus.schema.statements import quoted
+from beam_zerobus.schema.statements import grant_statement, quoted
 from beam_zerobus.workspace.http import ask
 from beam_zerobus.workspace.secret import Secret
 from beam_zerobus.workspace.tokens import TokenSource
@@ -78,8 +78,8 @@ def check_grants(report: Report, workspace_url: str, table: str, principal: str,
             report.add(step, "pass", f"on {name}")
         else:
             all_of = "; ALL PRIVILEGES does not count for Zerobus" if "ALL PRIVILEGES" in held else ""
-            statement = f"GRANT {privilege} ON {kind.upper()} {quoted(name)} TO `{principal}`;"
-            report.add(step, "fail", f"is missing on {name}{all_of}", statement)
+            remedy = grant_statement(privilege, kind, name, principal)
+            report.add(step, "fail", f"is missing on {name}{all_of}", remedy)
 
 
 def _privileges(

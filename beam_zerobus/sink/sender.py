@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from beam_zerobus.batching import RowConverter, RowKind, RowLimit
 from beam_zerobus.errors import ConversionError, RowError
 from beam_zerobus.schema import RowErrorType
-from beam_zerobus.schema.reasons import may_fit_wider_column
 from beam_zerobus.sink.bundle import Bundle, Outcome
 from beam_zerobus.sink.elements import Elements, Origin
 from beam_zerobus.sink.failed_rows import bundle_error, failure_log
@@ -129,9 +128,7 @@ class BatchSender:
         """Convert elements, after another look at the table where they do not fit the schema as it is known."""
         converter = self._converter_for(writer)
         converted = converter.convert(elements.values, kind)
-        if writer.may_look_again and (
-            may_fit_wider_column(converted.rejected) or converter.has_unknown_fields(elements.values, kind, converted)
-        ):
+        if writer.may_look_again and converter.may_be_outdated(elements.values, kind, converted):
             writer.look_again()
             newest = self._converter_for(writer)
             converted = converted if newest is converter else newest.convert(elements.values, kind)

@@ -11,7 +11,7 @@ __all__ = ["inside_lists", "shown_children"]
 
 
 def shown_children(array: pa.Array) -> tuple[np.ndarray, int, int]:
-    """Return the offsets of lists or maps counted from 0, the position of their first child, and the number of children.
+    """Return the offsets of lists or maps counted from 0, the position of their first child, and how many children.
 
     A slice shows only some of the children that it holds.
 

@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-from beam_zerobus.batching.elements import Converted, ElementConverter, element_converter
+from beam_zerobus.batching.elements import Converted, ElementConverter, RowKind, element_converter
 from beam_zerobus.schema import RowErrorType, TableSchema
 from beam_zerobus.schema.reasons import may_fit_wider_column
 from beam_zerobus.schema.time_rules import TimeRules
 
-__all__ = ["RowConverter", "RowKind", "row_kind"]
-
-RowKind: TypeAlias = Literal["json", "row"]
-"""JSON text, or anything else that is one row: a mapping, a Beam row, a NamedTuple, a dataclass."""
-
-
-def row_kind(element_type: type) -> RowKind:
-    """Return how elements of a type hold their row.
-
-    Example:
-        >>> row_kind(str), row_kind(dict)
-        ('json', 'row')
-    """
-    return "json" if issubclass(element_type, str | bytes | bytearray) else "row"
+__all__ = ["RowConverter"]
 
 
 class RowConverter:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,8 +16,7 @@ _log = get_logger(__name__)
 _JANUARY = 31 * 86_400 * 1_000_000  # microseconds; seconds and milliseconds of today, read as such, lie in it
 _TIMESTAMPS = (Primitive.TIMESTAMP, Primitive.TIMESTAMP_NTZ)
 
-_warned: set[tuple[str, str]] = set()
-_lock = threading.Lock()  # guards `_warned`, the tables and columns that were warned of
+_warned: dict[tuple[str, str], object] = {}  # the tables and columns that were warned of
 
 
 def warn_of_january_1970(batch: pa.RecordBatch, schema: TableSchema, *, table: str) -> None:
@@ -53,7 +50,5 @@ def _all_in_january(values: pa.Array) -> bool:
 
 
 def _is_first(table: str, column: str) -> bool:
-    with _lock:
-        known = len(_warned)
-        _warned.add((table, column))
-        return len(_warned) > known
+    this_call = object()
+    return _warned.setdefault((table, column), this_call) is this_call  # atomic; a lock could be held after a fork

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from itertools import pairwise
 from json.encoder import encode_basestring
 
@@ -49,6 +49,7 @@ def decode_variants(variants: pa.StructArray) -> pa.Array:
         ['{"a":1}']
     """
     texts: list[str | None] = []
+    keys_of = cache(_keys)  # of this call only: most rows have the same keys, and metadata may be large
     valid = variants.is_valid().to_pylist()
     pairs = zip(variants.field(0).to_pylist(), variants.field(1).to_pylist(), strict=True)
     for position, (metadata, value) in enumerate(pairs):
@@ -58,13 +59,12 @@ def decode_variants(variants: pa.StructArray) -> pa.Array:
         if metadata is None or value is None:
             raise MalformedVariantError("has no metadata or no value", position)
         try:
-            texts.append(_Value(value, _keys(metadata)).text())
+            texts.append(_Value(value, keys_of(metadata)).text())
         except _MalformedError as error:
             raise MalformedVariantError(str(error), position) from None
     return pa.array(texts, pa.large_string())
 
 
-@lru_cache(maxsize=1024)
 def _keys(metadata: bytes) -> tuple[str, ...]:
     """Return the keys of a row's dictionary."""
     if not metadata or metadata[0] & 0x0F != VERSION:

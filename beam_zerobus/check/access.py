@@ -152,11 +152,11 @@ def _faults_of_table(described: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if any("catalog" in name and str(value) == "supported" for name, value in properties.items()):
         yield "has catalog-managed commits, which Zerobus cannot write", _NEW_TABLE
     for column in _mappings(described.get("columns")):
-        metadata, name = _metadata(column), column.get("name")
+        metadata, column_name = _metadata(column), column.get("name")
         if "delta.generationExpression" in metadata:
-            yield f"column {name!r} is generated, which Zerobus cannot write", _NEW_TABLE
+            yield f"column {column_name!r} is generated, which Zerobus cannot write", _NEW_TABLE
         if "delta.identity.start" in metadata:
-            yield f"column {name!r} is an identity column, which Zerobus cannot write", _NEW_TABLE
+            yield f"column {column_name!r} is an identity column, which Zerobus cannot write", _NEW_TABLE
 
 
 def _metadata(column: Mapping[str, Any]) -> Mapping[str, Any]:

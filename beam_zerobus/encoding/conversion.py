@@ -118,11 +118,11 @@ class Conversion:
             yield _in_batch(payload, rows)
 
     def _without_lost_columns(self, rows: _Batch) -> _Batch:
-        known = {column.name.casefold() for column in self.schema.columns}
+        known = {column.name.lower() for column in self.schema.columns}
         lost = [
             index
             for index, field in enumerate(rows.schema)
-            if field.name.casefold() not in known and rows.column(index).null_count == rows.num_rows
+            if field.name.lower() not in known and rows.column(index).null_count == rows.num_rows
         ]
         return rows.select([index for index in range(rows.num_columns) if index not in lost]) if lost else rows
 

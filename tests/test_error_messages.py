@@ -21,7 +21,7 @@ import pyarrow as pa
 import pytest
 
 from beam_zerobus import ConversionError, WriteToZerobus, ZerobusWriter
-from beam_zerobus.batching import element_converter
+from beam_zerobus.batching import element_converter, row_kind
 from beam_zerobus.errors import RowError, summarize
 from beam_zerobus.schema import RowErrorType, TableSchema
 
@@ -250,7 +250,7 @@ def rejections_of(case: Case) -> tuple[RowError, ...]:
     if isinstance(case.bad, pa.Array):
         batch = pa.RecordBatch.from_arrays([case.bad], names=["c"])
     else:
-        kind = {dict: "dict", str: "json"}.get(type(case.bad), "row")
+        kind = row_kind(type(case.bad))
         good = {"c": 1} if "NOT NULL" in case.ddl else {}
         elements = [json.dumps(good) if kind == "json" else good, case.bad]
         converted = element_converter(kind, schema)(elements)

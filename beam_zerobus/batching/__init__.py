@@ -1,14 +1,13 @@
 """Elements to RecordBatches: dicts, Beam rows, NamedTuples, dataclasses and JSON, and batches of the right size."""
 
-from beam_zerobus.batching.converter import RowConverter, RowKind, row_kind
-from beam_zerobus.batching.elements import Converted, ElementConverter, ElementKind, element_converter
+from beam_zerobus.batching.converter import RowConverter
+from beam_zerobus.batching.elements import Converted, ElementConverter, RowKind, element_converter, row_kind
 from beam_zerobus.batching.records import types_of
 from beam_zerobus.batching.row_limit import RowLimit
 
 __all__ = [
     "Converted",
     "ElementConverter",
-    "ElementKind",
     "RowConverter",
     "RowKind",
     "RowLimit",

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_zerobus.batching.json_objects import JsonNumber, LostDigitsError
+from beam_zerobus.batching.json_objects import FIRST_LOST, FIRST_ROUNDED, JsonNumber, LostDigitsError
 from beam_zerobus.schema import Decimal, Primitive
 from beam_zerobus.schema.casts.decimals import from_integers, from_text
 from beam_zerobus.schema.texts import read_text
@@ -38,8 +38,6 @@ TEXT_OR_NONE: frozenset[type] = frozenset({str, _NONE})
 NUMBERS_OR_NONE: frozenset[type] = frozenset({float, int, np.float64, np.float32, _NONE})
 _DECIMAL_OR_NONE: frozenset[type] = frozenset({decimal.Decimal, JsonNumber, int, _NONE})
 _JSON_NUMBERS_OR_NONE: frozenset[type] = frozenset({float, int, JsonNumber, _NONE})
-_FIRST_LOST = 2.0**63  # whole numbers from here on may have been read as floats
-_FIRST_ROUNDED = 2.0**53  # from here on, a float may stand for another number of the text
 _INT_OR_NONE: frozenset[type] = frozenset({int, _NONE})
 _INTEGERS_OR_NONE = _INT_OR_NONE | frozenset(
     {np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64}
@@ -68,7 +66,7 @@ def json_integers(target: pa.DataType, values: list[Any], kinds: set[type]) -> l
     Raises:
         LostDigitsError: A float may have been a whole number with other digits.
     """
-    if float in kinds and any(type(value) is float and abs(value) >= _FIRST_ROUNDED for value in values):
+    if float in kinds and any(type(value) is float and abs(value) >= FIRST_ROUNDED for value in values):
         raise LostDigitsError
     return integers(target, values, kinds)
 
@@ -113,7 +111,7 @@ def json_floats(target: pa.DataType, values: list[Any], kinds: set[type]) -> pa.
     array = pa.array(values, target)
     bounds = pc.min_max(array)
     low, high = bounds["min"].as_py(), bounds["max"].as_py()
-    if low is None or (low > -_FIRST_LOST and high < _FIRST_LOST):
+    if low is None or (low > -FIRST_LOST and high < FIRST_LOST):
         return array
     if float in kinds:
         raise LostDigitsError

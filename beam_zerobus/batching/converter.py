@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-from beam_zerobus.batching.elements import Converted, ElementConverter, element_converter
+from beam_zerobus.batching.elements import Converted, ElementConverter, RowKind, element_converter
 from beam_zerobus.schema import RowErrorType, TableSchema
+from beam_zerobus.schema.reasons import may_fit_wider_column
 from beam_zerobus.schema.time_rules import TimeRules
 
-__all__ = ["RowConverter", "RowKind", "row_kind"]
-
-RowKind: TypeAlias = Literal["json", "row"]
-"""JSON text, or anything else that is one row: a mapping, a Beam row, a NamedTuple, a dataclass."""
-
-
-def row_kind(element_type: type) -> RowKind:
-    """Return how elements of a type hold their row.
-
-    Example:
-        >>> row_kind(str), row_kind(dict)
-        ('json', 'row')
-    """
-    return "json" if issubclass(element_type, str | bytes | bytearray) else "row"
+__all__ = ["RowConverter"]
 
 
 class RowConverter:
@@ -44,9 +32,14 @@ class RowConverter:
         """Convert elements of one kind; those that cannot be read are among `rejected`."""
         return self._by_kind[kind](values)
 
-    def has_unknown_fields(self, values: Sequence[Any], kind: RowKind, converted: Converted) -> bool:
-        """Return whether elements that became `converted` have a field that the table's schema lacks."""
+    def may_be_outdated(self, values: Sequence[Any], kind: RowKind, converted: Converted) -> bool:
+        """Return whether the table's schema may have changed, as elements that became `converted` do not fit it.
+
+        They have a field that it lacks, or a value that would fit a wider column.
+        """
         rejected = converted.rejected
+        if may_fit_wider_column(rejected):
+            return True
         if self._ignores_unknown_fields:  # then only a strict converter notices
             rejected = element_converter(kind, self.schema)(values).rejected
         return any(error.error_type == RowErrorType.UNKNOWN_FIELD for error in rejected)

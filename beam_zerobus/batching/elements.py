@@ -17,10 +17,20 @@ from beam_zerobus.schema import RowErrorType, TableSchema
 from beam_zerobus.schema.reasons import Faults, Place, Reason
 from beam_zerobus.schema.time_rules import TimeRules
 
-__all__ = ["Converted", "ElementConverter", "ElementKind", "element_converter"]
+__all__ = ["Converted", "ElementConverter", "RowKind", "element_converter", "row_kind"]
 
-ElementKind: TypeAlias = Literal["dict", "row", "json"]
-"""How an element holds its row: a mapping; a beam.Row, NamedTuple or dataclass; a JSON object as str or bytes."""
+RowKind: TypeAlias = Literal["json", "row"]
+"""How an element holds its row: a JSON object as str or bytes; a mapping, `beam.Row`, NamedTuple or dataclass."""
+
+
+def row_kind(element_type: type) -> RowKind:
+    """Return how elements of a type hold their row.
+
+    Example:
+        >>> row_kind(str), row_kind(dict)
+        ('json', 'row')
+    """
+    return "json" if issubclass(element_type, str | bytes | bytearray) else "row"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +55,7 @@ ElementConverter: TypeAlias = Callable[[Sequence[Any]], Converted]
 
 
 def element_converter(
-    kind: ElementKind,
+    kind: RowKind,
     schema: TableSchema,
     *,
     ignore_unknown_fields: bool = False,
@@ -58,13 +68,13 @@ def element_converter(
     keeps no state, so any number of threads may use it.
 
     Args:
-        kind: ``"dict"``, ``"row"`` or ``"json"``.
+        kind: ``"json"`` or ``"row"``.
         schema: The table.
         ignore_unknown_fields: Drop fields that the table does not have, instead of rejecting their elements.
         times: What timestamps may leave open.
 
     Example:
-        >>> convert = element_converter("dict", TableSchema.from_ddl("id INT, name STRING"))
+        >>> convert = element_converter("row", TableSchema.from_ddl("id INT, name STRING"))
         >>> converted = convert([{"id": 1, "name": "a"}, {"id": "two"}, {"ID": 3}])
         >>> converted.batch.to_pylist(), converted.rows.tolist()
         ([{'id': 1, 'name': 'a'}, {'id': 3, 'name': None}], [0, 2])

@@ -16,7 +16,22 @@ import orjson
 
 from beam_zerobus.schema import Array, Decimal, DeltaType, Map, Primitive, Struct, TableSchema
 
-__all__ = ["JsonNumber", "LostDigitsError", "json_parser", "json_text", "parse_exactly", "type_name"]
+__all__ = [
+    "FIRST_LOST",
+    "FIRST_ROUNDED",
+    "JsonNumber",
+    "LostDigitsError",
+    "json_parser",
+    "json_text",
+    "parse_exactly",
+    "type_name",
+]
+
+FIRST_LOST = 2**63
+"""From here on, a whole number in the text was read as a float if it was read by orjson."""
+
+FIRST_ROUNDED = 2**53
+"""From here on, a float may be another number than the text's."""
 
 _DIGITS_OF_INT64 = 19  # with a sign, numbers of 18 digits have as many characters and are read exactly too
 _DIGITS_BEYOND_DOUBLE = 400
@@ -64,7 +79,7 @@ def type_name(value: object) -> str:
 def json_parser(schema: TableSchema) -> Callable[[Any], Any]:
     """Return the fastest parser of JSON text whose numbers are exact enough for a table.
 
-    Its floats from 2^63 on may have been whole numbers with other digits.
+    Its floats from `FIRST_LOST` on may have been whole numbers with other digits.
     """
     if any(_shows_digits(column.type) for column in schema.columns):
         return _parse_with_digits

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from beam_zerobus.batching.json_objects import JsonNumber, LostDigitsError
+from beam_zerobus.batching.json_objects import FIRST_LOST, FIRST_ROUNDED, JsonNumber, LostDigitsError
 from beam_zerobus.batching.misfit import MisfitError
 from beam_zerobus.schema import Decimal, RowErrorType
 from beam_zerobus.schema.casts.decimals import exact_decimal
@@ -29,8 +29,6 @@ __all__ = [
 _LARGEST_FLOAT = float(np.finfo(np.float32).max)
 _TOO_LARGE = "is larger than any integer column can hold; correct the row, or use DECIMAL in the table"
 _NOT_WHOLE = "is not a whole number; correct the row, or use DOUBLE in the table"
-_FIRST_LOST = 2**63  # whole numbers from here on may have been read as floats
-_FIRST_ROUNDED = 2**53  # from here on, a float may stand for another number of the text
 
 
 def is_integer(value: Any) -> bool:
@@ -111,7 +109,7 @@ def finite(convert: Callable[[Any], float]) -> Callable[[Any], float]:
 
 def json_integer(value: Any) -> int:
     """Return a value of an integer column that was read from JSON."""
-    if type(value) is float and abs(value) >= _FIRST_ROUNDED:
+    if type(value) is float and abs(value) >= FIRST_ROUNDED:
         raise LostDigitsError
     return integer(value)
 
@@ -120,7 +118,7 @@ def json_number(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Return a converter that reads JSON's numbers exactly, and leaves other values to `convert`."""
 
     def one(value: Any) -> Any:
-        if type(value) is float and abs(value) >= _FIRST_LOST:
+        if type(value) is float and abs(value) >= FIRST_LOST:
             raise LostDigitsError
         return convert(value.number() if type(value) is JsonNumber else value)
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 from beam_zerobus.check.report import Report
 from beam_zerobus.errors import ZerobusError
 from beam_zerobus.schema import Conformer, TableSchema
-from beam_zerobus.schema.statements import quoted
+from beam_zerobus.schema.statements import grant_statement, quoted
 from beam_zerobus.workspace.http import ask
 from beam_zerobus.workspace.secret import Secret
 from beam_zerobus.workspace.tokens import TokenSource
@@ -22,9 +22,9 @@ from beam_zerobus.workspace.unity_catalog import describe_table, fetch_table_sch
 
 __all__ = ["check_clock", "check_grants", "check_schema", "check_table_kind", "check_token"]
 
-_MAX_SKEW = 60.0
+_MAX_SKEW = 60.0  # seconds
 _CHECK_CONSTRAINT = "delta.constraints."
-_REWRITE = "create a managed Delta table without it"
+_NEW_TABLE = "create a managed Delta table without it"
 
 
 def check_token(report: Report, tokens: TokenSource) -> Mapping[str, Secret] | None:
@@ -49,7 +49,7 @@ def check_clock(report: Report, workspace_url: str) -> None:
     except (ZerobusError, TypeError, ValueError):
         report.add("clock", "skip", "the workspace does not say its time")
         return
-    skew = (datetime.now(UTC) - there).total_seconds()
+    skew = (datetime.now(UTC) - (there if there.tzinfo else there.replace(tzinfo=UTC))).total_seconds()
     if abs(skew) > _MAX_SKEW:
         word = "fast" if skew > 0 else "slow"
         report.add("clock", "fail", f"this machine's clock is {abs(skew):.0f} s {word}", "synchronize it (NTP)")
@@ -78,8 +78,8 @@ def check_grants(report: Report, workspace_url: str, table: str, principal: str,
             report.add(step, "pass", f"on {name}")
         else:
             all_of = "; ALL PRIVILEGES does not count for Zerobus" if "ALL PRIVILEGES" in held else ""
-            statement = f"GRANT {privilege} ON {kind.upper()} {quoted(name)} TO `{principal}`;"
-            report.add(step, "fail", f"is missing on {name}{all_of}", statement)
+            remedy = grant_statement(privilege, kind, name, principal)
+            report.add(step, "fail", f"is missing on {name}{all_of}", remedy)
 
 
 def _privileges(
@@ -104,8 +104,8 @@ def _privileges(
 
 
 def _privileges_in(content: Mapping[str, Any]) -> Iterator[str]:
-    for assignment in content.get("privilege_assignments") or ():
-        for privilege in assignment.get("privileges") or ():
+    for assignment in _mappings(content.get("privilege_assignments")):
+        for privilege in _list(assignment.get("privileges")):
             yield str(privilege.get("privilege") if isinstance(privilege, Mapping) else privilege)
 
 
@@ -125,7 +125,8 @@ def check_table_kind(report: Report, workspace_url: str, table: str, headers: Ma
         report.add("table", "fail", message, remedy)
     if not faults:
         report.add("table", "pass", "exists, a managed Delta table")
-    partitions = [column["name"] for column in _columns(described) if column.get("partition_index") is not None]
+    columns = _mappings(described.get("columns"))
+    partitions = [str(column.get("name")) for column in columns if column.get("partition_index") is not None]
     if partitions:
         report.add(
             "partitions",
@@ -141,7 +142,7 @@ def _faults_of_table(described: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"is of type {kind}; Zerobus writes managed tables only", "create a managed Delta table"
     if source not in (None, "DELTA"):
         yield f"is stored as {source}; Zerobus writes Delta tables only", "create a managed Delta table"
-    properties = described.get("properties") or {}
+    properties = _mapping(described.get("properties"))
     constraints = sorted(
         name.removeprefix(_CHECK_CONSTRAINT) for name in properties if name.startswith(_CHECK_CONSTRAINT)
     )
@@ -149,27 +150,36 @@ def _faults_of_table(described: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         table = described.get("full_name", "the table")
         yield f"has the CHECK constraint {name}", f"ALTER TABLE {quoted(str(table))} DROP CONSTRAINT {name};"
     if any("catalog" in name and str(value) == "supported" for name, value in properties.items()):
-        yield "has catalog-managed commits, which Zerobus cannot write", _REWRITE
-    for column in _columns(described):
-        metadata = _metadata(column)
+        yield "has catalog-managed commits, which Zerobus cannot write", _NEW_TABLE
+    for column in _mappings(described.get("columns")):
+        metadata, column_name = _metadata(column), column.get("name")
         if "delta.generationExpression" in metadata:
-            yield f"column {column['name']!r} is generated, which Zerobus cannot write", _REWRITE
+            yield f"column {column_name!r} is generated, which Zerobus cannot write", _NEW_TABLE
         if "delta.identity.start" in metadata:
-            yield f"column {column['name']!r} is an identity column, which Zerobus cannot write", _REWRITE
-
-
-def _columns(described: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    columns = described.get("columns")
-    return [column for column in columns if isinstance(column, Mapping)] if isinstance(columns, list) else []
+            yield f"column {column_name!r} is an identity column, which Zerobus cannot write", _NEW_TABLE
 
 
 def _metadata(column: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         field = json.loads(str(column.get("type_json", "{}")))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
-    metadata = field.get("metadata") if isinstance(field, Mapping) else None
-    return metadata if isinstance(metadata, Mapping) else {}
+    return _mapping(_mapping(field).get("metadata"))
+
+
+# A proxy, or a later version of Unity Catalog, may answer anything.
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _mappings(value: object) -> list[Mapping[str, Any]]:
+    return [item for item in _list(value) if isinstance(item, dict)]
 
 
 def check_schema(

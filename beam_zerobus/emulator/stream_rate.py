@@ -7,10 +7,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-__all__ = ["MOST_STREAMS", "StreamRate"]
+__all__ = ["MAX_STREAMS", "StreamRate"]
 
 _LOG = logging.getLogger(__name__)
-MOST_STREAMS = 100
+MAX_STREAMS = 100
 """Streams to a table within a minute; above that the official SDK warns, and so does the emulator."""
 _MINUTE = 60.0
 
@@ -48,11 +48,11 @@ class StreamRate:
         self._moments.append(self._clock())
         count = self.last_minute
         self.most = max(self.most, count)
-        if count > MOST_STREAMS and self._moments[-1] - self._warned >= _MINUTE:
+        if count > MAX_STREAMS and self._moments[-1] - self._warned >= _MINUTE:
             self._warned = self._moments[-1]
             _LOG.warning(
                 "%d streams to %s were created within a minute; the service expects %d at most: keep streams open",
                 count,
                 self._table,
-                MOST_STREAMS,
+                MAX_STREAMS,
             )

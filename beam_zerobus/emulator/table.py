@@ -42,7 +42,8 @@ class Table:
     acknowledged. So many small calls make few commits, and a single call is committed at once.
 
     Invariants, all under `_lock`: `_waiting` holds, in the order of arrival, what is not being committed yet;
-    `_committing` says that the thread is writing outside the lock; storage and schema change only while it does not.
+    `_committing` says that the thread is writing outside the lock; storage and schema change only while it does not;
+    `grants` is replaced, never changed, so that a reader needs no lock.
     `_closed` is why no row is accepted, None if rows are.
 
     Attributes:
@@ -210,11 +211,13 @@ class Table:
 
     def revoke(self, *privileges: str) -> None:
         """Revoke privileges of the client, all if none is named; new streams are rejected (error 4024)."""
-        self.grants = self.grants - (set(privileges) or GRANTS)
+        with self._lock:
+            self.grants = self.grants - (set(privileges) or GRANTS)
 
     def grant(self, *privileges: str) -> None:
         """Grant privileges to the client, all that Zerobus needs if none is named."""
-        self.grants = self.grants | (set(privileges) or GRANTS)
+        with self._lock:
+            self.grants = self.grants | (set(privileges) or GRANTS)
 
     def check_partitions(self, rows: pa.RecordBatch) -> None:
         """Reject a call that writes too many partitions within five seconds.

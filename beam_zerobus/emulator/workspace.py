@@ -134,7 +134,7 @@ class Workspace:
         """
         self._check_token(authorization)
         parts = {"catalog": 1, "schema": 2, "table": 3}.get(kind)
-        below = [table for table in self.tables() if ".".join(table.name.split(".")[:parts]) == name.lower()]
+        below = [table for table in self.tables() if ".".join(table.name.lower().split(".")[:parts]) == name.lower()]
         if parts is None or not below:
             raise HttpError(404, f"{kind.upper()}_DOES_NOT_EXIST", f"{kind.capitalize()} '{name}' does not exist.")
         own = {"catalog": {"USE CATALOG"}, "schema": {"USE SCHEMA"}, "table": {"SELECT", "MODIFY", "ALL PRIVILEGES"}}

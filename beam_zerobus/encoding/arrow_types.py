@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from beam_zerobus.encoding.decimals import plain_text
+from beam_zerobus.schema.lists import inside_lists, shown_children
 from beam_zerobus.schema.reasons import Place, Reason, RowErrorType
 from beam_zerobus.variant import MAX_DEPTH, VARIANT_TYPE, Problem, encode_json
 
@@ -55,36 +55,17 @@ def _to_nested(array: pa.Array, target: pa.DataType, path: str, place: Place) ->
     """Rebuild the array from cast children: Arrow's own nested casts reject a change of nullability."""
     mask = array.is_null() if array.null_count else None
     if pa.types.is_struct(target):
-        inside = place.inside(lambda positions: positions[_valid(array)[positions]])
+        inside = place.inside(lambda positions: positions[np.asarray(array.is_valid())[positions]])
         children = [
             to_stream_type(array.field(i), field.type, f"{path}.{field.name}", inside) for i, field in enumerate(target)
         ]
         return pa.StructArray.from_arrays(children, fields=list(target), mask=mask)
-    offsets, start, length = _inner_range(array)
-    inside = _inside_lists(place, array, offsets)
+    shown, start, length = shown_children(array)
+    offsets = pa.array(shown, pa.int32())
+    inside = inside_lists(place, array, shown)
     if pa.types.is_map(target):
         keys = to_stream_type(array.keys.slice(start, length), target.key_type, f"{path}.key", inside)
         items = to_stream_type(array.items.slice(start, length), target.item_type, f"{path}.value", inside)
         return pa.MapArray.from_arrays(offsets, keys, items, type=target, mask=mask)
     values = to_stream_type(array.values.slice(start, length), target.value_type, f"{path}.element", inside)
     return pa.ListArray.from_arrays(offsets, values, type=target, mask=mask)
-
-
-def _valid(array: pa.Array) -> np.ndarray:
-    return np.asarray(array.is_valid())
-
-
-def _inside_lists(place: Place, array: pa.Array, offsets: pa.Array) -> Place:
-    def to_lists(positions: np.ndarray) -> np.ndarray:
-        lists = np.searchsorted(np.asarray(offsets), positions, side="right") - 1
-        return lists[_valid(array)[lists]]
-
-    return place.inside(to_lists)
-
-
-def _inner_range(array: pa.Array) -> tuple[pa.Array, int, int]:
-    """Return offsets counted from 0, and the start and length of their part of the inner values."""
-    if not len(array):
-        return pa.array([0], pa.int32()), 0, 0
-    first, last = array.offsets[0], array.offsets[-1]
-    return pc.subtract(array.offsets, first).cast(pa.int32()), first.as_py(), last.as_py() - first.as_py()

@@ -15,7 +15,7 @@ from beam_zerobus.encoding.take import take_rows
 from beam_zerobus.errors import RowError, about_table
 from beam_zerobus.options import WireFormat
 from beam_zerobus.schema import Conformer, TableSchema
-from beam_zerobus.schema.plausible import JanuaryWatch
+from beam_zerobus.schema.plausible import warn_of_january_1970
 from beam_zerobus.schema.time_rules import TimeRules
 from beam_zerobus.schema.unknown_fields import has_unknown_fields
 
@@ -53,7 +53,6 @@ class Conversion:
         self.times = times
         self._known_to_fit: pa.Schema | None = None
         self._conformer = Conformer(schema, ignore_unknown_fields=ignore_unknown_fields, times=times)
-        self._watch = JanuaryWatch(schema, table=table)
         with about_table(table):
             self._encoder = make_encoder(wire_format, schema)
         self.descriptor = self._encoder.descriptor if isinstance(self._encoder, ProtoEncoder) else None
@@ -96,7 +95,7 @@ class Conversion:
     def _payloads_of_batch(self, batch: pa.RecordBatch, *, framed: bool) -> Iterator[Payload]:
         with about_table(self.table):
             conformed = self._conformer.conform(batch)
-        self._watch.check(conformed.batch)
+        warn_of_january_1970(conformed.batch, self.schema, table=self.table)
         if conformed.rejected:
             yield Payload(records=[], rows=range(0), size_bytes=0, rejected=conformed.rejected)
         kept = conformed.rows
@@ -119,11 +118,11 @@ class Conversion:
             yield _in_batch(payload, rows)
 
     def _without_lost_columns(self, rows: _Batch) -> _Batch:
-        known = {column.name.casefold() for column in self.schema.columns}
+        known = {column.name.lower() for column in self.schema.columns}
         lost = [
             index
             for index, field in enumerate(rows.schema)
-            if field.name.casefold() not in known and rows.column(index).null_count == rows.num_rows
+            if field.name.lower() not in known and rows.column(index).null_count == rows.num_rows
         ]
         return rows.select([index for index in range(rows.num_columns) if index not in lost]) if lost else rows
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 from beam_zerobus.schema.arrow import canonical_type, is_list
 from beam_zerobus.schema.casts import Cast, UnfitError, leaf_cast
 from beam_zerobus.schema.casts.text import uuid_text
+from beam_zerobus.schema.lists import inside_lists, shown_children
 from beam_zerobus.schema.reasons import Faults, Place, Reason, RowErrorType
 from beam_zerobus.schema.time_rules import TimeRules
 from beam_zerobus.schema.types import Array, DeltaType, Field, Map, Primitive, Struct
@@ -201,7 +202,7 @@ class Planner:
 
         def cast(array: pa.Array, place: Place) -> pa.Array:
             offsets, elements = _list_parts(array)
-            converted = _through(of_element, elements, _inside_lists(place, array, offsets))
+            converted = _through(of_element, elements, inside_lists(place, array, offsets))
             if is_canonical and converted is elements:
                 return array
             return make.from_arrays(pa.array(offsets.astype(width)), converted, mask=_null_mask(array))
@@ -215,9 +216,9 @@ class Planner:
         )
 
         def cast(array: pa.Array, place: Place) -> pa.Array:
-            offsets, first, count = _offsets(array)
+            offsets, first, count = shown_children(array)
             keys, values = array.keys.slice(first, count), array.items.slice(first, count)
-            inside = _inside_lists(place, array, offsets)
+            inside = inside_lists(place, array, offsets)
             new_keys, new_values = _through(of_key, keys, inside), _through(of_value, values, inside)
             if new_keys is keys and new_values is values:
                 return array
@@ -282,18 +283,11 @@ def _repeated(array: pa.RunEndEncodedArray) -> pa.Array:
     return values.take(pa.array(np.searchsorted(np.asarray(array.run_ends), positions, side="right")))
 
 
-def _offsets(array: pa.Array) -> tuple[np.ndarray, int, int]:
-    """Return a list's or map's offsets from 0, its first child and the number of its children."""
-    offsets = np.asarray(array.offsets)
-    first = int(offsets[0])
-    return offsets - first, first, int(offsets[-1]) - first
-
-
 def _list_parts(array: pa.Array) -> tuple[np.ndarray, pa.Array]:
     """Return the offsets, from 0, and the elements of any kind of list; null lists may hide elements."""
     types = pa.types
     if types.is_list(array.type) or types.is_large_list(array.type):
-        offsets, first, count = _offsets(array)
+        offsets, first, count = shown_children(array)
         return offsets, array.values.slice(first, count)
     if types.is_fixed_size_list(array.type):
         size = array.type.list_size
@@ -302,11 +296,3 @@ def _list_parts(array: pa.Array) -> tuple[np.ndarray, pa.Array]:
     # Views may overlap, in any order; pyarrow's own cast to list returns wrong values for slices of them.
     sizes = np.where(_is_null(array), 0, np.asarray(array.sizes))
     return np.concatenate(([0], np.cumsum(sizes))), array.flatten()
-
-
-def _inside_lists(place: Place, array: pa.Array, offsets: np.ndarray) -> Place:
-    def to_lists(positions: np.ndarray) -> np.ndarray:
-        lists = np.searchsorted(offsets, positions, side="right") - 1
-        return lists[~_is_null(array)[lists]]
-
-    return place.inside(to_lists)

@@ -9,46 +9,46 @@ from beam_zerobus.logs import get_logger
 from beam_zerobus.schema.table import TableSchema
 from beam_zerobus.schema.types import Primitive
 
-__all__ = ["JanuaryWatch"]
+__all__ = ["warn_of_january_1970"]
 
 _log = get_logger(__name__)
 
 _JANUARY = 31 * 86_400 * 1_000_000  # microseconds; seconds and milliseconds of today, read as such, lie in it
-_warned: set[tuple[str, str]] = set()
 _TIMESTAMPS = (Primitive.TIMESTAMP, Primitive.TIMESTAMP_NTZ)
 
+_warned: dict[tuple[str, str], object] = {}  # the tables and columns that were warned of
 
-class JanuaryWatch:
-    """Warns once a process of each timestamp column whose values in a batch all lie in January 1970.
+
+def warn_of_january_1970(batch: pa.RecordBatch, schema: TableSchema, *, table: str) -> None:
+    """Warn, once a process, of each timestamp column whose values in a batch all lie in January 1970.
 
     Args:
+        batch: The rows, in the table's columns.
         schema: The table's.
         table: ``catalog.schema.table``, for the message.
     """
-
-    def __init__(self, schema: TableSchema, *, table: str) -> None:
-        self._table = table
-        self._columns = {n: column.name for n, column in enumerate(schema.columns) if column.type in _TIMESTAMPS}
-
-    def check(self, batch: pa.RecordBatch) -> None:
-        """Look at a batch in the table's columns; the first value decides mostly."""
-        for number, name in [*self._columns.items()] if batch.num_rows else ():
-            values = batch.column(number)
-            first = values[0]
-            if not first.is_valid or 0 <= first.value < _JANUARY:
-                self._check_all(values, number, name)
-
-    def _check_all(self, values: pa.Array, number: int, name: str) -> None:
-        ends = pc.min_max(values.cast(pa.int64())).as_py()
-        if ends["min"] is not None and ends["min"] >= 0 and ends["max"] < _JANUARY:
-            self._columns.pop(number, None)
-            if (self._table, name) in _warned:
-                return
-            _warned.add((self._table, name))
+    for number, column in enumerate(schema.columns):
+        if column.type not in _TIMESTAMPS:
+            continue
+        values = batch.column(number)
+        if _all_in_january(values) and _is_first(table, column.name):
             _log.warning(
                 "Table %s: every value of column %r in a batch of %d rows lies in January 1970; if the column holds "
                 'seconds or milliseconds since 1970, set epoch_unit="s" or epoch_unit="ms"',
-                self._table,
-                name,
+                table,
+                column.name,
                 len(values),
             )
+
+
+def _all_in_january(values: pa.Array) -> bool:
+    """Return whether there are values, and all are in January 1970; mostly the first one decides."""
+    if not len(values) or (values[0].is_valid and not 0 <= values[0].value < _JANUARY):
+        return False
+    ends = pc.min_max(values.cast(pa.int64())).as_py()
+    return ends["min"] is not None and ends["min"] >= 0 and ends["max"] < _JANUARY
+
+
+def _is_first(table: str, column: str) -> bool:
+    this_call = object()
+    return _warned.setdefault((table, column), this_call) is this_call  # atomic; a lock could be held after a fork

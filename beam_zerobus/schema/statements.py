@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from beam_zerobus.schema.table import TableSchema
 
-__all__ = ["create_statement", "grant_statements", "quoted"]
+__all__ = ["create_statement", "grant_statement", "grant_statements", "quoted"]
 
 
 def create_statement(table: str, schema: TableSchema) -> str:
@@ -37,12 +37,27 @@ def grant_statements(table: str, principal: str) -> list[str]:
         'GRANT USE CATALOG ON CATALOG `main` TO `1234`;'
     """
     catalog, schema, _ = table.split(".")
-    to = quoted(principal)
     return [
-        f"GRANT USE CATALOG ON CATALOG {quoted(catalog)} TO {to};",
-        f"GRANT USE SCHEMA ON SCHEMA {quoted(f'{catalog}.{schema}')} TO {to};",
-        f"GRANT SELECT, MODIFY ON TABLE {quoted(table)} TO {to};",
+        grant_statement("USE CATALOG", "catalog", catalog, principal),
+        grant_statement("USE SCHEMA", "schema", f"{catalog}.{schema}", principal),
+        grant_statement("SELECT, MODIFY", "table", table, principal),
     ]
+
+
+def grant_statement(privileges: str, kind: str, name: str, principal: str) -> str:
+    """Return the statement that grants privileges.
+
+    Args:
+        privileges: Such as ``SELECT, MODIFY``.
+        kind: ``catalog``, ``schema`` or ``table``.
+        name: The name of what they concern, its parts separated by dots.
+        principal: A service principal's client id, or the name of a user or group.
+
+    Example:
+        >>> grant_statement("USE SCHEMA", "schema", "main.iot", "ann.lee@example.com")
+        'GRANT USE SCHEMA ON SCHEMA `main`.`iot` TO `ann.lee@example.com`;'
+    """
+    return f"GRANT {privileges} ON {kind.upper()} {quoted(name)} TO {_quoted_part(principal)};"
 
 
 def quoted(name: str) -> str:
@@ -51,4 +66,8 @@ def quoted(name: str) -> str:
     >>> quoted("main.iot")
     '`main`.`iot`'
     """
-    return ".".join(f"`{part.replace('`', '``')}`" for part in name.split("."))
+    return ".".join(map(_quoted_part, name.split(".")))
+
+
+def _quoted_part(part: str) -> str:
+    return f"`{part.replace('`', '``')}`"

@@ -19,9 +19,9 @@ def has_unknown_fields(incoming: Iterable[pa.Field], columns: Sequence[Field]) -
         >>> has_unknown_fields(pa.schema({"ID": pa.int64(), "new": pa.string()}), table.columns)
         True
     """
-    known = {column.name.casefold(): column.type for column in columns}
+    known = {column.name.lower(): column.type for column in columns}
     return any(
-        (column_type := known.get(field.name.casefold())) is None or _is_wider(field.type, column_type)
+        (column_type := known.get(field.name.lower())) is None or _is_wider(field.type, column_type)
         for field in incoming
     )
 

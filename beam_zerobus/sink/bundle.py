@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from beam_zerobus.errors import RowError
-from beam_zerobus.sink.rows import Rows
+from beam_zerobus.sink.rows import RowsWithOrigin
 from beam_zerobus.writer.config import WriterConfig
 from beam_zerobus.writer.result import TransmissionResult
 from beam_zerobus.writer.shared import Lease, acquire
@@ -34,7 +34,7 @@ class Outcome:
         encode_ms: Milliseconds that encoding took.
     """
 
-    rows: Rows
+    rows: RowsWithOrigin
     rejected: tuple[RowError, ...]
     result: TransmissionResult | None = None
     encode_ms: float = 0.0
@@ -44,7 +44,7 @@ class Outcome:
 class _Waiting:
     """A batch whose outcome nobody has taken yet; without a submission no row of it could be sent."""
 
-    rows: Rows
+    rows: RowsWithOrigin
     writer: ZerobusWriter
     submission: Submission | None
 
@@ -96,7 +96,7 @@ class Bundle:
                 self._safeguard = _release_when_dropped(self, self._lease)
             return self._lease.writer
 
-    def send(self, writer: ZerobusWriter, rows: Rows) -> None:
+    def send(self, writer: ZerobusWriter, rows: RowsWithOrigin) -> None:
         """Submit a batch; rows that could not be read are kept for its outcome.
 
         Raises:

@@ -13,20 +13,21 @@ from beam_zerobus.batching import RowKind, row_kind, types_of
 from beam_zerobus.errors import RowError
 from beam_zerobus.sink.elements import Elements, Origin
 
-__all__ = ["GatheredRows", "Kind", "Rows", "separated"]
+__all__ = ["GatheredRows", "Kind", "RowsWithOrigin", "separated"]
 
-Kind: TypeAlias = RowKind | Literal["rows"]
+Kind: TypeAlias = RowKind | Literal["batch"]
+"""How an element holds rows: it is one, or it is a RecordBatch or Table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
+class RowsWithOrigin:
     """Rows for the writer, and which element each was.
 
     Attributes:
         batch: The rows to send.
         origin: The elements.
         kept: For each row of the batch the number of its element; None if all elements are in the batch.
-        rejected: The elements that could not be read, by number.
+        rejected: The elements that could not be read, each with its number.
     """
 
     batch: pa.RecordBatch | pa.Table
@@ -56,36 +57,36 @@ class GatheredRows:
         self._places = Elements()
         self.count = 0
 
-    def fits(self, rows: Rows) -> bool:
+    def fits(self, rows: RowsWithOrigin) -> bool:
         """Return whether rows have exactly the types of those that are here."""
         return not self._batches or self._batches[0].schema.equals(rows.batch.schema)
 
-    def add(self, rows: Rows) -> None:
+    def add(self, rows: RowsWithOrigin) -> None:
         """Add rows, with the timestamps and windows of their elements."""
         self._batches.append(rows.batch)
         self._places.micros += rows.origin.elements.micros
         self._places.windows += rows.origin.elements.windows
         self.count += rows.batch.num_rows
 
-    def take(self) -> Rows:
+    def take(self) -> RowsWithOrigin:
         """Remove all rows, and return them as one batch."""
         batch = self._batches[0] if len(self._batches) == 1 else pa.concat_batches(self._batches)
-        rows = Rows(batch=batch, origin=Origin(self._places))
+        rows = RowsWithOrigin(batch=batch, origin=Origin(self._places))
         self.clear()
         return rows
 
 
 def separated(elements: Elements) -> Iterator[tuple[Kind, Elements]]:
-    """Split elements by kind; each that holds many rows is a part of its own. Mostly all are of one kind."""
+    """Split elements by kind; each RecordBatch or Table is a part of its own. Mostly all are of one kind."""
     kinds = {kind: _kind_of(kind) for kind in types_of(elements.values)}
     present = set(kinds.values())
-    if len(present) == 1 and "rows" not in present:
+    if len(present) == 1 and "batch" not in present:
         yield present.pop(), elements
         return
     positions: dict[Kind, list[int]] = {}
     for position, value in enumerate(elements.values):
         kind = kinds[type(value)]
-        if kind == "rows":
+        if kind == "batch":
             yield kind, elements.select([position])
         else:
             positions.setdefault(kind, []).append(position)
@@ -94,4 +95,4 @@ def separated(elements: Elements) -> Iterator[tuple[Kind, Elements]]:
 
 
 def _kind_of(element_type: type) -> Kind:
-    return "rows" if issubclass(element_type, pa.RecordBatch | pa.Table) else row_kind(element_type)
+    return "batch" if issubclass(element_type, pa.RecordBatch | pa.Table) else row_kind(element_type)

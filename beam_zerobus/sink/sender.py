@@ -13,13 +13,12 @@ from collections.abc import Callable, Iterator
 from beam_zerobus.batching import RowConverter, RowKind, RowLimit
 from beam_zerobus.errors import ConversionError, RowError
 from beam_zerobus.schema import RowErrorType
-from beam_zerobus.schema.reasons import may_fit_wider_column
 from beam_zerobus.sink.bundle import Bundle, Outcome
 from beam_zerobus.sink.elements import Elements, Origin
 from beam_zerobus.sink.failed_rows import bundle_error, failure_log
 from beam_zerobus.sink.metrics import SinkMetrics
 from beam_zerobus.sink.outputs import Output, acknowledged_outputs, failed_outputs
-from beam_zerobus.sink.rows import GatheredRows, Rows, separated
+from beam_zerobus.sink.rows import GatheredRows, RowsWithOrigin, separated
 from beam_zerobus.sink.schema_choice import with_schema_of_element
 from beam_zerobus.sink.settings import SinkSettings
 from beam_zerobus.writer.config import WriterConfig
@@ -89,14 +88,14 @@ class BatchSender:
                 self._config = with_schema_of_element(self._settings.config, elements.values[0])
             writer = self._bundle.writer(self._config)
             for kind, chosen in separated(elements):
-                if kind == "rows":
+                if kind == "batch":
                     self._submit_whole(writer, chosen)
                 else:
                     self._add(writer, self._convert(writer, chosen, kind))
             if self._gathered.count and (incomplete or self._gathered.count >= self._row_limit.rows):
                 self._submit(writer, self._gathered.take())
 
-    def _add(self, writer: ZerobusWriter, rows: Rows) -> None:
+    def _add(self, writer: ZerobusWriter, rows: RowsWithOrigin) -> None:
         """Submit rows whose elements are kept for dead letters; gather others, whose elements are dropped."""
         if self._settings.dead_letters:
             self._submit(writer, rows)
@@ -107,13 +106,13 @@ class BatchSender:
             self._submit(writer, self._gathered.take())
         self._gathered.add(rows)
 
-    def _submit(self, writer: ZerobusWriter, rows: Rows) -> None:
+    def _submit(self, writer: ZerobusWriter, rows: RowsWithOrigin) -> None:
         self._row_limit.learn(rows=rows.batch.num_rows, nbytes=rows.batch.nbytes)
         self._bundle.send(writer, rows)
 
     def _submit_whole(self, writer: ZerobusWriter, element: Elements) -> None:
         """Submit a RecordBatch or Table as it is; if its columns cannot fit the table's, it is rejected as a whole."""
-        rows = Rows(batch=element.values[0], origin=Origin(element, holds_rows=True))
+        rows = RowsWithOrigin(batch=element.values[0], origin=Origin(element, holds_rows=True))
         try:
             self._bundle.send(writer, rows)
         except ConversionError as error:
@@ -123,19 +122,21 @@ class BatchSender:
             rejected = tuple(
                 RowError(row, RowErrorType.WRONG_TYPE, str(error), "schema") for row in range(rows.batch.num_rows)
             )
-            self._bundle.send(writer, Rows(batch=rows.batch.slice(0, 0), origin=rows.origin, rejected=rejected))
+            self._bundle.send(
+                writer, RowsWithOrigin(batch=rows.batch.slice(0, 0), origin=rows.origin, rejected=rejected)
+            )
 
-    def _convert(self, writer: ZerobusWriter, elements: Elements, kind: RowKind) -> Rows:
+    def _convert(self, writer: ZerobusWriter, elements: Elements, kind: RowKind) -> RowsWithOrigin:
         """Convert elements, after another look at the table where they do not fit the schema as it is known."""
         converter = self._converter_for(writer)
         converted = converter.convert(elements.values, kind)
-        if writer.may_look_again and (
-            may_fit_wider_column(converted.rejected) or converter.has_unknown_fields(elements.values, kind, converted)
-        ):
+        if writer.may_look_again and converter.may_be_outdated(elements.values, kind, converted):
             writer.look_again()
             newest = self._converter_for(writer)
             converted = converted if newest is converter else newest.convert(elements.values, kind)
-        return Rows(batch=converted.batch, origin=Origin(elements), kept=converted.rows, rejected=converted.rejected)
+        return RowsWithOrigin(
+            batch=converted.batch, origin=Origin(elements), kept=converted.rows, rejected=converted.rejected
+        )
 
     def _converter_for(self, writer: ZerobusWriter) -> RowConverter:
         """Return the converter for the table's schema, a new one after the schema changed."""
@@ -151,7 +152,7 @@ class BatchSender:
         """Yield the outputs of the batches that have an outcome; with `wait`, of all batches.
 
         Raises:
-            ConversionError: Rows were rejected before they were sent, and fail the bundle.
+            ConversionError: RowsWithOrigin were rejected before they were sent, and fail the bundle.
             RejectedError: The service rejected rows, and they fail the bundle.
             ZerobusError: A batch failed as a whole.
         """

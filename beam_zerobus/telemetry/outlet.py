@@ -54,15 +54,15 @@ class Outlet:
         self._answered = 0
         self._ended = False
 
-    def connect(self, export: Callable[[], object], shutdown: Callable[[], object]) -> Outlet:
-        """Say what the thread calls: `export` every so often and when woken, `shutdown` at its end; return self."""
-        self._export, self._shutdown = export, shutdown
-        return self
+    def start(self, export: Callable[[], object], shutdown: Callable[[], object]) -> None:
+        """Start the thread.
 
-    def start(self, prepare: Callable[[], object]) -> None:
-        """Start the thread; it calls `prepare` before each export."""
+        Args:
+            export: Exports what there is; called once an interval, and whenever it is asked for.
+            shutdown: Called once, after the last export.
+        """
         threading.Thread(
-            target=self._run, args=(prepare,), name=f"beam_zerobus telemetry: {self._name}", daemon=True
+            target=self._run, args=(export, shutdown), name=f"beam_zerobus telemetry: {self._name}", daemon=True
         ).start()
 
     def wake(self) -> None:
@@ -110,7 +110,7 @@ class Outlet:
             self._changed.notify_all()
         return succeeded
 
-    def _run(self, prepare: Callable[[], object]) -> None:
+    def _run(self, export: Callable[[], object], shutdown: Callable[[], object]) -> None:
         with quiet():
             otel_context.attach(otel_context.set_value("suppress_instrumentation", True))  # exports are not traced
             while not self._stopping.is_set():
@@ -118,18 +118,17 @@ class Outlet:
                 self._stopping.wait(max(0.0, self._paused_until - time.monotonic()))
                 self._wake.clear()
                 if not self._stopping.is_set():
-                    self._answer(prepare)
-            self._answer(prepare)
-            _call(self._shutdown)
+                    self._answer(export)
+            self._answer(export)
+            _call(shutdown)
         with self._changed:
             self._ended = True
             self._changed.notify_all()
 
-    def _answer(self, prepare: Callable[[], object]) -> None:
+    def _answer(self, export: Callable[[], object]) -> None:
         with self._changed:
             asked = self._asked
-        _call(prepare)
-        _call(self._export)
+        _call(export)
         with self._changed:
             self._answered = asked
             self._changed.notify_all()

@@ -8,6 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from opentelemetry.sdk.metrics import MeterProvider
@@ -38,7 +39,7 @@ class OwnProviders:
     def __init__(self, options: Telemetry) -> None:
         resource, interval = _make_resource(options), _export_interval(options)
         self.counts = Counts()
-        self._outlets: list[Outlet] = []
+        exports: list[tuple[Outlet, Callable[[], object], Callable[[], object]]] = []
         tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
         readers: list[MetricReader] = []
         for destination in describe_destinations(options):
@@ -48,17 +49,22 @@ class OwnProviders:
                 exporter = destination.spans()
                 queue = SpanQueue(exporter, spans, _queue_size())
                 tracers.add_span_processor(queue)
-                self._outlets.append(spans.connect(queue.export, exporter.shutdown))
+                exports.append((spans, queue.export, exporter.shutdown))
             if destination.metrics is not None:
                 metrics = Outlet(f"metrics to {destination.name}", interval, warn)
                 # Its own thread would wait for a hanging receiver without limit.
                 reader = PeriodicExportingMetricReader(report_to(metrics, destination.metrics), math.inf)
                 readers.append(reader)
-                self._outlets.append(metrics.connect(reader.collect, reader.shutdown))
+                exports.append((metrics, reader.collect, reader.shutdown))
         meters = MeterProvider(metric_readers=readers, resource=resource, shutdown_on_exit=False)
         self.signals = Signals(tracers, meters, self.counts, bulk=_BULK)
-        for outlet in self._outlets:
-            outlet.start(self.signals.end_all)
+        for outlet, export, shutdown in exports:
+            outlet.start(partial(self._export, export), shutdown)
+        self._outlets = [outlet for outlet, _, _ in exports]
+
+    def _export(self, export: Callable[[], object]) -> None:
+        self.signals.end_all()
+        export()
 
     def flush(self, timeout: float) -> None:
         """Export everything, and wait at most `timeout` seconds for all destinations together."""

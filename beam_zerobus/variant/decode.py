@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from itertools import pairwise
 from json.encoder import encode_basestring
-from typing import Final
 
 import pyarrow as pa
 
-from beam_zerobus.variant.layout import ARRAY, LONG_STRING, MAX_DEPTH, OBJECT, SHORT_STRING
+from beam_zerobus.variant.layout import ARRAY, LONG_STRING, MAX_DEPTH, OBJECT, SHORT_STRING, SORTED_KEYS, VERSION
 from beam_zerobus.variant.primitives import PRIMITIVES
 
 __all__ = ["MalformedVariantError", "decode_variants"]
-
-_VERSION: Final = 1
 
 
 class MalformedVariantError(ValueError):
@@ -52,6 +49,7 @@ def decode_variants(variants: pa.StructArray) -> pa.Array:
         ['{"a":1}']
     """
     texts: list[str | None] = []
+    keys_of = cache(_keys)  # of this call only: most rows have the same keys, and metadata may be large
     valid = variants.is_valid().to_pylist()
     pairs = zip(variants.field(0).to_pylist(), variants.field(1).to_pylist(), strict=True)
     for position, (metadata, value) in enumerate(pairs):
@@ -61,16 +59,15 @@ def decode_variants(variants: pa.StructArray) -> pa.Array:
         if metadata is None or value is None:
             raise MalformedVariantError("has no metadata or no value", position)
         try:
-            texts.append(_Value(value, _keys(metadata)).text())
+            texts.append(_Value(value, keys_of(metadata)).text())
         except _MalformedError as error:
             raise MalformedVariantError(str(error), position) from None
     return pa.array(texts, pa.large_string())
 
 
-@lru_cache(maxsize=1024)
 def _keys(metadata: bytes) -> tuple[str, ...]:
     """Return the keys of a row's dictionary."""
-    if not metadata or metadata[0] & 0x0F != _VERSION:
+    if not metadata or metadata[0] & 0x0F != VERSION:
         raise _MalformedError("has metadata of another version than 1")
     width = (metadata[0] >> 6) + 1
     count = int.from_bytes(metadata[1 : 1 + width], "little")
@@ -81,7 +78,7 @@ def _keys(metadata: bytes) -> tuple[str, ...]:
     if offsets[0] or offsets != sorted(offsets) or start + offsets[-1] != len(metadata):
         raise _MalformedError("has metadata with wrong offsets")
     keys = [metadata[start + offsets[i] : start + offsets[i + 1]] for i in range(count)]
-    if metadata[0] & 0x10 and any(one >= other for one, other in pairwise(keys)):
+    if metadata[0] & SORTED_KEYS and any(one >= other for one, other in pairwise(keys)):
         raise _MalformedError("has metadata that is not sorted, as its header says")
     try:
         return tuple(key.decode() for key in keys)

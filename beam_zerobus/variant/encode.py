@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from beam_zerobus.variant.columns import Splitter
 from beam_zerobus.variant.layout import VARIANT_TYPE
 from beam_zerobus.variant.parse import parse_all
 from beam_zerobus.variant.pieces import join
 from beam_zerobus.variant.problems import Problem
+from beam_zerobus.variant.splitter import Splitter
 
 __all__ = ["encode_json"]
 

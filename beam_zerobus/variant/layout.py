@@ -26,8 +26,10 @@ __all__ = [
     "NULL",
     "OBJECT",
     "SHORT_STRING",
+    "SORTED_KEYS",
     "TRUE",
     "VARIANT_TYPE",
+    "VERSION",
     "array_head",
     "metadata_of",
     "numbers_of",
@@ -71,8 +73,9 @@ DECIMAL8: Final = 9 << 2
 DECIMAL16: Final = 10 << 2
 LONG_STRING: Final = 16 << 2
 
-_VERSION = 1
-_SORTED = 1 << 4
+# The first byte of metadata.
+VERSION: Final = 1
+SORTED_KEYS: Final = 1 << 4
 
 
 def width_of(largest: int) -> int:
@@ -122,5 +125,5 @@ def metadata_of(keys: Sequence[str]) -> bytes:
     encoded = [key.encode() for key in keys]
     ends = list(accumulate(map(len, encoded), initial=0))
     width = width_of(max(ends[-1], len(keys)))
-    header = _VERSION | _SORTED | (width - 1) << 6
+    header = VERSION | SORTED_KEYS | (width - 1) << 6
     return b"".join([bytes([header]), numbers_of([len(keys), *ends], width), *encoded])

@@ -23,7 +23,7 @@ from beam_zerobus.variant.pieces import (
     widths_of,
 )
 from beam_zerobus.variant.problems import Problem, VariantError
-from beam_zerobus.variant.rows import encode_value
+from beam_zerobus.variant.single_values import encode_value
 
 __all__ = ["ArraysNode", "LeafNode", "MixedNode", "Node", "ObjectsNode", "SinglesNode"]
 

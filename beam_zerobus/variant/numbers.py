@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import struct
 from decimal import Decimal, InvalidOperation
+from typing import NoReturn
 
 from beam_zerobus.variant.layout import DECIMAL4, DECIMAL8, DECIMAL16, DOUBLE, INT8, INT16, INT32, INT64
 from beam_zerobus.variant.problems import Problem, VariantError
@@ -45,7 +46,7 @@ def encode_integer(value: int) -> bytes:
     for header, width in _INTEGERS:
         if -(1 << 8 * width - 1) <= value < 1 << 8 * width - 1:
             return bytes([header]) + value.to_bytes(width, "little", signed=True)
-    return _decimal(value, 0) or _exact_double(Number(value))
+    return _decimal(value, 0) or _exact_double(str(value))
 
 
 def encode_double(value: float) -> bytes:
@@ -100,5 +101,5 @@ def _exact_double(token: str) -> bytes:
     return encode_double(value)
 
 
-def _inexact() -> bytes:
+def _inexact() -> NoReturn:
     raise VariantError(Problem.INEXACT)

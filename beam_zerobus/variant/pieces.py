@@ -23,7 +23,6 @@ __all__ = [
 ]
 
 _BINARY = pa.large_binary()
-_NOTHING = pa.scalar(b"", _BINARY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,8 @@ def join(encoded: Encoded) -> pa.Array:
     """Return the values as one array."""
     if len(encoded.pieces) == 1:
         return encoded.pieces[0]
-    return pc.binary_join_element_wise(*encoded.pieces, _NOTHING)
+    nothing = pa.scalar(b"", _BINARY)  # not made when this is imported: it would import pandas
+    return pc.binary_join_element_wise(*encoded.pieces, nothing)
 
 
 def lengths_of(array: pa.Array) -> np.ndarray:
@@ -92,10 +92,10 @@ def by_class(classes: np.ndarray, make: Callable[[np.ndarray | slice, int], pa.A
     """Make an array class by class.
 
     Args:
-        classes: The class of each item.
+        classes: The class of each item; at least one.
         make: Returns the items of one class, given their positions and the class.
     """
-    first = int(classes[0]) if len(classes) else 1
+    first = int(classes[0])
     if not (classes != first).any():
         return make(slice(None), first)
     parts = []

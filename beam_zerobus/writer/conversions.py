@@ -37,7 +37,7 @@ class Conversions:
     not one after another.
 
     `_looked_at` is when the schema was last fetched because rows did not fit it; `_misfits` says that such rows were
-    rejected since.
+    rejected since. Neither needs the lock: what one thread overwrites of another only delays a fetch to a later batch.
 
     Invariant, under the one lock, which is not held while a schema is fetched: `_current` is the newest conversion; it
     never becomes None again.

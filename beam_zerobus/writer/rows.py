@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from beam_zerobus.batching import Converted, RowConverter, row_kind, types_of
 from beam_zerobus.errors import ConversionError, RowError
-from beam_zerobus.schema.reasons import may_fit_wider_column
+from beam_zerobus.schema import TableSchema
 from beam_zerobus.writer.config import WriterConfig
 from beam_zerobus.writer.conversions import Conversions
 
@@ -95,14 +95,12 @@ class RowReader:
         conversion = self._conversions.resolve(None)
         converter = self._converter_for(conversion.schema)
         converted = converter.convert(values, kind)
-        if self._conversions.may_look_again and (
-            may_fit_wider_column(converted.rejected) or converter.has_unknown_fields(values, kind, converted)
-        ):
+        if self._conversions.may_look_again and converter.may_be_outdated(values, kind, converted):
             newest = self._conversions.look_again(conversion).schema
             return self._converter_for(newest).convert(values, kind)
         return converted
 
-    def _converter_for(self, schema: Any) -> RowConverter:
+    def _converter_for(self, schema: TableSchema) -> RowConverter:
         converter = self._converter
         if converter is None or converter.schema is not schema:
             converter = self._converter = RowConverter(

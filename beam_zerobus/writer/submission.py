@@ -29,17 +29,12 @@ _SLICE = 1.0
 OnDone: TypeAlias = "Callable[[Submission, TransmissionResult | None, ZerobusError | None], None]"
 
 
-class _Ending(threading.local):
-    """The writers, by their `_on_outcome`, whose callbacks run in this thread."""
-
-    def __init__(self) -> None:
-        self._writers: list[Callable[[Submission], None]] = []
-
-    def here(self) -> list[Callable[[Submission], None]]:
-        return self._writers
+_of_thread = threading.local()
 
 
-_ending = _Ending()
+def _calling_back() -> list[Callable[[Submission], None]]:
+    """Return the writers, by their `_on_outcome`, whose callbacks run in this thread."""
+    return _of_thread.__dict__.setdefault("calling_back", [])
 
 
 class Submission:
@@ -172,7 +167,7 @@ class Submission:
     def wait(self, timeout: float | None) -> bool:
         """Wait for the outcome without asking for it; return whether it is there."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        if not self._outcome.done() and self._on_outcome in _ending.here():
+        if not self._outcome.done() and self._on_outcome in _calling_back():
             raise ZerobusError(
                 f"A callback of a future waits for its own writer of {self._table}, which would never end: it runs in "
                 "the thread that delivers. Wait in another thread"
@@ -264,7 +259,7 @@ class Submission:
         except Exception as failure:  # noqa: BLE001  callers that wait get the outcome all the same
             _log.error("After a batch for %s: %s", self._table, outline(failure))
         finally:
-            _ending.here().append(self._on_outcome)
+            _calling_back().append(self._on_outcome)
             try:
                 if error is not None:
                     self._outcome.set_exception(error)
@@ -273,7 +268,7 @@ class Submission:
             except SystemExit as failure:  # of a caller's callback
                 _log.error("After a batch for %s: %s", self._table, outline(failure))
             finally:
-                _ending.here().pop()
+                _calling_back().pop()
             self._on_outcome(self)
 
     def _make_result(self) -> TransmissionResult:

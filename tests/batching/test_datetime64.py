@@ -44,11 +44,11 @@ def test_microseconds_are_those_of_python(moment, unit):
     ids=["pandas in UTC", "pandas", "pandas before year 1", "seconds", "years", "months"],
 )
 def test_a_time_beyond_the_table_is_rejected(value, column):
-    converted = element_converter("dict", TableSchema.from_ddl(f"x {column}"))([{"x": value}])
+    converted = element_converter("row", TableSchema.from_ddl(f"x {column}"))([{"x": value}])
     assert [error.error_type for error in converted.rejected] == ["out_of_range"]
 
 
 @pytest.mark.parametrize("column", ["DATE", "TIMESTAMP", "TIMESTAMP_NTZ"])
 def test_not_a_time_is_null(column):
-    convert = element_converter("dict", TableSchema.from_ddl(f"x {column}"))
+    convert = element_converter("row", TableSchema.from_ddl(f"x {column}"))
     assert convert([{"x": np.datetime64("NaT", "D")}]).batch.to_pylist() == [{"x": None}]

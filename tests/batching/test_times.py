@@ -24,10 +24,10 @@ TS = TableSchema.from_ddl("c TIMESTAMP")
 NTZ = TableSchema.from_ddl("c TIMESTAMP_NTZ")
 
 
-def elements(values, schema=TS, kind="dict", **times):
+def elements(values, schema=TS, kind="row", **times):
     rows = [{"c": value} for value in values]
     rows = [json.dumps(row) for row in rows] if kind == "json" else rows
-    converted = element_converter("json" if kind == "json" else "row", schema, times=TimeRules(**times))(rows)
+    converted = element_converter(kind, schema, times=TimeRules(**times))(rows)
     return converted.batch.column(0).to_pylist(), [(e.index, e.error_type) for e in converted.rejected]
 
 
@@ -121,7 +121,7 @@ UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000}
 @pytest.mark.parametrize("unit", UNITS)
 def test_numbers_count_in_the_unit(unit, schema, expected):
     number = SECONDS * UNITS[unit]
-    for kind in ("dict", "json"):
+    for kind in ("row", "json"):
         assert elements([number, None], schema, kind, epoch_unit=unit) == ([expected, None], [])
         assert elements([float(number), number], schema, kind, epoch_unit=unit) == ([expected] * 2, [])
         assert elements([number, expected.isoformat()], schema, kind, epoch_unit=unit) == ([expected] * 2, [])

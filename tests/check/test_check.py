@@ -62,6 +62,13 @@ def test_a_table_that_can_be_written(state, wire_format):
     assert state.emulator.stats.tables[TABLE].calls == 0
 
 
+def test_names_in_any_case(state):
+    state.emulator.create_table("Main2.Iot.Air", COLUMNS)
+    for name in ("Main2.Iot.Air", "main2.iot.air"):
+        report = check_table(name)
+        assert {finding.status for finding in report.findings} == {"pass"}, report.as_text()
+
+
 def unset(name: str) -> Callable[[State], None]:
     return lambda state: state.monkeypatch.delenv(name)
 
@@ -238,13 +245,14 @@ def test_grants_that_the_workspace_does_not_show_are_no_failure(state):
 
 
 @contextmanager
-def workspace_at(date: str) -> Iterator[str]:
+def workspace_that_answers(body: str = "", date: str = "") -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response_only(200)
             self.send_header("Date", date)
-            self.send_header("Content-Length", "0")
+            self.send_header("Content-Length", str(len(body.encode())))
             self.end_headers()
+            self.wfile.write(body.encode())
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -252,9 +260,42 @@ def workspace_at(date: str) -> Iterator[str]:
         server.shutdown()
 
 
-def test_a_wrong_clock():
+@pytest.mark.parametrize("odd", [None, 5, "text", [1], {"a": 1}])
+@pytest.mark.parametrize(
+    "body", ["%s", '{"privilege_assignments": %s}', '{"privilege_assignments": [{"privileges": %s}]}']
+)
+def test_privileges_in_another_form_are_no_privileges(body, odd):
     report = Report(TABLE)
-    with workspace_at("Thu, 01 Jan 2026 00:00:00 GMT") as url:
+    with workspace_that_answers(body % json.dumps(odd)) as url:
+        check_grants(report, url, TABLE, "1234", {})
+    assert len(report.findings) == 4
+    assert {finding.status for finding in report.findings} <= {"skip", "fail"}
+
+
+GENERATED = {"type_json": json.dumps({"metadata": {"delta.generationExpression": "1"}})}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"properties": [1]},
+        {"properties": "text"},
+        {"columns": 5},
+        {"columns": [GENERATED]},
+        {"columns": [{"partition_index": 0}]},
+        {"columns": [{"name": None, "type_json": [1]}]},
+        {"table_type": [1], "data_source_format": {}},
+    ],
+)
+def test_a_description_in_another_form_is_a_finding(state, fields):
+    state.table.description = fields
+    assert check_table(TABLE).findings
+
+
+@pytest.mark.parametrize("zone", ["GMT", "-0000", ""])
+def test_a_wrong_clock(zone):
+    report = Report(TABLE)
+    with workspace_that_answers(date=f"Thu, 01 Jan 2026 00:00:00 {zone}") as url:
         check_clock(report, url)
     [finding] = report.findings
     assert finding.status == "fail"

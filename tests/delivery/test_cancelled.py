@@ -64,9 +64,11 @@ def test_pieces_of_a_search_that_are_sent_again_count_as_replayed(emulator, tabl
 
 def test_close_ends_a_submission_whose_schema_is_still_being_fetched(emulator, table, connect, monkeypatch):
     real = conversions.fetch_table_schema
+    fetching, closed = threading.Event(), threading.Event()
 
     def slow(*arguments, **options):
-        time.sleep(1.0)
+        fetching.set()
+        assert closed.wait(PATIENCE)
         return real(*arguments, **options)
 
     monkeypatch.setattr(conversions, "fetch_table_schema", slow)
@@ -80,9 +82,10 @@ def test_close_ends_a_submission_whose_schema_is_still_being_fetched(emulator, t
 
     thread = threading.Thread(target=submit)
     thread.start()
-    time.sleep(0.3)
+    assert fetching.wait(PATIENCE)
     with pytest.raises(ClosedError):
         writer.close(0.1)
+    closed.set()
     thread.join(PATIENCE)
     assert [type(error) for error in raised] == [ClosedError]
     assert table.count_rows() == 0

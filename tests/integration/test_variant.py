@@ -39,7 +39,7 @@ ROWS = st.lists(
 
 
 def batch(rows: list[dict[str, Any]], ddl: str = DDL) -> pa.RecordBatch:
-    converted = element_converter("dict", TableSchema.from_ddl(ddl))(rows)
+    converted = element_converter("row", TableSchema.from_ddl(ddl))(rows)
     assert converted.rejected == ()
     return converted.batch
 

@@ -1,6 +1,7 @@
 """`TableSchema` from and to Arrow, Unity Catalog and .proto; its limits and differences."""
 
 import json
+from contextlib import nullcontext
 
 import pyarrow as pa
 import pytest
@@ -9,7 +10,17 @@ from hypothesis import given, settings
 from beam_zerobus.encoding import ArrowEncoder, ProtoEncoder
 from beam_zerobus.errors import ConfigurationError, ConversionError
 from beam_zerobus.schema import Array, Conformer, Decimal, Field, Map, Primitive, Struct, TableSchema
+from beam_zerobus.schema.unknown_fields import has_unknown_fields
 from tests.schema.strategies import bare, schemas
+
+
+@pytest.mark.parametrize(("incoming", "unknown"), [("\u017fize", True), ("SIZE", False), ("length", True)])
+def test_a_field_is_unknown_where_the_conformer_rejects_it(incoming, unknown):
+    schema = TableSchema.from_ddl("size STRING")
+    batch = pa.record_batch({incoming: ["x"]})
+    assert has_unknown_fields(batch.schema, schema.columns) is unknown
+    with pytest.raises(ConversionError, match="not in the table") if unknown else nullcontext():
+        Conformer(schema).conform(batch)
 
 
 @settings(deadline=None)

@@ -129,7 +129,7 @@ def test_whole_numbers_are_exact_or_rejected(text, kind):
     assert outcome(text, kind) == expected
 
 
-@given(st.lists(timestamp_texts(), min_size=1, max_size=4), st.sampled_from(["json", "dict"]))
+@given(st.lists(timestamp_texts(), min_size=1, max_size=4), st.sampled_from(["json", "row"]))
 def test_json_and_dicts_read_text_by_the_same_rules(texts, kind):
     elements = [{"at": text} for text in texts]
     convert = element_converter(kind, TableSchema.from_ddl("at TIMESTAMP"))

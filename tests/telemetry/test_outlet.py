@@ -232,7 +232,7 @@ def slow_queue() -> Iterator[tuple[Slow, outlet.Outlet, Tracer]]:
     exporter, outlet_, provider = Slow(), outlet.Outlet("spans", 60, lambda: None), TracerProvider()
     queue = outlet.SpanQueue(exporter, outlet_, 16)
     provider.add_span_processor(queue)
-    outlet_.connect(queue.export, exporter.shutdown).start(lambda: None)
+    outlet_.start(queue.export, exporter.shutdown)
     yield exporter, outlet_, provider.get_tracer("app")
     exporter.may_export.set()
     outlet_.stop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import struct
+import tracemalloc
 import uuid
 
 import pyarrow as pa
@@ -84,6 +85,18 @@ def test_bytes_that_are_not_a_variant(value: bytes, metadata: bytes) -> None:
             pa.array([{"metadata": EMPTY, "value": b"\0"}, {"metadata": metadata, "value": value}], VARIANT_TYPE)
         )
     assert malformed.value.position == 1
+
+
+def test_nothing_of_a_call_is_kept_after_it() -> None:
+    tracemalloc.start()
+    try:
+        for number in range(20):
+            texts = pa.array([json.dumps({f"{number} {'k' * 1_000_000}": 1})])
+            decode_variants(encode_json(texts)[0])
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 5_000_000
 
 
 def test_small_values_cannot_print_without_end() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from beam_zerobus.variant import MAX_DEPTH, VARIANT_TYPE, Problem, decode_variants, encode_json
 from beam_zerobus.variant.layout import metadata_of
 from beam_zerobus.variant.parse import parse_all
-from beam_zerobus.variant.rows import encode_value, keys_of
+from beam_zerobus.variant.single_values import encode_value, keys_of
 
 from .documents import DOCUMENTS, exact
 

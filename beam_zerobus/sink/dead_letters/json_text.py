@@ -19,11 +19,6 @@ class Number(float):
         number.text = text
         return number
 
-    @property
-    def is_exact(self) -> bool:
-        """Whether the float has the very digits of the text."""
-        return repr(float(self)) == self.text
-
 
 def loads(text: str | bytes) -> Any:
     """Parse JSON; numbers with a fraction or an exponent keep their digits for `dumps`.

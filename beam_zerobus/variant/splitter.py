@@ -1,4 +1,4 @@
-"""Splits parsed values into nodes by their kind and shape."""
+"""`Splitter`: parsed values into nodes, by their kind and shape."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from beam_zerobus.variant.layout import MAX_DEPTH
 from beam_zerobus.variant.leaves import LEAVES
 from beam_zerobus.variant.nodes import ArraysNode, LeafNode, MixedNode, Node, ObjectsNode, SinglesNode
 from beam_zerobus.variant.problems import Problem, VariantError
-from beam_zerobus.variant.rows import keys_of
+from beam_zerobus.variant.single_values import keys_of
 
 __all__ = ["Splitter"]
 

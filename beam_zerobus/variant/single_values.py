@@ -1,4 +1,4 @@
-"""One value at a time: right for every value, for those whose shape is rare."""
+"""Parsed values to Variant one at a time, for those whose shape is rare; any value can be encoded so."""
 
 from __future__ import annotations
 

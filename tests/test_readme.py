@@ -50,7 +50,7 @@ def test_the_dead_letters(table, capsys):
 
 
 def test_the_emulator_command(tmp_path):
-    line = next(line for line in README.splitlines() if line.startswith("$ beam-zerobus emulator"))
+    line = next(line for line in README.splitlines() if line.startswith("beam-zerobus emulator"))
     assert '--table "main.iot.air_quality=device STRING, co2 INT"' in line
     script = shutil.which("beam-zerobus", path=str(Path(sys.executable).parent))
     assert script is not None

@@ -36,7 +36,7 @@ The process runs until SIGINT or SIGTERM. Acknowledged rows are in the tables th
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m beam_zerobus.emulator",
+        prog="beam-zerobus emulator",
         description="A local Zerobus: clients of the real service write to it, rows land in Delta tables.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

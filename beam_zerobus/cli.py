@@ -227,7 +227,7 @@ def _read_schema(source: str) -> TableSchema:
             return TableSchema.from_ddl(text)
         case suffix if suffix and (path.is_file() or not any(map(str.isspace, source))):
             raise ValueError(
-                f"{source} is a kind of file that no schema is read from: name a file with .sql, .ddl, .json, .arrow or "
+                f"{source} is a kind of file that has no schema: name a file with .sql, .ddl, .json, .arrow or "
                 ".parquet, or write DDL such as 'id BIGINT NOT NULL, name STRING'"
             )
         case _:

@@ -227,8 +227,8 @@ def _read_schema(source: str) -> TableSchema:
             return TableSchema.from_ddl(text)
         case suffix if suffix and (path.is_file() or not any(map(str.isspace, source))):
             raise ValueError(
-                f"{source} is a kind of file that has no schema: name a file with .sql, .ddl, .json, .arrow or "
-                ".parquet, or write DDL such as 'id BIGINT NOT NULL, name STRING'"
+                f"{source}: a schema is read from a .sql, .ddl, .json, .arrow or .parquet file; name one, or write DDL "
+                "such as 'id BIGINT NOT NULL, name STRING'"
             )
         case _:
             return TableSchema.from_ddl(source)

@@ -33,9 +33,8 @@ BLOCK = re.compile(
     r"(?:<!-- (?P<mark>[^\n]*) -->\n)?```(?P<language>console|sh|python|yaml)\n(?P<code>.*?)```", re.DOTALL
 )
 MARK = re.compile(r"not run: \S.*|run by (?P<test>tests/\S+\.py)")
-READERS_OF_COMMANDS = "\n".join(
-    text for path in sorted((ROOT / "tests").rglob("*.py")) if "commands(" in (text := path.read_text("utf-8"))
-)
+TESTS = {path: path.read_text("utf-8") for path in sorted((ROOT / "tests").rglob("*.py"))}
+READERS_OF_COMMANDS = "\n".join(text for text in TESTS.values() if "from tests.runners.pages import commands\n" in text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +109,7 @@ def test_a_test_runs_the_block_or_a_reason_says_why_not(block: Block) -> None:
         return
     assert MARK.fullmatch(block.mark), f"this comment says neither 'run by tests/...' nor 'not run: ...': {block.mark}"
     if block.test is not None and block.test != HERE:
-        assert block.page.name.lower() in (ROOT / block.test).read_text("utf-8").lower(), (
-            "the test does not name the page"
-        )
+        assert block.page.name.lower() in TESTS[ROOT / block.test].lower(), "the test does not name the page"
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "console"], ids=name)

@@ -103,12 +103,14 @@ def test_a_test_runs_the_block_or_a_reason_says_why_not(block: Block) -> None:
     if block.mark is None:
         assert block.language in ("python", "console"), f"put a comment before the {block.language} block"
         if block.language == "console":
-            page = block.page.relative_to("docs").as_posix()
+            page = block.page.as_posix().removeprefix("docs/")
             read = f'"{page}"' in READERS_OF_COMMANDS and f'"{block.heading}"' in READERS_OF_COMMANDS
             assert read, "no test reads these commands: put a comment before the block"
         return
     assert MARK.fullmatch(block.mark), f"this comment says neither 'run by tests/...' nor 'not run: ...': {block.mark}"
-    if block.test is not None and block.test != HERE:
+    if block.test == HERE:
+        assert block in COMMANDS, f"a {block.language} block is run here without a comment"
+    elif block.test is not None:
         assert block.page.name.lower() in TESTS[ROOT / block.test].lower(), "the test does not name the page"
 
 

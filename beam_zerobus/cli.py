@@ -225,6 +225,11 @@ def _read_schema(source: str) -> TableSchema:
             with _naming(path, "UTF-8 text"):
                 text = path.read_text("utf-8")
             return TableSchema.from_ddl(text)
+        case suffix if suffix and (path.is_file() or not any(map(str.isspace, source))):
+            raise ValueError(
+                f"{source}: a schema is read from a .sql, .ddl, .json, .arrow or .parquet file; name one, or write DDL "
+                "such as 'id BIGINT NOT NULL, name STRING'"
+            )
         case _:
             return TableSchema.from_ddl(source)
 

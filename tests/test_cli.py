@@ -160,6 +160,14 @@ def test_schema_of_any_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "id: int64 not null" in run(capsys, "schema", source, "--format", "arrow")[1]
 
 
+@pytest.mark.parametrize("name", ["readings.csv", "my readings.avro"])
+def test_a_file_of_another_kind_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    (tmp_path / name).write_text("device,co2\n")
+    status, _, err = run(capsys, "schema", tmp_path / name)
+    assert status == 2
+    assert f"{tmp_path / name}: a schema is read from a .sql, .ddl, .json, .arrow or .parquet file" in err
+
+
 def test_a_wrong_schema_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, _, err = run(capsys, "schema", "id BIGINTT")
     assert status == 2

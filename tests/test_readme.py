@@ -1,10 +1,12 @@
-"""What the README shows must run as it stands."""
+"""What README.md shows runs as it is; docs/index.md shows the same commands."""
 
+import ast
+import json
 import os
 import re
-import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import apache_beam as beam
@@ -14,8 +16,15 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from beam_zerobus import WriteToZerobus
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def command(start):
+    """Return the README's one command that starts like this."""
+    [found] = [line for line in README.splitlines() if line.startswith(start)]
+    return found
 
 
 @pytest.fixture
@@ -41,33 +50,50 @@ def test_the_writer(table, capsys):
     assert "device" in capsys.readouterr().out
 
 
-def test_the_dead_letters(table, capsys):
+def test_the_dead_letters(table, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         rows = pipeline | beam.Create([{"device": "attic"}, {"co2": 4}])
         exec(SNIPPETS[2], {"rows": rows, "beam": beam, "WriteToZerobus": WriteToZerobus})
     assert table.to_arrow()["device"].to_pylist() == ["attic"]
     assert "null_in_not_null_column" in capsys.readouterr().out
+    [kept] = (tmp_path / "dead-letters" / "today").iterdir()
+    assert json.loads(kept.read_text("utf-8"))["element"] == {"co2": 4}
 
 
-def test_the_emulator_command(tmp_path):
-    line = next(line for line in README.splitlines() if line.startswith("$ beam-zerobus emulator"))
-    assert '--table "main.iot.air_quality=device STRING, co2 INT"' in line
-    script = shutil.which("beam-zerobus", path=str(Path(sys.executable).parent))
-    assert script is not None
-    command = [script, "emulator", "--storage-dir", str(tmp_path)]
-    with subprocess.Popen(
-        [*command, "--table", "main.iot.air_quality=device STRING, co2 INT"],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    ) as running:
+@pytest.mark.skipif(os.name == "nt", reason="the README's commands are for a POSIX shell")
+def test_the_commands_from_the_emulator_to_the_table(tmp_path):
+    emulator, read = command("beam-zerobus emulator"), command('python -c "from deltalake')
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    places = {"cwd": tmp_path, "text": True, "env": environment}
+    with subprocess.Popen(["bash", "-c", f"exec {emulator}"], stdout=subprocess.PIPE, **places) as running:
         try:
-            assert running.stdout is not None
-            assert any("ZEROBUS_ENDPOINT" in running.stdout.readline() for _ in range(20))
+            printed = iter(running.stdout.readline, "Stop with Ctrl-C.\n")
+            exports = [line for line in printed if line.startswith("export ")]
+            assert len(exports) == len(set(exports)) == 7
+            environment |= dict(line.removeprefix("export ").strip().split("=", 1) for line in exports[:4])
+            subprocess.run([sys.executable, "-c", SNIPPETS[0]], check=True, timeout=60, **places)
+            shown = subprocess.check_output(["bash", "-c", read], timeout=60, **places)
         finally:
             running.terminate()
+    assert sorted(ast.literal_eval(shown), key=str) == [
+        {"device": "attic", "co2": 417},
+        {"device": "cellar", "co2": 655},
+    ]
+
+
+def test_docs_index_shows_the_same_commands():
+    index = (ROOT / "docs" / "index.md").read_text("utf-8")
+    assert f"\n{command('beam-zerobus emulator')}\n" in index
+    assert f"\n{command('python -c')}\n" in index
+
+
+def test_the_extras_exist():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    assert {"emulator", "otlp", "cli", "yaml"} <= set(re.findall(r'"\.\[(\w+)\]"', README)) <= set(extras)
 
 
 def test_every_link_leads_somewhere():
     for target in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (Path(__file__).parent.parent / target).exists(), target
+        assert (ROOT / target).exists(), target

@@ -5,7 +5,7 @@
         ...  # write to emulator.endpoint
         emulator.table("main.iot.air_quality").to_arrow()
 
-On the command line: ``python -m beam_zerobus.emulator --help``. It needs the extra ``emulator``.
+On the command line: ``beam-zerobus emulator --help``. It needs the extra ``emulator``.
 """
 
 from importlib import import_module

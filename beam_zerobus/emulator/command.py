@@ -36,7 +36,7 @@ The process runs until SIGINT or SIGTERM. Acknowledged rows are in the tables th
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m beam_zerobus.emulator",
+        prog="beam-zerobus emulator",
         description="A local Zerobus: clients of the real service write to it, rows land in Delta tables.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -150,7 +150,7 @@ def run(argv: Sequence[str] | None = None) -> int:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: stop.set())
             stack.enter_context(emulator)
-            print(_greeting(emulator), flush=True)  # noqa: T201 - this is the command
+            print(_greeting(emulator, _where_rows_are(emulator, options)), flush=True)  # noqa: T201 - this is the command
             # Waiting in slices lets Windows deliver signals.
             while not stop.wait(0.5):
                 pass
@@ -180,12 +180,22 @@ def _emulator(options: argparse.Namespace) -> Emulator:
     )
 
 
-def _greeting(emulator: Emulator) -> str:
+def _where_rows_are(emulator: Emulator, options: argparse.Namespace) -> str:
+    if options.discard:
+        return "Rows are counted and not kept"
+    if options.memory:
+        return "Rows are kept in memory"
+    if options.storage_dir is None:
+        return f"Rows are kept in {emulator.storage_dir}, which is removed at the end; --storage-dir DIR keeps them"
+    return f"Rows are kept in {emulator.storage_dir}"
+
+
+def _greeting(emulator: Emulator, rows: str) -> str:
     tables = "\n".join(f"  {table.name}: {table.schema.to_ddl()}" for table in emulator.tables) or "  none yet"
     first_table = "".join(f"\nexport ZEROBUS_TABLE_NAME={table.name}" for table in emulator.tables[:1])
     return f"""\
 Local Zerobus at {emulator.endpoint}, workspace at {emulator.workspace_url}
-Rows are kept in {emulator.storage_dir or "memory"}
+{rows}
 Tables:
 {tables}
 
@@ -194,7 +204,7 @@ export DATABRICKS_HOST={emulator.workspace_url}
 export DATABRICKS_CLIENT_ID={emulator.client_id}
 export DATABRICKS_CLIENT_SECRET={emulator.client_secret}
 
-Names that the official examples read:
+The same, in the names that the official SDKs' examples read:
 export ZEROBUS_SERVER_ENDPOINT={emulator.endpoint}
 export DATABRICKS_WORKSPACE_URL={emulator.workspace_url}{first_table}
 

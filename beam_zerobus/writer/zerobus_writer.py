@@ -228,7 +228,14 @@ class ZerobusWriter:
     async def asend(self, rows: Rows) -> TransmissionResult:
         """Do as `send` without blocking the event loop: a thread converts, acknowledgements are awaited.
 
-        To cancel the awaiting task does not take the rows back: they may still be written.
+        Cancelling the awaiting task does not take the rows back: they may still be written.
+
+        Example:
+            >>> async def main():
+            ...     async with ZerobusWriter("main.iot.air_quality", schema="co2 INT", dry_run=True) as writer:
+            ...         return await writer.asend([{"co2": 417}])
+            >>> asyncio.run(main()).successful_count
+            1
         """
         submission = await asyncio.to_thread(self.submit, rows)
         with submission.awaited():

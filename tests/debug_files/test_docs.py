@@ -74,7 +74,7 @@ def run(script: str, directory: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the recipes are for a POSIX shell")
 def test_protoc_recipe(debug_directory: Path) -> None:
-    done = run(blocks("protoc", "sh"), debug_directory)
+    done = run(blocks("protoc", "console"), debug_directory)
     assert done.stderr == ""
     assert done.stdout.count("rows {") == ROWS
     assert re.findall(r"id: (\d+)", done.stdout) == [str(i) for i in range(ROWS)]
@@ -82,7 +82,7 @@ def test_protoc_recipe(debug_directory: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the recipes are for a POSIX shell")
 def test_inspect_recipes(debug_directory: Path) -> None:
-    script = blocks("Inspect them", "sh").replace("pip install '.[cli]'\n", "")
+    script = blocks("Inspect them", "console").replace("pip install '.[cli]'\n", "")
     done = run(script, debug_directory)
     assert (done.returncode, done.stderr) == (0, "")
     assert TABLE in done.stdout

@@ -62,6 +62,17 @@ def test_it_serves_and_ends_cleanly(tmp_path: Path, number: int) -> None:
         assert emulator.table(TABLE).count_rows() == 1
 
 
+def test_the_greeting_says_how_long_rows_are_kept(tmp_path: Path) -> None:
+    for arguments, kept in (
+        (["--storage-dir", str(tmp_path)], f"Rows are kept in {tmp_path}\n"),
+        ([], ", which is removed at the end; --storage-dir DIR keeps them\n"),
+        (["--memory"], "Rows are kept in memory\n"),
+        (["--discard"], "Rows are counted and not kept\n"),
+    ):
+        with process(*arguments) as running:
+            assert kept in running.greeting
+
+
 def test_the_greeting_exports_our_names_and_those_of_the_official_examples() -> None:
     with process("--memory", "--table", f"{TABLE}={DDL}") as running:
         exports = dict(re.findall(r"^export (\w+)=(\S+)$", running.greeting, re.MULTILINE))

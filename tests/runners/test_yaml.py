@@ -48,7 +48,7 @@ def run(pipeline: Path, environment: dict[str, str], directory: Path) -> str:
     """Run a pipeline by the page's command; return its output."""
     command = COMMAND.replace("pipelines/rows_to_zerobus.yaml", str(pipeline))
     done = subprocess.run(
-        ["bash", "-c", f"{command} --runner=FnApiRunner"],
+        ["bash", "-c", command],
         cwd=directory,
         env=environment,
         capture_output=True,

@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
 .PHONY: help quickstart test lint types chaos bench docs clean
-.PHONY: soak test-hostile test-contract test-flink test-prism test-java test-go test-kafka test-dataflow
+.PHONY: soak test-hostile test-contract test-flink test-prism test-java test-go test-kafka test-dataflow test-languages
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
@@ -58,6 +58,9 @@ test-go: $(VENV)/.test ## A Go pipeline through the expansion service (needs Go)
 test-kafka: $(VENV)/.test ## A real Kafka broker into Delta tables (needs Java 17, Maven and Go)
 	$(PYTEST) tests/pipelines -m kafka
 
+test-languages: $(VENV)/.test ## The gateway's clients in Rust, Go and Java (needs Cargo, Go, Java 17 and Maven)
+	$(PYTEST) tests/languages -m languages
+
 test-dataflow: $(VENV)/.test ## The steps of Dataflow's image, and the job that it would submit
 	$(PYTEST) tests/runners -m dataflow
 
@@ -67,6 +70,7 @@ bench: $(VENV)/.bench ## The benchmarks that the README quotes
 	$(BIN)/python -m tests.benchmarks.debug_files
 	$(BIN)/python -m tests.benchmarks.telemetry
 	$(BIN)/python -m tests.benchmarks.variant
+	$(BIN)/python -m tests.benchmarks.gateway
 
 docs: $(VENV)/.docs ## The documentation site, checked strictly
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -26,11 +26,13 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 @pytest.fixture(autouse=True)
-def root_log_level() -> Iterator[None]:
-    """A pipeline that quietens the log while it runs must not do so for the tests after it."""
-    level = logging.getLogger().level
+def log_levels() -> Iterator[None]:
+    """A program that quietens the log while it runs must not do so for the tests after it."""
+    loggers = [logging.getLogger(), logging.getLogger("beam_zerobus")]
+    levels = [logger.level for logger in loggers]
     yield
-    logging.getLogger().setLevel(level)
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture

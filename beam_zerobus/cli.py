@@ -1,4 +1,4 @@
-"""The command ``beam-zerobus``: inspect debug files, print schemas, run the emulator."""
+"""The command ``beam-zerobus``: inspect debug files, print schemas, run the emulator or the gateway."""
 
 from __future__ import annotations
 
@@ -39,6 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["emulator"]:
         return _emulator(arguments[1:])
+    if arguments[:1] == ["gateway"]:
+        from beam_zerobus.gateway.command import run  # noqa: PLC0415  keeps the other commands quick
+
+        return run(arguments[1:])
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
@@ -86,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     schema.set_defaults(command=_schema)
 
     commands.add_parser("emulator", help="run a local Zerobus; see beam-zerobus emulator --help", add_help=False)
+    commands.add_parser("gateway", help="write the batches of Arrow Flight clients; see --help", add_help=False)
     return parser
 
 

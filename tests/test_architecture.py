@@ -17,6 +17,7 @@ MODULES = {
 # Each room may use those named behind it, and what is FOR_ALL; docs/architecture.md shows the same arrows.
 ROOMS = {
     "sink": {"batching", "writer", "workspace", "delivery", "encoding", "schema", "telemetry"},
+    "gateway": {"writer", "workspace"},
     "batching": {"schema"},
     "writer": {"delivery", "encoding", "schema", "workspace", "telemetry", "debug_files"},
     "delivery": {"encoding", "schema", "workspace"},

@@ -21,7 +21,7 @@ Each option may also be set in the file's table [gateway], or as an environment 
 The token of the callers is read from {PREFIX}TOKEN. Endpoint, workspace and credentials come from
 ZEROBUS_ENDPOINT, DATABRICKS_HOST, DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET.
 """
-_CALLS_LEFT = 3
+_NOT_ENDED = 3
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +31,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         argv: The arguments; None means those of the process.
 
     Returns:
-        0; 2 if a setting is wrong, with every fault on standard error; 3 if clients were still connected at the end.
+        0; 2 if a setting is wrong, with every fault on standard error; 3 if not everything ended in `stop_timeout`.
     """
     options = vars(_parser().parse_args(argv))
     file, token_env = options.pop("config"), options.pop("token_env")
@@ -51,10 +51,13 @@ def run(argv: Sequence[str] | None = None) -> int:
         pass
     if gateway.stop():
         return 0
-    sys.stderr.write("beam-zerobus gateway: clients were still connected; everything that they sent is delivered\n")
+    sys.stderr.write(
+        "beam-zerobus gateway: some calls did not end in time; each batch with a result is written, the others may be: "
+        "send these again\n"
+    )
     sys.stderr.flush()
     sys.stdout.flush()
-    os._exit(_CALLS_LEFT)  # Arrow's server would wait for these clients without a limit
+    os._exit(_NOT_ENDED)  # Arrow's server would wait for these calls without a limit
 
 
 def _parser() -> argparse.ArgumentParser:

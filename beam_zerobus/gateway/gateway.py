@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -33,6 +34,8 @@ class Gateway:
     def __init__(self, settings: GatewaySettings | None = None) -> None:
         self._settings = settings or GatewaySettings()
         self._health: HealthServer | None = None
+        self._stop_lock = threading.Lock()
+        self._stopped: bool | None = None
         try:
             self._service = FlightService(self._settings)
         except (OSError, ValueError) as error:  # Arrow's errors are among them
@@ -67,25 +70,27 @@ class Gateway:
         return self._service.running_calls
 
     def stop(self, timeout: float | None = None) -> bool:
-        """Accept nothing new, deliver what was accepted, and end.
+        """Accept nothing new, deliver what was accepted, and end; stopping twice does nothing.
 
         Args:
             timeout: Seconds to wait at most; None is `GatewaySettings.stop_timeout`.
 
         Returns:
-            False where calls were still running: clients that neither sent nor closed. They end with the process.
+            False if not everything ended in time: a client neither sent nor closed, or the service did not acknowledge.
         """
-        deadline = time.monotonic() + (self._settings.stop_timeout if timeout is None else timeout)
-        drained = self._service.drain(max(0.0, deadline - time.monotonic()))
-        self._service.close_writers()
-        # Arrow waits here for calls without a limit, so a thread does.
-        ending = threading.Thread(target=self._service.shutdown, name="gateway-shutdown", daemon=True)
-        ending.start()
-        ending.join(max(1.0, deadline - time.monotonic()) if drained else 0.1)
+        with self._stop_lock:
+            if self._stopped is None:
+                self._stopped = self._stop(self._settings.stop_timeout if timeout is None else timeout)
+            return self._stopped
+
+    def _stop(self, timeout: float) -> bool:
+        deadline = time.monotonic() + timeout
+        ended = self._service.drain(timeout)
+        ended &= _run(self._service.close_writers, deadline)
+        ended &= _run(self._service.shutdown, deadline)
         if self._health is not None:
             self._health.close()
-            self._health = None
-        return drained
+        return ended
 
     def __enter__(self) -> Self:
         return self
@@ -94,3 +99,11 @@ class Gateway:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _run(function: Callable[[], None], deadline: float) -> bool:
+    """Run a function that may wait without a limit; return whether it ended before the deadline, or in a second."""
+    thread = threading.Thread(target=function, name=f"gateway-{function.__name__}", daemon=True)
+    thread.start()
+    thread.join(max(1.0, deadline - time.monotonic()))
+    return not thread.is_alive()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -10,9 +9,10 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import flight
 
-from beam_zerobus.errors import ZerobusError
 from beam_zerobus.gateway.results import Failure, failure_of, result_json
-from beam_zerobus.logs import get_logger
+from beam_zerobus.gateway.settings import GatewaySettings
+from beam_zerobus.gateway.waiting import Waiting
+from beam_zerobus.logs import get_logger, outline
 from beam_zerobus.writer.submission import Submission
 from beam_zerobus.writer.zerobus_writer import ZerobusWriter
 
@@ -26,17 +26,18 @@ _CLIENT_GONE = Failure("UNAVAILABLE", "The client is gone")
 class PutCall:
     """Writes the batches of a client and answers each, in their order.
 
-    Two threads: `run` reads and submits in the thread of the call, `_answer` waits for outcomes and writes results.
-    `_waiting` between them holds what has no result yet, in order, and perhaps a failure as the last; while it is full
-    nothing is read, so that the client has to wait. Only `_answer` sets `_failure`, once; nothing is read after it.
+    Two threads: `run`, in the thread of the call, reads and submits; `_answer` waits for outcomes and writes results.
+    `_waiting` between them holds what has no result yet, in order; a failure may be the last, and None is the end.
+    While it is full nothing is read, so the client has to wait.
+
+    Invariant: only `_answer` sets `_failure`, once; no batch is submitted and no result is written after it.
 
     Args:
         writer: Writes to the table.
         reader: The client's batches.
         results: Where results go.
-        max_message_bytes: A larger batch ends the call.
-        max_in_flight: Batches without a result at most.
-        stopping: Whether the gateway takes nothing new.
+        settings: The gateway's limits.
+        stopping: Whether the gateway accepts nothing new.
     """
 
     def __init__(
@@ -45,16 +46,17 @@ class PutCall:
         reader: Any,
         results: Any,
         *,
-        max_message_bytes: int,
-        max_in_flight: int,
+        settings: GatewaySettings,
         stopping: Callable[[], bool],
     ) -> None:
         self._writer = writer
         self._reader = reader
         self._results = results
-        self._max_message_bytes = max_message_bytes
+        self._max_message_bytes = settings.max_message_bytes
         self._stopping = stopping
-        self._waiting: queue.Queue[Submission | Failure | None] = queue.Queue(max_in_flight)
+        self._waiting: Waiting[Submission | Failure | None] = Waiting(
+            max_items=settings.max_batches_in_flight, max_bytes=settings.max_bytes_in_flight
+        )
         self._failure: Failure | None = None
 
     def run(self) -> None:
@@ -67,8 +69,8 @@ class PutCall:
         answering = threading.Thread(target=self._answer, name=f"gateway-{self._writer.table}", daemon=True)
         answering.start()
         try:
-            while self._failure is None and (accepted := self._next()) is not None:
-                self._waiting.put(accepted)
+            while (accepted := self._next()) is not None:
+                self._waiting.put(accepted, accepted.arrow_bytes if isinstance(accepted, Submission) else 0)
                 if isinstance(accepted, Failure):
                     break
         finally:
@@ -78,34 +80,26 @@ class PutCall:
             raise self._failure.as_error()
 
     def _next(self) -> Submission | Failure | None:
-        """Read and submit a batch; None at the end of the client's stream."""
+        """Read and submit a batch; None at the end of the client's stream, and after a failure."""
+        if self._failure is not None:
+            return None
         try:
             batch = self._reader.read_chunk().data
         except StopIteration:
             return None
-        except (pa.ArrowException, flight.FlightError) as error:
+        except (pa.ArrowException, flight.FlightError, OSError) as error:
             return Failure("INVALID_ARGUMENT", f"A message is not a valid RecordBatch: {error}")
+        return None if self._failure is not None else self._submitted(batch)  # which perhaps was set during the read
+
+    def _submitted(self, batch: pa.RecordBatch | None) -> Submission | Failure:
         if self._stopping():
             return _STOPPING
-        if (fault := self._fault_of(batch)) is not None:
+        if (fault := _fault_of(batch, self._max_message_bytes)) is not None:
             return Failure("INVALID_ARGUMENT", fault)
         try:
             return self._writer.submit(batch)
-        except ZerobusError as error:
-            return failure_of(error)
-
-    def _fault_of(self, batch: pa.RecordBatch) -> str | None:
-        """Return what is wrong with a batch as a message; its rows are checked later, one by one."""
-        if batch.nbytes > self._max_message_bytes:
-            return (
-                f"A RecordBatch of {batch.nbytes} bytes is above the gateway's limit of {self._max_message_bytes}: "
-                "send smaller batches, or set max_message_bytes"
-            )
-        try:
-            batch.validate(full=True)  # bytes from the network: a wrong offset would read foreign memory
-        except pa.ArrowInvalid as error:
-            return f"A RecordBatch is damaged: {error}"
-        return None
+        except Exception as error:  # noqa: BLE001  each batch gets an answer
+            return self._failed(error)
 
     def _answer(self) -> None:
         """Write the result of each batch, until one fails as a whole: then the failure, and nothing after it."""
@@ -114,20 +108,47 @@ class PutCall:
             if self._failure is None:
                 self._answer_one(number, item)
                 number += 1
-            elif isinstance(item, Submission):
-                item.asked = True  # the client learns from the failure that it has no result
+            elif isinstance(item, Submission) and self._failure is not _CLIENT_GONE:
+                item.asked = True  # the client learns from the failure that this batch has no result
 
     def _answer_one(self, number: int, item: Submission | Failure) -> None:
+        failure: Failure | None = None
         try:
-            content = item if isinstance(item, Failure) else result_json(number, item.result())
-        except ZerobusError as error:
-            content = failure_of(error)
-        if isinstance(content, Failure):
+            if isinstance(item, Failure):
+                failure = item
+            else:
+                content = result_json(number, item.result())
+        except Exception as error:  # noqa: BLE001  each batch gets an answer
+            failure = self._failed(error)
+        if failure is not None:
             # A client that only waits for results learns it here; the status follows at the end of the call.
-            self._failure = content
-            _log.debug("A call to %s ends: %s", self._writer.table, content.status)
-            content = content.as_json(number)
+            content = failure.as_json(number)
+            _log.debug("A call to %s ends: %s", self._writer.table, failure.status)
         try:
             self._results.write(pa.py_buffer(content))
         except (pa.ArrowException, flight.FlightError, OSError):
-            self._failure = self._failure or _CLIENT_GONE
+            _log.warning("A client of %s did not read its results from batch %d on", self._writer.table, number)
+            failure = failure or _CLIENT_GONE
+        self._failure = failure
+
+    def _failed(self, error: Exception) -> Failure:
+        failure = failure_of(error)
+        if failure.status == "INTERNAL":
+            _log.error("A call to %s failed: %s", self._writer.table, outline(error))
+        return failure
+
+
+def _fault_of(batch: pa.RecordBatch | None, max_bytes: int) -> str | None:
+    """Return what is wrong with a batch as a message; its rows are checked later, one by one."""
+    if batch is None:
+        return "A message has metadata and no RecordBatch: send RecordBatches only"
+    if batch.nbytes > max_bytes:
+        return (
+            f"A RecordBatch of {batch.nbytes} bytes is above the gateway's limit of {max_bytes}: "
+            "send smaller batches, or set max_message_bytes"
+        )
+    try:
+        batch.validate(full=True)  # bytes from the network: a wrong offset would read foreign memory
+    except pa.ArrowInvalid as error:
+        return f"A RecordBatch is damaged: {error}"
+    return None

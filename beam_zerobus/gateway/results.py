@@ -65,14 +65,16 @@ class Failure:
         return _json({"batch": batch, "success": False, "status": self.status, "error": self.message})
 
 
-def failure_of(error: ZerobusError) -> Failure:
-    """Return what an error of a whole call is for a client.
+def failure_of(error: Exception) -> Failure:
+    """Return what an error of a whole call is for a client; of an unexpected one only its type is shown.
 
     >>> failure_of(TransientError("Zerobus failed 6 times")).status
     'UNAVAILABLE'
     """
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), "INTERNAL")
-    return Failure(status, str(error))
+    if isinstance(error, ZerobusError):
+        return Failure(status, str(error))
+    return Failure(status, f"The gateway failed with {type(error).__name__}: see its log")
 
 
 def result_json(batch: int, result: TransmissionResult) -> bytes:

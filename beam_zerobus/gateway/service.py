@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pyarrow as pa
@@ -26,7 +26,7 @@ __all__ = ["FlightService"]
 _TRACE = "trace"
 _ACTIONS = {
     "check": "body: a table's name; its schema is fetched with the gateway's credentials, no row is written",
-    "flush": "body: a table's name; returns when everything sent to it before has an outcome",
+    "flush": "body: a table's name; returns when every batch that was sent to it before has an outcome",
     "health": "whether calls are accepted, and how many are running",
 }
 
@@ -64,11 +64,6 @@ class FlightService(flight.FlightServerBase):
         """Calls that write at the moment."""
         return self._calls
 
-    @property
-    def stopping(self) -> bool:
-        """Whether nothing new is accepted."""
-        return self._stopping
-
     def drain(self, timeout: float) -> bool:
         """Accept nothing new, and wait until all calls have ended; False where some have not after `timeout`."""
         with self._lock:
@@ -84,14 +79,7 @@ class FlightService(flight.FlightServerBase):
     def do_put(self, context: Any, descriptor: Any, reader: Any, writer: Any) -> None:
         """Write a client's batches; each gets its result as JSON, in order."""
         with self._counted(), self._writer_of(_table_of(descriptor)) as table, _traced(context):
-            PutCall(
-                table,
-                reader,
-                writer,
-                max_message_bytes=self._settings.max_message_bytes,
-                max_in_flight=self._settings.max_batches_in_flight,
-                stopping=lambda: self._stopping,
-            ).run()
+            PutCall(table, reader, writer, settings=self._settings, stopping=lambda: self._stopping).run()
 
     def get_schema(self, context: Any, descriptor: Any) -> Any:  # noqa: ARG002
         """Return the table's schema from Unity Catalog."""
@@ -114,7 +102,7 @@ class FlightService(flight.FlightServerBase):
             case "check":
                 content = {"table": body, "columns": self._schema_of(body).names}
             case "flush":
-                with self._writer_of(body) as writer, _as_flight_error():
+                with self._writer_of(body) as writer, suppress(ZerobusError):  # each failure is in its client's results
                     writer.flush()
                 content = {"table": body, "flushed": True}
             case _:
@@ -128,8 +116,7 @@ class FlightService(flight.FlightServerBase):
     @contextmanager
     def _counted(self) -> Iterator[None]:
         with self._lock:
-            if self._stopping:
-                raise Failure("UNAVAILABLE", "The gateway is stopping: call the next one").as_error()
+            self._check_serving()
             if self._calls >= self._settings.max_calls:
                 raise Failure(
                     "UNAVAILABLE", f"The gateway serves {self._calls} calls, its limit: wait, or raise max_calls"
@@ -142,8 +129,13 @@ class FlightService(flight.FlightServerBase):
                 self._calls -= 1
                 self._lock.notify_all()
 
+    def _check_serving(self) -> None:
+        if self._stopping:
+            raise Failure("UNAVAILABLE", "The gateway is stopping: call the next one").as_error()
+
     @contextmanager
     def _writer_of(self, table: str) -> Iterator[ZerobusWriter]:
+        self._check_serving()
         try:
             config = self._settings.writer_config(table)
         except ConfigurationError as error:

@@ -32,8 +32,9 @@ class GatewaySettings:
         tls_key: PEM file of its key.
         tls_client_ca: PEM file of the authority that signed the certificates of clients, for mutual TLS.
         max_message_bytes: A larger RecordBatch, in Arrow memory, ends its call.
-        max_calls: Calls that write at the same time; one more is turned away.
+        max_calls: Calls that write at the same time; one more is rejected.
         max_batches_in_flight: Batches of one call without a result; the client waits while there are as many.
+        max_bytes_in_flight: Their bytes, in Arrow memory; the client waits while there are as many.
         stop_timeout: Seconds that the gateway waits at its end for calls and acknowledgements.
         only_listed_tables: Write only to the tables that `tables` names.
         defaults: Options of `ZerobusWriter` for every table.
@@ -57,6 +58,7 @@ class GatewaySettings:
     max_message_bytes: int = 64 << 20
     max_calls: int = 64
     max_batches_in_flight: int = 256
+    max_bytes_in_flight: int = 128 << 20
     stop_timeout: float = 30.0
     only_listed_tables: bool = False
     defaults: Mapping[str, Any] = field(default_factory=dict, metadata=limits(checked=False))

@@ -1,23 +1,31 @@
-"""Clients that vanish, read nothing or send garbage: no leak, no end of the gateway, no memory without a bound."""
+"""Clients that vanish, hang, read nothing or send garbage: no leak, no end of the gateway, no wrong row."""
 
 from __future__ import annotations
 
+import gc
+import json
 import random
 import socket
+import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pyarrow as pa
 import pytest
 from pyarrow import flight
 
 from beam_zerobus.emulator import Faults, ScriptedFault
-from tests.gateway.conftest import batch, path, put
+from beam_zerobus.gateway import Gateway
+from tests.gateway import wire
+from tests.gateway.conftest import TABLE, batch, path, put
 
 
-def settled(condition: Callable[[], bool], seconds: float = 20) -> bool:
+def settled(condition: Callable[[], bool], seconds: float = 30) -> bool:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -26,112 +34,248 @@ def settled(condition: Callable[[], bool], seconds: float = 20) -> bool:
     return True
 
 
+def address(gateway: Gateway) -> tuple[str, int]:
+    host, port = gateway.location.removeprefix("grpc://").split(":")
+    return host, int(port)
+
+
+@pytest.fixture
+def channel(start: Callable[..., Gateway]) -> Iterator[grpc.Channel]:
+    """A plain gRPC channel to a gateway."""
+    with grpc.insecure_channel(":".join(map(str, address(start())))) as channel:
+        yield channel
+
+
+# Clients that come and go.
+
+
 def open_files() -> int:
     """Return how many files and sockets this process has open; 0 where the system does not say."""
     return sum(1 for _ in Path("/proc/self/fd").iterdir()) if Path("/proc/self/fd").exists() else 0
 
 
-def test_clients_that_vanish_leave_nothing_behind(start, table):
-    gateway = start()
+def resident_bytes() -> int:
+    """Return the memory of this process; 0 where the system does not say."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * 4096 if statm.exists() else 0
+
+
+def well_behaved(gateway: Gateway, number: int) -> None:
     with flight.connect(gateway.location) as client:
-        put(client, [batch(0)])
-    threads, connections = threading.active_count(), open_files()
-    for number in range(1, 101):
-        client = flight.connect(gateway.location)
-        writer, reader = client.do_put(path(), batch(1).schema)
+        assert put(client, [batch(number)])[0]["success"]
+
+
+def vanishing(gateway: Gateway, number: int) -> None:
+    """Send a batch and go without a result; the connection is reset."""
+    first, second = wire.messages([batch(number)])
+    with socket.create_connection(address(gateway)) as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        raw.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+    with grpc.insecure_channel(":".join(map(str, address(gateway)))) as channel:
+        put = channel.stream_stream("/arrow.flight.protocol.FlightService/DoPut")
+        put(wire.named([first, second]), timeout=10)
+
+
+def hanging(gateway: Gateway, number: int) -> None:
+    """Send a batch, read its result, keep the call open for a while, and go."""
+    with flight.connect(gateway.location) as client:
+        writer, reader = client.do_put(path(), batch(1).schema, flight.FlightCallOptions(timeout=30))
         writer.write_batch(batch(number))
-        if number % 2:
-            reader.read()
+        assert json.loads(reader.read().to_pybytes())["success"]
+        time.sleep(0.2)
         del writer, reader
-        client.close()
-        del client
+
+
+def slow(gateway: Gateway, number: int) -> None:
+    """Send a batch in pieces, with waits between them."""
+
+    def pieces() -> Iterator[bytes]:
+        for piece in wire.named(wire.messages([batch(number)])):
+            time.sleep(0.1)
+            yield piece
+
+    with grpc.insecure_channel(":".join(map(str, address(gateway)))) as channel:
+        [_] = wire.call(channel, pieces(), timeout=30)
+
+
+CLIENTS = (well_behaved, vanishing, hanging, slow)
+SURE = (well_behaved, hanging, slow)  # these have a result
+
+
+def run_clients(gateway: Gateway, numbers: range, at_once: int) -> None:
+    with ThreadPoolExecutor(at_once) as pool:
+        list(pool.map(lambda number: CLIENTS[number % len(CLIENTS)](gateway, number), numbers))
+
+
+@pytest.mark.parametrize(
+    ("clients", "at_once"),
+    [(40, 8), pytest.param(1_000, 64, marks=[pytest.mark.hostile, pytest.mark.timeout(400)])],
+)
+def test_clients_of_all_kinds_leave_nothing_behind(start, table, emulator, clients, at_once):
+    gateway = start(max_calls=4 * at_once)
+    warm = at_once * 2
+    run_clients(gateway, range(warm), at_once)
+    assert settled(lambda: gateway.running_calls == 0)
+    gc.collect()
+    threads, files, memory = threading.active_count(), open_files(), resident_bytes()
+    run_clients(gateway, range(warm, warm + clients), at_once)
     assert settled(lambda: gateway.running_calls == 0)
     assert settled(lambda: threading.active_count() <= threads + 2), threading.enumerate()
-    assert settled(lambda: open_files() <= connections + 2)
-    with flight.connect(gateway.location) as client:
-        assert put(client, [batch(1_000)])[0]["success"]
+    assert settled(lambda: open_files() <= files + 2)
+    gc.collect()
+    assert resident_bytes() - memory < 64 << 20
+    assert emulator.stats.streams_opened == 1
     ids = table.to_arrow()["id"].to_pylist()
     assert len(ids) == len(set(ids))
-    assert set(range(1, 101, 2)) <= set(ids)
+    assert {n for n in range(warm + clients) if CLIENTS[n % len(CLIENTS)] in SURE} <= set(ids)
 
 
-def test_a_service_that_hangs_stops_the_client(start, table, emulator):
+@pytest.mark.parametrize("bound", [{"max_batches_in_flight": 4}, {"max_bytes_in_flight": 4 << 20}])
+def test_a_service_that_hangs_stops_the_client(start, table, emulator, bound):
     emulator.faults = Faults(script=(ScriptedFault("hang", at_call=1),))
-    gateway = start(max_batches_in_flight=4)
+    gateway = start(**bound)
     large = pa.record_batch({"id": range(1_000), "device": ["x" * 1_000] * 1_000})  # 1 MB
     sent = 0
 
     def send() -> None:
         nonlocal sent
-        client = flight.connect(gateway.location)
-        writer, _ = client.do_put(path(), large.schema)
-        try:
-            for _ in range(500):
-                writer.write_batch(large)
-                sent += 1
-        except (pa.ArrowException, flight.FlightError, OSError):
-            return
+        while sent < 500:
+            writer.write_batch(large)
+            sent += 1
 
-    sending = threading.Thread(target=send, daemon=True)
-    sending.start()
-    assert settled(lambda: sent > 4)
-    before = -1
-    while before != sent:  # until the client waits
-        before = sent
-        time.sleep(1.5)
-    assert sent < 100  # 4 MB without a result, and what the sockets hold
-    emulator.faults = Faults()
-    gateway.stop(0.1)
+    with flight.connect(gateway.location) as client:
+        writer, _ = client.do_put(path(), large.schema, flight.FlightCallOptions(timeout=4))
+        for act in (send, writer.close):
+            with pytest.raises((pa.ArrowException, flight.FlightError, OSError)):
+                act()
+    assert 4 <= sent < 100  # 4 MB without a result, and what the sockets hold
+    emulator.kill()  # ends what hangs
+    assert settled(lambda: gateway.running_calls == 0)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_garbage_never_stops_the_gateway(start, table, seed):
+def test_flush_does_not_fail_because_of_another_client(start, table, emulator):
+    emulator.faults = Faults(script=(ScriptedFault("slow_ack", at_call=1, delay=1.0),))
+    with flight.connect(start().location) as client:
+        writer, reader = client.do_put(path(), batch(1).schema)
+        writer.write_batch(batch(1))
+        writer.write_batch(batch(None))  # fails before the batch ahead of it has its result
+        [flushed] = client.do_action(flight.Action("flush", TABLE.encode()))
+        assert json.loads(flushed.body.to_pybytes())["flushed"]
+        assert [json.loads(reader.read().to_pybytes())["success"] for _ in range(2)] == [True, False]
+        writer.close()
+
+
+# Garbage.
+
+
+@pytest.mark.parametrize(
+    ("seed", "calls"), [(0, 60), *(pytest.param(n, 400, marks=pytest.mark.hostile) for n in range(1, 6))]
+)
+def test_damaged_bytes_never_stop_the_gateway(start, table, seed, calls):
     gateway = start()
-    host, port = gateway.location.removeprefix("grpc://").split(":")
     chance = random.Random(seed)
-    recorded = _recorded_call(gateway.location)
-    for _ in range(60):
-        content = bytearray(recorded)
-        for _ in range(chance.randint(1, 8)):
-            content[chance.randrange(len(content))] = chance.randrange(256)
-        if chance.random() < 0.3:
-            content = content[: chance.randrange(len(content))]
-        with socket.create_connection((host, int(port)), 5) as raw:
-            raw.settimeout(0.2)
+    with wire.recorder(address(gateway)) as (location, recorded), flight.connect(location) as client:
+        put(client, [batch(*range(1_000, 1_010))])
+        client.close()
+        content = recorded()
+    for _ in range(calls):
+        with socket.create_connection(address(gateway), 10) as raw:
             try:
-                raw.sendall(content)
+                raw.sendall(damaged(content, chance))
+                raw.shutdown(socket.SHUT_WR)
                 while raw.recv(65_536):
                     pass
             except OSError:
                 continue
     assert settled(lambda: gateway.running_calls == 0)
-    with flight.connect(gateway.location) as client:
-        assert put(client, [batch(7)])[0]["success"]
+    well_behaved(gateway, 7)
 
 
-def _recorded_call(location: str) -> bytes:
-    """Return the bytes that a client sends for a good call, recorded between it and the gateway."""
-    host, port = location.removeprefix("grpc://").split(":")
-    sent = bytearray()
-    with socket.create_server(("127.0.0.1", 0)) as server:
+def damaged(content: bytes, chance: random.Random) -> bytes:
+    """Return bytes with a few of them changed, or cut off, or doubled."""
+    changed = bytearray(content)
+    for _ in range(chance.randint(1, 8)):
+        if changed:
+            changed[chance.randrange(len(changed))] = chance.choice((0, 1, 0x7F, 0xFF, chance.randrange(256)))
+    if chance.random() < 0.2:
+        del changed[chance.randrange(len(changed) + 1) :]
+    if chance.random() < 0.1:
+        changed *= 2
+    return bytes(changed)
 
-        def relay() -> None:
-            near, _ = server.accept()
-            far = socket.create_connection((host, int(port)))
 
-            def back() -> None:
-                while received := far.recv(65_536):
-                    near.sendall(received)
+def device_batch(first: int, chance: random.Random) -> pa.RecordBatch:
+    devices = pa.array([f"device-{n}" for n in range(first, first + 8)])
+    if chance.random() < 0.3:
+        devices = devices.dictionary_encode()
+    return pa.record_batch({"id": pa.array(range(first, first + 8), pa.int64()), "device": devices})
 
-            threading.Thread(target=back, daemon=True).start()
-            while content := near.recv(65_536):
-                sent.extend(content)
-                far.sendall(content)
-            far.close()
 
-        relaying = threading.Thread(target=relay, daemon=True)
-        relaying.start()
-        with flight.connect(f"grpc://127.0.0.1:{server.getsockname()[1]}") as client:
-            put(client, [batch(*range(1_000, 1_010))])
-        relaying.join(10)
-    return bytes(sent)
+def mutated(sent: list[wire.Message], chance: random.Random) -> list[wire.Message]:
+    """Return messages of which one or two are damaged, missing, doubled or mixed up."""
+    sent = list(sent)
+    for _ in range(chance.randint(1, 2)):
+        at = chance.randrange(len(sent))
+        header, body = sent[at]
+        match chance.randrange(7):
+            case 0 | 1:
+                sent[at] = wire.Message(damaged(header, chance), body)
+            case 2 | 3:
+                sent[at] = wire.Message(header, damaged(body, chance))
+            case 4:
+                sent[at] = wire.Message(chance.choice(sent).header, chance.choice(sent).body)
+            case 5:
+                sent.insert(chance.randrange(len(sent)), chance.choice(sent))
+            case 6 if len(sent) > 1:
+                del sent[at]
+    return sent
+
+
+@pytest.mark.parametrize(
+    ("seed", "calls"), [(0, 150), *(pytest.param(n, 1_500, marks=pytest.mark.hostile) for n in range(1, 6))]
+)
+def test_damaged_messages_never_make_a_wrong_row(channel, table, seed, calls):
+    chance = random.Random(seed)
+    allowed: set[tuple[Any, Any]] = set()
+    written = 0
+    for number in range(calls):
+        batches = [device_batch(number * 100 + 10 * n, chance) for n in range(3)]
+        batches = [one.cast(batches[0].schema) for one in batches]
+        sent = mutated(wire.messages(batches, chance.choice((None, "lz4", "zstd"))), chance)
+        allowed |= {(row.get("id"), row.get("device")) for row in wire.rows_in(sent)}
+        for answer in wire.call(channel, wire.named(sent)):
+            outcome = json.loads(answer[answer.index(b"{") :])  # of a PutResult with one field
+            written += outcome.get("written", 0)
+    rows = [(row["id"], row["device"]) for row in table.to_arrow().to_pylist()]
+    assert set(rows) <= allowed
+    assert len(rows) >= written > calls
+    answers = wire.call(channel, wire.named(wire.messages([batch(7)])))
+    assert b'"success":true' in answers[0]
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        [],
+        [b""],
+        [b"\xff" * 100],
+        [wire.Message(b"", b"").encoded()],
+        [wire.Message(b"", b"").encoded(table=TABLE)],
+        [wire.messages([batch(1)])[0].encoded()],
+        [wire.messages([batch(1)])[1].encoded(table=TABLE)],
+    ],
+    ids=["nothing", "empty", "noise", "no-header", "no-schema", "no-table", "no-schema-but-rows"],
+)
+def test_a_call_without_its_first_message(channel, table, encoded):
+    assert wire.call(channel, encoded) == []
+    assert table.count_rows() == 0
+
+
+def test_a_message_with_metadata_only(client, table):
+    writer, reader = client.do_put(path(), batch(1).schema)
+    writer.write_metadata(b"x")
+    last = json.loads(reader.read().to_pybytes())
+    assert last["status"] == "INVALID_ARGUMENT"
+    assert "no RecordBatch" in last["error"]
+    with pytest.raises(pa.ArrowInvalid):
+        writer.close()

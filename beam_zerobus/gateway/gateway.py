@@ -8,6 +8,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+import pyarrow as pa
+
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.gateway.health import HealthServer
 from beam_zerobus.gateway.service import FlightService
@@ -38,7 +40,7 @@ class Gateway:
         self._stopped: bool | None = None
         try:
             self._service = FlightService(self._settings)
-        except (OSError, ValueError) as error:  # Arrow's errors are among them
+        except (OSError, ValueError, pa.ArrowException) as error:
             raise ConfigurationError(
                 f"The gateway cannot listen on {self._settings.host} port {self._settings.port}: {error}; "
                 "choose another port, or check the certificates"

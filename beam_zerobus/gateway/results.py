@@ -38,6 +38,7 @@ _ERRORS: dict[str, type[Exception]] = {
     "UNAVAILABLE": flight.FlightUnavailableError,
     "INTERNAL": flight.FlightInternalError,
 }
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,4 +107,4 @@ def result_json(batch: int, result: TransmissionResult) -> bytes:
 
 
 def _json(content: dict[str, object]) -> bytes:
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return _ENCODER.encode(content).encode("utf-8", "replace")

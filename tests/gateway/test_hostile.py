@@ -24,6 +24,8 @@ from beam_zerobus.gateway import Gateway
 from tests.gateway import wire
 from tests.gateway.conftest import TABLE, batch, path, put
 
+HOSTILE = (pytest.mark.hostile, pytest.mark.timeout(600))
+
 
 def settled(condition: Callable[[], bool], seconds: float = 30) -> bool:
     deadline = time.monotonic() + seconds
@@ -109,7 +111,7 @@ def run_clients(gateway: Gateway, numbers: range, at_once: int) -> None:
 
 @pytest.mark.parametrize(
     ("clients", "at_once"),
-    [(40, 8), pytest.param(1_000, 64, marks=[pytest.mark.hostile, pytest.mark.timeout(400)])],
+    [(40, 8), pytest.param(1_000, 64, marks=HOSTILE)],
 )
 def test_clients_of_all_kinds_leave_nothing_behind(start, table, emulator, clients, at_once):
     gateway = start(max_calls=4 * at_once)
@@ -153,24 +155,24 @@ def test_a_service_that_hangs_stops_the_client(start, table, emulator, bound):
     assert settled(lambda: gateway.running_calls == 0)
 
 
-def test_flush_does_not_fail_because_of_another_client(start, table, emulator):
-    emulator.faults = Faults(script=(ScriptedFault("slow_ack", at_call=1, delay=1.0),))
+def test_flush_does_not_fail_because_of_another_client(start, table):
+    failing = batch(*[None] * 20_000)
     with flight.connect(start().location) as client:
-        writer, reader = client.do_put(path(), batch(1).schema)
-        writer.write_batch(batch(1))
-        writer.write_batch(batch(None))  # fails before the batch ahead of it has its result
-        [flushed] = client.do_action(flight.Action("flush", TABLE.encode()))
-        assert json.loads(flushed.body.to_pybytes())["flushed"]
-        assert [json.loads(reader.read().to_pybytes())["success"] for _ in range(2)] == [True, False]
+        writer, reader = client.do_put(path(), failing.schema)
+        for _ in range(4):
+            writer.write_batch(failing)  # more reasons than fit the connection, so results wait for the client
+        for _ in range(20):  # the batches arrive meanwhile
+            [flushed] = client.do_action(flight.Action("flush", TABLE.encode()))
+            assert json.loads(flushed.body.to_pybytes())["flushed"]
+            time.sleep(0.05)
+        assert [len(json.loads(reader.read().to_pybytes())["failed_rows"]) for _ in range(4)] == [20_000] * 4
         writer.close()
 
 
 # Garbage.
 
 
-@pytest.mark.parametrize(
-    ("seed", "calls"), [(0, 60), *(pytest.param(n, 400, marks=pytest.mark.hostile) for n in range(1, 6))]
-)
+@pytest.mark.parametrize(("seed", "calls"), [(0, 60), *(pytest.param(n, 400, marks=HOSTILE) for n in range(1, 4))])
 def test_damaged_bytes_never_stop_the_gateway(start, table, seed, calls):
     gateway = start()
     chance = random.Random(seed)
@@ -231,9 +233,7 @@ def mutated(sent: list[wire.Message], chance: random.Random) -> list[wire.Messag
     return sent
 
 
-@pytest.mark.parametrize(
-    ("seed", "calls"), [(0, 150), *(pytest.param(n, 1_500, marks=pytest.mark.hostile) for n in range(1, 6))]
-)
+@pytest.mark.parametrize(("seed", "calls"), [(0, 150), *(pytest.param(n, 600, marks=HOSTILE) for n in range(1, 4))])
 def test_damaged_messages_never_make_a_wrong_row(channel, table, seed, calls):
     chance = random.Random(seed)
     allowed: set[tuple[Any, Any]] = set()

@@ -1,6 +1,7 @@
 """Settings: from file, environment and flags, checked as a whole."""
 
 import pytest
+import requests
 
 from beam_zerobus import ConfigurationError, Retry
 from beam_zerobus.gateway import Gateway, GatewaySettings
@@ -109,9 +110,17 @@ def test_unsafe_settings(given, words):
         GatewaySettings(**given, defaults=DRY)
 
 
-def test_a_port_that_is_taken():
-    with (
-        Gateway(GatewaySettings(port=0, health_port=0, defaults=DRY)) as first,
-        pytest.raises(ConfigurationError, match="cannot listen on health_port"),
-    ):
-        Gateway(GatewaySettings(port=0, health_port=first.health_port, defaults=DRY))
+@pytest.mark.parametrize("name", ["port", "health_port"])
+def test_a_port_that_is_taken(name):
+    free = {"port": 0, "health_port": 0}
+    with Gateway(GatewaySettings(**free, defaults=DRY)) as first:
+        taken = first.health_port if name == "health_port" else int(first.location.rsplit(":", 1)[1])
+        with pytest.raises(ConfigurationError, match=f"cannot listen on .*{name}.*: .*choose another"):
+            Gateway(GatewaySettings(**{**free, name: taken}, defaults=DRY))
+
+
+def test_ipv6():
+    with Gateway(GatewaySettings(host="::1", port=0, health_port=0, defaults=DRY)) as gateway:
+        assert gateway.location.startswith("grpc://[::1]:")
+        health = requests.get(f"http://[::1]:{gateway.health_port}/health", timeout=5)
+        assert health.json()["status"] == "serving"

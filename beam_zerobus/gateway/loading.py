@@ -14,11 +14,13 @@ from beam_zerobus.gateway.settings import GatewaySettings
 from beam_zerobus.options import DebugFiles, Retry, Telemetry
 from beam_zerobus.options.fields import options_of
 from beam_zerobus.workspace.credentials import EnvironmentVariable, OAuthClientCredentials
+from beam_zerobus.workspace.secret import Secret
 from beam_zerobus.writer.config import WriterConfig
 
 __all__ = ["FLAGS", "PREFIX", "load_settings"]
 
 PREFIX = "ZEROBUS_GATEWAY_"
+_TOKEN_ENV = PREFIX + "TOKEN"
 # What flags and the environment may set: everything but the token, which is read by `token_env`, and tables.
 FLAGS = {option.name: option for option in options_of(GatewaySettings) if option.limits.checked}
 _TABLE_OPTIONS = {option.name for option in options_of(WriterConfig)} - {"table", "key"}
@@ -26,7 +28,7 @@ _SECTIONS = ("gateway", "defaults", "tables")
 
 
 def load_settings(
-    file: str | None, environment: Mapping[str, str], flags: Mapping[str, Any], *, token_env: str = PREFIX + "TOKEN"
+    file: str | None, environment: Mapping[str, str], flags: Mapping[str, Any], *, token_env: str = _TOKEN_ENV
 ) -> GatewaySettings:
     """Return the settings; flags count more than the environment, and that more than the file.
 
@@ -55,12 +57,12 @@ def load_settings(
         name: _table_options(_mapping({name: options}, name, faults), f"[tables.{name!r}]", faults)
         for name, options in _mapping(content, "tables", faults).items()
     }
-    token = EnvironmentVariable(token_env) if token_env in environment else None
+    if token_env != _TOKEN_ENV and token_env not in environment:
+        faults.append(f"--token-env names the variable {token_env}, which is not set: set it, or leave --token-env out")
+    token = Secret(environment[token_env]) if token_env in environment else None
     settings = None
     with _collecting(faults, ""):
-        settings = GatewaySettings(
-            **given, token=None if token is None else environment[token_env], defaults=defaults, tables=tables
-        )
+        settings = GatewaySettings(**given, token=token, defaults=defaults, tables=tables)
     if faults or settings is None:
         raise ConfigurationError("\n- ".join(["The gateway's settings are wrong:", *faults]))
     return settings

@@ -8,13 +8,14 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pyarrow import flight
 
-from tests.gateway.conftest import batch, path, put
+from tests.gateway.conftest import TABLE, batch, path, put
 
 
 def bearer(token: str) -> Any:
@@ -38,6 +39,14 @@ def test_a_call_without_the_right_token_is_rejected_and_logged(start, table, cap
 def test_the_right_token(start, table):
     with flight.connect(start(token="s3cret-token").location) as client:
         assert put(client, [batch(1)], options=bearer("s3cret-token"))[0]["success"]
+
+
+@pytest.mark.parametrize(("name", "rows"), [("main.iot.missing", batch(1)), (TABLE, pa.record_batch({"nr": [1]}))])
+def test_no_secret_is_in_the_traceback_that_pyarrow_adds(start, emulator, table, name, rows):
+    with flight.connect(start(token="canary-token").location) as client, pytest.raises(pa.ArrowException) as raised:
+        put(client, [rows], name, bearer("canary-token"))
+    assert "canary-token" not in str(raised.value)
+    assert emulator.client_secret not in str(raised.value)
 
 
 class Authority:

@@ -89,6 +89,11 @@ def test_only_listed_tables():
         settings.writer_config("main.iot.other")
 
 
+def test_a_token_that_is_not_there(tmp_path):
+    with pytest.raises(ConfigurationError, match="names the variable MY_TOKEN, which is not set"):
+        load_settings(None, {}, {}, token_env="MY_TOKEN")
+
+
 def test_the_token_is_a_secret(load):
     settings = load(environment={"ZEROBUS_GATEWAY_TOKEN": "canary"})
     assert settings.token == Secret("canary")

@@ -142,13 +142,13 @@ def _fault_of(batch: pa.RecordBatch | None, max_bytes: int) -> str | None:
     """Return what is wrong with a batch as a message; its rows are checked later, one by one."""
     if batch is None:
         return "A message has metadata and no RecordBatch: send RecordBatches only"
+    try:
+        batch.validate(full=True)  # first of all: with wrong offsets anything else, even `nbytes`, reads foreign memory
+    except pa.ArrowException as error:
+        return f"A RecordBatch is damaged: {error}"
     if batch.nbytes > max_bytes:
         return (
             f"A RecordBatch of {batch.nbytes} bytes is above the gateway's limit of {max_bytes}: "
             "send smaller batches, or set max_message_bytes"
         )
-    try:
-        batch.validate(full=True)  # bytes from the network: a wrong offset would read foreign memory
-    except pa.ArrowInvalid as error:
-        return f"A RecordBatch is damaged: {error}"
     return None

@@ -14,7 +14,8 @@ from beam_zerobus.gateway.loading import FLAGS, load_settings
 from beam_zerobus.gateway.results import Failure, result_json
 from beam_zerobus.writer.result import TransmissionResult
 
-PAGE = (Path(__file__).parents[2] / "docs" / "gateway.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "gateway.md").read_text("utf-8")
 
 
 def blocks(language: str) -> list[str]:
@@ -49,6 +50,13 @@ def test_the_client_in_python(start, emulator, tmp_path):
     assert table.to_arrow().to_pylist() == [{"device": "attic", "co2": 417}]
 
 
+def test_the_client_in_rust():
+    program = (ROOT / "tests/languages/rust/src/main.rs").read_text()
+    [excerpt] = blocks("rust")
+    lines = [line.strip() for line in program.splitlines()]
+    assert [line for line in excerpt.splitlines() if line.strip() not in lines] == []
+
+
 def test_the_results():
     failed, last = (json.loads(block) for block in blocks("json"))
     result = TransmissionResult(
@@ -68,4 +76,4 @@ def test_the_results():
 
 @pytest.mark.parametrize("path", re.findall(r"`(tests/languages/[\w/.]+)`", PAGE))
 def test_the_programs_exist(path):
-    assert (Path(__file__).parents[2] / path).is_file()
+    assert (ROOT / path).is_file()

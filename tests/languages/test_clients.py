@@ -46,6 +46,7 @@ def test_a_million_rows_from_rust_through_faults_and_a_restart_of_the_service(bu
     with process(emulator) as (_, location):
         client = start_client(language, location, MILLION, 10_000, 8, TABLE)
         wait_for_rows(table, 200_000)
+        assert client.poll() is None
         emulator.restart(1.0)
         [result] = results_of(client)
     assert result == {"table": TABLE, "written": MILLION, "failures": []}

@@ -51,8 +51,10 @@ async fn task(location: String, table: String, mut waiting: VecDeque<(i64, i64)>
         let (rows, outcome) = call(&location, &table, &mut waiting).await;
         written += rows;
         if let Err(failure) = outcome {
-            failures.push(failure.to_string());
-            if failure.to_string().starts_with("NOT_FOUND") {
+            let text = failure.to_string();
+            let lasts = text.starts_with("NOT_FOUND") || text.starts_with("INVALID_ARGUMENT");
+            failures.push(text);
+            if lasts {
                 break;
             }
             in_vain = if rows > 0 { 0 } else { in_vain + 1 };

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import flight
 
+from beam_zerobus.gateway.dead_letters import DeadLetters
 from beam_zerobus.gateway.results import Failure, failure_of, result_json
 from beam_zerobus.gateway.settings import GatewaySettings
 from beam_zerobus.gateway.waiting import Waiting
@@ -37,6 +38,7 @@ class PutCall:
         reader: The client's batches.
         results: Where results go.
         settings: The gateway's limits.
+        dead_letters: Keeps the rows that failed.
         stopping: Whether the gateway accepts nothing new.
     """
 
@@ -47,12 +49,14 @@ class PutCall:
         results: Any,
         *,
         settings: GatewaySettings,
+        dead_letters: DeadLetters,
         stopping: Callable[[], bool],
     ) -> None:
         self._writer = writer
         self._reader = reader
         self._results = results
         self._max_message_bytes = settings.max_message_bytes
+        self._dead_letters = dead_letters
         self._stopping = stopping
         self._waiting: Waiting[Submission | Failure | None] = Waiting(
             max_items=settings.max_batches_in_flight, max_bytes=settings.max_bytes_in_flight
@@ -117,7 +121,9 @@ class PutCall:
             if isinstance(item, Failure):
                 failure = item
             else:
-                content = result_json(number, item.result())
+                result = item.result()
+                self._dead_letters.keep(self._writer.table, item.batch, result)
+                content = result_json(number, result)
         except Exception as error:  # noqa: BLE001  each batch gets an answer
             failure = self._failed(error)
         if failure is not None:

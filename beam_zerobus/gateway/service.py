@@ -13,6 +13,7 @@ from opentelemetry import context as otel_context
 from pyarrow import flight
 
 from beam_zerobus.errors import ConfigurationError, ZerobusError
+from beam_zerobus.gateway.dead_letters import DeadLetters
 from beam_zerobus.gateway.put import PutCall
 from beam_zerobus.gateway.results import Failure, failure_of
 from beam_zerobus.gateway.security import BearerToken, TraceParents
@@ -44,6 +45,7 @@ class FlightService(flight.FlightServerBase):
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
         self._writers = SharedWriters()
+        self._dead_letters = DeadLetters(settings.dead_letters)
         self._lock = threading.Condition()
         self._calls = 0
         self._stopping = False
@@ -79,7 +81,14 @@ class FlightService(flight.FlightServerBase):
     def do_put(self, context: Any, descriptor: Any, reader: Any, writer: Any) -> None:
         """Write a client's batches; each gets its result as JSON, in order."""
         with self._counted(), self._writer_of(_table_of(descriptor)) as table, _traced(context):
-            PutCall(table, reader, writer, settings=self._settings, stopping=lambda: self._stopping).run()
+            PutCall(
+                table,
+                reader,
+                writer,
+                settings=self._settings,
+                dead_letters=self._dead_letters,
+                stopping=lambda: self._stopping,
+            ).run()
 
     def get_schema(self, context: Any, descriptor: Any) -> Any:  # noqa: ARG002
         """Return the table's schema from Unity Catalog."""

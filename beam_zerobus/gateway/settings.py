@@ -37,6 +37,7 @@ class GatewaySettings:
         max_bytes_in_flight: Their bytes, in Arrow memory; the client waits while there are as many.
         stop_timeout: Seconds that the gateway waits at its end for calls and acknowledgements.
         only_listed_tables: Write only to the tables that `tables` names.
+        dead_letters: Directory for the rows that failed, as Arrow files; None keeps none.
         defaults: Options of `ZerobusWriter` for every table.
         tables: Options for single tables by name, which count more than `defaults`.
 
@@ -61,6 +62,7 @@ class GatewaySettings:
     max_bytes_in_flight: int = 128 << 20
     stop_timeout: float = 30.0
     only_listed_tables: bool = False
+    dead_letters: str | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict, metadata=limits(checked=False))
     tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, metadata=limits(checked=False))
 

@@ -43,7 +43,7 @@ def test_the_file(tmp_path, monkeypatch):
 
 def test_the_client_in_python(start, emulator, tmp_path):
     table = emulator.create_table("main.iot.air_quality", "device STRING, co2 INT")
-    [program] = blocks("python")
+    program, _ = blocks("python")
     program = program.replace("grpc://127.0.0.1:8815", start().location)
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
     assert "'success': True" in done.stdout

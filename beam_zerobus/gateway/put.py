@@ -17,11 +17,12 @@ from beam_zerobus.logs import get_logger, outline
 from beam_zerobus.writer.submission import Submission
 from beam_zerobus.writer.zerobus_writer import ZerobusWriter
 
-__all__ = ["PutCall"]
+__all__ = ["PutCall", "check_memory"]
 
 _log = get_logger(__name__)
 _STOPPING = Failure("UNAVAILABLE", "The gateway is stopping: send the batches without a result again, to the next one")
 _CLIENT_GONE = Failure("UNAVAILABLE", "The client is gone")
+_BYTES = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
 
 
 class PutCall:
@@ -149,7 +150,7 @@ def _fault_of(batch: pa.RecordBatch | None, max_bytes: int) -> str | None:
     if batch is None:
         return "A message has metadata and no RecordBatch: send RecordBatches only"
     try:
-        batch.validate(full=True)  # first of all: with wrong offsets anything else, even `nbytes`, reads foreign memory
+        check_memory(batch)  # first of all: with wrong offsets anything else, even `nbytes`, reads foreign memory
     except pa.ArrowException as error:
         return f"A RecordBatch is damaged: {error}"
     if batch.nbytes > max_bytes:
@@ -158,3 +159,11 @@ def _fault_of(batch: pa.RecordBatch | None, max_bytes: int) -> str | None:
             "send smaller batches, or set max_message_bytes"
         )
     return None
+
+
+def check_memory(batch: pa.RecordBatch) -> None:
+    """Check lengths, offsets and indices; not whether text is UTF-8, which the writer checks row by row."""
+    batch.validate()
+    for column in batch.columns:
+        as_bytes = _BYTES.get(column.type)
+        (column if as_bytes is None else column.view(as_bytes)).validate(full=True)

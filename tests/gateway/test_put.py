@@ -30,6 +30,13 @@ def test_a_failed_row_has_its_index_and_reason_and_the_call_goes_on(client, tabl
     assert sorted(table.to_arrow()["id"].to_pylist()) == [1, 3, 4]
 
 
+def test_text_that_is_not_utf8_fails_its_row_only(client, table):
+    devices = pa.array([b"attic", b"\xff", b"cellar"], pa.binary()).view(pa.string())
+    [result] = put(client, [pa.record_batch({"id": [1, 2, 3], "device": devices})])
+    assert [(row["index"], row["error_type"]) for row in result["failed_rows"]] == [(1, "invalid_utf8")]
+    assert sorted(table.to_arrow()["id"].to_pylist()) == [1, 3]
+
+
 def test_a_result_arrives_while_the_call_is_open(client, table):
     writer, reader = client.do_put(path(), batch(1).schema)
     for number in range(3):

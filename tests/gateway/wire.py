@@ -49,8 +49,12 @@ class Oracle(flight.FlightServerBase):
     def do_put(self, context: object, descriptor: object, reader: Any, writer: object) -> None:
         with suppress(pa.ArrowException, OSError, AttributeError, ValueError):
             for chunk in reader:
-                chunk.data.validate(full=True)
-                self.rows.update((row.get("id"), row.get("device")) for row in chunk.data.to_pylist())
+                chunk.data.validate()
+                columns = [_as_bytes(column) for column in chunk.data.columns]
+                for column in columns:
+                    column.validate(full=True)
+                for row in pa.RecordBatch.from_arrays(columns, names=chunk.data.schema.names).to_pylist():
+                    self.rows.add((row.get("id"), _as_text(row.get("device"))))
 
 
 def call(channel: grpc.Channel, encoded: Iterable[bytes], timeout: float = 10) -> list[bytes]:
@@ -107,3 +111,12 @@ def _varint(value: int) -> bytes:
         value >>= 7
     encoded.append(value)
     return bytes(encoded)
+
+
+def _as_bytes(column: pa.Array) -> pa.Array:
+    """Return text as bytes, so that a value that is not UTF-8 does not hide the others."""
+    return column.view(pa.binary()) if pa.types.is_string(column.type) else column
+
+
+def _as_text(value: object) -> object:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

@@ -42,7 +42,7 @@ class DeadLetters:
             return
         try:
             self._write(self._directory / quote(table, safe=""), _with_reasons(batch, result))
-        except (OSError, pa.ArrowException) as error:
+        except Exception as error:  # noqa: BLE001  the client's result does not depend on it
             _log.error("%d failed rows of %s are not kept: %s", result.failed_count, table, outline(error))
 
     def _write(self, directory: Path, rows: pa.RecordBatch) -> None:

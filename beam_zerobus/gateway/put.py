@@ -133,7 +133,7 @@ class PutCall:
             _log.debug("A call to %s ends: %s", self._writer.table, failure.status)
         try:
             self._results.write(pa.py_buffer(content))
-        except (pa.ArrowException, flight.FlightError, OSError):
+        except Exception:  # noqa: BLE001  this thread goes on, else the other one would wait for it
             _log.warning("A client of %s did not read its results from batch %d on", self._writer.table, number)
             failure = failure or _CLIENT_GONE
         self._failure = failure

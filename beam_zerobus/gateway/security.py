@@ -18,7 +18,7 @@ _log = get_logger(__name__)
 
 
 class BearerToken(flight.ServerMiddlewareFactory):
-    """Turns away every call without the gateway's token."""
+    """Rejects every call without the gateway's token."""
 
     def __init__(self, token: Secret) -> None:
         super().__init__()

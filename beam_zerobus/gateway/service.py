@@ -33,7 +33,7 @@ _ACTIONS = {
 
 
 class FlightService(flight.FlightServerBase):
-    """DoPut writes, GetSchema and GetFlightInfo describe a table, actions check, flush and tell the health.
+    """Answers DoPut, which writes, GetSchema, GetFlightInfo and the actions check, flush and health.
 
     Invariants, under the one lock (a condition): `_calls` is the number of DoPut calls that are running; once
     `_stopping`, none is added.

@@ -87,7 +87,7 @@ def test_a_wrong_setting_is_reported_at_the_start(emulator):
     assert "Traceback" not in done.stderr
 
 
-def client_is_turned_away(client: Any) -> bool:
+def call_is_rejected(client: Any) -> bool:
     try:
         put(client, [batch(2)])
     except flight.FlightUnavailableError as error:
@@ -110,7 +110,7 @@ def test_nothing_new_after_the_stop(start, table):
         reader.read()
         stopping = threading.Thread(target=gateway.stop)
         stopping.start()
-        wait_until(lambda: client_is_turned_away(client))
+        wait_until(lambda: call_is_rejected(client))
         writer.write_batch(batch(3))
         with pytest.raises(flight.FlightUnavailableError, match="send the batches without a result again"):
             writer.close()

@@ -1,4 +1,4 @@
-"""Who may call: without the token, with a wrong one, without a certificate nothing happens, and nothing is told."""
+"""Who may call: without the token, or with a wrong one, or without a certificate, a call is rejected."""
 
 from __future__ import annotations
 
@@ -94,17 +94,18 @@ def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path)
 
 
-def test_tls(start, table, authority):
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_tls(start, table, authority, host):
     certificate, key = authority.issue("gateway")
-    gateway = start(tls_certificate=certificate, tls_key=key)
+    gateway = start(host=host, tls_certificate=certificate, tls_key=key, token="s3cret-token")
+    location = gateway.location.replace("0.0.0.0", "127.0.0.1")
     roots = Path(authority.path).read_bytes()
-    with flight.connect(gateway.location, tls_root_certs=roots) as client:
-        assert put(client, [batch(1)])[0]["success"]
-    with (
-        flight.connect(gateway.location.replace("+tls", "")) as plain,
-        pytest.raises(flight.FlightUnavailableError),
-    ):
-        put(plain, [batch(2)])
+    with flight.connect(location, tls_root_certs=roots) as client:
+        assert put(client, [batch(1)], options=bearer("s3cret-token"))[0]["success"]
+        with pytest.raises(flight.FlightUnauthenticatedError):
+            put(client, [batch(2)])
+    with flight.connect(location.replace("+tls", "")) as plain, pytest.raises(flight.FlightUnavailableError):
+        put(plain, [batch(2)], options=bearer("s3cret-token"))
     assert table.to_arrow()["id"].to_pylist() == [1]
 
 

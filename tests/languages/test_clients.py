@@ -42,13 +42,16 @@ def test_a_wrong_table_has_a_clear_error_and_the_next_one_is_written(build, emul
 
 def test_a_million_rows_from_rust_through_faults_and_a_restart_of_the_service(build, emulator, table):
     language = build("rust")
-    emulator.faults = Faults(seed=1, rate=0.01, kinds=("status", "drop", "slow_ack"))
+    emulator.faults = Faults(
+        seed=9, rate=0.01, kinds=("status", "drop", "slow_ack")
+    )  # three of the first hundred calls
     with process(emulator) as (_, location):
         client = start_client(language, location, MILLION, 10_000, 8, TABLE)
         wait_for_rows(table, 200_000)
         assert client.poll() is None
         emulator.restart(1.0)
         [result] = results_of(client)
+    assert emulator.stats.faults["drop"] >= 2
     assert result == {"table": TABLE, "written": MILLION, "failures": []}
     assert ids_in(table) == set(range(MILLION))
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from pathlib import Path
 
 import grpc
@@ -261,6 +262,41 @@ def test_damaged_messages_never_make_a_wrong_row(channel, table, seed, calls):
     assert len(rows) >= written > calls
     answers = wire.call(channel, wire.named(wire.messages([batch(7)])))
     assert b'"success":true' in answers[0]
+
+
+EVERY_KIND = """
+    id BIGINT NOT NULL, device STRING, tags ARRAY<STRING>, limits MAP<STRING, BIGINT>, place STRUCT<city: STRING>,
+    price DECIMAL(38,18), raw BINARY, flag BOOLEAN
+"""
+
+
+def batch_of_every_kind(chance: random.Random) -> pa.RecordBatch:
+    """Return a few columns of many kinds, each in one of the forms that Arrow has for it."""
+    columns = {
+        "device": pa.array(["a", "é", None], chance.choice((pa.string(), pa.large_string(), pa.string_view()))),
+        "tags": pa.array([["a", "b"], [], None], chance.choice((pa.list_(pa.string()), pa.large_list(pa.string())))),
+        "limits": pa.array([[("low", 1)], [], None], pa.map_(pa.string(), pa.int64())),
+        "place": pa.array([{"city": "Zürich"}, {"city": None}, None]),
+        "price": pa.array([Decimal("1.50"), None, None], pa.decimal128(38, 18)),
+        "raw": pa.array([b"raw", b"", None], chance.choice((pa.binary(), pa.binary_view()))),
+        "flag": pa.RunEndEncodedArray.from_arrays(pa.array([2, 3], pa.int32()), pa.array([True, None])),
+    }
+    names = chance.sample(sorted(columns), chance.randint(1, len(columns)))
+    return pa.record_batch({"id": [1, 2, 3], **{name: columns[name] for name in names}})
+
+
+@pytest.mark.parametrize(("seed", "calls"), [(0, 60), *(pytest.param(n, 600, marks=HOSTILE) for n in range(1, 4))])
+def test_damaged_messages_of_every_kind_never_stop_the_gateway(channel, emulator, seed, calls):
+    table = emulator.create_table(TABLE, EVERY_KIND)
+    chance = random.Random(seed)
+    written = 0
+    for _ in range(calls):
+        batches = [batch_of_every_kind(chance)] * 2
+        sent = mutated(wire.messages(batches, chance.choice((None, "lz4", "zstd"))), chance)
+        for answer in wire.call(channel, wire.named(sent)):
+            written += json.loads(answer[answer.index(b"{") :]).get("written", 0)
+    assert table.count_rows() >= written > calls
+    assert b'"success":true' in wire.call(channel, wire.named(wire.messages([batch(7)])))[0]
 
 
 def test_a_batch_without_its_offsets(channel, table):

@@ -1,4 +1,4 @@
-"""The command ``beam-zerobus``: inspect debug files, print schemas, run the emulator."""
+"""The command ``beam-zerobus``: inspect debug files, print schemas, run the emulator or the gateway."""
 
 from __future__ import annotations
 
@@ -41,9 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[:1] == ["emulator"]:
         return _emulator(arguments[1:])
     if arguments[:1] == ["check"]:
-        from beam_zerobus.check.command import run  # noqa: PLC0415  keeps the other commands quick
+        from beam_zerobus.check.command import run as run_check  # noqa: PLC0415  keeps the other commands quick
 
-        return run(arguments[1:])
+        return run_check(arguments[1:])
+    if arguments[:1] == ["gateway"]:
+        from beam_zerobus.gateway.command import run as run_gateway  # noqa: PLC0415
+
+        return run_gateway(arguments[1:])
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
@@ -100,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("check", help="check what keeps rows from a table; see --help", add_help=False)
     commands.add_parser("emulator", help="run a local Zerobus; see beam-zerobus emulator --help", add_help=False)
+    commands.add_parser("gateway", help="write the batches of Arrow Flight clients; see --help", add_help=False)
     return parser
 
 

@@ -18,6 +18,7 @@ MODULES = {
 ROOMS = {
     "sink": {"batching", "writer", "workspace", "delivery", "encoding", "schema", "telemetry"},
     "check": {"writer", "delivery", "encoding", "schema", "workspace"},
+    "gateway": {"writer", "workspace"},
     "batching": {"schema"},
     "writer": {"batching", "delivery", "encoding", "schema", "workspace", "telemetry", "debug_files"},
     "delivery": {"encoding", "schema", "workspace"},

@@ -1,0 +1,81 @@
+"""``beam-zerobus gateway``: the gateway as a process, until SIGINT or SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+from beam_zerobus.errors import ConfigurationError
+from beam_zerobus.gateway.gateway import Gateway
+from beam_zerobus.gateway.loading import FLAGS, PREFIX, load_settings
+
+__all__ = ["run"]
+
+_EPILOG = f"""
+Each option may also be set in the file's table [gateway], or as an environment variable such as {PREFIX}PORT.
+The token of the callers is read from {PREFIX}TOKEN. Endpoint, workspace and credentials come from
+ZEROBUS_ENDPOINT, DATABRICKS_HOST, DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET.
+"""
+_NOT_ENDED = 3
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run the gateway until SIGINT or SIGTERM.
+
+    Args:
+        argv: The arguments; None means those of the process.
+
+    Returns:
+        0; 2 if a setting is wrong, with every fault on standard error; 3 if not everything ended in `stop_timeout`.
+    """
+    options = vars(_parser().parse_args(argv))
+    file, token_env = options.pop("config"), options.pop("token_env")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    stop = threading.Event()
+    try:
+        gateway = Gateway(load_settings(file, os.environ, options, token_env=token_env))
+    except ConfigurationError as error:
+        sys.stderr.write(f"beam-zerobus gateway: {error}\n")
+        return 2
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    health = "" if gateway.health_port is None else f", health at port {gateway.health_port}"
+    sys.stdout.write(f"Gateway at {gateway.location}{health}\nStop with Ctrl-C.\n")
+    sys.stdout.flush()
+    while not stop.wait(0.5):  # in slices, so that Windows delivers signals
+        pass
+    if gateway.stop():
+        return 0
+    sys.stderr.write(
+        "beam-zerobus gateway: some calls did not end in time; each batch with a result is written, the others may be: "
+        "send these again\n"
+    )
+    sys.stderr.flush()
+    sys.stdout.flush()
+    os._exit(_NOT_ENDED)  # Arrow's server would wait for these calls without a limit
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="beam-zerobus gateway",
+        description="Writes the RecordBatches of Arrow Flight clients, in any language, to Zerobus.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", metavar="FILE", help="a TOML file")
+    parser.add_argument(
+        "--token-env", metavar="NAME", default=f"{PREFIX}TOKEN", help="variable with the callers' token (%(default)s)"
+    )
+    for name, option in FLAGS.items():
+        flag = f"--{name.replace('_', '-')}"
+        text = f"{option.text} ({option.default})".replace("%", "%%")
+        if option.kind is bool:
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+        else:
+            parser.add_argument(flag, type=option.kind, default=None, metavar="VALUE", help=text)
+    return parser

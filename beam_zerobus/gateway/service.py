@@ -1,0 +1,193 @@
+"""`FlightService`: the calls of Arrow Flight that the gateway answers."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pyarrow as pa
+from opentelemetry import context as otel_context
+from pyarrow import flight
+
+from beam_zerobus.errors import ConfigurationError, ZerobusError
+from beam_zerobus.gateway.dead_letters import DeadLetters
+from beam_zerobus.gateway.put import PutCall
+from beam_zerobus.gateway.results import Failure, failure_of
+from beam_zerobus.gateway.security import BearerToken, TraceParents
+from beam_zerobus.gateway.settings import GatewaySettings
+from beam_zerobus.workspace.secret import Secret
+from beam_zerobus.writer.shared import SharedWriters
+from beam_zerobus.writer.zerobus_writer import ZerobusWriter
+
+__all__ = ["FlightService"]
+
+_TRACE = "trace"
+_ACTIONS = {
+    "check": "body: a table's name; its schema is fetched with the gateway's credentials, no row is written",
+    "flush": "body: a table's name; returns when every batch that was sent to it before has an outcome",
+    "health": "whether calls are accepted, and how many are running",
+}
+
+
+class FlightService(flight.FlightServerBase):
+    """Answers DoPut, which writes, GetSchema, GetFlightInfo and the actions check, flush and health.
+
+    Invariants, under the one lock (a condition): `_calls` is the number of DoPut calls that are running; once
+    `_stopping`, none is added.
+
+    Args:
+        settings: The gateway's.
+    """
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._settings = settings
+        self._writers = SharedWriters()
+        self._dead_letters = DeadLetters(settings.dead_letters)
+        self._lock = threading.Condition()
+        self._calls = 0
+        self._stopping = False
+        middleware: dict[str, flight.ServerMiddlewareFactory] = {_TRACE: TraceParents()}
+        if isinstance(settings.token, Secret):
+            middleware["token"] = BearerToken(settings.token)
+        tls = settings.tls_certificate is not None
+        super().__init__(
+            f"grpc{'+tls' if tls else ''}://{_in_url(settings.host)}:{settings.port}",
+            tls_certificates=[(_read(settings.tls_certificate), _read(settings.tls_key))] if tls else None,
+            verify_client=settings.tls_client_ca is not None,
+            root_certificates=_read(settings.tls_client_ca) if settings.tls_client_ca is not None else None,
+            middleware=middleware,
+        )
+
+    @property
+    def running_calls(self) -> int:
+        """Calls that write at the moment."""
+        return self._calls
+
+    def drain(self, timeout: float) -> bool:
+        """Accept nothing new, and wait until all calls have ended; False where some have not after `timeout`."""
+        with self._lock:
+            self._stopping = True
+            return self._lock.wait_for(lambda: not self._calls, timeout)
+
+    def close_writers(self) -> None:
+        """Close all streams to Zerobus; what was accepted is delivered first."""
+        self._writers.close()
+
+    # The calls of Arrow Flight.
+
+    def do_put(self, context: Any, descriptor: Any, reader: Any, writer: Any) -> None:
+        """Write a client's batches; each gets its result as JSON, in order."""
+        with self._counted(), self._writer_of(_table_of(descriptor)) as table, _traced(context):
+            PutCall(
+                table,
+                reader,
+                writer,
+                settings=self._settings,
+                dead_letters=self._dead_letters,
+                stopping=lambda: self._stopping,
+            ).run()
+
+    def get_schema(self, context: Any, descriptor: Any) -> Any:  # noqa: ARG002
+        """Return the table's schema from Unity Catalog."""
+        return flight.SchemaResult(self._schema_of(_table_of(descriptor)))
+
+    def get_flight_info(self, context: Any, descriptor: Any) -> Any:  # noqa: ARG002
+        """Return the table's schema; the gateway only writes, so there are no endpoints to read from."""
+        return flight.FlightInfo(self._schema_of(_table_of(descriptor)), descriptor, [], -1, -1)
+
+    def list_actions(self, context: Any) -> list[tuple[str, str]]:  # noqa: ARG002
+        """Return the actions."""
+        return list(_ACTIONS.items())
+
+    def do_action(self, context: Any, action: Any) -> Iterator[bytes]:  # noqa: ARG002
+        """Run an action; its result is one JSON object."""
+        body = action.body.to_pybytes().decode("utf-8", "replace") if action.body is not None else ""
+        match action.type:
+            case "health":
+                content: dict[str, Any] = self.health()
+            case "check":
+                content = {"table": body, "columns": self._schema_of(body).names}
+            case "flush":
+                with self._writer_of(body) as writer, suppress(ZerobusError):  # each failure is in its client's results
+                    writer.flush()
+                content = {"table": body, "flushed": True}
+            case _:
+                raise pa.ArrowInvalid(f"There is no action {action.type!r}: use {', '.join(_ACTIONS)}")
+        yield json.dumps(content).encode()
+
+    def health(self) -> dict[str, Any]:
+        """Return the gateway's health."""
+        return {"status": "stopping" if self._stopping else "serving", "calls": self._calls}
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._lock:
+            self._check_serving()
+            if self._calls >= self._settings.max_calls:
+                raise Failure(
+                    "UNAVAILABLE", f"The gateway serves {self._calls} calls, its limit: wait, or raise max_calls"
+                ).as_error()
+            self._calls += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._calls -= 1
+                self._lock.notify_all()
+
+    def _check_serving(self) -> None:
+        if self._stopping:
+            raise Failure("UNAVAILABLE", "The gateway is stopping: call the next one").as_error()
+
+    @contextmanager
+    def _writer_of(self, table: str) -> Iterator[ZerobusWriter]:
+        self._check_serving()
+        try:
+            config = self._settings.writer_config(table)
+        except ConfigurationError as error:
+            raise Failure("INVALID_ARGUMENT", str(error)).as_error() from None
+        with self._writers.acquire(config) as lease:
+            yield lease.writer
+
+    def _schema_of(self, table: str) -> pa.Schema:
+        with self._writer_of(table) as writer, _as_flight_error():
+            return writer.resolve_schema().to_arrow()
+
+
+@contextmanager
+def _as_flight_error() -> Iterator[None]:
+    try:
+        yield
+    except ZerobusError as error:
+        raise failure_of(error).as_error() from None
+
+
+@contextmanager
+def _traced(context: Any) -> Iterator[None]:
+    """Make the client's span the parent of what happens in the block."""
+    token = otel_context.attach(context.get_middleware(_TRACE).context)
+    try:
+        yield
+    finally:
+        otel_context.detach(token)
+
+
+def _table_of(descriptor: Any) -> str:
+    """Return the table that a descriptor names: a path of one part, or of catalog, schema and table."""
+    if descriptor.descriptor_type != flight.DescriptorType.PATH or not descriptor.path:
+        raise pa.ArrowInvalid("The descriptor names no table: give the path 'catalog.schema.table'")
+    return ".".join(part.decode("utf-8", "replace") for part in descriptor.path)
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _read(path: str | None) -> bytes:
+    if path is None:
+        return b""
+    with open(path, "rb") as file:  # noqa: PTH123
+        return file.read()

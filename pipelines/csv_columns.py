@@ -12,10 +12,13 @@ import pyarrow.compute as pc
 from beam_zerobus import ConversionError
 from beam_zerobus.schema import Decimal, DeltaType, Primitive, RowErrorType
 from beam_zerobus.schema.reasons import Faults, Place, Reason
+from beam_zerobus.schema.text_times import read_times
 from beam_zerobus.schema.texts import FLOATS, INTEGERS, read_text
+from beam_zerobus.schema.time_rules import UNIT_NAMES, TimeRules
 
 __all__ = ["Column"]
 
+_TIMESTAMPS = (Primitive.TIMESTAMP, Primitive.TIMESTAMP_NTZ)
 _WANTED: dict[Primitive, str] = {
     **dict.fromkeys(INTEGERS, "a whole number"),
     **dict.fromkeys(FLOATS, "a number"),
@@ -34,6 +37,7 @@ class Column:
         name: The column's name in the file.
         delta_type: The type of the table's column.
         path: The file, for messages.
+        times: What timestamps may leave open.
 
     Attributes:
         name: The column's name in the file.
@@ -43,8 +47,15 @@ class Column:
         ConversionError: CSV cannot represent the type.
     """
 
-    def __init__(self, name: str, delta_type: DeltaType, path: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        delta_type: DeltaType,
+        path: str,
+        times: TimeRules = TimeRules(),  # noqa: B008 - frozen
+    ) -> None:
         self.name = name
+        self._times = times
         self._about = f"column {name!r} is {delta_type}: a value"
         if not isinstance(delta_type, Primitive | Decimal):
             raise ConversionError(
@@ -60,6 +71,8 @@ class Column:
     @property
     def is_text(self) -> bool:
         """Whether the text itself is what the sink or a replay reads."""
+        if self._type in _TIMESTAMPS and self._times.epoch_unit is not None:
+            return False  # such as digits, which are numbers elsewhere
         return self._type not in (*INTEGERS, *FLOATS, Primitive.BOOLEAN)
 
     def typed(self, text: pa.Array, place: Place) -> pa.Array:
@@ -78,7 +91,12 @@ class Column:
             text = valid.cast(pa.string())
         if self._type is Primitive.STRING:
             return pc.utf8_trim_whitespace(text) if self._is_decimal else text
-        values, misfits = read_text(text, self._type, trim=True)
+        if self._type in _TIMESTAMPS:
+            values, misfits, unclear = read_times(text, self._type, self._times, trim=True)
+            if unclear.any():
+                place.reject(unclear, self._unclear())
+        else:
+            values, misfits = read_text(text, self._type, trim=True)
         for error_type, bad in misfits.items():
             place.reject(bad, self._reason(error_type))
         return values
@@ -107,9 +125,27 @@ class Column:
                 )
             case RowErrorType.INEXACT:
                 what = "finer than microseconds; round it first"
+            case _ if self._type in _TIMESTAMPS:
+                what = f"not {_WANTED[self._type]}{self._remedies()}"
             case _:
                 what = f"not {_WANTED[self._type]}; correct the row, or use STRING in the table"
         return Reason(error_type, f"{self._about} is {what}")
+
+    def _remedies(self) -> str:
+        unit, zone = self._times.epoch_unit, self._times.assume_timezone
+        number = f", nor a whole number of {UNIT_NAMES[unit]}" if unit is not None else ""
+        options = [
+            'assume_timezone="UTC" if only the zone is missing'
+            if zone is None and self._type is Primitive.TIMESTAMP
+            else "",
+            'epoch_unit="s" or "ms" if it counts from 1970' if unit is None else "",
+        ]
+        return f"{number}; correct the row" + "".join(f", or set {option}" for option in options if option)
+
+    def _unclear(self) -> Reason:
+        zone = self._times.assume_timezone
+        what = f"at a change of the clocks in {zone}, which show it twice or never; give it a time zone"
+        return Reason(RowErrorType.INEXACT, f"{self._about} is {what}")
 
 
 def _decoded(value: bytes) -> bytes:

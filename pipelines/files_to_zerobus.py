@@ -18,6 +18,7 @@ from apache_beam.pvalue import PCollection
 from rich.console import Console
 
 from beam_zerobus import WriteToZerobus, ZerobusError
+from beam_zerobus.schema.time_rules import TimeRules
 from beam_zerobus.sink.dead_letters import KeepDeadLetters
 from beam_zerobus.sink.pipeline_options import ZerobusOptions
 from pipelines.command import InputError, arguments_of, check_unused, parser_of, quieten, sink_of
@@ -98,6 +99,9 @@ def _csv_meaning(files: argparse.Namespace, zerobus: ZerobusOptions, sink: Write
         ignore_unknown_fields=bool(zerobus.zerobus_ignore_unknown_fields),
         delimiter=files.delimiter,
         null_values=tuple(files.null_value),
+        times=TimeRules(
+            assume_timezone=zerobus.zerobus_assume_timezone or None, epoch_unit=zerobus.zerobus_epoch_unit or None
+        ),
     )
 
 

@@ -24,6 +24,7 @@ from pyarrow import csv as arrow_csv
 from beam_zerobus import ConversionError, RowError
 from beam_zerobus.schema import Conformer, RowErrorType, TableSchema
 from beam_zerobus.schema.reasons import Faults, Place
+from beam_zerobus.schema.time_rules import TimeRules
 from beam_zerobus.sink.dead_letters import RawText
 from beam_zerobus.sink.failed_rows import failed_row
 from pipelines.command import InputError
@@ -58,6 +59,7 @@ class CsvMeaning:
         ignore_unknown_fields: Leave out columns that the table does not have, instead of failing.
         delimiter: The character between two values.
         null_values: Unquoted text that means null; in quotes it is text.
+        times: What timestamps may leave open.
     """
 
     table: str
@@ -65,6 +67,7 @@ class CsvMeaning:
     ignore_unknown_fields: bool = False
     delimiter: str = ","
     null_values: tuple[str, ...] = ("",)
+    times: TimeRules = TimeRules()  # noqa: RUF009 - frozen
 
 
 class ReadCsv(beam.DoFn):
@@ -196,7 +199,7 @@ def _header(path: str, block: _Block, meaning: CsvMeaning) -> tuple[list[str], d
     text = block.data[records.starts[0] : end].decode("utf-8", errors="replace")
     names = next(csv.reader([text], delimiter=meaning.delimiter))
     types = {field.name.lower(): field.type for field in meaning.schema.columns}
-    columns = {name: Column(name, types[name.lower()], path) for name in names if name.lower() in types}
+    columns = {name: Column(name, types[name.lower()], path, meaning.times) for name in names if name.lower() in types}
     no_rows = [columns[name].no_values if name in columns else pa.array([], pa.string()) for name in names]
     conformer = Conformer(meaning.schema, ignore_unknown_fields=meaning.ignore_unknown_fields)
     try:

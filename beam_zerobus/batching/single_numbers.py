@@ -87,7 +87,7 @@ def _nearest(value: Any) -> float:
 
 
 def _unrounded(number: float, value: Any) -> float:
-    if number == value or not is_integer(value):
+    if not is_integer(value) or number == int(value):  # numpy's integers compare as floats, rounded as well
         return number
     raise MisfitError(
         "is a whole number that the column would round; correct the row, or use BIGINT or DECIMAL in the table",

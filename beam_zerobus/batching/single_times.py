@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,11 @@ from beam_zerobus.batching.misfit import MisfitError
 from beam_zerobus.batching.single_numbers import is_integer, whole
 from beam_zerobus.schema import Primitive, RowErrorType
 from beam_zerobus.schema.texts import read_text
-from beam_zerobus.schema.time_rules import TimeRules, in_zone
+from beam_zerobus.schema.time_rules import UNIT_NAMES, TimeRules, in_zone
 
 __all__ = ["date", "timestamp", "timestamp_ntz"]
 
 _NAIVE = pa.timestamp("us")
-_UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}
 _MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 
 
@@ -66,7 +66,7 @@ def timestamp(value: Any, times: TimeRules) -> dt.datetime | int:
         return number
     raise MisfitError(
         "does not fit; pass a datetime with a time zone, a Beam Timestamp, ISO 8601 text, or an int of "
-        f"{_UNITS[times.epoch_unit or 'us']} since 1970"
+        f"{UNIT_NAMES[times.epoch_unit or 'us']} since 1970"
     )
 
 
@@ -90,6 +90,9 @@ def _epoch(value: Any, times: TimeRules) -> int | None:
     if is_integer(value):
         return int(value) * factor
     if times.epoch_unit is not None and isinstance(value, float | np.floating):
+        if math.isfinite(value) and not value.is_integer():
+            what = f"is not a whole number of {UNIT_NAMES[times.epoch_unit]}; correct the row, or pass a datetime"
+            raise MisfitError(what, RowErrorType.INEXACT)
         return whole(value) * factor
     return None
 
@@ -110,7 +113,7 @@ def timestamp_ntz(value: Any, times: TimeRules) -> dt.datetime | int:
         return number
     raise MisfitError(
         "does not fit; pass a datetime without a time zone, ISO 8601 text, or an int of "
-        f"{_UNITS[times.epoch_unit or 'us']} since 1970"
+        f"{UNIT_NAMES[times.epoch_unit or 'us']} since 1970"
     )
 
 

@@ -193,7 +193,7 @@ def check_schema(
         return None
     try:
         if schema is not None:
-            Conformer(found).conform(pa.RecordBatch.from_pylist([], schema=schema.to_arrow()))
+            Conformer(found).conform(pa.RecordBatch.from_pylist([], schema=schema.to_canonical_arrow()))
     except ZerobusError as error:
         report.add("schema", "fail", _sentence(error), "change the columns in the table, or in the rows")
         return None

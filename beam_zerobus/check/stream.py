@@ -26,7 +26,11 @@ def check_stream(
     tokens: TokenSource,
 ) -> None:
     """Open a stream as a writer would, and close it."""
-    conversion = Conversion(schema, wire_format, table=table)
+    try:
+        conversion = Conversion(schema, wire_format, table=table)
+    except ZerobusError as error:
+        report.add("stream", "fail", str(error), "change the columns that it names")
+        return
     spec = StreamSpec(
         table=table,
         wire_format=wire_format,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from beam_zerobus.encoding.arrow_types import to_stream_type
+from beam_zerobus.encoding.arrow_types import has_odd_offsets, to_stream_type
 from beam_zerobus.encoding.base import Payload
 from beam_zerobus.encoding.splitting import row_too_large
 from beam_zerobus.schema.reasons import Faults, Place
@@ -47,11 +47,14 @@ class ArrowEncoder:
         check_wire_types(schema.columns)
         self.schema = schema.to_arrow()
         self._limit = max_payload_bytes
+        self._nested = [index for index, field in enumerate(self.schema) if pa.types.is_nested(field.type)]
 
     def encode(self, batch: pa.RecordBatch) -> Iterator[Payload]:
         """Yield the batch in slices; see `beam_zerobus.encoding.Encoder`. An empty batch has no payload."""
         # The SDK also compares the names of map and list children, which Arrow itself compares only with the metadata.
-        unchanged = batch.schema.equals(self.schema, check_metadata=True)
+        unchanged = batch.schema.equals(self.schema, check_metadata=True) and not any(
+            has_odd_offsets(batch.column(index)) for index in self._nested
+        )
         start = 0
         for part, nbytes in self._parts(batch):
             rows = range(start, start + part.num_rows)

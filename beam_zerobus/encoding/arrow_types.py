@@ -10,7 +10,7 @@ from beam_zerobus.schema.lists import inside_lists, shown_children
 from beam_zerobus.schema.reasons import Place, Reason, RowErrorType
 from beam_zerobus.variant import MAX_DEPTH, VARIANT_TYPE, Problem, encode_json
 
-__all__ = ["to_stream_type"]
+__all__ = ["has_odd_offsets", "to_stream_type"]
 
 _PROBLEMS = {
     Problem.NOT_JSON: (RowErrorType.INVALID_JSON, "correct the row"),
@@ -30,7 +30,7 @@ def to_stream_type(array: pa.Array, target: pa.DataType, path: str, place: Place
         path: The path of the column, for messages.
         place: Gets the rows whose JSON has no Variant; their values become null.
     """
-    if array.type == target:
+    if array.type == target and not has_odd_offsets(array):
         return array
     if target == VARIANT_TYPE:
         return _to_variant(array, path, place)
@@ -38,7 +38,24 @@ def to_stream_type(array: pa.Array, target: pa.DataType, path: str, place: Place
         return plain_text(array)
     if pa.types.is_nested(target):
         return _to_nested(array, target, path, place)
-    return array.cast(target)
+    return array.cast(target) if len(array) else pa.array([], target)
+
+
+def has_odd_offsets(array: pa.Array) -> bool:
+    """Return whether an array holds no text, but some bytes of an offset.
+
+    `pyarrow.nulls` makes such children of lists and maps; Arrow's library for Rust, and so the SDK, panics on them
+    (measured, pyarrow 25 and SDK 1.10.0).
+    """
+    kind = array.type
+    if pa.types.is_large_string(kind) or pa.types.is_large_binary(kind):
+        offsets = array.buffers()[1]
+        return not len(array) and offsets is not None and offsets.size % 8 != 0
+    if pa.types.is_struct(kind):
+        return any(has_odd_offsets(array.field(i)) for i in range(kind.num_fields))
+    if pa.types.is_map(kind):
+        return has_odd_offsets(array.keys) or has_odd_offsets(array.items)
+    return pa.types.is_list(kind) and has_odd_offsets(array.values)
 
 
 def _to_variant(array: pa.Array, path: str, place: Place) -> pa.Array:

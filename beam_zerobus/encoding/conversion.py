@@ -36,6 +36,12 @@ class Conversion:
         table: ``catalog.schema.table``, for messages.
         times: What timestamps may leave open.
         descriptor: The row message, for protobuf.
+
+    Args:
+        schema: As above; so are `wire_format`, `table` and `times`.
+        ignore_unknown_fields: Drop fields that the table does not have.
+        before: The conversion for the table as it was. Rows may still have columns that it lost since, as those that
+            were converted before have all columns.
     """
 
     def __init__(
@@ -46,11 +52,15 @@ class Conversion:
         table: str,
         ignore_unknown_fields: bool = False,
         times: TimeRules = TimeRules(),  # noqa: B008 - frozen
+        before: Conversion | None = None,
     ) -> None:
         self.schema = schema
         self.wire_format = wire_format
         self.table = table
         self.times = times
+        self._lost: frozenset[str] = frozenset()
+        if before is not None:
+            self._lost = (before._lost | _names(before.schema)) - _names(schema)
         self._known_to_fit: pa.Schema | None = None
         self._conformer = Conformer(schema, ignore_unknown_fields=ignore_unknown_fields, times=times)
         with about_table(table):
@@ -78,6 +88,7 @@ class Conversion:
         Raises:
             ConversionError: The batch's schema cannot fit the table's.
         """
+        batch = self._without_lost_columns(batch)
         if without:
             yield Payload(records=[], rows=range(0), size_bytes=0, rejected=tuple(without))
             others = np.setdiff1d(np.arange(batch.num_rows), [error.index for error in without])
@@ -110,19 +121,18 @@ class Conversion:
     def payloads_of(
         self, batch: pa.RecordBatch | pa.Table, rows: np.ndarray, *, framed: bool = False
     ) -> Iterator[Payload]:
-        """Yield payloads of some of the batch's rows, given by ascending indices.
-
-        A column that the table has lost since, and in which none of these rows has a value, is left out.
-        """
-        for payload in self.payloads(self._without_lost_columns(take_rows(batch, rows)), framed=framed):
+        """Yield payloads of some of the batch's rows, given by ascending indices."""
+        for payload in self.payloads(take_rows(batch, rows), framed=framed):
             yield _in_batch(payload, rows)
 
     def _without_lost_columns(self, rows: _Batch) -> _Batch:
-        known = {column.name.lower() for column in self.schema.columns}
+        """Leave out the columns that the table has lost, where no row has a value in them."""
+        if not self._lost:
+            return rows
         lost = [
             index
             for index, field in enumerate(rows.schema)
-            if field.name.lower() not in known and rows.column(index).null_count == rows.num_rows
+            if field.name.lower() in self._lost and rows.column(index).null_count == rows.num_rows
         ]
         return rows.select([index for index in range(rows.num_columns) if index not in lost]) if lost else rows
 
@@ -132,6 +142,10 @@ class Conversion:
         for part in self.payloads_of(batch, np.asarray(payload.rows, dtype=np.int64)):
             records += part.records
         return replace(payload, records=records)
+
+
+def _names(schema: TableSchema) -> frozenset[str]:
+    return frozenset(column.name.lower() for column in schema.columns)
 
 
 def _in_batch(payload: Payload, kept: np.ndarray) -> Payload:

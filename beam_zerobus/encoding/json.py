@@ -132,6 +132,7 @@ def _quoted(text: pa.Array) -> pa.Array:
 
 def _floats(array: pa.Array) -> pa.Array:
     text = array.cast(_TEXT)
+    text = pc.if_else(pc.equal(text, "-0"), "-0.0", text)  # an integer to many parsers, which have no negative zero
     unusual = pc.fill_null(pc.invert(pc.is_finite(array)), fill_value=False)
     if not pc.any(unusual).as_py():
         return text

@@ -12,9 +12,11 @@ import pyarrow as pa
 
 from beam_zerobus.errors import ConfigurationError
 
-__all__ = ["EpochUnit", "TimeRules", "check_timezone", "in_zone"]
+__all__ = ["UNIT_NAMES", "EpochUnit", "TimeRules", "check_timezone", "in_zone"]
 
 EpochUnit: TypeAlias = Literal["s", "ms", "us"]
+
+UNIT_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}
 
 _EPOCH = dt.datetime(1970, 1, 1)
 _DAY = 86_400_000_000

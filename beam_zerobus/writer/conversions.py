@@ -152,17 +152,18 @@ class Conversions:
 
     def _replace(self, known: Conversion, schema: TableSchema) -> None:
         if self._current is known and schema != known.schema:
-            conversion = self._convert_with(schema)
+            conversion = self._convert_with(schema, before=known)
             with self._lock:
                 self._current = conversion
 
-    def _convert_with(self, schema: TableSchema) -> Conversion:
+    def _convert_with(self, schema: TableSchema, *, before: Conversion | None = None) -> Conversion:
         return Conversion(
             schema,
             self._config.wire_format,
             table=self._config.table,
             ignore_unknown_fields=self._config.ignore_unknown_fields,
             times=self._config.times,
+            before=before,
         )
 
     def _fetch(self) -> TableSchema:

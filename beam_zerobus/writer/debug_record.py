@@ -85,11 +85,12 @@ class DebugRecorder:
             for number, some in record.locate(errors):
                 self._files.reject(number, some)
 
-    def write(self, rows: pa.RecordBatch | pa.Table, sent: Payload | None, conversion: Conversion) -> int:
+    def write(self, rows: pa.RecordBatch | pa.Table, first: int, sent: Payload | None, conversion: Conversion) -> int:
         """Write consecutive rows of a batch.
 
         Args:
             rows: The rows as the caller sent them.
+            first: The number of the first of them in the batch.
             sent: The payload made of them; None if all of them were rejected.
             conversion: What encoded the payload.
 
@@ -100,7 +101,7 @@ class DebugRecorder:
         in_proto = self._in_proto_of(conversion)
         if sent is not None and in_proto is not None:
             try:
-                framed = _framed(sent) or _encoded(rows, in_proto)
+                framed = _framed(sent) or _encoded(rows, np.asarray(sent.rows) - first, in_proto)
             except Exception as error:  # noqa: BLE001  nothing here may harm the data
                 self._files.fail(error)
                 return 0  # any number: nothing is marked in files that have stopped
@@ -158,7 +159,8 @@ class BatchRecord:
         return list(found.items())
 
     def _write(self, end: int, sent: Payload | None) -> None:
-        number = self._recorder.write(self._batch.slice(self._end, end - self._end), sent, self._conversion)
+        rows = self._batch.slice(self._end, end - self._end)
+        number = self._recorder.write(rows, self._end, sent, self._conversion)
         self._slices.append((self._end, number))
         self._end = end
 
@@ -171,10 +173,12 @@ def _framed(payload: Payload) -> Framed:
     return (frame(records),) if records else ()
 
 
-def _encoded(rows: pa.RecordBatch | pa.Table, in_proto: Conversion) -> Framed:
-    """Return protobuf rows for rows that were sent in another format."""
+def _encoded(rows: pa.RecordBatch | pa.Table, sent: np.ndarray, in_proto: Conversion) -> Framed:
+    """Return protobuf rows for those rows that were sent, in another format; the others were rejected."""
+    all_sent = len(sent) == rows.num_rows
+    payloads = in_proto.payloads(rows, framed=True) if all_sent else in_proto.payloads_of(rows, sent, framed=True)
     try:
-        return [piece for payload in in_proto.payloads(rows, framed=True) for piece in _framed(payload)]
+        return [piece for payload in payloads for piece in _framed(payload)]
     except ConversionError:
         return ()  # the other format can carry what protobuf cannot
 

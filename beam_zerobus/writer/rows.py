@@ -64,6 +64,11 @@ class RowReader:
             # pandas gained Arrow's interface in 2.2.
             table = pa.Table.from_pandas(data) if _is_of_pandas(data) else pa.table(data)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            if not getattr(getattr(data, "columns", None), "is_unique", True):  # of pandas
+                raise ConversionError(
+                    f"A {type(data).__name__} for table {self._config.table} has columns with the same name: rename "
+                    "or drop all but one"
+                ) from error
             raise ConversionError(
                 f"A {type(data).__name__} for table {self._config.table} cannot become Arrow data "
                 f"({type(error).__name__}): give each column one type; or send its rows, such as "

@@ -180,3 +180,17 @@ def test_the_options_reach_the_table(emulator, connect, wire_format):
     assert writer.send([{"t": NOON, "e": SECONDS}]).success
     assert writer.send(pa.table({"t": [NOON], "e": [SECONDS]})).success
     assert table.to_arrow().to_pylist() == [dict.fromkeys(("t", "e"), NOON.replace(tzinfo=UTC))] * 2
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us"])
+def test_a_fraction_of_a_unit_has_a_remedy_for_times(unit):
+    """Such as that of `time.time()`; a DOUBLE in the table would be no remedy for it."""
+    from_python = element_converter("dict", TS, times=TimeRules(epoch_unit=unit))([{"c": 1.5}]).rejected
+    from_json = element_converter("json", TS, times=TimeRules(epoch_unit=unit))(['{"c": 1.5}']).rejected
+    conformer = Conformer(TS, times=TimeRules(epoch_unit=unit))
+    from_arrow = conformer.conform(pa.record_batch({"c": pa.array([1.5])})).rejected
+    for [error] in (from_python, from_json, from_arrow):
+        assert error.error_type == "inexact"
+        assert "is not a whole number of" in error.message
+        assert "a datetime" in error.message
+        assert "DOUBLE" not in error.message

@@ -228,6 +228,29 @@ def test_every_difference_of_the_schema_is_named(state):
     assert check_table(TABLE, schema="device STRING NOT NULL").exit_code == 0
 
 
+def test_rows_of_every_type_fit_a_table_of_these_types(state):
+    columns = (
+        "v VARIANT, price DECIMAL(10,2), s STRUCT<v: VARIANT>, m MAP<STRING, DECIMAL(5,1)>, t TIMESTAMP_NTZ, b BINARY"
+    )
+    state.emulator.create_table("main.iot.types", columns)
+    report = check_table("main.iot.types", schema=columns)
+    assert report.exit_code == 0, report.as_text()
+
+
+def test_numbers_do_not_fit_text(state):
+    assert check_table(TABLE, schema="device DECIMAL(10,2) NOT NULL").exit_code == 2
+
+
+@pytest.mark.parametrize("wire_format", ["proto", "arrow"])
+@pytest.mark.parametrize("columns", ["a ARRAY<ARRAY<INT>>", "m MAP<DOUBLE, INT>", "s STRUCT<`1a`: INT>"])
+def test_columns_that_no_stream_can_carry_are_named(state, wire_format, columns):
+    state.emulator.create_table("main.iot.odd", columns)
+    report = check_table("main.iot.odd", wire_format=wire_format)
+    [failed] = [finding for finding in report.findings if finding.status == "fail"]
+    assert failed.name == "stream"
+    assert f"column '{columns[0]}" in failed.message
+
+
 def test_a_table_with_partitions_is_a_warning(state):
     columns = state.table.schema.to_unity_catalog()
     columns[0]["partition_index"] = 0

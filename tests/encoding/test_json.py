@@ -125,3 +125,10 @@ def test_rows_above_the_limit_are_rejected_and_payloads_stay_below(rows: int) ->
     assert [error.index for payload in payloads for error in payload.rejected] == [0, rows + 1]
     assert all(payload.size_bytes <= 1000 for payload in payloads)
     assert sum(len(payload.records) for payload in payloads) == rows
+
+
+def test_a_negative_zero_is_no_integer() -> None:
+    schema = TableSchema.from_ddl("d DOUBLE, f FLOAT, a ARRAY<DOUBLE>")
+    rows = [{"d": -0.0, "f": -0.0, "a": [-0.0, 0.0]}]
+    [payload] = JsonEncoder(schema).encode(pa.RecordBatch.from_pylist(rows, schema=schema.to_canonical_arrow()))
+    assert json.dumps(json.loads(str(payload.records[0]))) == '{"d": -0.0, "f": -0.0, "a": [-0.0, 0]}'

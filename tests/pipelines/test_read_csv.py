@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from beam_zerobus.schema.time_rules import TimeRules
 from pipelines import read_csv
 from pipelines.command import InputError
 from pipelines.csv_records import quotes_of, records_of
@@ -230,3 +231,34 @@ def test_blanks_around_values_are_ignored_but_in_text(tmp_path):
     rows, failed = csv_rows(path, "i INT, d DOUBLE, p DECIMAL(5,2), b BOOLEAN, day DATE, s STRING")
     assert not failed
     assert rows == [{"i": 7, "d": 1.5, "p": "+2.50", "b": True, "day": dt.date(2026, 1, 31), "s": " x "}]
+
+
+def test_options_for_times_hold_for_csv(tmp_path):
+    path = tmp_path / "times.csv"
+    texts = [
+        "1700000000",
+        " 2026-01-01T01:00:00",
+        "2026-01-01T00:00:00Z",
+        "2026-03-29T02:30:00",
+        "1.5",
+        "99999999999999999",
+    ]
+    path.write_text("t,n\n" + "".join(f"{text},\n" for text in texts) + ",1700000000\n")
+    times = TimeRules(assume_timezone="Europe/Berlin", epoch_unit="s")
+    rows, failed = csv_rows(path, "t TIMESTAMP, n TIMESTAMP_NTZ", times=times)
+    new_year, autumn = dt.datetime(2026, 1, 1, tzinfo=dt.UTC), dt.datetime(2023, 11, 14, 22, 13, 20)
+    assert [row["t"] for row in rows] == [autumn.replace(tzinfo=dt.UTC), new_year, new_year, None]
+    assert rows[-1]["n"] == autumn
+    assert [letter.error_type for letter in failed] == ["inexact", "invalid_text", "out_of_range"]
+    assert "change of the clocks in Europe/Berlin" in failed[0].message
+    assert "nor a whole number of seconds" in failed[1].message
+
+
+def test_times_without_options_name_them(tmp_path):
+    path = tmp_path / "times.csv"
+    path.write_text("t\n2026-01-01T01:00:00\n1700000000\n")
+    rows, failed = csv_rows(path, "t TIMESTAMP")
+    assert not rows
+    for letter in failed:
+        assert "assume_timezone" in letter.message
+        assert "epoch_unit" in letter.message

@@ -1,6 +1,7 @@
 """Tables that get a column while pipelines run, and pipelines of one process that do not share a schema by chance."""
 
 import json
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
@@ -89,3 +90,33 @@ def test_the_first_batch_of_one_pipeline_does_not_decide_the_schema_of_another(e
         {"id": 1, "size": None},
         {"id": 2, "size": 7},
     ]
+
+
+class OnlyId(NamedTuple):
+    id: int
+
+
+def elements_around_a_change(_):
+    yield from map(OnlyId, range(3000))
+    CHANGES["now"]()
+    for number in range(3000, 4000):  # the first of them wait for more elements
+        yield pa.record_batch({"id": pa.array([number], pa.int64())})
+    CHANGES["then"]()
+
+
+@pytest.mark.parametrize("wire_format", ["proto", "arrow", "json"])
+def test_rows_that_wait_for_a_full_batch_outlive_a_dropped_column(emulator, sink, run, wire_format):
+    """They were converted while the table had the column, and have no value in it."""
+    table = emulator.create_table(TABLE, "id BIGINT NOT NULL, name STRING")
+    CHANGES.clear()
+    CHANGES["now"] = lambda: table.drop_column("name")
+    CHANGES["then"] = lambda: table.wait_for_rows(1)  # the writer has found the new schema
+    run(
+        lambda pipeline: (
+            pipeline
+            | beam.Create([None], reshuffle=False)
+            | beam.FlatMap(elements_around_a_change).with_output_types(Any)
+            | sink(schema="unity_catalog", wire_format=wire_format)
+        )
+    )
+    assert sorted(table.to_arrow()["id"].to_pylist()) == list(range(4000))

@@ -260,3 +260,8 @@ def test_an_error_in_an_async_block_is_raised_and_the_writer_closed(table, conne
     with pytest.raises(KeyError):
         asyncio.run(main())
     assert rows_of(table) == READINGS
+
+
+def test_a_dataframe_with_a_column_twice(table, connect):
+    with pytest.raises(ConversionError, match=r"DataFrame for table .* has columns with the same name: rename"):
+        connect(TABLE).send(pd.DataFrame([[1, 2]], columns=["co2", "co2"]))

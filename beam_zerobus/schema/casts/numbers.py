@@ -47,21 +47,30 @@ def to_integer(arrow_type: pa.DataType, delta_type: Primitive, path: str) -> Cas
     return lambda array, place: within(array, bounds, reason, place).cast(target)
 
 
-def whole_numbers(arrow_type: pa.DataType, target: pa.DataType, column: str) -> Cast:
+def whole_numbers(
+    arrow_type: pa.DataType,
+    target: pa.DataType,
+    column: str,
+    *,
+    of: str = "",
+    remedy: str = "correct the row, or use DOUBLE in the table",
+) -> Cast:
     """Return the cast from floats that are whole numbers to integers.
 
     Args:
         arrow_type: The floats' type.
         target: The integers' type.
         column: The beginning of the message for a value that is rejected.
+        of: What the numbers count, for the message.
+        remedy: The end of the message for a number that is rejected.
     """
     low, high = _bounds(target)
     missing, fraction, outside = (
         Reason(error_type, f"{column}: a value of Arrow type {arrow_type} {what}")
         for error_type, what in (
             (RowErrorType.INEXACT, "is NaN; use null for a missing value"),
-            (RowErrorType.INEXACT, "is not a whole number; correct the row, or use DOUBLE in the table"),
-            (RowErrorType.OUT_OF_RANGE, f"is outside {low} to {high}; correct the row, or use DOUBLE in the table"),
+            (RowErrorType.INEXACT, f"is not a whole number{of}; {remedy}"),
+            (RowErrorType.OUT_OF_RANGE, f"is outside {low} to {high}; {remedy}"),
         )
     )
 

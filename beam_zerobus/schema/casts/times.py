@@ -10,7 +10,7 @@ from beam_zerobus.schema.arrow import canonical_type
 from beam_zerobus.schema.casts.base import Cast, UnfitError, divisible, within, without
 from beam_zerobus.schema.casts.numbers import whole_numbers
 from beam_zerobus.schema.reasons import Place, Reason, RowErrorType
-from beam_zerobus.schema.time_rules import EpochUnit, TimeRules, in_zone
+from beam_zerobus.schema.time_rules import UNIT_NAMES, EpochUnit, TimeRules, in_zone
 from beam_zerobus.schema.types import Primitive
 
 __all__ = ["to_date", "to_timestamp"]
@@ -115,7 +115,13 @@ def _from_clock(arrow_type: pa.DataType, delta_type: Primitive, path: str, zone:
 def _from_numbers(arrow_type: pa.DataType, delta_type: Primitive, path: str, unit: EpochUnit) -> Cast:
     """Return the cast from seconds, milliseconds or microseconds since 1970."""
     integers = pa.int64()
-    whole = whole_numbers(arrow_type, integers, f"column {path!r} is {delta_type} with epoch_unit={unit!r}")
+    whole = whole_numbers(
+        arrow_type,
+        integers,
+        f"column {path!r} is {delta_type} with epoch_unit={unit!r}",
+        of=f" of {UNIT_NAMES[unit]}",
+        remedy="correct the row, or send a datetime",
+    )
     is_float = pa.types.is_floating(arrow_type)
     outside = _outside(arrow_type, delta_type, path)
     low, high = _bounds(unit)

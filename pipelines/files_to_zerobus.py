@@ -30,10 +30,10 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Send the files; return 0, 1 where rows or the pipeline failed, 2 where an argument or a file is wrong."""
-    files, options = arguments_of(_parser(), arguments)
     console = Console()
     quieten()
     try:
+        files, options = arguments_of(_parser(), arguments)
         pipeline, count = _pipeline(files, options)
     except (InputError, ZerobusError) as error:
         print(f"files_to_zerobus: {error}", file=sys.stderr)
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     zerobus = options.view_as(ZerobusOptions)
     verb = "Checking (nothing is sent)" if zerobus.zerobus_dry_run else "Sending"
     console.print(f"{verb} {count:,} file{'s' * (count != 1)} to {zerobus.zerobus_table}", highlight=False)
-    return run_and_report(pipeline, console, dead_letters=files.dead_letters)
+    return run_and_report(pipeline, console, dead_letters=files.dead_letters, dry_run=bool(zerobus.zerobus_dry_run))
 
 
 def _pipeline(files: argparse.Namespace, options: PipelineOptions) -> tuple[beam.Pipeline, int]:

@@ -35,17 +35,21 @@ _POLL_SECONDS = 1
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Send messages; return 0, 1 where rows or the pipeline failed, 2 for a wrong argument, 130 when interrupted."""
-    kafka, options = arguments_of(_parser(), arguments, runner="PrismRunner")
     console = Console()
     quieten()
     try:
+        kafka, options = arguments_of(_parser(), arguments, runner="PrismRunner")
         pipeline = _pipeline(kafka, options)
     except (InputError, ZerobusError) as error:
         print(f"kafka_to_zerobus: {error}", file=sys.stderr)
         return 2
-    table = options.view_as(ZerobusOptions).zerobus_table
-    console.print(f"Sending messages of {', '.join(kafka.topic)} to {table}; Ctrl-C stops it", highlight=False)
-    return run_and_report(pipeline, console, dead_letters=kafka.dead_letters)
+    zerobus = options.view_as(ZerobusOptions)
+    console.print(
+        f"Sending messages of {', '.join(kafka.topic)} to {zerobus.zerobus_table}; Ctrl-C stops it", highlight=False
+    )
+    return run_and_report(
+        pipeline, console, dead_letters=kafka.dead_letters, dry_run=bool(zerobus.zerobus_dry_run), resumes=True
+    )
 
 
 def _pipeline(kafka: argparse.Namespace, options: PipelineOptions) -> beam.Pipeline:

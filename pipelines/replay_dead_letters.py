@@ -104,17 +104,17 @@ def _letters(path: str) -> Iterator[Mapping[str, Any]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Send kept rows again; return 0, 1 where the pipeline failed, 2 for a wrong argument, 130 when interrupted."""
-    letters, options = arguments_of(_parser(), arguments)
     console = Console()
     quieten()
     try:
+        letters, options = arguments_of(_parser(), arguments)
         pipeline = _pipeline(letters, options)
     except (InputError, ZerobusError) as error:
         print(f"replay_dead_letters: {error}", file=sys.stderr)
         return 2
-    table = options.view_as(ZerobusOptions).zerobus_table
-    console.print(f"Sending the rows of {letters.input} again to {table}", highlight=False)
-    return run_and_report(pipeline, console, dead_letters=letters.dead_letters)
+    zerobus = options.view_as(ZerobusOptions)
+    console.print(f"Sending the rows of {letters.input} again to {zerobus.zerobus_table}", highlight=False)
+    return run_and_report(pipeline, console, dead_letters=letters.dead_letters, dry_run=bool(zerobus.zerobus_dry_run))
 
 
 def _pipeline(letters: argparse.Namespace, options: PipelineOptions) -> beam.Pipeline:

@@ -18,4 +18,4 @@ def commands(page: str, heading: str) -> list[str]:
     section = re.split(r"^#+ ", text, flags=re.MULTILINE)
     [below] = [part.partition("\n")[2] for part in section if part.startswith(f"{heading}\n")]
     blocks = re.findall(r"```console\n(.*?)```", below, re.DOTALL)
-    return [line.replace("\\\n", " ") for block in blocks for line in re.findall(r"\$ ((?:.*\\\n)*.*)\n", block)]
+    return [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]

@@ -60,7 +60,7 @@ import gzip, os
 import pyarrow as pa
 from pyarrow import parquet
 os.mkdir("readings")
-rows = {"device": ["garden", None], "co2": pa.array([410, 411], pa.int32())}
+rows = {"device": ["garden", "corrected"], "co2": [410, 99_999_999_999]}
 parquet.write_table(pa.table(rows), "readings/a.parquet")
 with gzip.open("readings/b.csv.gz", "wt") as file:
     file.write("device,co2\\nkitchen,800\\n")
@@ -166,7 +166,9 @@ def main() -> int:
             hour.run("the README's example", "python example.py")
             hour.python("own rows of each kind", ROWS_OF_EACH_KIND, expect=f"sent {KINDS[-1]}")
             without_beam = "import pyarrow as pa\nrecord_batch = pa.record_batch({'device': ['no Beam'], 'co2': [1]})\n"
-            hour.python("own rows without Beam", without_beam + hour.block("README.md", "with ZerobusWriter("), expect="1 ")
+            hour.python(
+                "own rows without Beam", without_beam + hour.block("README.md", "with ZerobusWriter("), expect="1 "
+            )
             to_own_rows = hour.seconds
             hour.python("files with a row that is rejected", WRITE_FILES)
             _send_files_and_letters(hour)
@@ -183,9 +185,9 @@ def main() -> int:
 def _send_files_and_letters(hour: Hour) -> None:
     """Send the files, correct the row that was rejected, and send it again, as docs/pipelines.md shows."""
     page = "docs/pipelines.md"
-    hour.run("files sent, one row rejected", hour.line(page, "readings/*.parquet"), expect="1 null_in_not_null_column")
+    hour.run("files sent, one row rejected", hour.line(page, "readings/*.parquet"), expect="1 out_of_range")
     [letters] = (hour.clone / "dead-letters" / "today").iterdir()
-    letters.write_text(letters.read_text("utf-8").replace('"device": null', '"device": "corrected"'), "utf-8")
+    letters.write_text(letters.read_text("utf-8").replace('"co2": 99999999999', '"co2": 411'), "utf-8")
     hour.run("the corrected row sent again", hour.line(page, "dead-letters/again"), expect="1 rows written, 0 failed")
 
 

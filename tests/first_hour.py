@@ -2,8 +2,8 @@
 
     make first-hour
 
-Clone, quickstart, own table in the local Zerobus, own rows of each kind, files with a bad row, its dead letter corrected
-and sent again, debug files inspected. Each step is printed with its seconds. It needs Python, make and git only.
+Clone, quickstart, own table in the local Zerobus, own rows of each kind, files with a bad row, its dead letter
+corrected and sent again, debug files inspected. Each step is printed with its seconds. Python, make and git are enough.
 """
 
 from __future__ import annotations

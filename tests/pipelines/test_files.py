@@ -25,10 +25,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import csv
 
+from beam_zerobus.programs import command, files_to_zerobus, replay_dead_letters
+from beam_zerobus.programs.read_csv import CsvMeaning, ReadCsv
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.sink.dead_letters import to_json
-from pipelines import command, files_to_zerobus, replay_dead_letters
-from pipelines.read_csv import CsvMeaning, ReadCsv
 from tests.runners.support import started, wait_until, zerobus_environment
 
 TABLE = "main.files.readings"

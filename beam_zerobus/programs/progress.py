@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import signal
+import sys
 import threading
 import time
 from collections import Counter
@@ -18,7 +19,7 @@ from apache_beam.runners.runner import PipelineResult, PipelineState
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from pipelines.command import last_line
+from beam_zerobus.programs.command import last_line
 
 __all__ = ["CountFailed", "CountWritten", "Totals", "run_and_report"]
 
@@ -107,7 +108,7 @@ def run_and_report(
         _say_how_to_go_on(console, dry_run=dry_run, resumes=resumes)
         return 1
     kept = {"kept in": dead_letters or "nowhere: --dead_letters DIR keeps them"} if totals.failed else {}
-    print(_summary(totals, time.monotonic() - started, dry_run=dry_run, **kept))
+    sys.stdout.write(_summary(totals, time.monotonic() - started, dry_run=dry_run, **kept) + "\n")
     return 1 if totals.failed and not dead_letters else 0
 
 

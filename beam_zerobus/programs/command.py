@@ -1,4 +1,4 @@
-"""What the programs in this directory share: arguments, logging and error messages."""
+"""What the programs share: arguments, logging and error messages."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from beam_zerobus import WriteToZerobus
 from beam_zerobus.sink.pipeline_options import ZerobusOptions
+from beam_zerobus.sink.transform import WriteToZerobus
 
 __all__ = ["InputError", "arguments_of", "check_unused", "last_line", "literal", "parser_of", "quieten", "sink_of"]
 
@@ -30,11 +30,11 @@ def parser_of(name: str, description: str) -> argparse.ArgumentParser:
     """Return a parser with the options that all programs share; each program adds its own.
 
     Args:
-        name: The program's module in this directory.
+        name: The command's name, such as ``send``.
         description: What it does, in one sentence.
     """
     parser = argparse.ArgumentParser(
-        prog=f"python -m pipelines.{name}",
+        prog=f"beam-zerobus {name}",
         description=description,
         epilog="Addresses and credentials come from ZEROBUS_ENDPOINT, DATABRICKS_HOST, DATABRICKS_CLIENT_ID and "
         "DATABRICKS_CLIENT_SECRET.",

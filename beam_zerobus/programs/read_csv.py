@@ -21,7 +21,7 @@ from apache_beam.io.filesystem import FileMetadata
 from apache_beam.pvalue import TaggedOutput
 from pyarrow import csv as arrow_csv
 
-from beam_zerobus import ConversionError, RowError
+from beam_zerobus.errors import ConversionError, RowError
 from beam_zerobus.programs.command import InputError
 from beam_zerobus.programs.csv_columns import Column
 from beam_zerobus.programs.csv_records import Quotes, Records, last_line_end, quotes_of, records_of

@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help quickstart test lint types chaos bench docs clean
+.PHONY: help quickstart first-hour test lint types chaos bench docs clean
 .PHONY: soak test-hostile test-contract test-flink test-prism test-java test-go test-kafka test-dataflow test-languages
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -19,6 +19,9 @@ $(VENV)/.%: pyproject.toml
 
 quickstart: $(VENV)/.quickstart ## 336,776 flights through Beam into a local Delta table
 	@$(BIN)/python -m pipelines.quickstart
+
+first-hour: ## A user's first hour from the docs' own blocks, in a fresh clone (needs git)
+	@$(PYTHON) tests/first_hour.py
 
 test: $(VENV)/.dev lint types ## Lint, types and the whole suite
 	$(PYTEST) -n 4 --dist worksteal

@@ -1,8 +1,9 @@
-"""The command ``beam-zerobus``: inspect debug files, print schemas, run the emulator or the gateway."""
+"""The command ``beam-zerobus``: send rows, check tables, inspect debug files, run the emulator or the gateway."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import sys
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_PROGRAMS = {"send": "files_to_zerobus", "kafka": "kafka_to_zerobus", "replay": "replay_dead_letters"}
 _FAILURE = 2  # as argparse; 1 means that there are differences
 
 
@@ -48,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from beam_zerobus.gateway.command import run as run_gateway  # noqa: PLC0415
 
         return run_gateway(arguments[1:])
+    if arguments[:1] and arguments[0] in _PROGRAMS:
+        return _program(arguments[0], arguments[1:])
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
@@ -102,6 +106,9 @@ def _parser() -> argparse.ArgumentParser:
     schema.add_argument("--message-name", default="Row", metavar="NAME", help="the protobuf message (%(default)s)")
     schema.set_defaults(command=_schema)
 
+    commands.add_parser("send", help="send Parquet, CSV, JSON lines and Avro files; see --help", add_help=False)
+    commands.add_parser("kafka", help="send JSON messages of Kafka topics; see --help", add_help=False)
+    commands.add_parser("replay", help="send rows again that a table rejected; see --help", add_help=False)
     commands.add_parser("check", help="check what keeps rows from a table; see --help", add_help=False)
     commands.add_parser("emulator", help="run a local Zerobus; see beam-zerobus emulator --help", add_help=False)
     commands.add_parser("gateway", help="write the batches of Arrow Flight clients; see --help", add_help=False)
@@ -121,6 +128,16 @@ def _emulator(arguments: list[str]) -> int:
     except ModuleNotFoundError as error:
         return _say_missing("emulator", "emulator", error)
     return run(arguments)
+
+
+def _program(name: str, arguments: list[str]) -> int:
+    """Run a program; it imports Beam, which takes seconds."""
+    try:
+        module = importlib.import_module(f"beam_zerobus.programs.{_PROGRAMS[name]}")
+    except ModuleNotFoundError as error:
+        return _say_missing(name, "cli", error)
+    status: int = module.main(arguments)
+    return status
 
 
 def _inspect(options: argparse.Namespace) -> int:

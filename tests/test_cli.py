@@ -221,3 +221,20 @@ def test_create_table_with_a_wrong_name(capsys):
     status, _, error = run(capsys, "create-table", "air_quality", "--schema", "id BIGINT")
     assert status == 2
     assert "write it as 'catalog.schema.table'" in error
+
+
+@pytest.mark.parametrize("program", ["send", "kafka", "replay"])
+def test_the_programs_have_help_of_their_own(program, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([program, "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert f"usage: beam-zerobus {program}" in shown
+    assert "--zerobus_table" in shown
+
+
+def test_without_its_extra_a_program_names_the_remedy():
+    script = "import sys; sys.modules['rich'] = None; from beam_zerobus.cli import main; sys.exit(main())"
+    done = subprocess.run([sys.executable, "-c", script, "send"], check=False, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "pip install '.[cli]'" in done.stderr

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from beam_zerobus.emulator import Emulator
+from beam_zerobus.programs import files_to_zerobus
 from beam_zerobus.writer.shared import close_all
-from pipelines import files_to_zerobus
 
 TABLE = "main.corpus.rows"
 Sender = Callable[..., "tuple[list[dict[str, Any]], list[dict[str, Any]]]"]

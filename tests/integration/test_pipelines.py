@@ -14,8 +14,9 @@ import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from deltalake import DeltaTable
 
+from beam_zerobus.programs import replay_dead_letters
 from beam_zerobus.sink.dead_letters import KeepDeadLetters
-from pipelines import quickstart, replay_dead_letters
+from pipelines import quickstart
 from pipelines.flights import load_flights
 
 ROOT = Path(__file__).parents[2]

@@ -10,12 +10,12 @@ import pyarrow as pa
 from apache_beam.io.filesystem import FileMetadata
 from apache_beam.pvalue import TaggedOutput
 
+from beam_zerobus.programs.open_files import FilePart, parts_of
+from beam_zerobus.programs.read_avro import ReadRecords
+from beam_zerobus.programs.read_csv import CsvMeaning, ReadCsv
+from beam_zerobus.programs.read_json_lines import ReadLines
+from beam_zerobus.programs.read_parquet import FindRowGroups, ReadRowGroups
 from beam_zerobus.schema import TableSchema
-from pipelines.open_files import FilePart, parts_of
-from pipelines.read_avro import ReadRecords
-from pipelines.read_csv import CsvMeaning, ReadCsv
-from pipelines.read_json_lines import ReadLines
-from pipelines.read_parquet import FindRowGroups, ReadRowGroups
 
 TABLE = "main.files.readings"
 

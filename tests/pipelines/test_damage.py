@@ -30,7 +30,7 @@ import zstandard
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from pipelines import files_to_zerobus
+from beam_zerobus.programs import files_to_zerobus
 
 TABLE = "main.files.readings"
 COLUMNS = "id INT, name STRING, at TIMESTAMP, price DECIMAL(10,2)"

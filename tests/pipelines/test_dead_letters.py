@@ -21,9 +21,9 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.utils.timestamp import Timestamp
 
 from beam_zerobus import OAuthClientCredentials, WriteToZerobus
+from beam_zerobus.programs import files_to_zerobus, replay_dead_letters
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.sink.dead_letters import KeepDeadLetters
-from pipelines import files_to_zerobus, replay_dead_letters
 
 COLUMNS = """
     id INT NOT NULL, i INT, s STRING, v DECIMAL(20,2), d DOUBLE, f FLOAT, raw BINARY, at TIMESTAMP, day DATE,

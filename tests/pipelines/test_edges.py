@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import files_to_zerobus
+from beam_zerobus.programs import files_to_zerobus
 
 TABLE = "main.files.readings"
 AVRO = {

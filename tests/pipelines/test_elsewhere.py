@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from pipelines import files_to_zerobus, progress
+from beam_zerobus.programs import files_to_zerobus, progress
 from tests.runners.support import go_program, worker_pool, zerobus_environment
 
 TABLE = "main.files.readings"

@@ -25,10 +25,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import csv
 
+from beam_zerobus.programs import command, files_to_zerobus, replay_dead_letters
+from beam_zerobus.programs.read_csv import CsvMeaning, ReadCsv
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.sink.dead_letters import to_json
-from pipelines import files_to_zerobus, replay_dead_letters
-from pipelines.read_csv import CsvMeaning, ReadCsv
 from tests.runners.support import started, wait_until, zerobus_environment
 
 TABLE = "main.files.readings"
@@ -280,6 +280,7 @@ def test_without_a_place_for_them_bad_rows_fail_the_run(zerobus, tmp_path, capsy
     assert send("--input", str(tmp_path / "in.csv")) == 1
     output = capsys.readouterr().out
     assert "Failed: 1 of 2 rows rejected" in output
+    assert "stay in the table; another run writes them again" in output
     assert "column 'id' is INT: a value is not a whole number" in output
     assert table.count_rows() == 0
     assert send("--input", str(tmp_path / "in.csv"), "--zerobus_on_bad_rows=dead_letter") == 1
@@ -304,7 +305,8 @@ def test_a_dry_run_needs_no_workspace(tmp_path, capsys, monkeypatch):
     write_parquet(tmp_path / "in.parquet", ROWS)
     assert send("--input", str(tmp_path / "in.parquet"), "--zerobus_dry_run") == 0
     assert "Checking (nothing is sent) 1 file" in (output := capsys.readouterr().out)
-    assert "1,000 rows written, 0 failed" in output
+    assert "1,000 rows would be written, 0 failed" in output
+    assert "would be written  1,000\n" in output
     write_csv(tmp_path / "in.csv", ROWS)
     assert send("--input", str(tmp_path / "in.csv"), "--zerobus_dry_run") == 2
     assert "csv does not determine them: give --zerobus_schema" in capsys.readouterr().err
@@ -318,6 +320,14 @@ def test_a_dry_run_needs_no_workspace(tmp_path, capsys, monkeypatch):
         (["--input", "{}/in.txt"], "The ending of {}/in.txt is that of no known format: give --format"),
         (["--input", "{}/in.csv", "--zerobus_table=main.files"], "has 2 parts"),
         (["--input", "{}/in.csv", "--zerobus_tabel=x"], "did you mean --zerobus_table?"),
+        (["--inptu", "{}/in.csv"], "There is no flag --inptu: did you mean --input?"),
+        (
+            ["--input", "{}/in.csv", "--dead-letters={}/d"],
+            "There is no flag --dead-letters: did you mean --dead_letters?",
+        ),
+        (["--input", "{}/in.csv", "--endpoint=x"], "There is no flag --endpoint: did you mean --zerobus_endpoint?"),
+        (["--input", "{}/in.csv", "--xyzzy", "1"], "There is no flag --xyzzy: see --help for the flags"),
+        (["--input", "{}/in.csv", "--runner=FlinkRunner", "--runer=x"], "did you mean --runner?"),
         (["--input", "{}/in.csv", "--zerobus_table=main.files.none"], "table main.files.none does not exist"),
         (["--input", "{}/in.csv", "--delimiter=;"], "The header of {}/in.csv"),
         (
@@ -340,6 +350,12 @@ def test_what_is_wrong_is_said_before_anything_runs(zerobus, tmp_path, capsys, a
     assert send(*(argument.format(tmp_path) for argument in arguments)) == 2
     assert reason.format(tmp_path) in capsys.readouterr().err
     assert table.count_rows() == 0
+
+
+def test_a_flag_that_only_the_service_of_a_runner_knows_is_passed_on():
+    arguments = ["--runner=FlinkRunner", "--checkpointing_interval=3000"]
+    _, options = command.arguments_of(command.parser_of("files_to_zerobus", "Send files."), arguments)
+    assert options.get_all_options(retain_unknown_options=True)["checkpointing_interval"] == "3000"
 
 
 def test_wrong_arguments_end_with_the_usage(capsys):

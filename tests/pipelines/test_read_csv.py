@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from beam_zerobus.programs import read_csv
+from beam_zerobus.programs.command import InputError
+from beam_zerobus.programs.csv_records import quotes_of, records_of
 from beam_zerobus.schema.time_rules import TimeRules
-from pipelines import read_csv
-from pipelines.command import InputError
-from pipelines.csv_records import quotes_of, records_of
 from tests.pipelines.readers import csv_rows
 
 here = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)

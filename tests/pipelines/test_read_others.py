@@ -20,9 +20,9 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines import read_json_lines
-from pipelines.command import InputError
-from pipelines.read_avro import CODECS
+from beam_zerobus.programs import read_json_lines
+from beam_zerobus.programs.command import InputError
+from beam_zerobus.programs.read_avro import CODECS
 from tests.pipelines.readers import avro_records, csv_rows, json_lines, parquet_tables
 
 here = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)

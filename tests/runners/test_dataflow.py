@@ -25,7 +25,7 @@ from pyarrow import parquet
 
 from beam_zerobus import ZerobusOptions
 from beam_zerobus.emulator import Emulator
-from pipelines import files_to_zerobus
+from beam_zerobus.programs import files_to_zerobus
 from tests.runners.container import Image
 from tests.runners.pages import commands
 from tests.runners.support import ROOT, zerobus_environment

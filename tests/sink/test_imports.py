@@ -20,9 +20,9 @@ def imported_by(module: Path) -> set[str]:
     return plain | {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
 
 
-def test_outside_the_sink_and_yaml_only_beams_filesystems_are_imported() -> None:
-    sink = PACKAGE / "sink"
-    modules = [path for path in PACKAGE.rglob("*.py") if sink not in path.parents and path.name != "yaml.py"]
+def test_outside_the_sink_the_programs_and_yaml_only_beams_filesystems_are_imported() -> None:
+    with_beam = {PACKAGE / "sink", PACKAGE / "programs"}
+    modules = [path for path in PACKAGE.rglob("*.py") if not with_beam & {*path.parents} and path.name != "yaml.py"]
     found = {name for path in modules for name in imported_by(path) if name.startswith("apache_beam")}
     assert found <= {"apache_beam.io.filesystem", "apache_beam.io.filesystems"}
 
@@ -133,7 +133,7 @@ logging.info("hello")
         "from beam_zerobus import ZerobusOptions",
         "import beam_zerobus.sink",
         "import beam_zerobus.rotated_files.beam_destination",
-        "import pipelines.files_to_zerobus",
+        "import beam_zerobus.programs.files_to_zerobus",
     ],
 )
 def test_importing_the_sink_writes_nothing_and_leaves_the_root_logger_alone(first: str) -> None:

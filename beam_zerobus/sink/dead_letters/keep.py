@@ -40,7 +40,7 @@ class KeepDeadLetters(beam.PTransform[PCollection[Any], PCollection[Any]]):
     """Writes the `failed_rows` of a sink to JSON lines or Parquet in a directory.
 
     For each row, `element` is the row to read and to correct, and `typed` the row with its exact values and types,
-    which are needed unless the row is JSON text. `pipelines.replay_dead_letters` sends the rows again.
+    which are needed unless the row is JSON text. `beam-zerobus replay` sends the rows again.
 
     A bounded pipeline writes the files at its end and overwrites those of an earlier run; an unbounded one adds a file
     for each bundle with failed rows, so that no row waits for a window to close.

@@ -14,8 +14,8 @@ import pyarrow as pa
 from apache_beam.io.filesystem import CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
-from beam_zerobus import ConversionError
-from pipelines.command import InputError
+from beam_zerobus.errors import ConversionError
+from beam_zerobus.programs.command import InputError
 
 __all__ = ["COMPRESSED", "FilePart", "naming", "opened", "parts_of", "read_exactly"]
 

@@ -13,12 +13,12 @@ from apache_beam.io.filesystem import FileMetadata
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import PCollection
 
-from pipelines.command import InputError, literal
-from pipelines.open_files import COMPRESSED, parts_of
-from pipelines.read_avro import ReadRecords
-from pipelines.read_csv import REJECTED, CsvMeaning, ReadCsv
-from pipelines.read_json_lines import ReadLines
-from pipelines.read_parquet import FindRowGroups, ReadRowGroups
+from beam_zerobus.programs.command import InputError, literal
+from beam_zerobus.programs.open_files import COMPRESSED, parts_of
+from beam_zerobus.programs.read_avro import ReadRecords
+from beam_zerobus.programs.read_csv import REJECTED, CsvMeaning, ReadCsv
+from beam_zerobus.programs.read_json_lines import ReadLines
+from beam_zerobus.programs.read_parquet import FindRowGroups, ReadRowGroups
 
 __all__ = ["FORMATS", "FileFormat", "find_files", "patterns_by_format", "read_csv", "read_rows"]
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 from apache_beam.io.filesystem import CompressionTypes, FileMetadata
 from pyarrow import parquet
 
-from pipelines.command import InputError
-from pipelines.open_files import naming, opened
+from beam_zerobus.programs.command import InputError
+from beam_zerobus.programs.open_files import naming, opened
 
 __all__ = ["FindRowGroups", "ReadRowGroups", "RowGroups"]
 

@@ -7,8 +7,8 @@ from typing import BinaryIO
 
 import apache_beam as beam
 
-from pipelines.command import InputError
-from pipelines.open_files import FilePart, naming, opened, read_exactly
+from beam_zerobus.programs.command import InputError
+from beam_zerobus.programs.open_files import FilePart, naming, opened, read_exactly
 
 __all__ = ["ReadLines"]
 

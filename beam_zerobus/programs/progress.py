@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import signal
+import sys
 import threading
 import time
 from collections import Counter
@@ -18,13 +19,14 @@ from apache_beam.runners.runner import PipelineResult, PipelineState
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from pipelines.command import last_line
+from beam_zerobus.programs.command import last_line
 
 __all__ = ["CountFailed", "CountWritten", "Totals", "run_and_report"]
 
 _NAMESPACE = "pipelines"
 _WRITTEN = "rows_written"
 _FAILED = "rows_failed "
+_IS_WRITTEN, _WOULD_BE_WRITTEN = "written", "would be written"
 _REFRESH_SECONDS = 0.2
 _QUERY_SECONDS = 2.0
 
@@ -78,30 +80,46 @@ def _note_failed(row: Any) -> Any:
     return row
 
 
-def run_and_report(pipeline: beam.Pipeline, console: Console, *, dead_letters: str | None) -> int:
+def run_and_report(
+    pipeline: beam.Pipeline, console: Console, *, dead_letters: str | None, dry_run: bool = False, resumes: bool = False
+) -> int:
     """Run a pipeline, show its progress and print a summary or the reason for its failure.
 
     Args:
         pipeline: The pipeline, with `CountWritten` and `CountFailed` in it.
         console: The terminal.
         dead_letters: The directory where the pipeline keeps rejected rows; None if it keeps none.
+        dry_run: Whether the sink sends nothing, so that no row is written.
+        resumes: Whether the runner's checkpoint lets the source go on where it was.
 
     Returns:
         The exit code: 0; 1 if the pipeline failed, or if rows failed and are not kept; 130 if it was interrupted.
     """
     started = time.monotonic()
     try:
-        totals = _run_with_progress(pipeline, console)
+        totals = _run_with_progress(pipeline, console, _WOULD_BE_WRITTEN if dry_run else _IS_WRITTEN)
     except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - any error is reported, and fails the run
         if _interrupted(error):
-            console.print("[red]Interrupted[/]; rows that were written stay in the table")
+            console.print("[red]Interrupted[/]")
+            _say_how_to_go_on(console, dry_run=dry_run, resumes=resumes)
             return 130
         console.print("Failed:", style="red", end=" ")
         console.print(last_line(error), soft_wrap=True, highlight=False, markup=False)
+        _say_how_to_go_on(console, dry_run=dry_run, resumes=resumes)
         return 1
     kept = {"kept in": dead_letters or "nowhere: --dead_letters DIR keeps them"} if totals.failed else {}
-    print(_summary(totals, time.monotonic() - started, **kept))
+    sys.stdout.write(_summary(totals, time.monotonic() - started, dry_run=dry_run, **kept) + "\n")
     return 1 if totals.failed and not dead_letters else 0
+
+
+def _say_how_to_go_on(console: Console, *, dry_run: bool, resumes: bool) -> None:
+    """Print what is in the table after a failure, and what another run does with it."""
+    if dry_run:
+        return
+    written = _here.written
+    rows = f"At least {written:,} rows" if written else "Rows that were written before"
+    again = "the runner's checkpoint decides where the next run goes on" if resumes else "another run writes them again"
+    console.print(f"{rows} stay in the table; {again}.", soft_wrap=True, highlight=False)
 
 
 def _interrupted(error: BaseException | None) -> bool:
@@ -109,7 +127,7 @@ def _interrupted(error: BaseException | None) -> bool:
     return error is not None and (isinstance(error, KeyboardInterrupt) or _interrupted(error.__context__))
 
 
-def _run_with_progress(pipeline: beam.Pipeline, console: Console) -> Totals:
+def _run_with_progress(pipeline: beam.Pipeline, console: Console, outcome: str) -> Totals:
     """Run a pipeline to its end and show the counts meanwhile.
 
     Raises:
@@ -119,7 +137,7 @@ def _run_with_progress(pipeline: beam.Pipeline, console: Console) -> Totals:
     _here.written = 0
     _here.failed.clear()
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console) as progress:
-        with _Display(progress) as display:
+        with _Display(progress, outcome) as display:
             # In the main thread, because some runners install signal handlers.
             display.result = pipeline.run()
             # Beam's own handler would stop the runner before the job.
@@ -143,16 +161,17 @@ def _cancel(result: PipelineResult, console: Console) -> None:
         console.print(f"The job may still run: {last_line(error)}", soft_wrap=True, highlight=False, markup=False)
 
 
-def _summary(totals: Totals, seconds: float, **more: str) -> str:
+def _summary(totals: Totals, seconds: float, *, dry_run: bool, **more: str) -> str:
     """Return the summary, one line per fact; `more` adds facts."""
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in totals.failed.most_common())
     facts = {
-        "rows written": f"{totals.written:,}",
+        "would be written" if dry_run else "rows written": f"{totals.written:,}",
         "rows failed": f"{totals.failed.total():,}" + (f" ({kinds})" if kinds else ""),
         "took": f"{seconds:.1f} s, {totals.rows / seconds:,.0f} rows/s",
         **more,
     }
-    return "\n".join(f"{name:<14}{value}" for name, value in facts.items())
+    width = max(12, *map(len, facts)) + 2
+    return "\n".join(f"{name:<{width}}{value}" for name, value in facts.items())
 
 
 class _Display(threading.Thread):
@@ -161,11 +180,12 @@ class _Display(threading.Thread):
     The thread that runs the pipeline sets `result` once; this thread reads it.
     """
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, outcome: str) -> None:
         super().__init__(name="progress", daemon=True)
         self.result: PipelineResult | None = None
         self.totals = Totals()
         self._progress = progress
+        self._outcome = outcome
         self._since = time.monotonic()
         self._task = progress.add_task(self._line(), total=None)
         self._ended = threading.Event()
@@ -202,7 +222,7 @@ class _Display(threading.Thread):
     def _line(self) -> str:
         totals = self.totals
         rate = totals.rows / max(time.monotonic() - self._since, _REFRESH_SECONDS)
-        return f"{totals.written:,} rows written, {totals.failed.total():,} failed, {rate:,.0f} rows/s"
+        return f"{totals.written:,} rows {self._outcome}, {totals.failed.total():,} failed, {rate:,.0f} rows/s"
 
 
 def _metrics_of(result: PipelineResult) -> Totals:

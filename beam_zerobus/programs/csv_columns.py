@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_zerobus import ConversionError
+from beam_zerobus.errors import ConversionError
 from beam_zerobus.schema import Decimal, DeltaType, Primitive, RowErrorType
 from beam_zerobus.schema.reasons import Faults, Place, Reason
 from beam_zerobus.schema.text_times import read_times

@@ -21,16 +21,16 @@ from apache_beam.io.filesystem import FileMetadata
 from apache_beam.pvalue import TaggedOutput
 from pyarrow import csv as arrow_csv
 
-from beam_zerobus import ConversionError, RowError
+from beam_zerobus.errors import ConversionError, RowError
+from beam_zerobus.programs.command import InputError
+from beam_zerobus.programs.csv_columns import Column
+from beam_zerobus.programs.csv_records import Quotes, Records, last_line_end, quotes_of, records_of
+from beam_zerobus.programs.open_files import naming, opened, read_exactly
 from beam_zerobus.schema import Conformer, RowErrorType, TableSchema
 from beam_zerobus.schema.reasons import Faults, Place
 from beam_zerobus.schema.time_rules import TimeRules
 from beam_zerobus.sink.dead_letters import RawText
 from beam_zerobus.sink.failed_rows import failed_row
-from pipelines.command import InputError
-from pipelines.csv_columns import Column
-from pipelines.csv_records import Quotes, Records, last_line_end, quotes_of, records_of
-from pipelines.open_files import naming, opened, read_exactly
 
 __all__ = ["REJECTED", "CsvMeaning", "ReadCsv", "check_header"]
 

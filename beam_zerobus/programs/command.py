@@ -1,8 +1,9 @@
-"""What the programs in this directory share: arguments, logging and error messages."""
+"""What the programs share: arguments, logging and error messages."""
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import logging
 import re
 import sys
@@ -12,12 +13,13 @@ from typing import Any
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from beam_zerobus import WriteToZerobus
 from beam_zerobus.sink.pipeline_options import ZerobusOptions
+from beam_zerobus.sink.transform import WriteToZerobus
 
 __all__ = ["InputError", "arguments_of", "check_unused", "last_line", "literal", "parser_of", "quieten", "sink_of"]
 
 _GLOB = re.compile(r"[*?\[]")
+_FURTHER_FLAGS = ("flink", "spark", "portable", "dataflow")  # runners whose service adds flags that Beam does not list
 
 
 class InputError(Exception):
@@ -28,11 +30,11 @@ def parser_of(name: str, description: str) -> argparse.ArgumentParser:
     """Return a parser with the options that all programs share; each program adds its own.
 
     Args:
-        name: The program's module in this directory.
+        name: The command's name, such as ``send``.
         description: What it does, in one sentence.
     """
     parser = argparse.ArgumentParser(
-        prog=f"python -m pipelines.{name}",
+        prog=f"beam-zerobus {name}",
         description=description,
         epilog="Addresses and credentials come from ZEROBUS_ENDPOINT, DATABRICKS_HOST, DATABRICKS_CLIENT_ID and "
         "DATABRICKS_CLIENT_SECRET.",
@@ -55,6 +57,9 @@ def arguments_of(
 
     Returns:
         The program's own arguments, and all others as Beam's options.
+
+    Raises:
+        InputError: Nobody knows one of the flags.
     """
     given = sys.argv[1:] if arguments is None else arguments
     if {"-h", "--help"} & set(given):
@@ -63,6 +68,7 @@ def arguments_of(
     options = PipelineOptions(others)
     standard = options.view_as(StandardOptions)
     standard.runner = standard.runner or runner
+    _reject_unknown(others, parser, standard.runner)
     return parser.parse_args(own), options
 
 
@@ -77,6 +83,23 @@ def _split(arguments: Sequence[str], parser: argparse.ArgumentParser) -> tuple[l
             target = own if argument.partition("=")[0] in flags else others
         target.append(argument)
     return own, others
+
+
+def _reject_unknown(others: Sequence[str], parser: argparse.ArgumentParser, runner: str) -> None:
+    """Reject flags that neither the program nor Beam knows; Beam itself runs without them."""
+    known = set(parser._option_string_actions)
+    PipelineOptions([]).get_all_options(add_extra_args_fn=lambda beams: known.update(beams._option_string_actions))
+    # The service of such a runner may know a flag that resembles no other.
+    cutoff = 0.8 if any(name in runner.lower() for name in _FURTHER_FLAGS) else 0.6
+    for argument in others:
+        flag = argument.partition("=")[0]  # a value may hold a secret
+        if not flag.startswith("--") or flag in known:
+            continue
+        of_the_sink = f"--zerobus_{flag[2:].replace('-', '_')}"
+        close = [of_the_sink] if of_the_sink in known else difflib.get_close_matches(flag, sorted(known), 1, cutoff)
+        if close or cutoff < 0.8:
+            remedy = f"did you mean {close[0]}?" if close else "see --help for the flags"
+            raise InputError(f"There is no flag {flag}: {remedy}")
 
 
 def _with_flags_of_the_sink(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:

@@ -24,8 +24,8 @@ import fastavro
 import fastavro.read
 import pyarrow as pa
 
-from pipelines.command import InputError
-from pipelines.open_files import FilePart, naming, opened, read_exactly
+from beam_zerobus.programs.command import InputError
+from beam_zerobus.programs.open_files import FilePart, naming, opened, read_exactly
 
 __all__ = ["CODECS", "ReadRecords"]
 

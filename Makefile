@@ -39,8 +39,8 @@ chaos: $(VENV)/.test ## Random faults against the writer; SECONDS=12 a case, BAT
 test-hostile: $(VENV)/.test ## Ends of processes, kills and slow faults; the quick hostile tests are in make test
 	$(PYTEST) -n 4 --dist worksteal -m hostile
 
-soak: $(VENV)/.test ## 10,000 writers opened and closed, 1,000 dropped; CYCLES=10000
-	SOAK_CYCLES=$(or $(CYCLES),10000) $(PYTEST) tests/hostile/test_soak.py -m hostile
+soak: $(VENV)/.test ## 10,000 writers opened and closed, 1,000 dropped, an emulator killed 50 times; CYCLES=10000 KILLS=25
+	SOAK_CYCLES=$(or $(CYCLES),10000) SOAK_KILLS=$(or $(KILLS),25) $(PYTEST) tests/hostile/test_soak.py tests/emulator/test_kills.py -m hostile
 
 test-contract: $(VENV)/.test ## The SDK's errors, oldest and newest; the official clients (needs Java 17, Maven, Node, Rust)
 	$(BIN)/python -m tests.delivery.sdk_matrix

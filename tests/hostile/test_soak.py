@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc"),
 ]
 
-CYCLES = int(os.environ.get("SOAK_CYCLES", "1500"))
+CYCLES = int(os.environ.get("SOAK_CYCLES", "500"))
 DROPPED = int(os.environ.get("SOAK_DROPPED", "1000"))
 WARM_UP = 200  # caches fill, allocators reach their size
 TABLE = "main.iot.air"

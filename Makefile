@@ -61,8 +61,8 @@ test-go: $(VENV)/.test ## A Go pipeline through the expansion service (needs Go)
 test-kafka: $(VENV)/.test ## A real Kafka broker into Delta tables (needs Java 17, Maven and Go)
 	$(PYTEST) tests/pipelines -m kafka
 
-test-languages: $(VENV)/.test ## The gateway's clients in Rust, Go and Java (needs Cargo, Go, Java 17 and Maven)
-	$(PYTEST) tests/languages -m languages
+test-languages: $(VENV)/.test ## The gateway's clients in Rust, Go and Java (needs Cargo, Go, Java 17, Maven); WITHOUT=rust
+	$(PYTEST) tests/languages -m languages $(if $(WITHOUT),-k 'not $(WITHOUT)')
 
 test-dataflow: $(VENV)/.test ## The steps of Dataflow's image, and the job that it would submit
 	$(PYTEST) tests/runners -m dataflow

@@ -28,7 +28,7 @@ while True:
 """
 
 
-@pytest.mark.slow
+@pytest.mark.hostile
 @pytest.mark.parametrize("seed", range(3))
 def test_everything_that_was_written_reads_back_and_the_next_start_loses_nothing(tmp_path: Path, seed: int) -> None:
     delays = random.Random(seed)

@@ -131,6 +131,7 @@ def test_exactly_the_bad_rows_come_back(emulator, connect, bad, sizes):
     assert set(written) == set(range(start)) - found
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize(
     ("count", "bad", "most"),
     [

@@ -33,7 +33,7 @@ from tests.hostile.workspace_calls import (
     fetch_token,
 )
 
-pytestmark = pytest.mark.timeout(30)
+pytestmark = [pytest.mark.hostile, pytest.mark.timeout(30)]
 
 
 DRIPS = {

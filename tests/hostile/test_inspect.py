@@ -26,7 +26,7 @@ from beam_zerobus.encoding import ProtoEncoder
 from tests.debug_files.samples import AIR, AIR_ENCODER, EVERY_TYPE, TABLE, air, encode, every_type
 from tests.debug_files.test_writer import open_writer, write
 
-pytestmark = pytest.mark.timeout(100)
+pytestmark = [pytest.mark.hostile, pytest.mark.timeout(100)]
 
 FEW = settings(max_examples=40)
 ESCAPES = "\x1b[31mred\x1b[0m \x9b31m \x07 \x08 \x7f \u202eabc \u2028"

@@ -200,6 +200,7 @@ class OddAnswers(RuleBasedStateMachine):
 
 
 TestOddAnswers = OddAnswers.TestCase
+TestOddAnswers.pytestmark = [pytest.mark.hostile]
 TestOddAnswers.settings = settings(max_examples=12, stateful_step_count=8, deadline=None)
 
 

@@ -43,7 +43,7 @@ from beam_zerobus.writer.config import make_config
 from tests.hostile.http_server import OddServer, Request, dripped, whole
 from tests.telemetry.receiver import Receiver
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.hostile, pytest.mark.timeout(60)]
 
 TABLE = "main.iot.air"
 LATIN, NOT_LATIN = "c4nary-Secret", "c4nary-geh\u00e9im-\u79d8\u5bc6-\U0001f511"

@@ -22,7 +22,7 @@ from pipelines.flights import load_flights
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.slow
+@pytest.mark.hostile
 def test_the_quickstart_brings_every_flight_and_its_query_runs(tmp_path):
     command = [sys.executable, "-m", "pipelines.quickstart", "--output", str(tmp_path)]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)

@@ -405,6 +405,7 @@ def check(emulator, runner, *, seed, kind, wire_format, windows, count, rate, ma
     }
 
 
+@pytest.mark.hostile
 @settings(max_examples=20, deadline=None, phases=NO_SHRINKING)
 @examples
 def test_exactly_the_broken_rows_come_back_on_the_fn_api_runner(emulator, **example):

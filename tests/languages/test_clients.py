@@ -52,7 +52,9 @@ def test_a_million_rows_from_rust_through_faults_and_a_restart_of_the_service(bu
         emulator.restart(1.0)
         [result] = results_of(client)
     assert emulator.stats.faults["drop"] >= 2
-    assert result == {"table": TABLE, "written": MILLION, "failures": []}
+    assert result["written"] == MILLION
+    # A call that meets the end of the gateway's retries fails with what to do, and the client sends its batches again.
+    assert all(failure.startswith("UNAVAILABLE: ") for failure in result["failures"])
     assert ids_in(table) == set(range(MILLION))
 
 

@@ -41,7 +41,7 @@ AVRO = {
         {"name": "id", "type": ["null", "int"]},
         {"name": "name", "type": ["null", "string"]},
         {"name": "at", "type": ["null", {"type": "long", "logicalType": "timestamp-micros"}]},
-        {"name": "price", "type": ["null", {"type": "bytes", "logicalType": "decimal", "precision": 10, "scale": 2}]},
+        {"name": "price", "type": ["null", {"type": "bytes", "logicalType": "decimal", "precision": 11, "scale": 2}]},
     ],
 }
 COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {

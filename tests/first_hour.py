@@ -74,7 +74,7 @@ with beam.Pipeline() as pipeline:
 
 PRINT_TABLE = """
 from deltalake import DeltaTable
-print(sorted(DeltaTable("tables/main/iot/air_quality").to_pyarrow_table()["device"].to_pylist()))
+print(sorted(DeltaTable("tables/main/iot/air_quality").to_pyarrow_dataset().to_table(use_threads=False)["device"].to_pylist()))
 """
 
 

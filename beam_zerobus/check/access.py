@@ -15,10 +15,10 @@ from beam_zerobus.check.report import Report
 from beam_zerobus.errors import ZerobusError
 from beam_zerobus.schema import Conformer, TableSchema
 from beam_zerobus.schema.statements import grant_statement, quoted
-from beam_zerobus.workspace.http import ask
+from beam_zerobus.workspace.http import Answer, ask
 from beam_zerobus.workspace.secret import Secret
 from beam_zerobus.workspace.tokens import TokenSource
-from beam_zerobus.workspace.unity_catalog import describe_table, fetch_table_schema
+from beam_zerobus.workspace.unity_catalog import describe_table, table_schema
 
 __all__ = ["check_clock", "check_grants", "check_schema", "check_table_kind", "check_token"]
 
@@ -113,13 +113,14 @@ def _words(privilege: str) -> str:
     return privilege.replace("_", " ").upper()
 
 
-def check_table_kind(report: Report, workspace_url: str, table: str, headers: Mapping[str, Secret]) -> None:
-    """Report whether the table exists, and whether Zerobus can write a table of its kind."""
+def check_table_kind(report: Report, workspace_url: str, table: str, headers: Mapping[str, Secret]) -> Answer | None:
+    """Report whether the table exists, and whether Zerobus can write its kind; return its description, if any."""
     try:
-        described = describe_table(workspace_url, table, headers=headers)
+        answer = describe_table(workspace_url, table, headers=headers)
     except ZerobusError as error:
         report.add("table", "fail", _sentence(error), f"CREATE TABLE {quoted(table)} (...);  -- if it is missing")
-        return
+        return None
+    described = answer.json()
     faults = list(_faults_of_table(described))
     for message, remedy in faults:
         report.add("table", "fail", message, remedy)
@@ -134,6 +135,7 @@ def check_table_kind(report: Report, workspace_url: str, table: str, headers: Ma
             f"the table is partitioned by {', '.join(partitions)}: Zerobus writes to at most 1,000 partitions in 5 s",
             "partition by fewer values, such as the date",
         )
+    return answer
 
 
 def _faults_of_table(described: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -182,12 +184,10 @@ def _mappings(value: object) -> list[Mapping[str, Any]]:
     return [item for item in _list(value) if isinstance(item, dict)]
 
 
-def check_schema(
-    report: Report, workspace_url: str, table: str, headers: Mapping[str, Secret], schema: TableSchema | None
-) -> TableSchema | None:
+def check_schema(report: Report, table: str, description: Answer, schema: TableSchema | None) -> TableSchema | None:
     """Report every difference between the rows' schema, if given, and the table's; return the table's."""
     try:
-        found = fetch_table_schema(workspace_url, table, headers=headers)
+        found = table_schema(description, table)
     except ZerobusError as error:
         report.add("schema", "fail", _sentence(error), "change the columns that it names")
         return None

@@ -10,13 +10,13 @@ from urllib.parse import SplitResult, urlsplit
 from beam_zerobus.check.report import Report
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.options.urls import check_url
-from beam_zerobus.workspace.addresses import check_addresses
+from beam_zerobus.workspace.addresses import ENDPOINT_EXAMPLE, WORKSPACE_EXAMPLE, wrong_address
 from beam_zerobus.workspace.bounded import CannotRunError, run_bounded
 
 __all__ = ["check_reachable", "find_addresses"]
 
-_ENDPOINT = ("endpoint", "ZEROBUS_ENDPOINT", "https://<workspace-id>.zerobus.<region>.cloud.databricks.com")
-_WORKSPACE = ("workspace", "DATABRICKS_HOST", "https://<workspace>.cloud.databricks.com")
+_ENDPOINT = ("endpoint", "ZEROBUS_ENDPOINT", ENDPOINT_EXAMPLE)
+_WORKSPACE = ("workspace", "DATABRICKS_HOST", WORKSPACE_EXAMPLE)
 _CONNECT_LIMIT = 10.0
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 
@@ -24,14 +24,11 @@ _PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 def find_addresses(report: Report, endpoint: str | None, workspace_url: str | None) -> tuple[str | None, str | None]:
     """Report on both addresses as they are written; return those that can be used."""
     found = _address(report, endpoint, *_ENDPOINT), _address(report, workspace_url, *_WORKSPACE)
-    try:
-        check_addresses(*found)
-    except ConfigurationError as error:
-        name = "workspace" if str(error).startswith("workspace_url") else "endpoint"
+    if (wrong := wrong_address(*found)) is not None:
+        option, message = wrong
+        name, variable, _ = _ENDPOINT if option == "endpoint" else _WORKSPACE
         report.findings = [finding for finding in report.findings if finding.name != name]
-        report.add(
-            name, "fail", str(error), f"export {(_WORKSPACE if name == 'workspace' else _ENDPOINT)[1]}=https://..."
-        )
+        report.add(name, "fail", message, f"export {variable}=https://...")
     return found
 
 

@@ -71,11 +71,11 @@ def check_table(
     principal = os.environ.get("DATABRICKS_CLIENT_ID", "").strip()
     if principal and credentials is None:
         check_grants(report, found_workspace, table, principal, headers)
-    check_table_kind(report, found_workspace, table, headers)
-    if report.failed():
+    description = check_table_kind(report, found_workspace, table, headers)
+    if description is None or report.failed():
         report.add("schema and stream", "skip", "not checked, since the table cannot be written yet")
         return report
-    columns = check_schema(report, found_workspace, table, headers, rows)
+    columns = check_schema(report, table, description, rows)
     if columns is not None:
         from beam_zerobus.check.stream import check_stream  # noqa: PLC0415  the SDK may not load: see `check_versions`
 

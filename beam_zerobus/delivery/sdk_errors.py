@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 # The SDK logs through Rust's tracing, which reads this once, at import.
@@ -154,6 +154,10 @@ def _misconfigured(variant: str) -> ErrorRow:
     return _row(variant, kind=_Kind.MISCONFIGURED, sink="fails at once", user="`ConfigurationError`", source="variant")
 
 
+def _unusable(variant: str, sentence: str, *, cause: str) -> ErrorRow:
+    return replace(_misconfigured(variant), source="sentence", sentence=sentence, cause=cause)
+
+
 def _lost(variant: str) -> ErrorRow:
     return _row(variant, kind=_Kind.TRANSIENT, sink=_RETRY, user=_EXHAUSTED, source="variant")
 
@@ -166,33 +170,9 @@ ERRORS: Final = (
     # The SDK calls a broken acknowledgement an invalid argument, as if the rows were at fault.
     _broken_acknowledgement("INVALID_ARGUMENT", _INVALID_ACK),
     _broken_acknowledgement("INVALID_STATE", _INVALID_COUNT),
-    _row(
-        "CONNECTION",
-        kind=_Kind.MISCONFIGURED,
-        sink="fails at once",
-        user="`ConfigurationError`",
-        source="sentence",
-        sentence="invalid URI|invalid uri character",
-        cause="INVALID_ENDPOINT",
-    ),
-    _row(
-        "INVALID_ARGUMENT",
-        kind=_Kind.MISCONFIGURED,
-        sink="fails at once",
-        user="`ConfigurationError`",
-        source="sentence",
-        sentence="Failed to add (?:header '.*'|table name header): .*",
-        cause="INVALID_HEADER",
-    ),
-    _row(
-        "INVALID_ARGUMENT",
-        kind=_Kind.MISCONFIGURED,
-        sink="fails at once",
-        user="`ConfigurationError`",
-        source="sentence",
-        sentence="failed to parse proxy URL: .*",
-        cause="INVALID_PROXY",
-    ),
+    _unusable("CONNECTION", "invalid URI|invalid uri character", cause="INVALID_ENDPOINT"),
+    _unusable("INVALID_ARGUMENT", "Failed to add (?:header '.*'|table name header): .*", cause="INVALID_HEADER"),
+    _unusable("INVALID_ARGUMENT", "failed to parse proxy URL: .*", cause="INVALID_PROXY"),
     # Over Arrow, the SDK reports a stream that the service closed without an error as UNKNOWN.
     _row(
         "UNKNOWN",

@@ -12,8 +12,8 @@ from typing import Any, get_args
 
 from beam_zerobus.emulator.emulator import Emulator
 from beam_zerobus.emulator.faults import FaultKind, Faults, RejectRows, ScriptedFault
-from beam_zerobus.emulator.servers import is_loopback
 from beam_zerobus.errors import ZerobusError
+from beam_zerobus.options.hosts import is_loopback
 
 __all__ = ["run"]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 import threading
 
 import grpc
@@ -18,7 +16,7 @@ from beam_zerobus.emulator.wire import FLIGHT_DO_PUT, FLIGHT_SERVICE, ZEROBUS_EP
 from beam_zerobus.emulator.workspace import Workspace
 from beam_zerobus.errors import ConfigurationError
 
-__all__ = ["STOP_SECONDS", "Servers", "is_loopback"]
+__all__ = ["STOP_SECONDS", "Servers"]
 
 STOP_SECONDS = 5.0
 _MAX_STREAMS = 1024
@@ -128,20 +126,6 @@ class Servers:
         if self._grpc is not None:
             self._grpc.stop(grace).wait(2 * STOP_SECONDS)
             self._grpc = None
-
-
-def is_loopback(address: str) -> bool:
-    """Return whether only programs on this machine can reach an address.
-
-    Example:
-        >>> is_loopback("127.0.0.1"), is_loopback("0.0.0.0")
-        (True, False)
-    """
-    try:
-        found = {str(info[4][0]) for info in socket.getaddrinfo(address or "0.0.0.0", None)}  # noqa: S104 - what "" means
-    except OSError:
-        return False
-    return all(ipaddress.ip_address(one.partition("%")[0]).is_loopback for one in found)
 
 
 def _handler(

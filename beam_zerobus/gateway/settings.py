@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.options.fields import check_options, limits
+from beam_zerobus.options.hosts import is_loopback
 from beam_zerobus.workspace.secret import Secret
 from beam_zerobus.writer.config import WriterConfig, make_config
 
@@ -104,7 +103,7 @@ class GatewaySettings:
                 faults.append(f"{name}={path!r} is not a file: name a PEM file")
         if isinstance(self.token, Secret) and not self.token.reveal().strip():
             faults.append("token is empty: give one, or leave it out")
-        if isinstance(self.host, str) and not _is_loopback(self.host):
+        if isinstance(self.host, str) and not is_loopback(self.host):
             if self.tls_certificate is None:
                 faults.append(f"host={self.host!r} is not loopback: it needs tls_certificate and tls_key")
             if self.token is None and self.tls_client_ca is None:
@@ -132,11 +131,3 @@ def _listed(faults: list[str]) -> str:
     if len(faults) == 1:
         return f"The gateway's settings: {faults[0]}"
     return "\n- ".join([f"{len(faults)} of the gateway's settings are wrong:", *faults])
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        found = {str(info[4][0]) for info in socket.getaddrinfo(host or "0.0.0.0", None)}  # noqa: S104  what "" means
-    except OSError:
-        return False
-    return all(ipaddress.ip_address(one.partition("%")[0]).is_loopback for one in found)

@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 
 from beam_zerobus.errors import ConfigurationError
 
-__all__ = ["check_addresses"]
+__all__ = ["ENDPOINT_EXAMPLE", "WORKSPACE_EXAMPLE", "check_addresses", "wrong_address"]
 
 _DOMAINS = ("databricks.com", "azuredatabricks.net", "databricks.azure.cn", "databricks.azure.us", "databricks.us")
-_ENDPOINT = "https://<workspace-id>.zerobus.<region>.cloud.databricks.com"
-_WORKSPACE = "https://<workspace>.cloud.databricks.com"
+ENDPOINT_EXAMPLE = "https://<workspace-id>.zerobus.<region>.cloud.databricks.com"
+WORKSPACE_EXAMPLE = "https://<workspace>.cloud.databricks.com"
 
 # Hosts that end before the domain does; names of a company's own network are none of these.
 _CUT_ENDPOINT = re.compile(r"\d+\.zerobus(\.[a-z]+-[a-z0-9-]+)?(\.(cloud|gcp)(\.databricks)?|\.azuredatabricks)?")
@@ -35,14 +35,20 @@ def check_addresses(endpoint: str | None, workspace_url: str | None) -> None:
         beam_zerobus.errors.ConfigurationError: endpoint looks like the workspace's address: the endpoint has \
 .zerobus. in it, such as https://<workspace-id>.zerobus.<region>.cloud.databricks.com
     """
+    if (found := wrong_address(endpoint, workspace_url)) is not None:
+        raise ConfigurationError(found[1])
+
+
+def wrong_address(endpoint: str | None, workspace_url: str | None) -> tuple[str, str] | None:
+    """Return which option is wrong, ``"endpoint"`` or ``"workspace_url"``, and the message; None where neither is."""
     if endpoint and workspace_url and _is_workspace(_host(endpoint)) and _is_endpoint(_host(workspace_url)):
-        raise ConfigurationError(
-            f"endpoint and workspace_url are swapped: the endpoint has .zerobus. in it, such as {_ENDPOINT}"
-        )
+        swapped = "endpoint and workspace_url are swapped: the endpoint has .zerobus. in it"
+        return "endpoint", f"{swapped}, such as {ENDPOINT_EXAMPLE}"
     if endpoint and (problem := _of_endpoint(_host(endpoint)) or _of_either(endpoint)):
-        raise ConfigurationError(f"endpoint {problem}, such as {_ENDPOINT}")
+        return "endpoint", f"endpoint {problem}, such as {ENDPOINT_EXAMPLE}"
     if workspace_url and (problem := _of_workspace(_host(workspace_url)) or _of_either(workspace_url)):
-        raise ConfigurationError(f"workspace_url {problem}, such as {_WORKSPACE}")
+        return "workspace_url", f"workspace_url {problem}, such as {WORKSPACE_EXAMPLE}"
+    return None
 
 
 def _of_endpoint(host: str) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import quote
 
 from beam_zerobus.errors import (
@@ -20,7 +19,7 @@ from beam_zerobus.schema import TableSchema
 from beam_zerobus.workspace.http import Answer, ask
 from beam_zerobus.workspace.secret import Secret
 
-__all__ = ["describe_table", "fetch_table_schema"]
+__all__ = ["describe_table", "fetch_table_schema", "table_schema"]
 
 # 2,000 columns of nested types fit in.
 _MAX_BYTES = 32 << 20
@@ -57,10 +56,18 @@ def fetch_table_schema(
         ...     print(error)
         Unity Catalog at http://localhost:1 could not be reached (ConnectionError): check workspace_url
     """
-    headers = {name: Secret(value) for name, value in headers.items()}
-    answer = _get_table(workspace_url, table, headers, timeout)
+    headers = {name: Secret(value) for name, value in headers.items()}  # text would be in a traceback with locals
+    answer = describe_table(workspace_url, table, headers=headers, timeout=timeout)
     if kind := _unwritable_kind(answer):
         raise RejectedError(f"table {table} is {kind}; Zerobus writes managed Delta tables only: create one")
+    return table_schema(answer, table)
+
+
+def table_schema(answer: Answer, table: str) -> TableSchema:
+    """Return the columns of a table, as `describe_table` answered; `fetch_table_schema` has the errors about columns.
+
+    The answer stays closed: a traceback with locals would show what was read from it.
+    """
     with about_table(table):
         try:
             return TableSchema.from_unity_catalog(answer.json())
@@ -75,13 +82,13 @@ def fetch_table_schema(
 
 def describe_table(
     workspace_url: str, table: str, *, headers: Mapping[str, str | Secret], timeout: float | None = None
-) -> Mapping[str, Any]:
-    """Fetch Unity Catalog's description of a table, whatever its kind; arguments and errors as `fetch_table_schema`."""
-    described: Mapping[str, Any] = _get_table(workspace_url, table, headers, timeout).json()
-    return described
+) -> Answer:
+    """Fetch Unity Catalog's description of a table, whatever its kind; arguments and errors as `fetch_table_schema`.
 
-
-def _get_table(workspace_url: str, table: str, headers: Mapping[str, str | Secret], timeout: float | None) -> Answer:
+    Returns:
+        An answer whose JSON is an object.
+    """
+    headers = {name: Secret(value) for name, value in headers.items()}
     url = f"{workspace_url.rstrip('/')}/api/2.1/unity-catalog/tables/{quote(table, safe='')}"
     shown = redact_url(workspace_url)
     answer = ask(

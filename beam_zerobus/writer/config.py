@@ -19,7 +19,7 @@ from beam_zerobus.options.fields import check_options, limits, options_of, shown
 from beam_zerobus.options.urls import check_url
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.schema.time_rules import EpochUnit, TimeRules, check_timezone
-from beam_zerobus.workspace.addresses import check_addresses
+from beam_zerobus.workspace.addresses import ENDPOINT_EXAMPLE, WORKSPACE_EXAMPLE, check_addresses
 from beam_zerobus.workspace.credentials import Credentials, OAuthClientCredentials
 
 __all__ = ["SchemaSource", "WriterConfig", "make_config", "options_among"]
@@ -32,8 +32,8 @@ SchemaSource: TypeAlias = pa.Schema | TableSchema | str | None
 
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 _NAME_WITH_HYPHENS = re.compile(r"[A-Za-z0-9_-]+")
-_ENDPOINT = ("endpoint", "ZEROBUS_ENDPOINT", "https://<workspace-id>.zerobus.<region>.cloud.databricks.com")
-_WORKSPACE = ("workspace_url", "DATABRICKS_HOST", "https://<workspace>.cloud.databricks.com")
+_ENDPOINT = ("endpoint", "ZEROBUS_ENDPOINT", ENDPOINT_EXAMPLE)
+_WORKSPACE = ("workspace_url", "DATABRICKS_HOST", WORKSPACE_EXAMPLE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -48,8 +49,9 @@ class Elsewhere:
     def put(self, kind: str, path: Path) -> None:
         """Put a link, a FIFO or a directory in place of a path."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
+        while path.is_dir() and not path.is_symlink():
+            with suppress(FileNotFoundError):  # the writer removes old files meanwhile
+                shutil.rmtree(path)
         path.unlink(missing_ok=True)
         try:
             if kind == "fifo":

@@ -31,14 +31,8 @@ def check_stream(
     except ZerobusError as error:
         report.add("stream", "fail", str(error), "change the columns that it names")
         return
-    spec = StreamSpec(
-        table=table,
-        wire_format=wire_format,
-        descriptor=conversion.descriptor,
-        arrow_schema=schema.to_arrow() if wire_format == "arrow" else None,
-    )
     try:
-        open_stream(spec, endpoint=endpoint, workspace_url=workspace_url, tokens=tokens).close()
+        open_stream(StreamSpec.of(conversion), endpoint=endpoint, workspace_url=workspace_url, tokens=tokens).close()
     except StreamFailure as failure:
         report.add("stream", "fail", str(failure.as_error(table)), "follow the message; then check again")
     except ZerobusError as error:

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -187,7 +188,4 @@ def _in_url(host: str) -> str:
 
 
 def _read(path: str | None) -> bytes:
-    if path is None:
-        return b""
-    with open(path, "rb") as file:  # noqa: PTH123
-        return file.read()
+    return b"" if path is None else Path(path).read_bytes()

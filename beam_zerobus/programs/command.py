@@ -19,6 +19,7 @@ from beam_zerobus.sink.transform import WriteToZerobus
 __all__ = ["InputError", "arguments_of", "check_unused", "last_line", "literal", "parser_of", "quieten", "sink_of"]
 
 _GLOB = re.compile(r"[*?\[]")
+_FLAG = re.compile(r"(?<![\w-])--[\w-]+")
 _FURTHER_FLAGS = ("flink", "spark", "portable", "dataflow")  # runners whose service adds flags that Beam does not list
 
 
@@ -74,7 +75,7 @@ def arguments_of(
 
 def _split(arguments: Sequence[str], parser: argparse.ArgumentParser) -> tuple[list[str], list[str]]:
     """Assign each argument to a flag; argparse would assign a value with a space to the flag before it."""
-    flags = set(re.findall(r"--\w+", parser.format_usage()))
+    flags = _flags_of(parser)
     own: list[str] = []
     others: list[str] = []
     target = own
@@ -85,10 +86,16 @@ def _split(arguments: Sequence[str], parser: argparse.ArgumentParser) -> tuple[l
     return own, others
 
 
+def _flags_of(parser: argparse.ArgumentParser) -> set[str]:
+    """Return the long flags of a parser; its help is the only public list of them."""
+    lines = [line.strip() for line in parser.format_help().splitlines() if line.startswith("  -")]
+    return {flag for line in lines for flag in _FLAG.findall(re.split(r"\s{2,}", line, maxsplit=1)[0])}
+
+
 def _reject_unknown(others: Sequence[str], parser: argparse.ArgumentParser, runner: str) -> None:
     """Reject flags that neither the program nor Beam knows; Beam itself runs without them."""
-    known = set(parser._option_string_actions)
-    PipelineOptions([]).get_all_options(add_extra_args_fn=lambda beams: known.update(beams._option_string_actions))
+    known = _flags_of(parser)
+    PipelineOptions([]).get_all_options(add_extra_args_fn=lambda beams: known.update(_flags_of(beams)))
     # The service of such a runner may know a flag that resembles no other.
     cutoff = 0.8 if any(name in runner.lower() for name in _FURTHER_FLAGS) else 0.6
     for argument in others:

@@ -140,13 +140,7 @@ class Channel:
 
     def _open_stream(self, conversion: Conversion) -> Stream:
         config = self._config
-        spec = StreamSpec(
-            table=config.table,
-            wire_format=config.wire_format,
-            descriptor=conversion.descriptor,
-            arrow_schema=conversion.schema.to_arrow() if config.wire_format == "arrow" else None,
-            compression=config.arrow_compression,
-        )
+        spec = StreamSpec.of(conversion, compression=config.arrow_compression)
         try:
             return open_stream(
                 spec, endpoint=config.endpoint or "", workspace_url=config.workspace_url, tokens=self._tokens

@@ -423,7 +423,7 @@ def test_what_an_otlp_receiver_gets_shows_nothing(canary, protocol, fault, log):
     assert_hidden(LATIN, log())
 
 
-@pytest.mark.parametrize("kind", itertools.product(PROTOCOLS, ["ok", "unauthenticated", "unavailable"]), ids=str)
+@pytest.mark.parametrize("kind", list(itertools.product(PROTOCOLS, ["ok", "unauthenticated", "unavailable"])), ids=str)
 @pytest.mark.parametrize("place", ["headers", "variable", "no name", "odd variable", "URL", "query"])
 @canaries
 def test_a_receivers_own_secret_shows_nothing(canary, kind, place, log, monkeypatch):

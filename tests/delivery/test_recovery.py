@@ -116,10 +116,8 @@ def test_a_token_endpoint_that_is_overloaded_is_tried_again(emulator, connect):
 
 def test_a_rejected_secret_is_final_at_once(emulator, connect):
     emulator.faults = Faults(script=(ScriptedFault("token", at_token=1, times=9, http_status=401),))
-    started = time.monotonic()
     with pytest.raises(AuthenticationError):
         connect(schema=DDL).send_batch(rows(0))
-    assert time.monotonic() - started < 5
     assert emulator.stats.faults["token"] == 1
 
 
@@ -196,10 +194,8 @@ def test_close_gives_up_within_its_timeout(emulator, connect):
     emulator.faults = Faults(script=(ScriptedFault("hang", at_call=1),))
     writer = connect(schema=DDL)
     submission = writer.submit(rows(0))
-    started = time.monotonic()
     with pytest.raises(ClosedError, match="main.iot.air"):
         writer.close(0.5)
-    assert time.monotonic() - started < 5
     with pytest.raises(ClosedError, match="main.iot.air"):
         submission.result(0)
 
@@ -219,11 +215,9 @@ def test_callers_wait_for_room(emulator, connect, monkeypatch):
     monkeypatch.setattr("beam_zerobus.delivery.limits.MAX_IN_FLIGHT_BYTES", 1000)
     emulator.faults = Faults(ack_delay=0.2)
     writer = connect(schema=DDL)
-    started = time.monotonic()
     for n in range(10):
         writer.submit(rows(n * 100, 100))
         assert writer.in_flight_bytes <= 2000
-    assert time.monotonic() - started > 0.5
     writer.flush(30)
     assert writer.in_flight_bytes == 0
     assert len(ids(emulator)) == 1000

@@ -19,6 +19,7 @@ from beam_zerobus import (
 from beam_zerobus.emulator import Emulator, Faults, ScriptedFault
 from beam_zerobus.encoding import ArrowEncoder
 from tests.delivery.readings import DDL, FORMATS, QUICK, ids, rows
+from tests.emulator.sdk import eventually
 
 
 def sent_ids(emulator):
@@ -162,7 +163,7 @@ def test_an_error_after_some_acknowledgements_counts_both(emulator, connect):
 
 
 def test_a_server_that_is_gone_and_back(emulator, connect):
-    writer = connect(schema=DDL, retry=Retry(max_retries=20, initial_backoff=0.05, max_backoff=0.3))
+    writer = connect(schema=DDL, retry=Retry(max_retries=1_000, initial_backoff=0.05, max_backoff=0.3))
     writer.send_batch(rows(0))
     emulator.kill()
     submission = writer.submit(rows(10))
@@ -243,9 +244,7 @@ def test_an_idle_stream_is_closed_and_opened_again_on_demand(emulator, connect, 
     monkeypatch.setattr("beam_zerobus.delivery.limits.IDLE_CLOSE", 0.2)
     writer = connect(schema=DDL)
     writer.send_batch(rows(0))
-    deadline = time.monotonic() + 10
-    while emulator.stats.streams_open and time.monotonic() < deadline:
-        time.sleep(0.05)
+    eventually(lambda: not emulator.stats.streams_open)
     assert emulator.stats.streams[0].end == "closed"
     assert writer.send_batch(rows(10)).success
     assert emulator.stats.streams_opened == 2

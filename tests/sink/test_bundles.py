@@ -167,7 +167,7 @@ def test_max_delay_sends_rows_that_wait_in_an_open_bundle(emulator, table, sink,
 
     def wait_for_the_first(i):
         if i == 1:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while not table.count_rows():
                 assert time.monotonic() < deadline, "the first row was not sent while the bundle was open"
                 time.sleep(0.05)

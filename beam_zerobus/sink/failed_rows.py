@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,8 +71,9 @@ class FailureLog:
     Invariant, under the one lock: `_unlogged[table].rows` counts the rows that no line has counted yet.
     """
 
-    def __init__(self, interval: float = 10.0) -> None:
+    def __init__(self, interval: float = 10.0, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._interval = interval
+        self._clock = clock
         self._lock = threading.Lock()
         self._unlogged: dict[str, _Unlogged] = {}
 
@@ -83,7 +84,7 @@ class FailureLog:
 
     def note(self, errors: Sequence[RowError], *, table: str) -> None:
         """Count rejected rows; log the count and one reason of each kind, unless a line was just logged."""
-        now = time.monotonic()
+        now = self._clock()
         with self._lock:
             state = self._unlogged.setdefault(table, _Unlogged())
             state.rows += len(errors)

@@ -23,8 +23,8 @@ import pyarrow as pa
 from beam_zerobus import DebugFiles, WriteToZerobus
 from beam_zerobus.writer.shared import close_all
 from tests.benchmarks import sink_cases as cases
+from tests.benchmarks.harness import Figure, Service, local_zerobus, report, run_pipeline
 from tests.benchmarks.paired import median_interval, paired_ratios
-from tests.benchmarks.sink import Figure, Service, local_zerobus, report, run_pipeline
 
 
 def main() -> int:

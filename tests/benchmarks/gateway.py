@@ -29,7 +29,7 @@ from beam_zerobus import ZerobusWriter
 from beam_zerobus.gateway import Gateway, GatewaySettings
 from beam_zerobus.gateway.put import check_memory
 from tests.benchmarks import sink_cases as cases
-from tests.benchmarks.sink import Figure, Service, local_zerobus, medians, report
+from tests.benchmarks.harness import Figure, Service, local_zerobus, medians, report
 
 THROUGHPUT, P95 = 0.7, 150.0
 

@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".cache" / "sdk"
 SDK = "databricks-zerobus-ingest-sdk"
-FILES = ("tests/delivery/test_sdk_contract.py", "tests/delivery/test_sdk_errors.py")
+FILES = tuple(f"tests/delivery/test_sdk_{name}.py" for name in ("contract", "contract_streams", "errors"))
 
 
 def allowed() -> tuple[str, str]:

@@ -29,7 +29,7 @@ FORMATS = pytest.mark.parametrize("wire_format", ["proto", "arrow", "json"])
 PLACES = pytest.mark.parametrize("place", ["opening", "open"])
 FINAL = {FailureKind.NOT_FOUND: ConfigurationError, FailureKind.FORBIDDEN: RejectedError}
 
-# The rows that no status makes: the tests in test_sdk_contract.py that do, or why the SDK as we use it never does.
+# The rows that no status makes: the tests of the SDK contract that do, or why the SDK as we use it never does.
 ELSEWHERE = {
     "INVALID_ACKNOWLEDGEMENT": "test_an_acknowledgement_out_of_range_is_a_fault_of_the_service",
     "INVALID_ENDPOINT": "test_a_setting_that_the_sdk_does_not_accept",
@@ -119,7 +119,8 @@ def write(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator:
 
 
 def test_every_row_of_the_table_is_made_to_happen_here_or_elsewhere():
-    tests = "".join(Path(__file__).with_name(f"test_{name}.py").read_text() for name in ("error_rows", "sdk_contract"))
+    names = ("error_rows", "sdk_contract", "sdk_contract_streams")
+    tests = "".join(Path(__file__).with_name(f"test_{name}.py").read_text() for name in names)
     for row in ERRORS:
         if row.source in ("status", "number") and row.conditions != ("OK",):
             continue  # CASES has all its statuses

@@ -81,7 +81,8 @@ class Stream:
         self.close()
 
 
-def eventually(condition: Callable[[], object], seconds: float = 10.0) -> None:
+def eventually(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait until a condition is true; the limit is long, as it only shows in a test that fails."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the condition did not become true in time"

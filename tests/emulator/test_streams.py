@@ -1,7 +1,6 @@
 """Streams of every wire format, from the real SDK into real Delta tables."""
 
 import threading
-import time
 
 import grpc
 import pytest
@@ -153,9 +152,7 @@ def test_offsets_must_go_up_by_one(emulator: Emulator) -> None:
 
 def test_headers_are_sent_before_any_request(emulator: Emulator) -> None:
     with RawStream(emulator, TABLE, emulator.issue_token(TABLE)) as stream:
-        started = time.monotonic()
-        stream.call.initial_metadata()
-        assert time.monotonic() - started < 5
+        stream.call.initial_metadata()  # returns, though nothing was sent
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,6 @@ import json
 import signal
 import subprocess
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,6 +15,7 @@ import requests
 from pyarrow import flight
 
 from beam_zerobus.emulator import Faults, ScriptedFault
+from tests.emulator.sdk import eventually
 from tests.gateway.conftest import TABLE, batch, path, put
 from tests.gateway.process import COMMAND, process
 
@@ -95,13 +94,6 @@ def call_is_rejected(client: Any) -> bool:
     return False
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_nothing_new_after_the_stop(start, table):
     gateway = start()
     with flight.connect(gateway.location) as client:
@@ -110,7 +102,7 @@ def test_nothing_new_after_the_stop(start, table):
         reader.read()
         stopping = threading.Thread(target=gateway.stop)
         stopping.start()
-        wait_until(lambda: call_is_rejected(client))
+        eventually(lambda: call_is_rejected(client))
         writer.write_batch(batch(3))
         with pytest.raises(flight.FlightUnavailableError, match="send the batches without a result again"):
             writer.close()
@@ -131,7 +123,7 @@ def test_a_service_that_hangs_does_not_hold_the_end(start, table, emulator):
     with flight.connect(gateway.location) as client:
         writer, _ = client.do_put(path(), batch(1).schema, flight.FlightCallOptions(timeout=20))
         writer.write_batch(batch(1))
-        wait_until(lambda: emulator.stats.streams_opened == 1)  # the batch is accepted
+        eventually(lambda: emulator.stats.streams_opened == 1)  # the batch is accepted
         assert not gateway.stop(0.2)
         emulator.kill()  # ends what hangs
         with pytest.raises((pa.ArrowException, flight.FlightError)):
@@ -147,7 +139,7 @@ def test_while_it_stops_health_says_so_and_actions_are_rejected(start, table):
         reader.read()
         stopping = threading.Thread(target=gateway.stop)
         stopping.start()
-        wait_until(lambda: requests.get(health, timeout=5).status_code == 503)
+        eventually(lambda: requests.get(health, timeout=5).status_code == 503)
         [state] = client.do_action("health")
         assert json.loads(state.body.to_pybytes()) == {"status": "stopping", "calls": 1}
         for action in ("check", "flush"):

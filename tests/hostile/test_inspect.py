@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import tempfile
-import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,150 +14,31 @@ from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_zerobus import DebugFiles, RowError
-from beam_zerobus.cli import main
+from beam_zerobus import DebugFiles
 from beam_zerobus.debug_files import DebugFileWriter
 from beam_zerobus.debug_files.descriptors import describe
-from beam_zerobus.debug_files.framing import frame
-from beam_zerobus.encoding import ProtoEncoder
-from tests.debug_files.samples import AIR, AIR_ENCODER, EVERY_TYPE, TABLE, air, encode, every_type
+from tests.debug_files.samples import AIR, AIR_ENCODER, TABLE, every_type
 from tests.debug_files.test_writer import open_writer, write
+from tests.hostile.inspecting import (
+    ARROW,
+    DEEP,
+    DESCRIPTOR,
+    FEW,
+    PROTO,
+    REJECTS,
+    assert_error,
+    assert_result_or_error,
+    run,
+    write_arrow,
+    write_files,
+)
 
 pytestmark = [pytest.mark.hostile, pytest.mark.timeout(100)]
-
-FEW = settings(max_examples=40)
-ESCAPES = "\x1b[31mred\x1b[0m \x9b31m \x07 \x08 \x7f \u202eabc \u2028"
-DEEP = "[" * 100_000
-ARROW = f"zerobus/arrow/{TABLE}.arrow"
-PROTO = f"zerobus/proto/{TABLE}.proto"
-DESCRIPTOR = f"{PROTO}.desc"
-REJECTS = f"zerobus/arrow/{TABLE}.rejects.jsonl"
-
-
-def run(*arguments: object) -> tuple[int, str, str]:
-    """Run the command; its status and what it wrote to both outputs, none of which may control a terminal."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = main([str(argument) for argument in arguments])
-    for text in (out.getvalue(), err.getvalue()):
-        assert not [c for c in text if c != "\n" and unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")]
-        assert not set(text) & set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-    return status, out.getvalue(), err.getvalue()
-
-
-def assert_error(*arguments: object, names: object) -> None:
-    """Check that the command fails with one line that names the file."""
-    status, out, err = run(*arguments)
-    assert (status, out) == (2, "")
-    assert err.startswith("beam-zerobus: ")
-    assert err.count("\n") == 1
-    assert str(names) in err
-
-
-def assert_result_or_error(*arguments: object) -> None:
-    """Check that the command works, or fails with one line."""
-    status, _, err = run(*arguments)
-    assert status in (0, 1, 2)
-    assert err.count("\n") == (status == 2)
-
-
-def write_files(directory: Path) -> Path:
-    """Write files of every type, with a mark of a rejected row."""
-    encoder = ProtoEncoder(EVERY_TYPE)
-    writer = DebugFileWriter(
-        DebugFiles(output_dir=directory), table=TABLE, descriptor=encoder.descriptor, schema=EVERY_TYPE
-    )
-    batch = every_type()
-    for _ in range(2):
-        writer.reject(writer.write(batch, frame(encode(batch, encoder))), [RowError(1, "null", "why", "service")])
-    writer.close()
-    return directory
 
 
 @pytest.fixture
 def debug(tmp_path: Path) -> Path:
     return write_files(tmp_path)
-
-
-def write_arrow(directory: Path, batch: pa.RecordBatch) -> None:
-    writer = DebugFileWriter(DebugFiles(output_dir=directory, proto=False), table=TABLE)
-    writer.write(batch)
-    writer.close()
-
-
-# Text that would control a terminal
-
-
-@FEW
-@given(value=st.text() | st.just(ESCAPES), name=st.text(min_size=1) | st.just(ESCAPES))
-def test_values_and_names_control_no_terminal(value: str, name: str) -> None:
-    def encodable(text: str) -> str:
-        return text.encode("utf-8", "replace").decode()
-
-    value, name = encodable(value), encodable(name)
-    with tempfile.TemporaryDirectory() as directory:
-        inner = pa.array([{name: value}], pa.struct([(name, pa.string())]))
-        columns = [pa.array([value]), inner, pa.array([[value]]), pa.array([value.encode()])]
-        write_arrow(Path(directory), pa.RecordBatch.from_arrays(columns, names=[name, "inner", "list", "bytes"]))
-        assert run("inspect", directory)[0] == 0
-        status, out, _ = run("inspect", directory, "--json")
-        assert status == 0
-        assert json.loads(out)[0]["head"][0]["list"] == [value]
-        run("inspect", directory, "--diff")
-        run("inspect", directory, "--where", f"{name}=x")
-
-
-def test_escapes_are_shown_and_markup_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "300")
-    write_arrow(tmp_path, pa.record_batch({"name": [ESCAPES, "[bold]plain[/bold]", "Zürich 東京 👩‍🚀"]}))
-    out = run("inspect", tmp_path)[1]
-    for text in (
-        r"\x1b[31mred\x1b[0m \x9b31m \x07 \x08 \x7f \u202eabc \u2028",
-        "[bold]plain[/bold]",
-        "Zürich 東京 👩‍🚀",
-    ):
-        assert text in out
-
-
-def test_differences_control_no_terminal(tmp_path: Path) -> None:
-    writer = open_writer(tmp_path)
-    changed = air(0).set_column(1, "device", pa.array([ESCAPES, "b", "c"]))
-    writer.write(changed, frame(encode(air(0))))
-    writer.close()
-    for arguments in ([], ["--json"]):
-        status, out, _ = run("inspect", tmp_path, "--diff", *arguments)
-        assert status == 1
-        assert "red" in out
-
-
-def test_file_names_and_messages_control_no_terminal(tmp_path: Path) -> None:
-    directory = tmp_path / "a\x1b[31mb"
-    try:
-        write_arrow(directory, pa.record_batch({"id": [1]}))
-    except Exception:  # noqa: BLE001
-        pytest.skip("this file system has no such names")
-    assert run("inspect", directory)[0] == 0
-    assert run("inspect", directory, "--json")[0] == 0
-    for arguments in (["--columns", ESCAPES], ["--where", f"{ESCAPES}=1"], ["--where", f"id={ESCAPES}"]):
-        assert_error("inspect", directory, *arguments, names="id")
-    assert_error("inspect", directory / f"{ESCAPES}.arrow", names="no debug file")
-    assert_error("schema", f"id {ESCAPES}", names="unexpected character")
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_a_printed_schema_controls_no_terminal(tmp_path: Path) -> None:
-    file = tmp_path / "table.arrow"
-    with pa.ipc.new_stream(file, pa.schema([("a\x1b[31m", pa.int64())])):
-        pass
-    for form in ("ddl", "proto", "arrow"):
-        terminal = Terminal()
-        with contextlib.redirect_stdout(terminal), contextlib.redirect_stderr(io.StringIO()):
-            main(["schema", str(file), "--format", form])
-        assert "\x1b" not in terminal.getvalue()
 
 
 # Damaged files

@@ -3,96 +3,37 @@
 from __future__ import annotations
 
 import base64
-import itertools
 import logging
 import pickle
 import re
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
-from types import TracebackType
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-import pyarrow as pa
 import pytest
 
-import beam_zerobus
 from beam_zerobus import (
     AuthenticationError,
     ConfigurationError,
-    DebugFiles,
     FederatedToken,
     OAuthClientCredentials,
     Retry,
     StaticHeaders,
-    Telemetry,
     ZerobusError,
     ZerobusWriter,
 )
-from beam_zerobus.emulator import Emulator, Faults, ScriptedFault
 from beam_zerobus.errors import redact_url
 from beam_zerobus.sink.pipeline_options import ZerobusOptions
-from beam_zerobus.telemetry import providers
 from beam_zerobus.workspace import http
 from beam_zerobus.workspace.secret import Secret
 from beam_zerobus.workspace.tokens import TokenSource
 from beam_zerobus.workspace.unity_catalog import fetch_table_schema
 from beam_zerobus.writer.config import make_config
+from tests.hostile.canary import LATIN, NOT_LATIN, TABLE, assert_hidden, canaries, everything_of
 from tests.hostile.http_server import OddServer, Request, dripped, whole
-from tests.telemetry.receiver import Receiver
 
 pytestmark = [pytest.mark.hostile, pytest.mark.timeout(60)]
-
-TABLE = "main.iot.air"
-LATIN, NOT_LATIN = "c4nary-Secret", "c4nary-geh\u00e9im-\u79d8\u5bc6-\U0001f511"
-PACKAGE = str(Path(beam_zerobus.__file__).parent)
-canaries = pytest.mark.parametrize("canary", [LATIN, NOT_LATIN], ids=["latin", "not-latin"])
-
-
-def disguises(canary: str) -> set[str]:
-    """Return every form in which a canary could show."""
-    encoded = canary.encode()
-    forms = {canary, canary[:12], quote(canary), quote_plus(canary), ascii(canary)[1:-1], repr(encoded)[2:-1]}
-    for around in ("", "the-id:", "the-id:x"):
-        forms.add(base64.b64encode(around.encode() + encoded).decode()[len(around) * 4 // 3 + 4 :][:12])
-    return forms
-
-
-def everything_of(error: BaseException) -> str:
-    """Return all that an error shows: text, arguments, pickle, and the locals of this package's frames."""
-    copy = pickle.loads(pickle.dumps(error))
-    shown = [str(error), repr(error), repr(error.args), repr(error.__dict__), repr(pickle.dumps(error)), repr(copy)]
-    pending, seen = [error], set()
-    while pending:
-        current = pending.pop()
-        if current is None or id(current) in seen:
-            continue
-        seen.add(id(current))
-        pending += [current.__cause__, current.__context__]
-        frames = traceback.TracebackException(
-            type(current), current, _frames_of_the_package(current.__traceback__), capture_locals=True, compact=False
-        )
-        shown += frames.format(chain=False)
-    return "\n".join(shown)
-
-
-def _frames_of_the_package(found: TracebackType | None) -> TracebackType | None:
-    """Return a traceback without the frames of the tests, which hold the canary themselves."""
-    if found is None:
-        return None
-    rest = _frames_of_the_package(found.tb_next)
-    if not found.tb_frame.f_code.co_filename.startswith(PACKAGE):
-        return rest
-    return TracebackType(rest, found.tb_frame, found.tb_lasti, found.tb_lineno)
-
-
-def assert_hidden(canary: str, *texts: str) -> None:
-    for form in disguises(canary):
-        for text in texts:
-            position = text.find(form)
-            assert position < 0, f"{form!r} in ...{text[max(0, position - 300) : position + 100]}"
 
 
 @pytest.fixture
@@ -343,112 +284,6 @@ def test_urls_show_nothing(canary, url, monkeypatch, log):
             fetch()
         shown += [str(raised.value), repr(raised.value), repr(pickle.dumps(raised.value))]
     assert_hidden(canary, *shown, log())
-
-
-FAULTS = {
-    "accepted": (),
-    "no token": (ScriptedFault("token", at_token=1, times=9, http_status=401),),
-    "tokens later": (ScriptedFault("token", at_token=1, http_status=503),),
-    "rejected": (ScriptedFault("reject", at_stream=1, times=9, code="UNAUTHENTICATED", message="no"),),
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-@canaries
-def test_spans_metrics_and_debug_files_show_nothing(canary, fault, log, tmp_path):
-    with Emulator(client_id="the-id", client_secret=canary, faults=Faults(script=FAULTS[fault])) as emulator:
-        emulator.create_table(TABLE, "id BIGINT")
-        with (
-            suppress(ZerobusError),
-            ZerobusWriter(
-                TABLE,
-                endpoint=emulator.endpoint,
-                workspace_url=emulator.workspace_url,
-                credentials=OAuthClientCredentials(client_id="the-id", client_secret=canary),
-                schema="unity_catalog",
-                retry=Retry(max_retries=1, initial_backoff=0.01),
-                telemetry=Telemetry(output_dir=tmp_path, flush_timeout=10.0),
-                debug_files=DebugFiles(output_dir=tmp_path),
-            ) as writer,
-        ):
-            writer.send_batch(pa.record_batch({"id": [1]}))
-        writer.close()
-    files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert files or fault == "no token"  # nothing was sent
-    for path in files:
-        assert_hidden(canary, path.read_bytes().decode("utf-8", "replace"), path.name)
-    assert_hidden(canary, log())
-
-
-PROTOCOLS = ("grpc", "http/protobuf")
-
-
-def send_with_telemetry(emulator: Emulator, canary: str, telemetry: Telemetry) -> None:
-    """Send a batch, whatever becomes of it, with the canary as client secret; then export."""
-    with (
-        suppress(ZerobusError),
-        ZerobusWriter(
-            TABLE,
-            endpoint=emulator.endpoint,
-            workspace_url=emulator.workspace_url,
-            credentials=OAuthClientCredentials(client_id="the-id", client_secret=canary),
-            schema="unity_catalog",
-            retry=Retry(max_retries=1, initial_backoff=0.01),
-            telemetry=telemetry,
-        ) as writer,
-    ):
-        writer.submit(pa.record_batch({"id": [1]})).result(30)
-    writer.close()
-    providers.shutdown()
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-@canaries
-def test_what_an_otlp_receiver_gets_shows_nothing(canary, protocol, fault, log):
-    with (
-        Receiver(protocol) as receiver,
-        Emulator(client_id="the-id", client_secret=canary, faults=Faults(script=FAULTS[fault])) as emulator,
-    ):
-        emulator.create_table(TABLE, "id BIGINT")
-        headers = {"api-key": LATIN}
-        telemetry = Telemetry(endpoint=receiver.endpoint, protocol=protocol, headers=headers, flush_timeout=10.0)
-        send_with_telemetry(emulator, canary, telemetry)
-        assert receiver.seen.raw
-        assert {seen["api-key"] for seen in receiver.seen.headers} == {LATIN}
-        for body in receiver.seen.raw:
-            assert_hidden(canary, body.decode("utf-8", "replace"))
-            assert_hidden(LATIN, body.decode("utf-8", "replace"))
-    assert_hidden(canary, log())
-    assert_hidden(LATIN, log())
-
-
-@pytest.mark.parametrize("kind", list(itertools.product(PROTOCOLS, ["ok", "unauthenticated", "unavailable"])), ids=str)
-@pytest.mark.parametrize("place", ["headers", "variable", "no name", "odd variable", "URL", "query"])
-@canaries
-def test_a_receivers_own_secret_shows_nothing(canary, kind, place, log, monkeypatch):
-    protocol, mode = kind
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
-    with Receiver(protocol, mode, reason=f"not with {LATIN}") as receiver, Emulator() as emulator:
-        emulator.create_table(TABLE, "id BIGINT")
-        address = receiver.endpoint.removeprefix("http://")
-        if place == "headers":
-            telemetry = Telemetry(endpoint=receiver.endpoint, headers={"api-key": canary}, flush_timeout=2.0)
-        else:
-            telemetry = Telemetry(flush_timeout=2.0)
-            url = {"URL": f"http://user:{quote(canary)}@{address}", "query": f"http://{address}/?token={quote(canary)}"}
-            monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url.get(place, receiver.endpoint))
-            value = {
-                "variable": f"api-key={quote(canary)}",
-                "no name": canary,
-                "odd variable": f"{canary} and {canary},api-key={canary}",
-            }
-            monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", value.get(place, ""))
-        send_with_telemetry(emulator, emulator.client_secret, telemetry)
-        for body in receiver.seen.raw:
-            assert_hidden(canary, body.decode("utf-8", "replace"))
-    assert_hidden(canary, log())
 
 
 def test_no_flag_takes_a_secret():

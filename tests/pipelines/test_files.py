@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import decimal
-import gzip
 import json
 import os
 import re
@@ -15,7 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import apache_beam as beam
-import fastavro
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -25,92 +22,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import csv
 
-from beam_zerobus.programs import command, files_to_zerobus, replay_dead_letters
+from beam_zerobus.programs import replay_dead_letters
 from beam_zerobus.programs.read_csv import CsvMeaning, ReadCsv
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.sink.dead_letters import to_json
+from tests.pipelines.readings import DDL, ROWS, TABLE, arrived, send, write_avro, write_csv, write_jsonl, write_parquet
 from tests.runners.support import started, wait_until, zerobus_environment
-
-TABLE = "main.files.readings"
-DDL = """
-    id BIGINT NOT NULL, name STRING, co2 INT, temperature DOUBLE, is_open BOOLEAN, day DATE, at TIMESTAMP,
-    local TIMESTAMP_NTZ, price DECIMAL(10,2)
-"""
-ROWS = [
-    {
-        "id": number,
-        "name": [None, "", 'two\nlines, "quoted"', "Zoë", "plain"][number % 5],
-        "co2": number - 500 if number % 7 else None,
-        "temperature": number / 8 if number % 3 else None,
-        "is_open": number % 2 == 0,
-        "day": dt.date(2024, 2, 29) - dt.timedelta(days=number),
-        "at": dt.datetime(2026, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=number * 1_234_567),
-        "local": dt.datetime(1969, 12, 31, 23, 59, 59, number),
-        "price": decimal.Decimal(number) / 100,
-    }
-    for number in range(1_000)
-]
-ARROW = pa.schema(
-    {
-        "id": pa.int64(),
-        "name": pa.string(),
-        "co2": pa.int32(),
-        "temperature": pa.float64(),
-        "is_open": pa.bool_(),
-        "day": pa.date32(),
-        "at": pa.timestamp("us", "UTC"),
-        "local": pa.timestamp("us"),
-        "price": pa.decimal128(10, 2),
-    }
-)
-AVRO = {
-    "type": "record",
-    "name": "Reading",
-    "fields": [
-        {"name": "id", "type": "long"},
-        {"name": "name", "type": ["null", "string"]},
-        {"name": "co2", "type": ["null", "int"]},
-        {"name": "temperature", "type": ["null", "double"]},
-        {"name": "is_open", "type": "boolean"},
-        {"name": "day", "type": {"type": "int", "logicalType": "date"}},
-        {"name": "at", "type": {"type": "long", "logicalType": "timestamp-micros"}},
-        {"name": "local", "type": {"type": "long", "logicalType": "local-timestamp-micros"}},
-        {"name": "price", "type": {"type": "bytes", "logicalType": "decimal", "precision": 10, "scale": 2}},
-    ],
-}
-
-
-def write_parquet(path: Path, rows: list[dict]) -> None:
-    pq.write_table(pa.Table.from_pylist(rows, ARROW), path, row_group_size=200)
-
-
-def write_csv(path: Path, rows: list[dict]) -> None:
-    buffer = pa.BufferOutputStream()
-    csv.write_csv(pa.Table.from_pylist(rows, ARROW), buffer)
-    text = buffer.getvalue().to_pybytes()
-    path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
-
-
-def write_jsonl(path: Path, rows: list[dict]) -> None:
-    text = "".join(json.dumps(row, default=_plain, ensure_ascii=False) + "\n" for row in rows) + "\n"
-    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
-
-
-def write_avro(path: Path, rows: list[dict]) -> None:
-    with path.open("wb") as file:
-        fastavro.writer(file, AVRO, rows)
-
-
-def _plain(value: object) -> str:
-    return str(value) if isinstance(value, decimal.Decimal) else value.isoformat()
-
-
-def arrived(zerobus) -> list[dict]:
-    return sorted(zerobus.table(TABLE).to_arrow().to_pylist(), key=lambda row: row["id"])
-
-
-def send(*arguments: str) -> int:
-    return files_to_zerobus.main(["--zerobus_table", TABLE, *arguments])
 
 
 @pytest.mark.parametrize(
@@ -311,68 +228,6 @@ def test_a_dry_run_needs_no_workspace(tmp_path, capsys, monkeypatch):
     assert send("--input", str(tmp_path / "in.csv"), "--zerobus_dry_run") == 2
     assert "csv does not determine them: give --zerobus_schema" in capsys.readouterr().err
     assert send("--input", str(tmp_path / "in.csv"), "--zerobus_dry_run", "--zerobus_schema", DDL) == 0
-
-
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
-        (["--input", "{}/none-*.csv"], "No file matches {}/none-*.csv"),
-        (["--input", "{}/in.txt"], "The ending of {}/in.txt is that of no known format: give --format"),
-        (["--input", "{}/in.csv", "--zerobus_table=main.files"], "has 2 parts"),
-        (["--input", "{}/in.csv", "--zerobus_tabel=x"], "did you mean --zerobus_table?"),
-        (["--inptu", "{}/in.csv"], "There is no flag --inptu: did you mean --input?"),
-        (
-            ["--input", "{}/in.csv", "--dead-letters={}/d"],
-            "There is no flag --dead-letters: did you mean --dead_letters?",
-        ),
-        (["--input", "{}/in.csv", "--endpoint=x"], "There is no flag --endpoint: did you mean --zerobus_endpoint?"),
-        (["--input", "{}/in.csv", "--xyzzy", "1"], "There is no flag --xyzzy: see --help for the flags"),
-        (["--input", "{}/in.csv", "--runner=FlinkRunner", "--runer=x"], "did you mean --runner?"),
-        (["--input", "{}/in.csv", "--zerobus_table=main.files.none"], "table main.files.none does not exist"),
-        (["--input", "{}/in.csv", "--delimiter=;"], "The header of {}/in.csv"),
-        (
-            ["--input", "{}/in.csv", "--delimiter=;", "--zerobus_ignore_unknown_fields"],
-            "names no column of the table",
-        ),
-        (["--input", "{}/in.csv", "--zerobus_schema=id INT, co3 INT"], "did you mean 'co3'?"),
-        (["--input", "{}/in.csv", "--zerobus_schema=id INT, co2 MAP<STRING, INT>"], "which CSV cannot represent"),
-        (["--input", "{}/in.csv", "--dead_letters", "{}"], "holds the dead letters of an earlier run"),
-        (
-            ["--input", "{}/in.csv", "--dead_letters", "{}/d", "--zerobus_on_bad_rows=raise"],
-            "--zerobus_on_bad_rows=raise fails on them",
-        ),
-    ],
-)
-def test_what_is_wrong_is_said_before_anything_runs(zerobus, tmp_path, capsys, arguments, reason):
-    table = zerobus.create_table(TABLE, "id INT, co2 INT")
-    for name in ("in.csv", "in.txt"):
-        (tmp_path / name).write_text("id,co2\n1,2\n")
-    assert send(*(argument.format(tmp_path) for argument in arguments)) == 2
-    assert reason.format(tmp_path) in capsys.readouterr().err
-    assert table.count_rows() == 0
-
-
-def test_a_flag_that_only_the_service_of_a_runner_knows_is_passed_on():
-    arguments = ["--runner=FlinkRunner", "--checkpointing_interval=3000"]
-    _, options = command.arguments_of(command.parser_of("files_to_zerobus", "Send files."), arguments)
-    assert options.get_all_options(retain_unknown_options=True)["checkpointing_interval"] == "3000"
-
-
-def test_wrong_arguments_end_with_the_usage(capsys):
-    for arguments, reason in (([], "--input"), (["--input", "x.csv", "--delimiter", "ab"], "is not one character")):
-        with pytest.raises(SystemExit) as ended:
-            files_to_zerobus.main(arguments)
-        assert ended.value.code == 2
-        assert reason in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("program", [files_to_zerobus, replay_dead_letters])
-def test_help_names_the_options_of_the_program_and_of_the_sink(program, capsys):
-    with pytest.raises(SystemExit) as ended:
-        program.main(["--help"])
-    assert ended.value.code == 0
-    shown = capsys.readouterr().out
-    assert all(option in shown for option in ("--input", "--dead_letters", "--zerobus_table", "--runner"))
 
 
 class FailedRow(NamedTuple):

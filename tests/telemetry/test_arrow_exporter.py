@@ -103,7 +103,7 @@ def test_files_beside_a_receiver_that_hangs(tmp_path: Path) -> None:
         send(recorder)
         recorder.flush()
         recorder.flush()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         traces = tmp_path / "otlp" / "traces"
         while not (traces.exists() and list(traces.glob("*.arrow"))) and time.monotonic() < deadline:
             time.sleep(0.05)

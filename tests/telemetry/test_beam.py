@@ -21,7 +21,7 @@ SEND = f"send {TABLE}"
 ROWS = 10_000
 
 
-MODES = pytest.mark.parametrize("mode", ["in_memory", pytest.param("multi_processing", marks=pytest.mark.slow)])
+MODES = pytest.mark.parametrize("mode", ["in_memory", pytest.param("multi_processing", marks=pytest.mark.hostile)])
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, Tracer
 
 from beam_zerobus.options import Telemetry
-from beam_zerobus.telemetry import Recorder, open_recorder, outlet
+from beam_zerobus.telemetry import Recorder, open_recorder, outlet, providers
 from tests.emulator.sdk import eventually
 from tests.telemetry.receiver import Receiver
 from tests.telemetry.test_recorder import TABLE, send
@@ -84,10 +84,10 @@ def test_sender_is_not_disturbed(
     assert endpoint.removeprefix("http://") in warned[0]
 
 
-def test_a_receiver_that_rejects_is_left_alone_for_a_while_and_then_tried_again(
+def test_a_receiver_that_rejects_is_left_alone_for_a_while_and_gets_the_rest_at_the_end(
     protocol: str, receive: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outlet, "PAUSE", 3.0)
+    monkeypatch.setattr(outlet, "PAUSE", 3600.0)
     receiver = receive(protocol, "unauthenticated")
     recorder = open_recorder(
         Telemetry(endpoint=receiver.endpoint, protocol=protocol, export_interval=0.1), table=TABLE, wire_format="proto"
@@ -96,9 +96,12 @@ def test_a_receiver_that_rejects_is_left_alone_for_a_while_and_then_tried_again(
         for _ in range(10):
             send(recorder)
         recorder.flush()
-        time.sleep(0.02)
+    eventually(lambda: receiver.seen.requests >= 2)
+    for _ in range(3):
+        recorder.flush()
     assert receiver.seen.requests == 2, "one try for spans, one for metrics"
     receiver.mode = "ok"
+    providers.shutdown()
     eventually(lambda: receiver.seen.spans and receiver.seen.total("beam_zerobus.batches") == 300)
     assert len(receiver.seen.named(f"send {TABLE}")) > 200, "batches sent meanwhile were kept"
 
@@ -152,6 +155,7 @@ def test_metrics_catch_up_when_the_receiver_comes_back(
     protocol: str, receive: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    monkeypatch.setattr(outlet, "PAUSE", 0.2)
     receiver = receive(protocol, "unavailable")
     options = Telemetry(endpoint=receiver.endpoint, protocol=protocol, flush_timeout=5.0, export_interval=0.2)
     recorder = open_recorder(options, table=TABLE, wire_format="proto")
@@ -159,13 +163,9 @@ def test_metrics_catch_up_when_the_receiver_comes_back(
         send(recorder)
     recorder.flush()
     receiver.mode = "ok"
-    deadline = time.monotonic() + 20
-    while receiver.seen.total("beam_zerobus.batches") < 10 and time.monotonic() < deadline:
-        time.sleep(0.1)
+    eventually(lambda: receiver.seen.total("beam_zerobus.batches") == 10)
     send(recorder)
-    while receiver.seen.total("beam_zerobus.batches") < 11 and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert receiver.seen.total("beam_zerobus.batches") == 11
+    eventually(lambda: receiver.seen.total("beam_zerobus.batches") == 11)
     assert len(warnings_of(caplog)) == 1
 
 
@@ -182,7 +182,7 @@ def test_queue_keeps_every_span_of_a_burst(receive: Callable[..., Receiver]) -> 
 def test_queue_keeps_to_the_environments_bound_while_a_receiver_rejects(
     receive: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outlet, "PAUSE", 3.0)
+    monkeypatch.setattr(outlet, "PAUSE", 3600.0)
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "400")
     receiver = receive("grpc", "unauthenticated")
     recorder = open_recorder(Telemetry(endpoint=receiver.endpoint), table=TABLE, wire_format="proto")
@@ -191,6 +191,7 @@ def test_queue_keeps_to_the_environments_bound_while_a_receiver_rejects(
     for _ in range(300):
         send(recorder)
     receiver.mode = "ok"
+    providers.shutdown()
     eventually(lambda: len(receiver.seen.named(f"send {TABLE}")) >= 100)
     recorder.flush(30.0)
     assert len(receiver.seen.named(f"send {TABLE}")) == 100
@@ -289,6 +290,7 @@ print(time.time(), flush=True)
 """
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("mode", FAILURES)
 def test_process_ends_soon_whatever_the_receiver_does(
     mode: str, protocol: str, receive: Callable[..., Receiver]
@@ -298,7 +300,7 @@ def test_process_ends_soon_whatever_the_receiver_does(
 
 def test_a_process_that_ends_exports_the_rest(protocol: str, receive: Callable[..., Receiver]) -> None:
     receiver = receive(protocol)
-    assert end_of_a_process(receiver.endpoint, protocol, silent=True) < 5.0
+    end_of_a_process(receiver.endpoint, protocol, silent=True)
     assert receiver.seen.total("beam_zerobus.batches") == 1
     assert len(receiver.seen.spans) == 1
 

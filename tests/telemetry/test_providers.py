@@ -2,67 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.telemetry.receiver import Receiver
-
-PRELUDE = """
-import json, logging, os, sys, threading, time
-from opentelemetry import metrics, trace
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from beam_zerobus.errors import ConfigurationError
-from beam_zerobus.options import Telemetry
-from beam_zerobus.telemetry import open_recorder
-
-def send(recorder, rows=10):
-    batch = recorder.batch(rows, 80)
-    with batch.encoding():
-        pass
-    batch.finish(rows)
-
-def install():
-    spans, reader = InMemorySpanExporter(), InMemoryMetricReader()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(spans))
-    trace.set_tracer_provider(provider)
-    metrics.set_meter_provider(MeterProvider([reader]))
-    return spans, reader
-
-def total(reader, name):
-    data = reader.get_metrics_data()
-    return sum(
-        getattr(point, "value", getattr(point, "count", 0))
-        for r in (data.resource_metrics if data else ()) for s in r.scope_metrics for m in s.metrics if m.name == name
-        for point in m.data.data_points
-    )
-"""
-
-
-def run(script: str, *arguments: str, **environment: str) -> Any:
-    """Run a script in a process of its own, as global providers can be set only once; return what it prints as JSON."""
-    done = subprocess.run(
-        [sys.executable, "-c", PRELUDE + textwrap.dedent(script), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, **environment},
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+from tests.telemetry.scripts import run
 
 
 def test_global_providers_are_used() -> None:
@@ -296,62 +242,6 @@ def test_processors_that_raise_do_no_harm() -> None:
         print(json.dumps(total(reader, "beam_zerobus.rows")))
     """)
     assert found == 100
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-@pytest.mark.parametrize("used_before", [True, False])
-def test_forked_children_export_for_themselves(
-    used_before: bool, protocol: str, receive: Callable[..., Receiver]
-) -> None:
-    receiver = receive(protocol)
-    run(
-        """
-        options = Telemetry(endpoint=sys.argv[1], protocol=sys.argv[2], flush_timeout=10.0, export_interval=0.5)
-        recorder = open_recorder(options, table="a.b.c", wire_format="proto")
-        recorder.stream_opened()
-        if sys.argv[3] == "True":
-            send(recorder)
-            recorder.flush()
-        children = []
-        for _ in range(2):
-            pid = os.fork()
-            if not pid:
-                for _ in range(3):
-                    send(recorder)
-                recorder.flush()
-                os._exit(0)
-            children.append(pid)
-        for pid in children:
-            assert os.waitpid(pid, 0)[1] == 0
-        send(recorder)
-        recorder.close()
-        print("null")
-        """,
-        receiver.endpoint,
-        protocol,
-        str(used_before),
-    )
-    parents = 2 if used_before else 1
-    assert receiver.seen.total("beam_zerobus.rows") == (6 + parents) * 10
-    assert receiver.seen.total("beam_zerobus.streams_opened") == 1
-    assert len(receiver.seen.named("send a.b.c")) == 6 + parents
-    assert len({span.resource["process.pid"] for span in receiver.seen.spans}) == 3
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_forked_child_of_an_instrumented_program_does_not_repeat_the_parents_counts() -> None:
-    found = run("""
-        spans, reader = install()
-        recorder = open_recorder(None, table="a.b.c", wire_format="proto")
-        send(recorder)
-        reading, writing = os.pipe()
-        if not os.fork():
-            send(recorder)
-            os.write(writing, str(total(reader, "beam_zerobus.rows")).encode())
-            os._exit(0)
-        print(json.dumps(int(os.read(reading, 10))))
-    """)
-    assert found == 10
 
 
 def test_directory_that_cannot_be_written(tmp_path: Path) -> None:

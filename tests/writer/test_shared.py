@@ -8,6 +8,7 @@ import pytest
 from beam_zerobus import OAuthClientCredentials, Retry
 from beam_zerobus.writer.config import make_config
 from beam_zerobus.writer.shared import SharedWriters
+from tests.emulator.sdk import eventually
 
 DDL = "id BIGINT"
 
@@ -50,10 +51,7 @@ def test_an_idle_writer_is_closed_after_its_linger_and_made_anew(emulator, confi
     registry = SharedWriters(linger=0.2)
     with registry.acquire(config) as lease:
         lease.writer.send_batch(one_row())
-    deadline = time.monotonic() + 10
-    while emulator.stats.streams_open and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert emulator.stats.streams_open == 0
+    eventually(lambda: not emulator.stats.streams_open)
     with registry.acquire(config) as lease:
         assert lease.writer.send_batch(one_row()).success
     registry.close()

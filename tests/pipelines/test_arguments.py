@@ -1,0 +1,70 @@
+"""What the programs are told, checked before anything runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from beam_zerobus.programs import command, files_to_zerobus, replay_dead_letters
+from tests.pipelines.readings import TABLE, send
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--input", "{}/none-*.csv"], "No file matches {}/none-*.csv"),
+        (["--input", "{}/in.txt"], "The ending of {}/in.txt is that of no known format: give --format"),
+        (["--input", "{}/in.csv", "--zerobus_table=main.files"], "has 2 parts"),
+        (["--input", "{}/in.csv", "--zerobus_tabel=x"], "did you mean --zerobus_table?"),
+        (["--inptu", "{}/in.csv"], "There is no flag --inptu: did you mean --input?"),
+        (
+            ["--input", "{}/in.csv", "--dead-letters={}/d"],
+            "There is no flag --dead-letters: did you mean --dead_letters?",
+        ),
+        (["--input", "{}/in.csv", "--endpoint=x"], "There is no flag --endpoint: did you mean --zerobus_endpoint?"),
+        (["--input", "{}/in.csv", "--xyzzy", "1"], "There is no flag --xyzzy: see --help for the flags"),
+        (["--input", "{}/in.csv", "--runner=FlinkRunner", "--runer=x"], "did you mean --runner?"),
+        (["--input", "{}/in.csv", "--zerobus_table=main.files.none"], "table main.files.none does not exist"),
+        (["--input", "{}/in.csv", "--delimiter=;"], "The header of {}/in.csv"),
+        (
+            ["--input", "{}/in.csv", "--delimiter=;", "--zerobus_ignore_unknown_fields"],
+            "names no column of the table",
+        ),
+        (["--input", "{}/in.csv", "--zerobus_schema=id INT, co3 INT"], "did you mean 'co3'?"),
+        (["--input", "{}/in.csv", "--zerobus_schema=id INT, co2 MAP<STRING, INT>"], "which CSV cannot represent"),
+        (["--input", "{}/in.csv", "--dead_letters", "{}"], "holds the dead letters of an earlier run"),
+        (
+            ["--input", "{}/in.csv", "--dead_letters", "{}/d", "--zerobus_on_bad_rows=raise"],
+            "--zerobus_on_bad_rows=raise fails on them",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_runs(zerobus, tmp_path, capsys, arguments, reason):
+    table = zerobus.create_table(TABLE, "id INT, co2 INT")
+    for name in ("in.csv", "in.txt"):
+        (tmp_path / name).write_text("id,co2\n1,2\n")
+    assert send(*(argument.format(tmp_path) for argument in arguments)) == 2
+    assert reason.format(tmp_path) in capsys.readouterr().err
+    assert table.count_rows() == 0
+
+
+def test_a_flag_that_only_the_service_of_a_runner_knows_is_passed_on():
+    arguments = ["--runner=FlinkRunner", "--checkpointing_interval=3000"]
+    _, options = command.arguments_of(command.parser_of("files_to_zerobus", "Send files."), arguments)
+    assert options.get_all_options(retain_unknown_options=True)["checkpointing_interval"] == "3000"
+
+
+def test_wrong_arguments_end_with_the_usage(capsys):
+    for arguments, reason in (([], "--input"), (["--input", "x.csv", "--delimiter", "ab"], "is not one character")):
+        with pytest.raises(SystemExit) as ended:
+            files_to_zerobus.main(arguments)
+        assert ended.value.code == 2
+        assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("program", [files_to_zerobus, replay_dead_letters])
+def test_help_names_the_options_of_the_program_and_of_the_sink(program, capsys):
+    with pytest.raises(SystemExit) as ended:
+        program.main(["--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(option in shown for option in ("--input", "--dead_letters", "--zerobus_table", "--runner"))

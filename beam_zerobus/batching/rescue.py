@@ -76,12 +76,12 @@ class RescuingConverter:
     ) -> tuple[list[Any], dict[int, str], dict[int, RowError]]:
         """Return the records with what fits, the JSON of the rest, and which rows are rejected all the same."""
         records = list(records)
-        refused: dict[int, RowError] = {}
+        failed: dict[int, RowError] = {}
         splits: dict[int, _Split] = {}
         for row in unfit:
             record = self._record(elements[row])
             if record is None:
-                records[row], refused[row] = {}, rejected.get(row) or self._unwritable(row)
+                records[row], failed[row] = {}, rejected.get(row) or self._unwritable(row)
             else:
                 splits[row] = _split(record, self._known)
         for field, check in self._checks:
@@ -91,16 +91,16 @@ class RescuingConverter:
                 if field.nullable:
                     splits[row].move(field.name)
                 elif error.stage == "batching":  # the rest is found before a batch is encoded, as without rescue
-                    refused.setdefault(row, error.at(row))
+                    failed.setdefault(row, error.at(row))
         texts: dict[int, str] = {}
         for row, split in splits.items():
-            records[row] = {} if row in refused else split.fit
-            if split.rest and row not in refused:
+            records[row] = {} if row in failed else split.fit
+            if split.rest and row not in failed:
                 try:
                     texts[row] = write_json(_with_text_keys(split.rest))
                 except UNWRITABLE:
-                    records[row], refused[row] = {}, self._unwritable(row)
-        return records, texts, refused
+                    records[row], failed[row] = {}, self._unwritable(row)
+        return records, texts, failed
 
     def _record(self, element: Any) -> dict[Any, Any] | None:
         if self._parse is None:

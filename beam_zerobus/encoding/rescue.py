@@ -165,9 +165,9 @@ class _Check:
         column = conformed.batch.column(0)
         kept = np.arange(len(array)) if conformed.rows is None else conformed.rows
         unfit = {error.index: error for error in conformed.rejected}
-        for error in self.without_variant(column):
-            row = int(kept[error.index])
-            unfit[row] = error.at(row)
+        for broken in self.without_variant(column):
+            row = int(kept[broken.index])
+            unfit[row] = broken.at(row)
         if not unfit:
             return column, unfit
         places = np.zeros(len(array), np.int64)

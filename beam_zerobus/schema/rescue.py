@@ -128,7 +128,7 @@ class RescueColumn:
         if self.field.type is Primitive.VARIANT and texts:
             _, problems = encode_json(array)
             if problems:
-                return self.array(texts | {row: json.dumps(texts[row]) for row in problems}, length)
+                return self.array({**texts} | {row: json.dumps(texts[row]) for row in problems}, length)
         return array
 
     @property

@@ -331,7 +331,7 @@ def test_a_dry_run_needs_no_workspace(tmp_path, capsys, monkeypatch):
         (["--input", "{}/in.csv", "--zerobus_table=main.files.none"], "table main.files.none does not exist"),
         (["--input", "{}/in.csv", "--delimiter=;"], "The header of {}/in.csv"),
         (
-            ["--input", "{}/in.csv", "--delimiter=;", "--zerobus_ignore_unknown_fields"],
+            ["--input", "{}/in.csv", "--delimiter=;", "--zerobus_on_unknown_fields=ignore"],
             "names no column of the table",
         ),
         (["--input", "{}/in.csv", "--zerobus_schema=id INT, co3 INT"], "did you mean 'co3'?"),

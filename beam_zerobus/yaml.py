@@ -55,7 +55,10 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
             ``msg`` and ``stack`` in place of ``message``. Without it one rejected row fails the bundle.
         on_bad_rows: ``raise`` fails the bundle with the count of rejected rows and the first reasons; ``dead_letter``
             writes all other rows and sends the rejected ones to the output `failed_rows`.
-        ignore_unknown_fields: Drop fields that the table does not have, instead of rejecting their rows.
+        on_unknown_fields: Fields that the table does not have: ``reject`` rejects their rows, ``ignore`` drops them,
+            and ``rescue`` writes them into ``rescue_column``, with the values that do not fit their columns.
+        rescue_column: The VARIANT or STRING column for ``rescue``; it receives one JSON object a row.
+        ignore_unknown_fields: Deprecated: set ``on_unknown_fields`` to ``ignore``.
         assume_timezone: Time zone of timestamps that have none, such as ``UTC`` or ``Europe/Berlin``, in columns of
             type TIMESTAMP; without it such rows are rejected.
         epoch_unit: Unit of whole numbers in timestamp columns, counted from 1970: ``s``, ``ms`` or ``us``.
@@ -101,6 +104,8 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
         arrow_compression: Optional[str] = None,
         error_handling: Optional[Mapping[str, str]] = None,
         on_bad_rows: Optional[str] = None,
+        on_unknown_fields: Optional[str] = None,
+        rescue_column: Optional[str] = None,
         ignore_unknown_fields: Optional[bool] = None,
         assume_timezone: Optional[str] = None,
         epoch_unit: Optional[str] = None,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from beam_zerobus.batching.elements import Converted, ElementConverter, RowKind, element_converter
+from beam_zerobus.batching.rescue import RescuingConverter
 from beam_zerobus.schema import RowErrorType, TableSchema
 from beam_zerobus.schema.reasons import may_fit_wider_column
 from beam_zerobus.schema.time_rules import TimeRules
@@ -18,15 +19,27 @@ class RowConverter:
 
     Attributes:
         schema: The table's.
+
+    Args:
+        schema: As above.
+        ignore_unknown_fields: Drop fields that the table does not have, instead of rejecting their elements.
+        rescue_column: The column that receives them, and values that do not fit; None to reject their elements.
+        times: What timestamps may leave open.
     """
 
-    def __init__(self, schema: TableSchema, *, ignore_unknown_fields: bool, times: TimeRules) -> None:
+    def __init__(
+        self, schema: TableSchema, *, ignore_unknown_fields: bool, rescue_column: str | None, times: TimeRules
+    ) -> None:
         self.schema = schema
         self._ignores_unknown_fields = ignore_unknown_fields
-        self._by_kind: dict[RowKind, ElementConverter] = {
-            "json": element_converter("json", schema, ignore_unknown_fields=ignore_unknown_fields, times=times),
-            "row": element_converter("row", schema, ignore_unknown_fields=ignore_unknown_fields, times=times),
-        }
+        self._rescue_column = rescue_column
+
+        def converter(kind: RowKind) -> ElementConverter:
+            if rescue_column is not None:
+                return RescuingConverter(kind, schema, rescue_column, times)
+            return element_converter(kind, schema, ignore_unknown_fields=ignore_unknown_fields, times=times)
+
+        self._by_kind: dict[RowKind, ElementConverter] = {"json": converter("json"), "row": converter("row")}
 
     def convert(self, values: Sequence[Any], kind: RowKind) -> Converted:
         """Convert elements of one kind; those that cannot be read are among `rejected`."""
@@ -39,6 +52,8 @@ class RowConverter:
         """
         rejected = converted.rejected
         if may_fit_wider_column(rejected):
+            return True
+        if self._rescue_column is not None and converted.whole.column(self._rescue_column).null_count < len(values):
             return True
         if self._ignores_unknown_fields:  # then only a strict converter notices
             rejected = element_converter(kind, self.schema)(values).rejected

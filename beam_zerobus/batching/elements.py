@@ -17,7 +17,7 @@ from beam_zerobus.schema import RowErrorType, TableSchema
 from beam_zerobus.schema.reasons import Faults, Place, Reason
 from beam_zerobus.schema.time_rules import TimeRules
 
-__all__ = ["Converted", "ElementConverter", "RowKind", "element_converter", "row_kind"]
+__all__ = ["Converted", "ElementConverter", "RowKind", "element_converter", "parsed_objects", "row_kind", "schema_of"]
 
 RowKind: TypeAlias = Literal["json", "row"]
 """How an element holds its row: a JSON object as str or bytes; a mapping, `beam.Row`, NamedTuple or dataclass."""
@@ -95,9 +95,9 @@ def element_converter(
     def converted(elements: Sequence[Any], parse: Callable[[Any], Any] | None) -> Converted:
         faults = Faults()
         place = Place(faults)
-        records = list(elements) if parse is None else _parsed(elements, parse, place)
+        records = list(elements) if parse is None else parsed_objects(elements, parse, place)
         arrays = build(records, place)
-        batch = pa.RecordBatch.from_arrays(arrays, schema=_schema_of(arrays, arrow_schema))
+        batch = pa.RecordBatch.from_arrays(arrays, schema=schema_of(arrays, arrow_schema))
         if not faults:
             return Converted(batch, None, (), batch)
         kept = faults.kept(len(records))
@@ -106,7 +106,7 @@ def element_converter(
     return convert
 
 
-def _schema_of(arrays: list[pa.Array], wanted: pa.Schema) -> pa.Schema:
+def schema_of(arrays: list[pa.Array], wanted: pa.Schema) -> pa.Schema:
     """Return the schema with the arrays' types, which may differ inside nested columns."""
     types = [array.type for array in arrays]
     if types == wanted.types:
@@ -114,7 +114,7 @@ def _schema_of(arrays: list[pa.Array], wanted: pa.Schema) -> pa.Schema:
     return pa.schema([pa.field(f.name, t, f.nullable) for f, t in zip(wanted, types, strict=True)])
 
 
-def _parsed(elements: Sequence[Any], parse: Callable[[Any], Any], place: Place) -> list[Any]:
+def parsed_objects(elements: Sequence[Any], parse: Callable[[Any], Any], place: Place) -> list[Any]:
     """Parse JSON objects; anything else is rejected and becomes an empty one."""
     try:
         records = list(map(parse, elements))

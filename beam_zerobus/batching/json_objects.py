@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from beam_zerobus.schema import Array, Decimal, DeltaType, Map, Primitive, Struct, TableSchema
+from beam_zerobus.schema.rescue import Verbatim
 
 __all__ = [
     "FIRST_LOST",
@@ -43,20 +44,14 @@ class LostDigitsError(Exception):
     """A number was read as a float that may not have all its digits; read the text with `parse_exactly`."""
 
 
-class JsonNumber:
+class JsonNumber(Verbatim):
     """A number as it is in the text: one with a fraction, an exponent or many digits.
 
     Attributes:
         text: The number's text.
     """
 
-    __slots__ = ("text",)
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    def __str__(self) -> str:
-        return self.text
+    __slots__ = ()
 
     def number(self) -> float | int:
         """Return an int for a whole number, else the nearest float; infinity if it is too large for a float.

@@ -13,7 +13,7 @@ from beam_zerobus.batching.json_objects import type_name
 from beam_zerobus.schema import RowErrorType
 from beam_zerobus.schema.reasons import Place, Reason
 
-__all__ = ["columns_of", "types_of"]
+__all__ = ["as_dict", "columns_of", "types_of"]
 
 _SHOWN_KEYS = 5
 _SHOWN_CHARACTERS = 64
@@ -87,7 +87,7 @@ def _as_dicts(records: list[Any], parent: str, place: Place) -> list[dict[Any, A
     """Return each record as a dict; a value that is not a record is rejected and becomes an empty one."""
     dicts: list[dict[Any, Any]] = []
     for position, record in enumerate(records):
-        found = _as_dict(record)
+        found = as_dict(record)
         if found is None:
             where = f"column {parent!r} is a STRUCT" if parent else "an element is one row"
             message = f"{where}: a value of Python type {type(record).__name__} does not fit; pass a dict or a beam.Row"
@@ -96,7 +96,8 @@ def _as_dicts(records: list[Any], parent: str, place: Place) -> list[dict[Any, A
     return dicts
 
 
-def _as_dict(record: Any) -> dict[Any, Any] | None:
+def as_dict(record: Any) -> dict[Any, Any] | None:
+    """Return a record as a dict; None if the value is not a record."""
     kind = type(record)
     if kind is dict:
         return record
@@ -161,7 +162,7 @@ def _unknown(fields: Mapping[Any, Any], parent: str) -> Reason:
     return Reason(
         RowErrorType.UNKNOWN_FIELD,
         f"{_listed(fields, parent)} of Python type {kinds} not in the table; drop it, "
-        "set ignore_unknown_fields=True, or add it to the table",
+        'set on_unknown_fields="ignore" or "rescue", or add it to the table',
     )
 
 

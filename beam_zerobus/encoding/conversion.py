@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from beam_zerobus.encoding import Payload, make_encoder
 from beam_zerobus.encoding.proto import ProtoEncoder
+from beam_zerobus.encoding.rescue import RescuingConformer
 from beam_zerobus.encoding.take import take_rows
 from beam_zerobus.errors import RowError, about_table
 from beam_zerobus.options import WireFormat
@@ -35,10 +36,12 @@ class Conversion:
         wire_format: ``"proto"``, ``"arrow"`` or ``"json"``.
         table: ``catalog.schema.table``, for messages.
         times: What timestamps may leave open.
+        rescue_column: The column for fields that the table does not have and values that do not fit; None to reject
+            their rows.
         descriptor: The row message, for protobuf.
 
     Args:
-        schema: As above; so are `wire_format`, `table` and `times`.
+        schema: As above; so are `wire_format`, `table`, `times` and `rescue_column`.
         ignore_unknown_fields: Drop fields that the table does not have.
         before: The conversion for the table as it was. Rows may still have columns that it lost since, as those that
             were converted before have all columns.
@@ -51,6 +54,7 @@ class Conversion:
         *,
         table: str,
         ignore_unknown_fields: bool = False,
+        rescue_column: str | None = None,
         times: TimeRules = TimeRules(),  # noqa: B008 - frozen
         before: Conversion | None = None,
     ) -> None:
@@ -58,12 +62,17 @@ class Conversion:
         self.wire_format = wire_format
         self.table = table
         self.times = times
+        self.rescue_column = rescue_column
         self._lost: frozenset[str] = frozenset()
         if before is not None:
             self._lost = (before._lost | _names(before.schema)) - _names(schema)
         self._known_to_fit: pa.Schema | None = None
-        self._conformer = Conformer(schema, ignore_unknown_fields=ignore_unknown_fields, times=times)
         with about_table(table):
+            self._conformer: Conformer | RescuingConformer = (
+                Conformer(schema, ignore_unknown_fields=ignore_unknown_fields, times=times)
+                if rescue_column is None
+                else RescuingConformer(schema, rescue_column, times)
+            )
             self._encoder = make_encoder(wire_format, schema)
         self.descriptor = self._encoder.descriptor if isinstance(self._encoder, ProtoEncoder) else None
 

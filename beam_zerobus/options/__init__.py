@@ -5,9 +5,19 @@ from beam_zerobus.options.declarations import (
     Batching,
     DebugFiles,
     OnBadRows,
+    OnUnknownFields,
     Retry,
     Telemetry,
     WireFormat,
 )
 
-__all__ = ["ArrowCompression", "Batching", "DebugFiles", "OnBadRows", "Retry", "Telemetry", "WireFormat"]
+__all__ = [
+    "ArrowCompression",
+    "Batching",
+    "DebugFiles",
+    "OnBadRows",
+    "OnUnknownFields",
+    "Retry",
+    "Telemetry",
+    "WireFormat",
+]

@@ -14,11 +14,21 @@ from typing import Any, Literal, TypeAlias
 from beam_zerobus.options.fields import check_options, limits, reject
 from beam_zerobus.options.urls import check_url
 
-__all__ = ["ArrowCompression", "Batching", "DebugFiles", "OnBadRows", "Retry", "Telemetry", "WireFormat"]
+__all__ = [
+    "ArrowCompression",
+    "Batching",
+    "DebugFiles",
+    "OnBadRows",
+    "OnUnknownFields",
+    "Retry",
+    "Telemetry",
+    "WireFormat",
+]
 
 WireFormat: TypeAlias = Literal["proto", "arrow", "json"]
 ArrowCompression: TypeAlias = Literal["none", "lz4", "zstd"]
 OnBadRows: TypeAlias = Literal["raise", "dead_letter"]
+OnUnknownFields: TypeAlias = Literal["reject", "ignore", "rescue"]
 
 
 def _check(options: Any) -> None:

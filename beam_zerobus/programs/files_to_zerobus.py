@@ -97,7 +97,8 @@ def _csv_meaning(files: argparse.Namespace, zerobus: ZerobusOptions, sink: Write
     return CsvMeaning(
         table=zerobus.zerobus_table,
         schema=sink.resolve_schema(),
-        ignore_unknown_fields=bool(zerobus.zerobus_ignore_unknown_fields),
+        on_unknown_fields=zerobus.zerobus_on_unknown_fields
+        or ("ignore" if zerobus.zerobus_ignore_unknown_fields else "reject"),
         delimiter=files.delimiter,
         null_values=tuple(files.null_value),
         times=TimeRules(

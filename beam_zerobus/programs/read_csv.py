@@ -22,11 +22,12 @@ from apache_beam.pvalue import TaggedOutput
 from pyarrow import csv as arrow_csv
 
 from beam_zerobus.errors import ConversionError, RowError
+from beam_zerobus.options import OnUnknownFields
 from beam_zerobus.programs.command import InputError
 from beam_zerobus.programs.csv_columns import Column
 from beam_zerobus.programs.csv_records import Quotes, Records, last_line_end, quotes_of, records_of
 from beam_zerobus.programs.open_files import naming, opened, read_exactly
-from beam_zerobus.schema import Conformer, RowErrorType, TableSchema
+from beam_zerobus.schema import Conformer, Primitive, RowErrorType, TableSchema
 from beam_zerobus.schema.reasons import Faults, Place
 from beam_zerobus.schema.time_rules import TimeRules
 from beam_zerobus.sink.dead_letters import RawText
@@ -56,7 +57,7 @@ class CsvMeaning:
     Attributes:
         table: ``catalog.schema.table``.
         schema: The table's schema, which gives the type of each column.
-        ignore_unknown_fields: Leave out columns that the table does not have, instead of failing.
+        on_unknown_fields: Columns that the table does not have fail the file, are left out, or are rescued as text.
         delimiter: The character between two values.
         null_values: Unquoted text that means null; in quotes it is text.
         times: What timestamps may leave open.
@@ -64,7 +65,7 @@ class CsvMeaning:
 
     table: str
     schema: TableSchema
-    ignore_unknown_fields: bool = False
+    on_unknown_fields: OnUnknownFields = "reject"
     delimiter: str = ","
     null_values: tuple[str, ...] = ("",)
     times: TimeRules = TimeRules()  # noqa: RUF009 - frozen
@@ -199,9 +200,11 @@ def _header(path: str, block: _Block, meaning: CsvMeaning) -> tuple[list[str], d
     text = block.data[records.starts[0] : end].decode("utf-8", errors="replace")
     names = next(csv.reader([text], delimiter=meaning.delimiter))
     types = {field.name.lower(): field.type for field in meaning.schema.columns}
+    if meaning.on_unknown_fields == "rescue":
+        types = dict.fromkeys((name.lower() for name in names), Primitive.STRING) | types
     columns = {name: Column(name, types[name.lower()], path, meaning.times) for name in names if name.lower() in types}
     no_rows = [columns[name].no_values if name in columns else pa.array([], pa.string()) for name in names]
-    conformer = Conformer(meaning.schema, ignore_unknown_fields=meaning.ignore_unknown_fields)
+    conformer = Conformer(meaning.schema, ignore_unknown_fields=meaning.on_unknown_fields != "reject")
     try:
         conformer.conform(pa.RecordBatch.from_arrays(no_rows, names=names))
     except ConversionError as error:

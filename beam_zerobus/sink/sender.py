@@ -144,7 +144,10 @@ class BatchSender:
         if self._converter is None or self._converter.schema is not schema:
             config = self._settings.config
             self._converter = RowConverter(
-                schema, ignore_unknown_fields=config.ignore_unknown_fields, times=config.times
+                schema,
+                ignore_unknown_fields=config.ignores_unknown_fields,
+                rescue_column=config.rescues_into,
+                times=config.times,
             )
         return self._converter
 

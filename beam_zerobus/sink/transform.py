@@ -17,7 +17,16 @@ from apache_beam.transforms.window import GlobalWindows
 from apache_beam.typehints.batch import BatchConverter
 
 from beam_zerobus.errors import ConfigurationError
-from beam_zerobus.options import ArrowCompression, Batching, DebugFiles, OnBadRows, Retry, Telemetry, WireFormat
+from beam_zerobus.options import (
+    ArrowCompression,
+    Batching,
+    DebugFiles,
+    OnBadRows,
+    OnUnknownFields,
+    Retry,
+    Telemetry,
+    WireFormat,
+)
 from beam_zerobus.options.fields import check_options, options_of
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.schema.time_rules import EpochUnit
@@ -57,7 +66,10 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
             RecordBatches and Tables are hardly slower with it. For single elements Beam uses a slower call that
             provides each element's timestamp, 0.7 µs an element even with a sink that does nothing, so that dicts
             reach some 0.6 of the rate (`python -m tests.benchmarks.sink --only dead-letters`).
-        ignore_unknown_fields: Drop fields that the table does not have, instead of rejecting their rows.
+        on_unknown_fields: What becomes of fields that the table does not have: ``"reject"`` rejects their rows,
+            ``"ignore"`` drops them, ``"rescue"`` writes them into `rescue_column`, with values that do not fit.
+        rescue_column: The VARIANT or STRING column for ``"rescue"``; it receives one JSON object a row.
+        ignore_unknown_fields: Deprecated: set `on_unknown_fields` to ``"ignore"``.
         assume_timezone: Time zone of timestamps that have none, such as ``"UTC"`` or ``"Europe/Berlin"``, in columns of
             type TIMESTAMP; without it such rows are rejected.
         epoch_unit: Unit of whole numbers in timestamp columns, counted from 1970: ``"s"``, ``"ms"`` or ``"us"``.
@@ -96,6 +108,8 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         batching: Batching = Batching(),  # noqa: B008 - frozen
         retry: Retry = Retry(),  # noqa: B008 - frozen
         on_bad_rows: OnBadRows = "raise",
+        on_unknown_fields: OnUnknownFields = "reject",
+        rescue_column: str = "_rescued_data",
         ignore_unknown_fields: bool = False,
         assume_timezone: str | None = None,
         epoch_unit: EpochUnit | None = None,

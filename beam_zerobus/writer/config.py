@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import uuid
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias
@@ -14,10 +15,11 @@ from typing import Any, Literal, TypeAlias
 import pyarrow as pa
 
 from beam_zerobus.errors import ConfigurationError, about_table
-from beam_zerobus.options import ArrowCompression, DebugFiles, Retry, Telemetry, WireFormat
+from beam_zerobus.options import ArrowCompression, DebugFiles, OnUnknownFields, Retry, Telemetry, WireFormat
 from beam_zerobus.options.fields import check_options, limits, options_of, shown
 from beam_zerobus.options.urls import check_url
 from beam_zerobus.schema import TableSchema
+from beam_zerobus.schema.rescue import RescueColumn
 from beam_zerobus.schema.time_rules import EpochUnit, TimeRules, check_timezone
 from beam_zerobus.workspace.addresses import ENDPOINT_EXAMPLE, WORKSPACE_EXAMPLE, check_addresses
 from beam_zerobus.workspace.credentials import Credentials, OAuthClientCredentials
@@ -54,7 +56,10 @@ class WriterConfig:
             workspace is known, and a dry run uses that of the rows.
         wire_format: Format of the rows in a call: ``"proto"``, ``"arrow"`` or ``"json"``.
         retry: How long the writer retries while the service fails.
-        ignore_unknown_fields: Drop fields that the table does not have, instead of rejecting their rows.
+        on_unknown_fields: What becomes of fields that the table does not have: ``"reject"`` rejects their rows,
+            ``"ignore"`` drops them, ``"rescue"`` writes them into `rescue_column`, with values that do not fit.
+        rescue_column: The VARIANT or STRING column for ``"rescue"``; it receives one JSON object a row.
+        ignore_unknown_fields: Deprecated: set `on_unknown_fields` to ``"ignore"``.
         assume_timezone: Time zone of timestamps that have none, such as ``"UTC"`` or ``"Europe/Berlin"``, in columns of
             type TIMESTAMP; without it such rows are rejected.
         epoch_unit: Unit of whole numbers in timestamp columns, counted from 1970: ``"s"``, ``"ms"`` or ``"us"``.
@@ -77,6 +82,8 @@ class WriterConfig:
     )
     wire_format: WireFormat = field(default="proto", metadata=limits(flat="wire_format"))
     retry: Retry = Retry()  # noqa: RUF009 - frozen
+    on_unknown_fields: OnUnknownFields = field(default="reject", metadata=limits(flat="on_unknown_fields"))
+    rescue_column: str = field(default="_rescued_data", metadata=limits(flat="rescue_column"))
     ignore_unknown_fields: bool = field(default=False, metadata=limits(flat="ignore_unknown_fields"))
     assume_timezone: str | None = field(default=None, metadata=limits(flat="assume_timezone"))
     epoch_unit: EpochUnit | None = field(default=None, metadata=limits(flat="epoch_unit"))
@@ -88,6 +95,9 @@ class WriterConfig:
     key: str = field(default="", compare=False, metadata=limits(checked=False))
 
     def __post_init__(self) -> None:
+        if self.on_unknown_fields == "rescue" and isinstance(self.schema, TableSchema):
+            with about_table(self.table):
+                RescueColumn.of(self.schema, self.rescue_column)
         if not self.key:
             object.__setattr__(self, "key", self._fingerprint())
 
@@ -95,6 +105,16 @@ class WriterConfig:
     def times(self) -> TimeRules:
         """What timestamps may leave open."""
         return TimeRules(assume_timezone=self.assume_timezone, epoch_unit=self.epoch_unit)
+
+    @property
+    def ignores_unknown_fields(self) -> bool:
+        """Drop fields that the table does not have."""
+        return self.on_unknown_fields == "ignore"
+
+    @property
+    def rescues_into(self) -> str | None:
+        """The column for what the others cannot hold; None if such rows are rejected."""
+        return self.rescue_column if self.on_unknown_fields == "rescue" else None
 
     def _fingerprint(self) -> str:
         """Hash all settings; a callable has no value to compare, so it makes the configuration unique."""
@@ -122,6 +142,7 @@ def make_config(table: str, **options: Any) -> WriterConfig:
     """
     check_table_name(table)
     check_options(WriterConfig, options)
+    _replace_deprecated(options)
     _check_compression(options)
     check_timezone(options.get("assume_timezone"))
     options["credentials"] = credentials = _checked_credentials(options.get("credentials"))
@@ -205,6 +226,18 @@ def _source_or_ddl(text: str) -> TableSchema | Literal["unity_catalog", "element
         if not close:
             raise
         raise ConfigurationError(f'schema={shown(text)}: write it as "{sources[close[0]]}"') from None
+
+
+def _replace_deprecated(options: dict[str, Any]) -> None:
+    if options.pop("ignore_unknown_fields", False):
+        if options.get("on_unknown_fields", "reject") != "reject":
+            raise ConfigurationError(
+                "ignore_unknown_fields is deprecated, and on_unknown_fields is set: drop the former"
+            )
+        warnings.warn(
+            'ignore_unknown_fields is deprecated: set on_unknown_fields="ignore"', DeprecationWarning, stacklevel=4
+        )
+        options["on_unknown_fields"] = "ignore"
 
 
 def _check_compression(options: Mapping[str, Any]) -> None:

@@ -189,7 +189,12 @@ def _in_proto(conversion: Conversion) -> Conversion | None:
         return conversion
     try:
         return Conversion(
-            conversion.schema, "proto", table=conversion.table, ignore_unknown_fields=True, times=conversion.times
+            conversion.schema,
+            "proto",
+            table=conversion.table,
+            ignore_unknown_fields=True,
+            rescue_column=conversion.rescue_column,
+            times=conversion.times,
         )
     except ConversionError:
         return None

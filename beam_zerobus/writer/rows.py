@@ -109,7 +109,10 @@ class RowReader:
         converter = self._converter
         if converter is None or converter.schema is not schema:
             converter = self._converter = RowConverter(
-                schema, ignore_unknown_fields=self._config.ignore_unknown_fields, times=self._config.times
+                schema,
+                ignore_unknown_fields=self._config.ignores_unknown_fields,
+                rescue_column=self._config.rescues_into,
+                times=self._config.times,
             )
         return converter
 

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from beam_zerobus.errors import ZerobusError
-from beam_zerobus.options import ArrowCompression, DebugFiles, Retry, Telemetry, WireFormat
+from beam_zerobus.options import ArrowCompression, DebugFiles, OnUnknownFields, Retry, Telemetry, WireFormat
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.schema.time_rules import EpochUnit
 from beam_zerobus.workspace.credentials import Credentials
@@ -54,7 +54,10 @@ class ZerobusWriter:
             workspace is known, and a dry run uses that of the rows. A `pyarrow.Schema` is accepted too.
         wire_format: Format of the rows in a call: ``"proto"``, ``"arrow"`` or ``"json"``.
         retry: How long the writer retries while the service fails.
-        ignore_unknown_fields: Drop fields that the table does not have, instead of rejecting their rows.
+        on_unknown_fields: What becomes of fields that the table does not have: ``"reject"`` rejects their rows,
+            ``"ignore"`` drops them, ``"rescue"`` writes them into `rescue_column`, with values that do not fit.
+        rescue_column: The VARIANT or STRING column for ``"rescue"``; it receives one JSON object a row.
+        ignore_unknown_fields: Deprecated: set `on_unknown_fields` to ``"ignore"``.
         assume_timezone: Time zone of timestamps that have none, such as ``"UTC"`` or ``"Europe/Berlin"``, in columns of
             type TIMESTAMP; without it such rows are rejected.
         epoch_unit: Unit of whole numbers in timestamp columns, counted from 1970: ``"s"``, ``"ms"`` or ``"us"``.
@@ -86,6 +89,8 @@ class ZerobusWriter:
         schema: SchemaSource = None,
         wire_format: WireFormat = "proto",
         retry: Retry = Retry(),  # noqa: B008 - frozen
+        on_unknown_fields: OnUnknownFields = "reject",
+        rescue_column: str = "_rescued_data",
         ignore_unknown_fields: bool = False,
         assume_timezone: str | None = None,
         epoch_unit: EpochUnit | None = None,

@@ -71,16 +71,16 @@ def test_numbers_have_the_digits_of_the_text_in_every_type(send, tmp_path):
         f'{{"id": {number}, "v": {{"n": {text}}}, "d": {text}, "p": {text}}}' for number, text in enumerate(NUMBERS)
     ]
     (tmp_path / "in.jsonl").write_text("\n".join(lines))
-    rows, _ = send("id INT, v VARIANT", tmp_path / "in.jsonl", "--zerobus_ignore_unknown_fields")
+    rows, _ = send("id INT, v VARIANT", tmp_path / "in.jsonl", "--zerobus_on_unknown_fields=ignore")
     assert {row["id"]: exactly(row["v"])["n"][1] for row in rows if row["id"] not in TOO_LARGE} == {
         number: text for number, text in enumerate(NUMBERS) if number not in TOO_LARGE
     }
-    rows, letters = send("id INT, p DECIMAL(38,19)", tmp_path / "in.jsonl", "--zerobus_ignore_unknown_fields")
+    rows, letters = send("id INT, p DECIMAL(38,19)", tmp_path / "in.jsonl", "--zerobus_on_unknown_fields=ignore")
     context = decimal.Context(prec=60)
     assert {row["id"]: row["p"] for row in rows} == {
         number: decimal.Decimal(NUMBERS[number], context) for number in (0, 1, 2, 3, 7)
     }
     assert sorted(letter["error_type"] for letter in letters) == ["out_of_range"] * 3
-    rows, letters = send("id INT, d DOUBLE", tmp_path / "in.jsonl", "--zerobus_ignore_unknown_fields")
+    rows, letters = send("id INT, d DOUBLE", tmp_path / "in.jsonl", "--zerobus_on_unknown_fields=ignore")
     assert {row["id"]: row["d"] for row in rows} == {number: float(NUMBERS[number]) for number in (0, 1, 2, 3, 7)}
     assert sorted(letter["error_type"] for letter in letters) == ["inexact", "out_of_range", "out_of_range"]

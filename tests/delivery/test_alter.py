@@ -164,7 +164,7 @@ def test_a_dropped_column_that_may_be_ignored_fails_no_batch(
     emulator: Emulator, connect: Callable[..., ZerobusWriter], wire_format: str
 ) -> None:
     table = emulator.create_table(TABLE, DDL)
-    options = {"schema": "unity_catalog", "retry": QUICK, "ignore_unknown_fields": True}
+    options = {"schema": "unity_catalog", "retry": QUICK, "on_unknown_fields": "ignore"}
     with sending(connect(wire_format=wire_format, **options)) as sender:
         drop(table)
         sender.wait_for_successes(10)

@@ -127,7 +127,6 @@ def test_a_shared_writer_that_somebody_closed_is_not_given_out_again(emulator, t
         schema=DDL,
         wire_format="proto",
         retry=QUICK,
-        ignore_unknown_fields=False,
         streams_per_worker=1,
         debug_files=None,
         telemetry=None,
@@ -182,7 +181,9 @@ class TestAddedColumn:
     @pytest.mark.parametrize("ignore", [False, True])
     @pytest.mark.parametrize("wire_format", ["proto", "arrow", "json"])
     def test_rows_with_the_new_column_are_written(self, table, connect, monkeypatch, wire_format, ignore):
-        writer = connect(schema="unity_catalog", wire_format=wire_format, ignore_unknown_fields=ignore)
+        writer = connect(
+            schema="unity_catalog", wire_format=wire_format, on_unknown_fields="ignore" if ignore else "reject"
+        )
         assert writer.send_batch(batch(0)).success
         table.add_column("size INT")
         wider = batch(3).append_column("size", pa.array([7, 8, 9], pa.int32()))

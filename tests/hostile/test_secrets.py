@@ -232,7 +232,7 @@ DEFAULTS: dict[str, Any] = {
     "schema": None,
     "wire_format": "proto",
     "retry": Retry(),
-    "ignore_unknown_fields": False,
+    "on_unknown_fields": "reject",
     "streams_per_worker": 1,
     "debug_files": None,
     "telemetry": None,

@@ -26,7 +26,7 @@ from tests.pipelines.readings import TABLE, send
         (["--input", "{}/in.csv", "--zerobus_table=main.files.none"], "table main.files.none does not exist"),
         (["--input", "{}/in.csv", "--delimiter=;"], "The header of {}/in.csv"),
         (
-            ["--input", "{}/in.csv", "--delimiter=;", "--zerobus_ignore_unknown_fields"],
+            ["--input", "{}/in.csv", "--delimiter=;", "--zerobus_on_unknown_fields=ignore"],
             "names no column of the table",
         ),
         (["--input", "{}/in.csv", "--zerobus_schema=id INT, co3 INT"], "did you mean 'co3'?"),

@@ -162,7 +162,7 @@ def test_row_groups_that_cannot_fit_the_table_are_kept_row_by_row_or_fail_the_ru
     assert table.count_rows() == 0
     if keep:
         again = ["--input", str(tmp_path / "dead"), "--zerobus_table", "main.files.readings"]
-        assert replay_dead_letters.main([*again, "--zerobus_ignore_unknown_fields"]) == 0
+        assert replay_dead_letters.main([*again, "--zerobus_on_unknown_fields=ignore"]) == 0
         assert sorted(table.to_arrow()["id"].to_pylist()) == list(range(1_000))
 
 

@@ -18,11 +18,11 @@ def change_the_table(number):
     return {"id": number, "size": number}
 
 
-@pytest.mark.parametrize("ignore", [False, True])
+@pytest.mark.parametrize("ignore", ["reject", "ignore"])
 @pytest.mark.parametrize("form", [dict, json.dumps, lambda row: pa.RecordBatch.from_pylist([row])])
 def test_values_of_a_new_column_are_written(emulator, sink, run, form, ignore):
     table = emulator.create_table(TABLE, "id BIGINT NOT NULL")
-    options = {"schema": "unity_catalog", "ignore_unknown_fields": ignore}
+    options = {"schema": "unity_catalog", "on_unknown_fields": ignore}
     run(lambda pipeline: pipeline | beam.Create([form({"id": 1})], reshuffle=False) | sink(**options))
     table.add_column("size BIGINT")
     run(lambda pipeline: pipeline | beam.Create([form({"id": 2, "size": 7})], reshuffle=False) | sink(**options))

@@ -37,7 +37,8 @@ def test_every_setting_arrives(tmp_path):
         "--zerobus_wire_format=arrow",
         "--zerobus_arrow_compression=zstd",
         "--zerobus_on_bad_rows=dead_letter",
-        "--zerobus_ignore_unknown_fields",
+        "--zerobus_on_unknown_fields=ignore",
+        "--zerobus_rescue_column=rest",
         "--zerobus_assume_timezone=UTC",
         "--zerobus_epoch_unit=ms",
         "--zerobus_streams_per_worker=3",
@@ -71,7 +72,9 @@ def test_every_setting_arrives(tmp_path):
         "initial_backoff": 0.5,
         "max_backoff": 4.0,
         "arrow_compression": "zstd",
-        "ignore_unknown_fields": True,
+        "on_unknown_fields": "ignore",
+        "rescue_column": "rest",
+        "ignore_unknown_fields": False,
         "assume_timezone": "UTC",
         "epoch_unit": "ms",
         "streams_per_worker": 3,
@@ -79,7 +82,7 @@ def test_every_setting_arrives(tmp_path):
     }
     config = made._config
     assert config.arrow_compression == "zstd"
-    assert config.ignore_unknown_fields is True
+    assert (config.on_unknown_fields, config.rescue_column) == ("ignore", "rest")
     assert (config.retry.initial_backoff, config.retry.max_backoff) == (0.5, 4.0)
     assert (config.debug_files.output_dir, config.debug_files.write_every) == (str(tmp_path), 9)
     telemetry = config.telemetry

@@ -15,7 +15,7 @@ GOOD = {
     "schema": "id BIGINT NOT NULL",
     "wire_format": "proto",
     "retry": Retry(),
-    "ignore_unknown_fields": False,
+    "on_unknown_fields": "reject",
     "streams_per_worker": 1,
     "debug_files": None,
     "telemetry": None,

@@ -24,7 +24,6 @@ def config(emulator):
         schema=DDL,
         wire_format="proto",
         retry=Retry(),
-        ignore_unknown_fields=False,
         streams_per_worker=1,
         debug_files=None,
         telemetry=None,

@@ -8,7 +8,6 @@ import math
 from decimal import Decimal
 from typing import Any
 
-import apache_beam as beam
 import pyarrow as pa
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
@@ -19,7 +18,6 @@ from beam_zerobus.batching import RowConverter
 from beam_zerobus.encoding.conversion import Conversion
 from beam_zerobus.schema import Array, Map, Primitive, Struct, TableSchema
 from beam_zerobus.schema import Decimal as DecimalType
-from beam_zerobus.schema.rescue import write_json
 from beam_zerobus.schema.time_rules import TimeRules
 from beam_zerobus.variant import decode_variants
 
@@ -136,7 +134,7 @@ def same(found: Any, given: Any) -> bool:
         return len(found) == len(given) and all(map(same, found, given))
     if isinstance(found, float) and isinstance(given, Decimal):
         return math.isclose(found, given, rel_tol=1e-6)
-    return type(found) is type(given) and found == given or is_empty(found) and is_empty(given)
+    return (type(found) is type(given) and found == given) or (is_empty(found) and is_empty(given))
 
 
 def is_empty(value: Any) -> bool:

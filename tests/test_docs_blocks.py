@@ -89,8 +89,9 @@ def name(block: Block) -> str:
 def zerobus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
     """A local Zerobus with the table of the pages, in the environment, and an empty directory to work in."""
     monkeypatch.chdir(tmp_path)
-    for variable in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "DATABRICKS_TOKEN"):
-        monkeypatch.delenv(variable, raising=False)
+    for variable in list(os.environ):
+        if variable.lower().endswith("_proxy") or variable == "DATABRICKS_TOKEN":
+            monkeypatch.delenv(variable)
     with Emulator() as running:
         running.create_table(TABLE, "device STRING, co2 INT")
         for variable, value in zerobus_environment(running).items():

@@ -18,7 +18,8 @@ __all__ = ["check_reachable", "find_addresses"]
 _ENDPOINT = ("endpoint", "ZEROBUS_ENDPOINT", ENDPOINT_EXAMPLE)
 _WORKSPACE = ("workspace", "DATABRICKS_HOST", WORKSPACE_EXAMPLE)
 _CONNECT_LIMIT = 10.0
-_PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+_PROXIES = {"endpoint": ("grpc_proxy", "https_proxy", "http_proxy"), "workspace": ("https_proxy", "all_proxy")}
+"""The variables that the SDK, and that requests, read for https addresses, in lower or upper case."""
 
 
 def find_addresses(report: Report, endpoint: str | None, workspace_url: str | None) -> tuple[str | None, str | None]:
@@ -54,7 +55,8 @@ def check_reachable(report: Report, name: str, url: str) -> None:
     """Report whether the host of a URL has an address, accepts a connection, and has a valid certificate."""
     parts = urlsplit(url)
     step = f"{name}: connection"
-    if proxy := next((variable for variable in _PROXIES if os.environ.get(variable)), None):
+    variables = (variable for lower in _PROXIES[name] for variable in (lower, lower.upper()))
+    if proxy := next((variable for variable in variables if os.environ.get(variable)), None):
         report.add(step, "skip", f"{proxy} is set, so that this machine may reach it only through the proxy")
         return
     try:

@@ -40,8 +40,9 @@ def state(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> State:
         "DATABRICKS_CLIENT_ID": emulator.client_id,
         "DATABRICKS_CLIENT_SECRET": emulator.client_secret,
     }
-    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "DATABRICKS_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy") or name == "DATABRICKS_TOKEN":
+            monkeypatch.delenv(name)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     return State(emulator, emulator.create_table(TABLE, COLUMNS), environment, monkeypatch)

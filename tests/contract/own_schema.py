@@ -35,7 +35,8 @@ ALL = f"""
     {SIMPLE}, tiny TINYINT, price DECIMAL(38, 9), local TIMESTAMP_NTZ, user_id INT, userId INT,
     prices ARRAY<DECIMAL(5, 2)>, points ARRAY<STRUCT<x: DOUBLE, y: DOUBLE>>, _1 STRUCT<_1: INT, _2: STRING>,
     place STRUCT<city: STRING NOT NULL, inner: STRUCT<flag: BOOLEAN, days: ARRAY<DATE>>>,
-    by_number MAP<INT, STRUCT<day: DATE, price: DECIMAL(5, 2)>>
+    by_number MAP<INT, STRUCT<day: DATE, price: DECIMAL(5, 2)>>,
+    free VARIANT, parts ARRAY<VARIANT>, inside STRUCT<free: VARIANT>, by_name MAP<STRING, VARIANT>
 """
 _ROW: dict[str, Any] = {
     "id": 1,
@@ -60,8 +61,13 @@ _ROW: dict[str, Any] = {
     "_1": {"_1": 1, "_2": "two"},
     "points": [{"x": 0.0, "y": -1.5}],
     "by_number": [(3, {"day": dt.date(2026, 1, 31), "price": Decimal("2.50")})],
+    # Without spaces and with sorted members, as an Arrow stream's Variant is read back.
+    "free": '{"a":[1.50,null,true],"b":{"city":"Zürich"}}',
+    "parts": ["1", '"two"', "null"],
+    "inside": {"free": "[]"},
+    "by_name": [("x", '{"y":-0.5}')],
 }
-_LISTS = ("tags", "limits", "prices", "points", "by_number")
+_LISTS = ("tags", "limits", "prices", "points", "by_number", "parts", "by_name")
 
 
 def columns_of(client: ClientProgram) -> str:

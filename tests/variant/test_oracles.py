@@ -1,4 +1,4 @@
-"""The encoding as others read and write it: DuckDB, and Spark's Python library where it is installed."""
+"""The encoding as others read and write it: DuckDB, and Spark's Python library."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyspark.sql.variant_utils import VariantUtils
 
 from beam_zerobus.variant import VARIANT_TYPE, decode_variants, encode_json
 
@@ -85,24 +86,22 @@ def approximately(value: Any) -> Any:
     return pytest.approx(value, rel=1e-12, abs=1e-300) if is_number else value
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(TEXTS, st.sampled_from([1, 13]))
 def test_spark_reads_what_was_encoded(texts: list[str], times: int) -> None:
-    spark = pytest.importorskip("pyspark.sql.variant_utils")
     texts = texts * times
     variants, problems = encode_json(pa.array(texts))
     assert problems == {}
     for text, variant in zip(texts, variants.to_pylist(), strict=True):
         with localcontext(prec=60):  # Spark multiplies decimals, which rounds to 28 digits otherwise
-            read = spark.VariantUtils.to_python(variant["value"], variant["metadata"])
+            read = VariantUtils.to_python(variant["value"], variant["metadata"])
         assert as_decimals(read) == exact(text)[1]
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(DOCUMENTS)
 def test_what_spark_encodes_is_read(text: str) -> None:
-    spark = pytest.importorskip("pyspark.sql.variant_utils")
-    value, metadata = spark.VariantUtils.parse_json(text)
+    value, metadata = VariantUtils.parse_json(text)
     variants = pa.array([{"metadata": metadata, "value": value}], VARIANT_TYPE)
     read = decode_variants(variants)[0].as_py()
     assert json.loads(read) == json.loads(text)

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -34,6 +35,7 @@ class HttpServer(ThreadingHTTPServer):
         address: Host and port; port 0 lets the system choose.
         workspace: What to serve.
         request_seconds: How long a request may take to arrive, counted from the connection's start or the last answer.
+        tls: The context of TLS; None for plain text.
     """
 
     daemon_threads = True
@@ -41,9 +43,16 @@ class HttpServer(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], workspace: Workspace, request_seconds: float = 30.0) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        workspace: Workspace,
+        request_seconds: float = 30.0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.workspace = workspace
         self.request_seconds = request_seconds
+        self._tls = tls
         self._connections = threading.BoundedSemaphore(_MAX_CONNECTIONS)
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
@@ -59,9 +68,18 @@ class HttpServer(ThreadingHTTPServer):
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Serve a connection to its end."""
         try:
+            if self._tls is not None:
+                request = self._secured(request, self._tls)
             super().process_request_thread(request, client_address)
+        except OSError:
+            self.shutdown_request(request)  # the client left, is too slow, or does not speak TLS
         finally:
             self._connections.release()
+
+    def _secured(self, connection: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocket:
+        """Do the handshake, in the connection's own thread: a client that sends nothing holds up no other."""
+        connection.settimeout(self.request_seconds)
+        return tls.wrap_socket(connection, server_side=True)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base class's signature
         """Log a fault of the emulator; ignore a client that left or is too slow."""

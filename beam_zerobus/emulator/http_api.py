@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import socket
 import ssl
 import sys
@@ -15,6 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from beam_zerobus.emulator.limits import MAX_RECORD_BYTES
+from beam_zerobus.emulator.rest import NoAnswerError, RestInserts
 from beam_zerobus.emulator.workspace import HttpError, Workspace
 
 __all__ = ["HttpServer"]
@@ -23,6 +26,7 @@ _LOG = logging.getLogger(__name__)
 _TOKEN_PATH = "/oidc/v1/token"  # noqa: S105 - a path
 _TABLES_PATH = "/api/2.1/unity-catalog/tables/"
 _PERMISSIONS_PATH = "/api/2.1/unity-catalog/effective-permissions/"
+_INSERT_PATH = re.compile(r"/zerobus/v1/tables/([^/]+)/insert")
 _MAX_BODY = 1 << 20
 _MAX_FIELDS = 100
 _MAX_CONNECTIONS = 256
@@ -33,7 +37,8 @@ class HttpServer(ThreadingHTTPServer):
 
     Args:
         address: Host and port; port 0 lets the system choose.
-        workspace: What to serve.
+        workspace: Answers requests for tokens and for tables.
+        rest: Takes rows.
         request_seconds: How long a request may take to arrive, counted from the connection's start or the last answer.
         tls: The context of TLS; None for plain text.
     """
@@ -47,10 +52,12 @@ class HttpServer(ThreadingHTTPServer):
         self,
         address: tuple[str, int],
         workspace: Workspace,
+        rest: RestInserts,
         request_seconds: float = 30.0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.workspace = workspace
+        self.rest = rest
         self.request_seconds = request_seconds
         self._tls = tls
         self._connections = threading.BoundedSemaphore(_MAX_CONNECTIONS)
@@ -120,16 +127,28 @@ class _Handler(BaseHTTPRequestHandler):
         super().handle_one_request()
 
     def do_POST(self) -> None:
-        """Serve the token endpoint."""
-        self._answer(self._token)
+        """Serve the token endpoint, and inserts."""
+        self._answer(self._post)
 
     def do_GET(self) -> None:
         """Serve the endpoints of tables and of permissions."""
         self._answer(self._table)
 
-    def _token(self) -> dict[str, Any]:
-        body = self._body()
+    def _post(self) -> dict[str, Any]:
         path = self._path()
+        insert = _INSERT_PATH.fullmatch(path)
+        return self._token(path) if insert is None else self._insert(unquote(insert[1]))
+
+    def _insert(self, name: str) -> dict[str, Any]:
+        try:
+            token = self.server.rest.authenticate(self.headers.get("Authorization"))
+        except HttpError:
+            self._body()  # only clients with a token may send much
+            raise
+        return self.server.rest.insert(token, name, self._body(MAX_RECORD_BYTES))
+
+    def _token(self, path: str) -> dict[str, Any]:
+        body = self._body()
         if path != _TOKEN_PATH:
             raise HttpError(404, "ENDPOINT_NOT_FOUND", f"No API found for 'POST {path}'")
         try:
@@ -139,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
         form = {name: values[-1] for name, values in fields.items()}
         return self.server.workspace.token(self.headers.get("Authorization"), form)
 
-    def _body(self) -> bytes:
+    def _body(self, limit: int = _MAX_BODY) -> bytes:
         # Until the body is read, the next request on this connection cannot be separated from it.
         self.close_connection, keep = True, self.close_connection
         if self.headers.get("Transfer-Encoding"):
@@ -148,8 +167,8 @@ class _Handler(BaseHTTPRequestHandler):
         length = lengths[0].strip()
         if len(lengths) > 1 or not (length.isascii() and length.isdigit()):
             raise HttpError(400, "invalid_request", "Content-Length is not a number")
-        if len(length) > 12 or int(length) > _MAX_BODY:
-            raise HttpError(413, "invalid_request", f"the body has more than {_MAX_BODY} bytes")
+        if len(length) > 12 or int(length) > limit:
+            raise HttpError(413, "invalid_request", f"the body has more than {limit} bytes")
         body = self.rfile.read(int(length))
         if len(body) < int(length):
             raise HttpError(400, "invalid_request", "the body is shorter than Content-Length")
@@ -179,8 +198,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, work())
         except HttpError as error:
             self._send(error.status, error.body)
-        except OSError:
-            self.close_connection = True  # the client left, or was too slow
+        except (OSError, NoAnswerError):
+            self.close_connection = True  # the client left, or was too slow; or a fault
         except Exception:  # noqa: BLE001 - a client always gets an answer
             _LOG.exception("the emulator failed on an HTTP request")
             self._send(500, HttpError(500, "INTERNAL_ERROR", "the emulator failed").body)

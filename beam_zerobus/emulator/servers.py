@@ -14,6 +14,7 @@ from beam_zerobus.emulator.calls import EphemeralProtocol, FlightProtocol
 from beam_zerobus.emulator.host import Host
 from beam_zerobus.emulator.http_api import HttpServer
 from beam_zerobus.emulator.limits import MAX_MESSAGE_BYTES
+from beam_zerobus.emulator.rest import RestInserts
 from beam_zerobus.emulator.session import Session
 from beam_zerobus.emulator.threads import DaemonThreads
 from beam_zerobus.emulator.wire import FLIGHT_DO_PUT, FLIGHT_SERVICE, ZEROBUS_EPHEMERAL_STREAM, ZEROBUS_SERVICE
@@ -146,7 +147,9 @@ class Servers:
             self._port = (
                 server.add_insecure_port(where) if credentials is None else server.add_secure_port(where, credentials)
             )
-            self._http = HttpServer((self._address, self._http_port), self._workspace, tls=context)
+            self._http = HttpServer(
+                (self._address, self._http_port), self._workspace, RestInserts(host=self._host), tls=context
+            )
         except (RuntimeError, OSError) as error:
             server.stop(None)
             raise ConfigurationError(

@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     access = parser.add_argument_group("access")
     access.add_argument("--client-id", help="the client that may write (default: generated)")
     access.add_argument("--client-secret", help="its secret (default: generated)")
+    access.add_argument("--control-token", help="token of the control API (default: generated)")
     access.add_argument("--token-life", type=float, default=3600.0, metavar="SECONDS", help="(default: %(default)s)")
     faults = parser.add_argument_group("faults")
     faults.add_argument("--fault", metavar="KIND,NAME=VALUE,...", action="append", default=[], help="repeatable")
@@ -175,6 +176,7 @@ def _emulator(options: argparse.Namespace) -> Emulator:
         discard=options.discard,
         client_id=options.client_id,
         client_secret=options.client_secret,
+        control_token=options.control_token,
         token_life=options.token_life,
         host=options.host,
         port=options.port,
@@ -214,5 +216,8 @@ export DATABRICKS_CLIENT_SECRET={emulator.client_secret}
 The same, in the names that the official SDKs' examples read:
 export ZEROBUS_SERVER_ENDPOINT={emulator.endpoint}
 export DATABRICKS_WORKSPACE_URL={emulator.workspace_url}{first_table}
+
+The control API is at {emulator.workspace_url}/control/, described at {emulator.workspace_url}/control/openapi.json:
+export ZEROBUS_CONTROL_TOKEN={emulator.control_token}
 {trust}
 Stop with Ctrl-C."""

@@ -7,6 +7,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,6 +16,7 @@ import grpc
 import pyarrow as pa
 
 from beam_zerobus.emulator.catalog import Catalog
+from beam_zerobus.emulator.control import Control
 from beam_zerobus.emulator.faults import FaultInjector, Faults
 from beam_zerobus.emulator.host import Host
 from beam_zerobus.emulator.layout import Layout, TableRules
@@ -49,6 +51,7 @@ class Emulator:
         record_calls: Keep every call as received, in ``stats.calls``.
         client_id: The client that gets tokens; None generates one.
         client_secret: Its secret; None generates one.
+        control_token: Token of the control API; None generates one.
         token_life: Seconds that a token is valid.
         host: Address to listen on. Anything but loopback needs `tls`.
         port: gRPC port; 0 lets the system choose, once: a restart uses the same.
@@ -83,6 +86,7 @@ class Emulator:
         record_calls: bool = False,
         client_id: str | None = None,
         client_secret: str | None = None,
+        control_token: str | None = None,
         token_life: float = 3600.0,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -103,6 +107,7 @@ class Emulator:
             raise ConfigurationError(f"token_life {token_life}: set a number of seconds above 0")
         self.client_id = client_id or f"client-{secrets.token_hex(4)}"
         self.client_secret = client_secret or secrets.token_hex(16)
+        self.control_token = control_token or secrets.token_hex(16)
         self._stats = StatsBook(record_calls=record_calls)
         self._tokens = TokenIssuer(self.client_secret, token_life)
         self._host = Host(
@@ -120,7 +125,13 @@ class Emulator:
         self.storage_dir = None if in_memory else directory
         self._tls = Tls(directory=directory / _TLS_DIRECTORY, names=tls_names) if tls and directory else None
         self._servers = Servers(
-            self._host, self._workspace(), address=host, port=port, http_port=http_port, tls=self._tls
+            self._host,
+            self._workspace(),
+            Control(emulator=self, token=self.control_token),
+            address=host,
+            port=port,
+            http_port=http_port,
+            tls=self._tls,
         )
         # Last, since it locks the directory.
         self._catalog = Catalog(self.storage_dir, discard=discard, rules=rules)
@@ -265,6 +276,20 @@ class Emulator:
     def drop_table(self, name: str) -> None:
         """Remove a table; open streams fail at their next call, and new ones get NOT_FOUND."""
         self._catalog.drop(name)
+
+    def reset(self) -> None:
+        """Be as new: end all streams, drop all tables, faults and counts, and revoke all tokens."""
+        for table in self.tables:
+            with suppress(KeyError):  # dropped meanwhile
+                self.drop_table(table.name)
+        for stream in self._host.streams():
+            stream.finish(Rejection(grpc.StatusCode.UNAVAILABLE, "the emulator was reset"))
+        self.faults = None
+        self.revoke_tokens()
+        deadline = time.monotonic() + STOP_SECONDS
+        while self._host.streams() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self._stats.reset()
 
     # ---- observation and faults
 

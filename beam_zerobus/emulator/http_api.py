@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
+from beam_zerobus.emulator.control import CONTROL_PATH, HEALTH_PATH, Control
 from beam_zerobus.emulator.limits import MAX_RECORD_BYTES
 from beam_zerobus.emulator.rest import NoAnswerError, RestInserts
 from beam_zerobus.emulator.workspace import HttpError, Workspace
@@ -39,6 +40,7 @@ class HttpServer(ThreadingHTTPServer):
         address: Host and port; port 0 lets the system choose.
         workspace: Answers requests for tokens and for tables.
         rest: Takes rows.
+        control: Answers requests of the control API.
         request_seconds: How long a request may take to arrive, counted from the connection's start or the last answer.
         tls: The context of TLS; None for plain text.
     """
@@ -52,12 +54,15 @@ class HttpServer(ThreadingHTTPServer):
         self,
         address: tuple[str, int],
         workspace: Workspace,
+        *,
         rest: RestInserts,
+        control: Control,
         request_seconds: float = 30.0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.workspace = workspace
         self.rest = rest
+        self.control = control
         self.request_seconds = request_seconds
         self._tls = tls
         self._connections = threading.BoundedSemaphore(_MAX_CONNECTIONS)
@@ -127,17 +132,39 @@ class _Handler(BaseHTTPRequestHandler):
         super().handle_one_request()
 
     def do_POST(self) -> None:
-        """Serve the token endpoint, and inserts."""
+        """Serve the token endpoint, inserts, and the control API."""
         self._answer(self._post)
 
     def do_GET(self) -> None:
-        """Serve the endpoints of tables and of permissions."""
-        self._answer(self._table)
+        """Serve the endpoints of tables and of permissions, and the control API."""
+        self._answer(self._get)
+
+    def do_PUT(self) -> None:
+        """Serve the control API."""
+        self._answer(self._control)
+
+    def do_DELETE(self) -> None:
+        """Serve the control API."""
+        self._answer(self._control)
 
     def _post(self) -> dict[str, Any]:
         path = self._path()
+        if path.startswith(CONTROL_PATH):
+            return self._control()
         insert = _INSERT_PATH.fullmatch(path)
         return self._token(path) if insert is None else self._insert(unquote(insert[1]))
+
+    def _control(self) -> dict[str, Any]:
+        path = self._path()
+        try:
+            self.server.control.authorize(path, self.headers.get("Authorization"))
+        finally:
+            body = self._body()
+        try:
+            query = dict(parse_qsl(urlsplit(self.path).query, max_num_fields=_MAX_FIELDS))
+        except ValueError:
+            raise HttpError(400, "MALFORMED_REQUEST", "the request's path cannot be read") from None
+        return self.server.control.answer(self.command, path, query, body)
 
     def _insert(self, name: str) -> dict[str, Any]:
         try:
@@ -175,8 +202,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = keep
         return body
 
-    def _table(self) -> dict[str, Any]:
+    def _get(self) -> dict[str, Any]:
         path = self._path()
+        if path.startswith(CONTROL_PATH) or path == HEALTH_PATH:
+            return self._control()
         authorization = self.headers.get("Authorization")
         if path.startswith(_PERMISSIONS_PATH):
             kind, _, name = path.removeprefix(_PERMISSIONS_PATH).partition("/")

@@ -31,6 +31,7 @@ class EmulatorProcess:
         workspace_url: The workspace's URL.
         client_id: The client that gets tokens.
         client_secret: Its secret.
+        control_token: The token of its control API.
         ca_file: The certificate of its authority; None without TLS.
 
     Example:
@@ -43,6 +44,7 @@ class EmulatorProcess:
     workspace_url: str
     client_id: str
     client_secret: str
+    control_token: str
     ca_file: Path | None
 
     def __init__(self, storage_dir: str | Path, tables: Mapping[str, str], **options: Any) -> None:
@@ -96,7 +98,7 @@ def _serve(connection: Connection, storage_dir: str, tables: Mapping[str, str], 
         with Emulator(storage_dir, **options) as emulator:
             for name, columns in tables.items():
                 emulator.create_table(name, columns)
-            names = ("endpoint", "workspace_url", "client_id", "client_secret", "ca_file")
+            names = ("endpoint", "workspace_url", "client_id", "client_secret", "control_token", "ca_file")
             connection.send({name: getattr(emulator, name) for name in names})
             with suppress(EOFError, OSError):
                 connection.recv()

@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc
 
 from beam_zerobus.emulator.calls import EphemeralProtocol, FlightProtocol
+from beam_zerobus.emulator.control import Control
 from beam_zerobus.emulator.host import Host
 from beam_zerobus.emulator.http_api import HttpServer
 from beam_zerobus.emulator.limits import MAX_MESSAGE_BYTES
@@ -65,7 +66,8 @@ class Servers:
 
     Args:
         host: Serves the streams.
-        workspace: Answers HTTP requests.
+        workspace: Answers requests for tokens and for tables.
+        control: Answers requests of the control API.
         address: Address to listen on.
         port: gRPC port; 0 lets the system choose, once: later starts use the same.
         http_port: HTTP port, likewise.
@@ -76,7 +78,15 @@ class Servers:
     """
 
     def __init__(
-        self, host: Host, workspace: Workspace, *, address: str, port: int, http_port: int, tls: Tls | None = None
+        self,
+        host: Host,
+        workspace: Workspace,
+        control: Control,
+        *,
+        address: str,
+        port: int,
+        http_port: int,
+        tls: Tls | None = None,
     ) -> None:
         if tls is None and not is_loopback(address):
             raise ConfigurationError(
@@ -88,6 +98,7 @@ class Servers:
                 raise ConfigurationError(f"{name} {number}: set a port from 1 to 65535, or 0 for a free one")
         self._host = host
         self._workspace = workspace
+        self._control = control
         self._address = address
         self._port = port
         self._http_port = http_port
@@ -148,7 +159,11 @@ class Servers:
                 server.add_insecure_port(where) if credentials is None else server.add_secure_port(where, credentials)
             )
             self._http = HttpServer(
-                (self._address, self._http_port), self._workspace, RestInserts(host=self._host), tls=context
+                (self._address, self._http_port),
+                self._workspace,
+                rest=RestInserts(host=self._host),
+                control=self._control,
+                tls=context,
             )
         except (RuntimeError, OSError) as error:
             server.stop(None)

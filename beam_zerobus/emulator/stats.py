@@ -129,6 +129,16 @@ class StatsBook:
                 calls=tuple(self._calls),
             )
 
+    def reset(self) -> None:
+        """Forget everything but streams that are open."""
+        with self._lock:
+            open_streams = [replace(stream, calls=0) for stream in self._streams.values() if stream.end is None]
+            self._streams = {stream.stream_id: stream for stream in open_streams}
+            self._tables, self._rates, self._calls, self._tokens = {}, {}, [], 0
+            self._faults.clear()
+            for stream in open_streams:
+                self._add(stream.table, streams_opened=1, streams_open=1)
+
     def table_created(self, table: str) -> None:
         """Add a table."""
         with self._lock:

@@ -58,6 +58,9 @@ def zerobus(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
             ("DATABRICKS_CLIENT_SECRET", emulator.client_secret),
         ):
             monkeypatch.setenv(variable, value)
+        if emulator.ca_file is not None:
+            for variable in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+                monkeypatch.setenv(variable, str(emulator.ca_file))
         yield emulator
         close_all()
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 __all__ = ["main"]
 
-_EXTRA = ("deltalake", "grpc")
+_EXTRA = ("cryptography", "deltalake", "grpc")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,6 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         from beam_zerobus.emulator.command import run  # noqa: PLC0415 - needs the extra
+
+        return run(argv)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in _EXTRA:
             raise
@@ -31,7 +33,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    return run(argv)
 
 
 if __name__ == "__main__":

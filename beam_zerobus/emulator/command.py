@@ -13,14 +13,14 @@ from typing import Any, get_args
 from beam_zerobus.emulator.emulator import Emulator
 from beam_zerobus.emulator.faults import FaultKind, Faults, RejectRows, ScriptedFault
 from beam_zerobus.errors import ZerobusError
-from beam_zerobus.options.hosts import is_loopback
 
 __all__ = ["run"]
 
-_EXPOSED = (
-    "warning: --host {host} is not loopback: everybody who reaches this machine over the network can try to write to "
-    "the tables, and tokens and rows travel unencrypted. Use it in a network that you trust"
-)
+_TRUST = """
+Clients trust the certificates of {ca_file} by these; the official SDKs read the first, Python's requests the second:
+export SSL_CERT_FILE={ca_file}
+export REQUESTS_CA_BUNDLE={ca_file}
+"""
 _EPILOG = """
 A table is a name and its columns:
   --table "main.iot.air_quality=device STRING NOT NULL, temp INT, at TIMESTAMP"
@@ -57,12 +57,19 @@ def _parser() -> argparse.ArgumentParser:
         help="from a row's acknowledgement to the moment when the table has it (default: %(default)s)",
     )
     network = parser.add_argument_group("network")
-    network.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    network.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; any but loopback needs --tls (default: %(default)s)"
+    )
     network.add_argument("--port", type=int, default=0, help="gRPC and Arrow Flight (default: a free one)")
     network.add_argument("--http-port", type=int, default=0, help="token and table endpoints (default: a free one)")
+    network.add_argument("--tls", action="store_true", help="serve both ports over TLS, with an authority of its own")
+    network.add_argument(
+        "--tls-name", metavar="NAME", action="append", default=[], help="another host name of this machine; repeatable"
+    )
     access = parser.add_argument_group("access")
     access.add_argument("--client-id", help="the client that may write (default: generated)")
     access.add_argument("--client-secret", help="its secret (default: generated)")
+    access.add_argument("--control-token", help="token of the control API (default: generated)")
     access.add_argument("--token-life", type=float, default=3600.0, metavar="SECONDS", help="(default: %(default)s)")
     faults = parser.add_argument_group("faults")
     faults.add_argument("--fault", metavar="KIND,NAME=VALUE,...", action="append", default=[], help="repeatable")
@@ -145,8 +152,6 @@ def run(argv: Sequence[str] | None = None) -> int:
             stack.callback(emulator.stop)
             for name, columns in map(_pair, options.table):
                 emulator.create_table(name.strip(), columns)
-            if not is_loopback(options.host):
-                _complain(parser, _EXPOSED.format(host=options.host))
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: stop.set())
             stack.enter_context(emulator)
@@ -171,12 +176,15 @@ def _emulator(options: argparse.Namespace) -> Emulator:
         discard=options.discard,
         client_id=options.client_id,
         client_secret=options.client_secret,
+        control_token=options.control_token,
         token_life=options.token_life,
         host=options.host,
         port=options.port,
         http_port=options.http_port,
         faults=_faults(options),
         readable_after=options.readable_after,
+        tls=options.tls,
+        tls_names=options.tls_name,
     )
 
 
@@ -193,6 +201,7 @@ def _where_rows_are(emulator: Emulator, options: argparse.Namespace) -> str:
 def _greeting(emulator: Emulator, rows: str) -> str:
     tables = "\n".join(f"  {table.name}: {table.schema.to_ddl()}" for table in emulator.tables) or "  none yet"
     first_table = "".join(f"\nexport ZEROBUS_TABLE_NAME={table.name}" for table in emulator.tables[:1])
+    trust = "" if emulator.ca_file is None else _TRUST.format(ca_file=emulator.ca_file)
     return f"""\
 Local Zerobus at {emulator.endpoint}, workspace at {emulator.workspace_url}
 {rows}
@@ -208,4 +217,7 @@ The same, in the names that the official SDKs' examples read:
 export ZEROBUS_SERVER_ENDPOINT={emulator.endpoint}
 export DATABRICKS_WORKSPACE_URL={emulator.workspace_url}{first_table}
 
+The control API is at {emulator.workspace_url}/control/, described at {emulator.workspace_url}/control/openapi.json:
+export ZEROBUS_CONTROL_TOKEN={emulator.control_token}
+{trust}
 Stop with Ctrl-C."""

@@ -7,6 +7,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,11 +16,12 @@ import grpc
 import pyarrow as pa
 
 from beam_zerobus.emulator.catalog import Catalog
+from beam_zerobus.emulator.control import Control
 from beam_zerobus.emulator.faults import FaultInjector, Faults
 from beam_zerobus.emulator.host import Host
 from beam_zerobus.emulator.layout import Layout, TableRules
 from beam_zerobus.emulator.rejection import Rejection
-from beam_zerobus.emulator.servers import STOP_SECONDS, Servers
+from beam_zerobus.emulator.servers import STOP_SECONDS, Servers, Tls
 from beam_zerobus.emulator.stats import Stats, StatsBook
 from beam_zerobus.emulator.table import Table
 from beam_zerobus.emulator.tokens import TokenIssuer
@@ -28,6 +30,8 @@ from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.schema import TableSchema
 
 __all__ = ["Emulator"]
+
+_TLS_DIRECTORY = ".tls"
 
 
 class Emulator:
@@ -47,8 +51,9 @@ class Emulator:
         record_calls: Keep every call as received, in ``stats.calls``.
         client_id: The client that gets tokens; None generates one.
         client_secret: Its secret; None generates one.
+        control_token: Token of the control API; None generates one.
         token_life: Seconds that a token is valid.
-        host: Address to listen on. Anything but loopback lets others on the network write to the tables.
+        host: Address to listen on. Anything but loopback needs `tls`.
         port: gRPC port; 0 lets the system choose, once: a restart uses the same.
         http_port: HTTP port, likewise.
         faults: The faults to inject; None for none.
@@ -56,6 +61,9 @@ class Emulator:
             number.
         readable_after: Seconds from a row's acknowledgement to the moment when the Delta table has it (about 5 at the
             service). Until then the row is durable beside the table.
+        tls: Serve both ports over TLS, with a certificate of the emulator's own authority, `ca_file`. It is kept with
+            `storage_dir`, else made new.
+        tls_names: Further host names and addresses for the certificate, beside the local ones.
 
     Raises:
         ConfigurationError: Options that exclude each other or are out of range, or a storage directory that cannot be
@@ -78,6 +86,7 @@ class Emulator:
         record_calls: bool = False,
         client_id: str | None = None,
         client_secret: str | None = None,
+        control_token: str | None = None,
         token_life: float = 3600.0,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -85,6 +94,8 @@ class Emulator:
         faults: Faults | None = None,
         max_partitions: int | None = 1000,
         readable_after: float = 0.0,
+        tls: bool = False,
+        tls_names: Sequence[str] = (),
     ) -> None:
         in_memory = memory or discard
         if in_memory and storage_dir is not None:
@@ -96,6 +107,7 @@ class Emulator:
             raise ConfigurationError(f"token_life {token_life}: set a number of seconds above 0")
         self.client_id = client_id or f"client-{secrets.token_hex(4)}"
         self.client_secret = client_secret or secrets.token_hex(16)
+        self.control_token = control_token or secrets.token_hex(16)
         self._stats = StatsBook(record_calls=record_calls)
         self._tokens = TokenIssuer(self.client_secret, token_life)
         self._host = Host(
@@ -105,13 +117,23 @@ class Emulator:
             injector=FaultInjector(faults or Faults()),
             check_rows=not in_memory if check_rows is None else check_rows,
         )
-        self._servers = Servers(self._host, self._workspace(), address=host, port=port, http_port=http_port)
-        # Last, since it locks the directory.
         self._temporary = None
-        if not in_memory and storage_dir is None:
+        if storage_dir is None and (tls or not in_memory):
             self._temporary = tempfile.TemporaryDirectory(prefix="zerobus-", ignore_cleanup_errors=True)
             storage_dir = self._temporary.name
-        self.storage_dir = None if storage_dir is None else Path(storage_dir).resolve()
+        directory = None if storage_dir is None else Path(storage_dir).resolve()
+        self.storage_dir = None if in_memory else directory
+        self._tls = Tls(directory=directory / _TLS_DIRECTORY, names=tls_names) if tls and directory else None
+        self._servers = Servers(
+            self._host,
+            self._workspace(),
+            Control(emulator=self, token=self.control_token),
+            address=host,
+            port=port,
+            http_port=http_port,
+            tls=self._tls,
+        )
+        # Last, since it locks the directory.
         self._catalog = Catalog(self.storage_dir, discard=discard, rules=rules)
 
     # ---- life
@@ -200,6 +222,11 @@ class Emulator:
         """The workspace's URL; ``DATABRICKS_HOST`` of clients."""
         return self._servers.workspace_url
 
+    @property
+    def ca_file(self) -> Path | None:
+        """The certificate of the emulator's authority, for clients to trust; None without TLS."""
+        return None if self._tls is None else self._tls.ca_file
+
     # ---- tables
 
     def create_table(
@@ -249,6 +276,20 @@ class Emulator:
     def drop_table(self, name: str) -> None:
         """Remove a table; open streams fail at their next call, and new ones get NOT_FOUND."""
         self._catalog.drop(name)
+
+    def reset(self) -> None:
+        """Be as new: end all streams, drop all tables, faults and counts, and revoke all tokens."""
+        for table in self.tables:
+            with suppress(KeyError):  # dropped meanwhile
+                self.drop_table(table.name)
+        for stream in self._host.streams():
+            stream.finish(Rejection(grpc.StatusCode.UNAVAILABLE, "the emulator was reset"))
+        self.faults = None
+        self.revoke_tokens()
+        deadline = time.monotonic() + STOP_SECONDS
+        while self._host.streams() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self._stats.reset()
 
     # ---- observation and faults
 

@@ -8,13 +8,13 @@ from typing import Protocol
 
 import grpc
 
-from beam_zerobus.emulator.faults import FaultInjector
+from beam_zerobus.emulator.faults import FaultInjector, ScriptedFault
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.stats import StatsBook
-from beam_zerobus.emulator.table import Table
+from beam_zerobus.emulator.table import GRANTS, Table
 from beam_zerobus.emulator.tokens import InvalidTokenError, Token, TokenIssuer
 
-__all__ = ["Host", "OpenStream"]
+__all__ = ["Host", "OpenStream", "injected", "not_found"]
 
 
 class OpenStream(Protocol):
@@ -88,6 +88,22 @@ class Host:
         except InvalidTokenError as error:
             raise _unauthenticated(str(error)) from None
 
+    def writable_table(self, token: Token, name: str) -> Table:
+        """Return a table if a token allows writing to it.
+
+        Raises:
+            Rejection: PERMISSION_DENIED or NOT_FOUND.
+        """
+        if token.table is None or token.table.lower() != name.lower():
+            raise _denied(f"the access token was not issued for table {name}")
+        table = self.find_table(name)
+        if table is None:
+            raise not_found(name)
+        missing = sorted(GRANTS - table.grants)
+        if missing:
+            raise _denied(f"the principal has no {', '.join(missing)} for table {name}; grant it explicitly")
+        return table
+
     def check_token(self, token: Token) -> None:
         """Check again a token that was valid when the stream began.
 
@@ -98,6 +114,21 @@ class Host:
             raise _unauthenticated("the access token has expired")
         if self.tokens.is_revoked(token):
             raise _unauthenticated("the access token was revoked")
+
+
+def not_found(name: str) -> Rejection:
+    """Return what a request for a table that does not exist gets."""
+    return Rejection(grpc.StatusCode.NOT_FOUND, f"Table {name!r} cannot be found.")
+
+
+def injected(fault: ScriptedFault) -> Rejection:
+    """Return the status of a fault."""
+    message = f"injected fault: {fault.code}" if fault.message is None else fault.message
+    return Rejection(grpc.StatusCode[fault.code], message, causes=fault.causes)
+
+
+def _denied(message: str) -> Rejection:
+    return Rejection(grpc.StatusCode.PERMISSION_DENIED, f"Error 4024: {message}")
 
 
 def _unauthenticated(message: str) -> Rejection:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import socket
+import ssl
 import sys
 import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
+from beam_zerobus.emulator.control import CONTROL_PATH, HEALTH_PATH, Control
+from beam_zerobus.emulator.limits import MAX_RECORD_BYTES
+from beam_zerobus.emulator.rest import NoAnswerError, RestInserts
 from beam_zerobus.emulator.workspace import HttpError, Workspace
 
 __all__ = ["HttpServer"]
@@ -22,6 +27,7 @@ _LOG = logging.getLogger(__name__)
 _TOKEN_PATH = "/oidc/v1/token"  # noqa: S105 - a path
 _TABLES_PATH = "/api/2.1/unity-catalog/tables/"
 _PERMISSIONS_PATH = "/api/2.1/unity-catalog/effective-permissions/"
+_INSERT_PATH = re.compile(r"/zerobus/v1/tables/([^/]+)/insert")
 _MAX_BODY = 1 << 20
 _MAX_FIELDS = 100
 _MAX_CONNECTIONS = 256
@@ -32,8 +38,11 @@ class HttpServer(ThreadingHTTPServer):
 
     Args:
         address: Host and port; port 0 lets the system choose.
-        workspace: What to serve.
+        workspace: Answers requests for tokens and for tables.
+        rest: Takes rows.
+        control: Answers requests of the control API.
         request_seconds: How long a request may take to arrive, counted from the connection's start or the last answer.
+        tls: The context of TLS; None for plain text.
     """
 
     daemon_threads = True
@@ -41,9 +50,21 @@ class HttpServer(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], workspace: Workspace, request_seconds: float = 30.0) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        workspace: Workspace,
+        *,
+        rest: RestInserts,
+        control: Control,
+        request_seconds: float = 30.0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.workspace = workspace
+        self.rest = rest
+        self.control = control
         self.request_seconds = request_seconds
+        self._tls = tls
         self._connections = threading.BoundedSemaphore(_MAX_CONNECTIONS)
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
@@ -59,9 +80,18 @@ class HttpServer(ThreadingHTTPServer):
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Serve a connection to its end."""
         try:
+            if self._tls is not None:
+                request = self._secured(request, self._tls)
             super().process_request_thread(request, client_address)
+        except OSError:
+            self.shutdown_request(request)  # the client left, is too slow, or does not speak TLS
         finally:
             self._connections.release()
+
+    def _secured(self, connection: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocket:
+        """Do the handshake, in the connection's own thread: a client that sends nothing holds up no other."""
+        connection.settimeout(self.request_seconds)
+        return tls.wrap_socket(connection, server_side=True)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base class's signature
         """Log a fault of the emulator; ignore a client that left or is too slow."""
@@ -102,16 +132,50 @@ class _Handler(BaseHTTPRequestHandler):
         super().handle_one_request()
 
     def do_POST(self) -> None:
-        """Serve the token endpoint."""
-        self._answer(self._token)
+        """Serve the token endpoint, inserts, and the control API."""
+        self._answer(self._post)
 
     def do_GET(self) -> None:
-        """Serve the endpoints of tables and of permissions."""
-        self._answer(self._table)
+        """Serve the endpoints of tables and of permissions, and the control API."""
+        self._answer(self._get)
 
-    def _token(self) -> dict[str, Any]:
-        body = self._body()
+    def do_PUT(self) -> None:
+        """Serve the control API."""
+        self._answer(self._control)
+
+    def do_DELETE(self) -> None:
+        """Serve the control API."""
+        self._answer(self._control)
+
+    def _post(self) -> dict[str, Any]:
         path = self._path()
+        if path.startswith(CONTROL_PATH):
+            return self._control()
+        insert = _INSERT_PATH.fullmatch(path)
+        return self._token(path) if insert is None else self._insert(unquote(insert[1]))
+
+    def _control(self) -> dict[str, Any]:
+        path = self._path()
+        try:
+            self.server.control.authorize(path, self.headers.get("Authorization"))
+        finally:
+            body = self._body()
+        try:
+            query = dict(parse_qsl(urlsplit(self.path).query, max_num_fields=_MAX_FIELDS))
+        except ValueError:
+            raise HttpError(400, "MALFORMED_REQUEST", "the request's path cannot be read") from None
+        return self.server.control.answer(self.command, path, query, body)
+
+    def _insert(self, name: str) -> dict[str, Any]:
+        try:
+            token = self.server.rest.authenticate(self.headers.get("Authorization"))
+        except HttpError:
+            self._body()  # only clients with a token may send much
+            raise
+        return self.server.rest.insert(token, name, self._body(MAX_RECORD_BYTES))
+
+    def _token(self, path: str) -> dict[str, Any]:
+        body = self._body()
         if path != _TOKEN_PATH:
             raise HttpError(404, "ENDPOINT_NOT_FOUND", f"No API found for 'POST {path}'")
         try:
@@ -121,7 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
         form = {name: values[-1] for name, values in fields.items()}
         return self.server.workspace.token(self.headers.get("Authorization"), form)
 
-    def _body(self) -> bytes:
+    def _body(self, limit: int = _MAX_BODY) -> bytes:
         # Until the body is read, the next request on this connection cannot be separated from it.
         self.close_connection, keep = True, self.close_connection
         if self.headers.get("Transfer-Encoding"):
@@ -130,16 +194,18 @@ class _Handler(BaseHTTPRequestHandler):
         length = lengths[0].strip()
         if len(lengths) > 1 or not (length.isascii() and length.isdigit()):
             raise HttpError(400, "invalid_request", "Content-Length is not a number")
-        if len(length) > 12 or int(length) > _MAX_BODY:
-            raise HttpError(413, "invalid_request", f"the body has more than {_MAX_BODY} bytes")
+        if len(length) > 12 or int(length) > limit:
+            raise HttpError(413, "invalid_request", f"the body has more than {limit} bytes")
         body = self.rfile.read(int(length))
         if len(body) < int(length):
             raise HttpError(400, "invalid_request", "the body is shorter than Content-Length")
         self.close_connection = keep
         return body
 
-    def _table(self) -> dict[str, Any]:
+    def _get(self) -> dict[str, Any]:
         path = self._path()
+        if path.startswith(CONTROL_PATH) or path == HEALTH_PATH:
+            return self._control()
         authorization = self.headers.get("Authorization")
         if path.startswith(_PERMISSIONS_PATH):
             kind, _, name = path.removeprefix(_PERMISSIONS_PATH).partition("/")
@@ -161,8 +227,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, work())
         except HttpError as error:
             self._send(error.status, error.body)
-        except OSError:
-            self.close_connection = True  # the client left, or was too slow
+        except (OSError, NoAnswerError):
+            self.close_connection = True  # the client left, or was too slow; or a fault
         except Exception:  # noqa: BLE001 - a client always gets an answer
             _LOG.exception("the emulator failed on an HTTP request")
             self._send(500, HttpError(500, "INTERNAL_ERROR", "the emulator failed").body)

@@ -31,6 +31,8 @@ class EmulatorProcess:
         workspace_url: The workspace's URL.
         client_id: The client that gets tokens.
         client_secret: Its secret.
+        control_token: The token of its control API.
+        ca_file: The certificate of its authority; None without TLS.
 
     Example:
         >>> with EmulatorProcess("zerobus-data", {"main.iot.air_quality": "device STRING"}) as it:  # doctest: +SKIP
@@ -42,6 +44,8 @@ class EmulatorProcess:
     workspace_url: str
     client_id: str
     client_secret: str
+    control_token: str
+    ca_file: Path | None
 
     def __init__(self, storage_dir: str | Path, tables: Mapping[str, str], **options: Any) -> None:
         # A forked process would inherit threads and locks of libraries in whatever state they are.
@@ -60,7 +64,7 @@ class EmulatorProcess:
         """
         self._process.start()
         self._its_end.close()  # so that reading ends when the process does
-        said: dict[str, str] | str = "it did not start in time"
+        said: dict[str, Any] | str = "it did not start in time"
         try:
             if self._connection.poll(_START_SECONDS):
                 said = self._connection.recv()
@@ -94,7 +98,7 @@ def _serve(connection: Connection, storage_dir: str, tables: Mapping[str, str], 
         with Emulator(storage_dir, **options) as emulator:
             for name, columns in tables.items():
                 emulator.create_table(name, columns)
-            names = ("endpoint", "workspace_url", "client_id", "client_secret")
+            names = ("endpoint", "workspace_url", "client_id", "client_secret", "control_token", "ca_file")
             connection.send({name: getattr(emulator, name) for name in names})
             with suppress(EOFError, OSError):
                 connection.recv()

@@ -2,25 +2,63 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 
 from beam_zerobus.emulator.calls import EphemeralProtocol, FlightProtocol
+from beam_zerobus.emulator.control import Control
 from beam_zerobus.emulator.host import Host
 from beam_zerobus.emulator.http_api import HttpServer
 from beam_zerobus.emulator.limits import MAX_MESSAGE_BYTES
+from beam_zerobus.emulator.rest import RestInserts
 from beam_zerobus.emulator.session import Session
 from beam_zerobus.emulator.threads import DaemonThreads
 from beam_zerobus.emulator.wire import FLIGHT_DO_PUT, FLIGHT_SERVICE, ZEROBUS_EPHEMERAL_STREAM, ZEROBUS_SERVICE
 from beam_zerobus.emulator.workspace import Workspace
 from beam_zerobus.errors import ConfigurationError
+from beam_zerobus.options.hosts import is_loopback
 
-__all__ = ["STOP_SECONDS", "Servers"]
+__all__ = ["STOP_SECONDS", "Servers", "Tls"]
 
 STOP_SECONDS = 5.0
 _MAX_STREAMS = 1024
 _MAX_IDLE_SECONDS = 600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """TLS for both ports.
+
+    Attributes:
+        directory: Where the certificates are; made at the first start.
+        names: Further names and addresses by which clients reach the server.
+    """
+
+    directory: Path
+    names: Sequence[str] = ()
+
+    @property
+    def ca_file(self) -> Path:
+        """The certificate of the authority, for clients to trust."""
+        return self.directory / "ca.pem"
+
+    def serve(self, address: str) -> tuple[grpc.ServerCredentials, ssl.SSLContext]:
+        """Return what serves both ports, with certificates for the address and the names."""
+        # Imported for TLS only, since the import takes time.
+        from beam_zerobus.emulator.certificates import make_certificates  # noqa: PLC0415
+
+        server_file = self.directory / "server.pem"
+        make_certificates(self.ca_file, server_file, address, self.names)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(server_file)
+        pem = server_file.read_bytes()
+        return grpc.ssl_server_credentials([(pem, pem)]), context
 
 
 class Servers:
@@ -28,24 +66,43 @@ class Servers:
 
     Args:
         host: Serves the streams.
-        workspace: Answers HTTP requests.
+        workspace: Answers requests for tokens and for tables.
+        control: Answers requests of the control API.
         address: Address to listen on.
         port: gRPC port; 0 lets the system choose, once: later starts use the same.
         http_port: HTTP port, likewise.
+        tls: TLS; None for plain text, on loopback only.
 
     Raises:
-        ConfigurationError: A port is out of range.
+        ConfigurationError: A port is out of range, or the address is not loopback and there is no TLS.
     """
 
-    def __init__(self, host: Host, workspace: Workspace, *, address: str, port: int, http_port: int) -> None:
+    def __init__(
+        self,
+        host: Host,
+        workspace: Workspace,
+        control: Control,
+        *,
+        address: str,
+        port: int,
+        http_port: int,
+        tls: Tls | None = None,
+    ) -> None:
+        if tls is None and not is_loopback(address):
+            raise ConfigurationError(
+                f"host {address} is not loopback: tokens and rows would travel unencrypted; "
+                "turn TLS on (tls=True, --tls), or listen on 127.0.0.1"
+            )
         for name, number in (("port", port), ("http_port", http_port)):
             if not 0 <= number <= 65535:
                 raise ConfigurationError(f"{name} {number}: set a port from 1 to 65535, or 0 for a free one")
         self._host = host
         self._workspace = workspace
+        self._control = control
         self._address = address
         self._port = port
         self._http_port = http_port
+        self._tls = tls
         self._grpc: grpc.Server | None = None
         self._http: HttpServer | None = None
 
@@ -57,12 +114,16 @@ class Servers:
     @property
     def endpoint(self) -> str:
         """The URL of the gRPC port."""
-        return f"http://{self._url_host}:{self._port}"
+        return f"{self._scheme}://{self._url_host}:{self._port}"
 
     @property
     def workspace_url(self) -> str:
         """The URL of the HTTP port."""
-        return f"http://{self._url_host}:{self._http_port}"
+        return f"{self._scheme}://{self._url_host}:{self._http_port}"
+
+    @property
+    def _scheme(self) -> str:
+        return "http" if self._tls is None else "https"
 
     @property
     def _url_host(self) -> str:
@@ -72,8 +133,9 @@ class Servers:
         """Open both ports and serve.
 
         Raises:
-            ConfigurationError: A port cannot be opened.
+            ConfigurationError: A port cannot be opened, or the certificates cannot be written.
         """
+        credentials, context = (None, None) if self._tls is None else self._tls.serve(self._address)
         server = grpc.server(
             DaemonThreads(),
             options=[
@@ -92,8 +154,17 @@ class Servers:
             )
         )
         try:
-            self._port = server.add_insecure_port(f"{self._url_host}:{self._port}")
-            self._http = HttpServer((self._address, self._http_port), self._workspace)
+            where = f"{self._url_host}:{self._port}"
+            self._port = (
+                server.add_insecure_port(where) if credentials is None else server.add_secure_port(where, credentials)
+            )
+            self._http = HttpServer(
+                (self._address, self._http_port),
+                self._workspace,
+                rest=RestInserts(host=self._host),
+                control=self._control,
+                tls=context,
+            )
         except (RuntimeError, OSError) as error:
             server.stop(None)
             raise ConfigurationError(

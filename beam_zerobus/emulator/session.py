@@ -18,7 +18,7 @@ import grpc
 from beam_zerobus.emulator import connections
 from beam_zerobus.emulator.calls import Call, StreamProtocol
 from beam_zerobus.emulator.faults import ScriptedFault
-from beam_zerobus.emulator.host import Host
+from beam_zerobus.emulator.host import Host, injected, not_found
 from beam_zerobus.emulator.publisher import Arrived
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.responder import (
@@ -35,7 +35,7 @@ from beam_zerobus.emulator.responder import (
 )
 from beam_zerobus.emulator.stats import RecordedCall
 from beam_zerobus.emulator.status import end_stream
-from beam_zerobus.emulator.table import GRANTS, Table
+from beam_zerobus.emulator.table import Table
 from beam_zerobus.emulator.tokens import Token
 from beam_zerobus.schema import TableSchema
 
@@ -135,15 +135,8 @@ class Session:
         fault = self._host.injector.on_stream(name)
         if fault is not None:
             self._host.stats.fault_injected(fault.kind)
-            raise _injected(fault)
-        if token.table is None or token.table.lower() != name.lower():
-            raise _denied(f"the access token was not issued for table {name}")
-        table = self._host.find_table(name)
-        if table is None:
-            raise _not_found(name)
-        missing = sorted(GRANTS - table.grants)
-        if missing:
-            raise _denied(f"the principal has no {', '.join(missing)} for table {name}; grant it explicitly")
+            raise injected(fault)
+        table = self._host.writable_table(token, name)
         self._bind(table)
         return token, table
 
@@ -170,7 +163,7 @@ class Session:
             for message in requests:
                 self._host.check_token(token)
                 if self._host.find_table(table.name) is not table:
-                    raise _not_found(table.name)
+                    raise not_found(table.name)
                 if table.version != self._schema_version:
                     self._bind(table)
                 call = self._protocol.call(message)
@@ -234,7 +227,7 @@ class Session:
 
 
 def _ending(fault: ScriptedFault) -> Event:
-    return Cut() if fault.kind == "drop" else Fail(_injected(fault))
+    return Cut() if fault.kind == "drop" else Fail(injected(fault))
 
 
 def _after_storing(call: Call, fault: ScriptedFault | None, delay: float) -> Event:
@@ -244,19 +237,6 @@ def _after_storing(call: Call, fault: ScriptedFault | None, delay: float) -> Eve
         return _ending(fault)
     late = fault.delay if fault.kind == "slow_ack" else 0.0
     return Stored(call.offset, call.rows, delay + late, silent=fault.kind == "no_ack")
-
-
-def _denied(message: str) -> Rejection:
-    return Rejection(grpc.StatusCode.PERMISSION_DENIED, f"Error 4024: {message}")
-
-
-def _not_found(name: str) -> Rejection:
-    return Rejection(grpc.StatusCode.NOT_FOUND, f"Table {name!r} cannot be found.")
-
-
-def _injected(fault: ScriptedFault) -> Rejection:
-    message = f"injected fault: {fault.code}" if fault.message is None else fault.message
-    return Rejection(grpc.StatusCode[fault.code], message, causes=fault.causes)
 
 
 def _storage_failed(problem: BaseException, call: Call) -> Fail:

@@ -21,7 +21,7 @@ class TableStats:
     Attributes:
         streams_opened: Streams that were created.
         streams_open: Streams that are open now.
-        calls: Calls that arrived, accepted or not.
+        calls: Calls that arrived, accepted or not, REST requests among them.
         rows_received: Rows of these calls.
         bytes_received: Bytes of these calls on the wire.
         rows_acknowledged: Rows whose acknowledgement was sent.
@@ -66,9 +66,9 @@ class RecordedCall:
 
     Attributes:
         table: The table.
-        stream_id: The stream.
+        stream_id: The stream; empty for a REST request.
         offset: The call's offset within the stream.
-        records: protobuf rows as bytes, JSON rows as str, or a `pa.RecordBatch`.
+        records: protobuf rows as bytes, JSON rows as str, a `pa.RecordBatch`, or parsed rows of a REST request.
         rows: Number of rows.
     """
 
@@ -129,6 +129,16 @@ class StatsBook:
                 calls=tuple(self._calls),
             )
 
+    def reset(self) -> None:
+        """Forget everything but streams that are open."""
+        with self._lock:
+            open_streams = [replace(stream, calls=0) for stream in self._streams.values() if stream.end is None]
+            self._streams = {stream.stream_id: stream for stream in open_streams}
+            self._tables, self._rates, self._calls, self._tokens = {}, {}, [], 0
+            self._faults.clear()
+            for stream in open_streams:
+                self._add(stream.table, streams_opened=1, streams_open=1)
+
     def table_created(self, table: str) -> None:
         """Add a table."""
         with self._lock:
@@ -163,6 +173,18 @@ class StatsBook:
             stream = self._streams[stream_id]
             self._streams[stream_id] = replace(stream, acknowledged_offset=offset)
             self._add(stream.table, rows_acknowledged=rows)
+
+    def request_received(self, table: str, rows: int, size: int, call: RecordedCall | None) -> None:
+        """Count a REST request."""
+        with self._lock:
+            self._add(table, calls=1, rows_received=rows, bytes_received=size)
+            if call is not None:
+                self._calls.append(call)
+
+    def request_acknowledged(self, table: str, rows: int) -> None:
+        """Count the answer to a REST request, by which its rows are acknowledged."""
+        with self._lock:
+            self._add(table, rows_acknowledged=rows)
 
     def fault_injected(self, kind: str) -> None:
         """Count a fault."""

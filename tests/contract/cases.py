@@ -13,9 +13,9 @@ from typing import Any
 from beam_zerobus.emulator import Faults, ScriptedFault
 from tests.contract import own_schema
 from tests.contract.payloads import records_with_unknown_column, schema_of
-from tests.contract.program import Answer
+from tests.contract.program import Answer, Program
 from tests.contract.server import ServerProcess
-from tests.contract.trial import Trial
+from tests.contract.trial import Trial, new_emulator
 
 DOWN_SECONDS = 1.0
 
@@ -44,6 +44,13 @@ def _rows(trial: Trial) -> str:
     trial.close()
     trial.check_exactly_once()
     return "yes"
+
+
+def _rows_over_tls(trial: Trial) -> str:
+    with new_emulator(trial.directory, tls=True) as emulator:
+        variables = {**trial.client.variables, "SSL_CERT_FILE": str(emulator.ca_file)}
+        with Program(trial.client.command, variables, trial.directory / "client.log") as program:
+            return _rows(Trial(emulator, trial.client, program, trial.wire_format, trial.directory))
 
 
 def _own_schema(trial: Trial) -> str:
@@ -219,6 +226,7 @@ def _recovers(trial: Trial, *script: ScriptedFault, wait_between: float = 0.0) -
 
 CASES = (
     Case(name="rows", title="rows arrive, single and in batches", run=_rows),
+    Case(name="tls", title="the same over TLS, with `SSL_CERT_FILE`", run=_rows_over_tls),
     Case(name="schema-tool", title="schema that the client makes from Unity Catalog", run=_own_schema),
     Case(name="close", title="an orderly close acknowledges what was sent", run=_close),
     Case(name="secret", title="wrong secret", run=_wrong_secret),

@@ -120,8 +120,8 @@ def check_at_least_once(acknowledged: set[int], sent: Iterable[int], found: Coun
     assert not foreign, f"in the table, and not sent: {sorted(foreign)}"
 
 
-def new_emulator(directory: Path) -> Emulator:
+def new_emulator(directory: Path, *, tls: bool = False) -> Emulator:
     """Return a server with the contract's table, not started."""
-    emulator = Emulator(directory / "tables")
+    emulator = Emulator(directory / ("tables over TLS" if tls else "tables"), tls=tls)
     emulator.create_table(TABLE, COLUMNS)
     return emulator

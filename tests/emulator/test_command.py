@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import requests
 from zerobus.sdk.sync import ZerobusException
 
 from beam_zerobus.emulator import Emulator
@@ -81,10 +82,16 @@ def test_the_greeting_exports_our_names_and_those_of_the_official_examples() -> 
         assert exports["ZEROBUS_TABLE_NAME"] == TABLE
         running.process.terminate()
         assert running.process.stderr.read() == "", "nothing to warn of on loopback"
-    with process("--memory", "--host", "0.0.0.0") as running:
+    with process("--memory", "--host", "0.0.0.0", "--tls", "--tls-name", "zerobus.test") as running:
         assert "ZEROBUS_TABLE_NAME" not in running.greeting, "there is no table"
+        exports = dict(re.findall(r"^export (\w+)=(\S+)$", running.greeting, re.MULTILINE))
+        ca_file = exports["SSL_CERT_FILE"]
+        assert exports["REQUESTS_CA_BUNDLE"] == ca_file
+        assert running.endpoint.startswith("https://0.0.0.0:")
+        assert requests.get(running.workspace_url, verify=ca_file, timeout=10).status_code == 404
         running.process.terminate()
-        assert "--host 0.0.0.0 is not loopback" in running.process.stderr.read()
+        assert running.process.wait(20) == 0
+        assert running.process.stderr.read() == ""
 
 
 def test_faults_by_flag() -> None:
@@ -111,7 +118,9 @@ def test_faults_by_flag() -> None:
         (["--fault", "status,at_call=1,colour=red"], "colour"),
         (["--fault-kinds", "status,bang"], "'bang'"),
         (["--fault-rate", "3"], "rate"),
-        (["--host", "256.0.0.1"], "cannot be opened"),
+        (["--host", "256.0.0.1"], "is not loopback"),
+        (["--host", "256.0.0.1", "--tls"], "cannot be opened"),
+        (["--tls", "--tls-name", "zerobüs"], "is not a host name"),
     ],
 )
 def test_wrong_arguments_are_reported(arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:

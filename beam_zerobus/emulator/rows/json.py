@@ -59,7 +59,17 @@ class JsonReader:
         Raises:
             Rejection: A record is not a JSON object, has a member that is not a column, or a value that does not fit.
         """
-        rows = _parse(records)
+        return self.read_rows([_parse(record, index) for index, record in enumerate(records)])
+
+    def read_rows(self, rows: Sequence[Any]) -> pa.RecordBatch:
+        """Return rows that are parsed already.
+
+        Raises:
+            Rejection: As `read`.
+        """
+        for index, row in enumerate(rows):
+            if type(row) is not dict:
+                raise Rejection.invalid(f"record {index} is not a JSON object")
         if self._rescue_column is not None:
             rescue(rows, self._columns, self._rescue_column)
         unknown = set(chain.from_iterable(rows)) - self._names
@@ -70,17 +80,11 @@ class JsonReader:
         return pa.RecordBatch.from_arrays([column.read(rows) for column in self._columns], schema=self._schema)
 
 
-def _parse(records: Sequence[str]) -> list[dict[str, Any]]:
-    rows = []
-    for index, record in enumerate(records):
-        try:
-            row = orjson.loads(record)
-        except orjson.JSONDecodeError:
-            raise Rejection.invalid(f"record {index} is not JSON") from None
-        if type(row) is not dict:
-            raise Rejection.invalid(f"record {index} is not a JSON object")
-        rows.append(row)
-    return rows
+def _parse(record: str, index: int) -> Any:
+    try:
+        return orjson.loads(record)
+    except orjson.JSONDecodeError:
+        raise Rejection.invalid(f"record {index} is not JSON") from None
 
 
 def _getter(name: str) -> Getter:

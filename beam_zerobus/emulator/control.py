@@ -1,0 +1,284 @@
+"""The control API: what a test in any language changes and sees of the emulator, over HTTP with a token of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import hmac
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from urllib.parse import unquote
+
+import orjson
+
+from beam_zerobus.emulator.faults import Faults, RejectRows
+from beam_zerobus.emulator.from_json import read_json, schema_of
+from beam_zerobus.emulator.json_rows import to_json_rows
+from beam_zerobus.emulator.stats import Stats
+from beam_zerobus.emulator.table import GRANTS, Table
+from beam_zerobus.emulator.workspace import HttpError
+from beam_zerobus.errors import ConfigurationError
+from beam_zerobus.version import __version__
+
+__all__ = ["CONTROL_PATH", "HEALTH_PATH", "Control", "Controlled"]
+
+CONTROL_PATH = "/control/"
+HEALTH_PATH = "/health"
+_OPENAPI_PATH = "/control/openapi.json"
+_MAX_ROWS = 10_000
+_MAX_STREAMS = 1_000
+
+
+class Controlled(Protocol):
+    """What the API needs of an `Emulator`."""
+
+    @property
+    def tables(self) -> tuple[Table, ...]: ...  # noqa: D102 - as in `Emulator`
+    @property
+    def stats(self) -> Stats: ...  # noqa: D102
+    @property
+    def faults(self) -> Faults: ...  # noqa: D102
+    @faults.setter
+    def faults(self, faults: Faults | None) -> None: ...
+    def create_table(  # noqa: D102
+        self, name: str, columns: str, *, partitioned_by: Sequence[str] = (), rescue_column: str | None = None
+    ) -> Table: ...
+    def table(self, name: str) -> Table: ...  # noqa: D102
+    def drop_table(self, name: str) -> None: ...  # noqa: D102
+    def issue_token(self, table: str | None = None, life: float | None = None) -> str: ...  # noqa: D102
+    def revoke_tokens(self) -> None: ...  # noqa: D102
+    def reset(self) -> None: ...  # noqa: D102
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewTable:
+    """A table to create: its name, and its columns as DDL."""
+
+    name: str
+    columns: str
+    partitioned_by: tuple[str, ...] = ()
+    rescue_column: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Privileges:
+    """Privileges to grant or to revoke; all that Zerobus needs if there are none."""
+
+    privileges: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewToken:
+    """A token to issue: for a table or for reading descriptions; seconds that it is valid."""
+
+    table: str | None = None
+    life: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    emulator: Controlled
+    name: str
+    query: Mapping[str, str]
+    body: Any
+
+    @property
+    def table(self) -> Table:
+        try:
+            return self.emulator.table(self.name)
+        except KeyError:
+            raise HttpError(404, "NOT_FOUND", f"Table {self.name!r} cannot be found.") from None
+
+    def number(self, name: str, default: int, most: int) -> int:
+        text = self.query.get(name, str(default))
+        if not (text.isascii() and text.isdigit() and len(text) < 19 and int(text) <= most):
+            raise HttpError(400, "INVALID_PARAMETER_VALUE", f"{name} must be a whole number from 0 to {most}")
+        return int(text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    method: str
+    path: str
+    summary: str
+    work: Callable[[_Request], dict[str, Any]]
+    body: type | None = None
+    query: tuple[str, ...] = ()
+
+
+def _described(table: Table) -> dict[str, Any]:
+    return {"name": table.name, "columns": table.schema.to_ddl(), "grants": sorted(table.grants)}
+
+
+def _tables(request: _Request) -> dict[str, Any]:
+    return {"tables": [_described(table) for table in request.emulator.tables]}
+
+
+def _create(request: _Request) -> dict[str, Any]:
+    new = request.body
+    layout = {"partitioned_by": new.partitioned_by, "rescue_column": new.rescue_column}
+    return _described(request.emulator.create_table(new.name, new.columns, **layout))
+
+
+def _drop(request: _Request) -> dict[str, Any]:
+    request.emulator.drop_table(request.table.name)
+    return {}
+
+
+def _rows(request: _Request) -> dict[str, Any]:
+    table = request.table
+    first, limit = request.number("offset", 0, 2**62), request.number("limit", 1_000, _MAX_ROWS)
+    schema, found = table.schema, table.to_arrow()
+    return {"count": found.num_rows, "rows": to_json_rows(found.slice(first, limit), schema)}
+
+
+def _grant(request: _Request) -> dict[str, Any]:
+    request.table.grant(*_known(request.body.privileges))
+    return _described(request.table)
+
+
+def _revoke(request: _Request) -> dict[str, Any]:
+    request.table.revoke(*_known(request.body.privileges))
+    return _described(request.table)
+
+
+def _known(privileges: tuple[str, ...]) -> tuple[str, ...]:
+    known = {*GRANTS, "ALL PRIVILEGES"}
+    for privilege in privileges:
+        if privilege not in known:
+            raise ConfigurationError(f"privilege {privilege[:100]!r}: use one of {', '.join(sorted(known))}")
+    return privileges
+
+
+def _faults(request: _Request) -> dict[str, Any]:
+    found = dataclasses.asdict(dataclasses.replace(request.emulator.faults, reject_rows=()))
+    rules = [{"column": rule.column, "value": rule.value, "table": rule.table} for rule in _shown(request)]
+    return {**found, "reject_rows": rules}
+
+
+def _shown(request: _Request) -> list[RejectRows]:
+    return [rule for rule in request.emulator.faults.reject_rows if rule.predicate is None]
+
+
+def _set_faults(request: _Request) -> dict[str, Any]:
+    request.emulator.faults = request.body
+    return _faults(request)
+
+
+def _statistics(request: _Request) -> dict[str, Any]:
+    stats = request.emulator.stats
+    return {
+        "streams_opened": stats.streams_opened,
+        "streams_open": stats.streams_open,
+        "tokens_issued": stats.tokens_issued,
+        "faults": dict(stats.faults),
+        "tables": {name: dataclasses.asdict(table) for name, table in stats.tables.items()},
+        "streams": [dataclasses.asdict(stream) for stream in stats.streams[-_MAX_STREAMS:]],
+    }
+
+
+def _token(request: _Request) -> dict[str, Any]:
+    return {"access_token": request.emulator.issue_token(request.body.table, request.body.life)}
+
+
+def _revoke_tokens(request: _Request) -> dict[str, Any]:
+    request.emulator.revoke_tokens()
+    return {}
+
+
+def _reset(request: _Request) -> dict[str, Any]:
+    request.emulator.reset()
+    return {}
+
+
+_ROUTES = (
+    _Route("GET", "/control/tables", "All tables", _tables),
+    _Route("POST", "/control/tables", "Create a table, or find the one with the same columns", _create, NewTable),
+    _Route("DELETE", "/control/tables/{name}", "Drop a table", _drop),
+    _Route("GET", "/control/tables/{name}/rows", "Rows as JSON", _rows, query=("offset", "limit")),
+    _Route("POST", "/control/tables/{name}/grant", "Grant privileges to the client", _grant, Privileges),
+    _Route("POST", "/control/tables/{name}/revoke", "Revoke privileges of the client", _revoke, Privileges),
+    _Route("GET", "/control/faults", "The faults that are injected", _faults),
+    _Route("PUT", "/control/faults", "Set the faults; their counts start again", _set_faults, Faults),
+    _Route("GET", "/control/statistics", "Counts; of streams the last 1,000", _statistics),
+    _Route("POST", "/control/tokens", "Issue an access token", _token, NewToken),
+    _Route("POST", "/control/tokens/revoke", "Make all access tokens invalid", _revoke_tokens),
+    _Route("POST", "/control/reset", "End all streams; drop tables, faults and counts; revoke tokens", _reset),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """Answers requests of the control API.
+
+    Attributes:
+        emulator: What it controls.
+        token: What clients send as ``Authorization: Bearer <token>``.
+    """
+
+    emulator: Controlled = field(repr=False)
+    token: str = field(repr=False)
+
+    def authorize(self, path: str, authorization: str | None) -> None:
+        """Reject a request without the token; health and description are open.
+
+        Raises:
+            HttpError: UNAUTHENTICATED.
+        """
+        given = (authorization or "").encode("utf-8", "surrogateescape")
+        if path not in (HEALTH_PATH, _OPENAPI_PATH) and not hmac.compare_digest(given, f"Bearer {self.token}".encode()):
+            raise HttpError(401, "UNAUTHENTICATED", "send the control token as 'Authorization: Bearer <token>'")
+
+    def answer(self, method: str, path: str, query: Mapping[str, str], body: bytes) -> dict[str, Any]:
+        """Answer a request that was authorized.
+
+        Raises:
+            HttpError: The request is rejected.
+        """
+        if (method, path) == ("GET", HEALTH_PATH):
+            return {"status": "ok"}
+        if (method, path) == ("GET", _OPENAPI_PATH):
+            return _openapi()
+        for route in _ROUTES:
+            found = re.fullmatch(route.path.replace("{name}", "([^/]+)"), path)
+            if found is not None and route.method == method:
+                try:
+                    content = None if route.body is None else read_json(route.body, orjson.loads(body or b"{}"))
+                    name = unquote(found[1]) if found.lastindex else ""
+                    return route.work(_Request(self.emulator, name, query, content))
+                except orjson.JSONDecodeError:
+                    raise HttpError(400, "INVALID_PARAMETER_VALUE", "the body is not JSON") from None
+                except ConfigurationError as error:
+                    raise HttpError(400, "INVALID_PARAMETER_VALUE", str(error)) from None
+        raise HttpError(404, "ENDPOINT_NOT_FOUND", f"No API found for '{method} {path}'")
+
+
+def _openapi() -> dict[str, Any]:
+    """Return the description of the API, made from its routes."""
+    paths: dict[str, dict[str, Any]] = {
+        HEALTH_PATH: {"get": {"summary": "Whether it runs", "security": [], "responses": _responses()}}
+    }
+    for route in _ROUTES:
+        operation: dict[str, Any] = {"summary": route.summary, "responses": _responses()}
+        parameters = [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}]
+        parameters = parameters if "{name}" in route.path else []
+        parameters += [{"name": name, "in": "query", "schema": {"type": "integer"}} for name in route.query]
+        if parameters:
+            operation["parameters"] = parameters
+        if route.body is not None:
+            operation["requestBody"] = {"content": {"application/json": {"schema": schema_of(route.body)}}}
+        paths.setdefault(route.path, {})[route.method.lower()] = operation
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Control API of the local Zerobus", "version": __version__},
+        "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+        "security": [{"token": []}],
+        "paths": paths,
+    }
+
+
+def _responses() -> dict[str, Any]:
+    content = {"application/json": {"schema": {"type": "object"}}}
+    errors = {"4XX": "error_code and message say what is wrong"}
+    return {code: {"description": text, "content": content} for code, text in {"200": "The answer", **errors}.items()}

@@ -1,0 +1,162 @@
+"""The control API, as a test in another language uses it: plain HTTP and JSON."""
+
+import json
+from typing import Any
+
+import pytest
+import requests
+
+from beam_zerobus.emulator import Emulator, Faults
+
+from .sdk import Stream, eventually
+from .test_rest import insert
+
+TABLE = "main.iot.air"
+DDL = "id BIGINT NOT NULL, name STRING"
+
+
+def ask(emulator: Emulator, method: str, path: str, body: Any = None, token: str | None = None) -> requests.Response:
+    headers = {"Authorization": f"Bearer {emulator.control_token if token is None else token}"}
+    return requests.request(method, f"{emulator.workspace_url}{path}", json=body, headers=headers, timeout=20)
+
+
+def asked(emulator: Emulator, method: str, path: str, body: Any = None) -> Any:
+    answer = ask(emulator, method, path, body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_without_its_token_it_does_nothing(emulator: Emulator) -> None:
+    emulator.create_table(TABLE, DDL)
+    for token in ("", "guess", emulator.issue_token(TABLE), emulator.client_secret):
+        for method, path in (("DELETE", f"/control/tables/{TABLE}"), ("POST", "/control/reset"), ("PUT", "/control/x")):
+            answer = ask(emulator, method, path, token=token)
+            assert (answer.status_code, answer.json()["error_code"]) == (401, "UNAUTHENTICATED")
+    assert [table.name for table in emulator.tables] == [TABLE]
+    assert emulator.control_token not in repr(emulator) + repr(emulator._servers._control)
+    assert requests.get(f"{emulator.workspace_url}/health", timeout=5).json() == {"status": "ok"}
+    assert requests.post(f"{emulator.workspace_url}/health", timeout=5).status_code == 404
+
+
+def test_tables_are_created_read_and_dropped(emulator: Emulator) -> None:
+    made = asked(emulator, "POST", "/control/tables", {"name": TABLE, "columns": DDL})
+    assert (made["name"], made["columns"]) == (TABLE, DDL)
+    assert asked(emulator, "GET", "/control/tables") == {"tables": [made]}
+    assert asked(emulator, "POST", "/control/tables", {"name": TABLE, "columns": DDL}) == made
+    layout = {"partitioned_by": ["day"], "rescue_column": "_rescued"}
+    asked(
+        emulator, "POST", "/control/tables", {"name": "main.iot.b", "columns": "day DATE, _rescued VARIANT", **layout}
+    )
+    assert emulator.table("main.iot.b").layout.partitioned_by == ("day",)
+    with Stream(emulator, TABLE, DDL) as stream:
+        stream.send([{"id": number} for number in range(10)])
+        stream.flush()
+    found = asked(emulator, "GET", f"/control/tables/{TABLE}/rows?offset=8&limit=5")
+    assert (found["count"], len(found["rows"])) == (10, 2)
+    asked(emulator, "DELETE", f"/control/tables/{TABLE}")
+    assert ask(emulator, "GET", f"/control/tables/{TABLE}/rows").status_code == 404
+    assert ask(emulator, "DELETE", f"/control/tables/{TABLE}").status_code == 404
+
+
+def test_rows_read_back_as_they_were_inserted(emulator: Emulator) -> None:
+    ddl = (
+        "id BIGINT, f DOUBLE, g FLOAT, b BOOLEAN, raw BINARY, price DECIMAL(10,2), day DATE, at TIMESTAMP, "
+        "local TIMESTAMP_NTZ, tags ARRAY<STRING>, m MAP<INT, DOUBLE>, p STRUCT<x: DATE, y: ARRAY<BIGINT>>, v VARIANT"
+    )
+    emulator.create_table(TABLE, ddl)
+    full = {
+        "id": 2**63 - 1,
+        "f": 1.5,
+        "g": "NaN",
+        "b": True,
+        "raw": "/wA=",
+        "price": "-12345678.90",
+        "day": -719162,
+        "at": 253402300799999999,
+        "local": -1,
+        "tags": ["a", None],
+        "m": {"1": 2.5, "2": "-Infinity"},
+        "p": {"x": 3, "y": [1, 2]},
+        "v": '{"a": [1]}',
+    }
+    rows = [full, dict.fromkeys(full)]
+    assert insert(emulator, rows, table=TABLE).status_code == 200
+    found = asked(emulator, "GET", f"/control/tables/{TABLE}/rows")["rows"]
+    assert sorted(found, key=json.dumps) == sorted(rows, key=json.dumps)
+
+
+def test_grants_faults_tokens_and_statistics(emulator: Emulator) -> None:
+    emulator.create_table(TABLE, DDL)
+    assert (
+        "MODIFY" not in asked(emulator, "POST", f"/control/tables/{TABLE}/revoke", {"privileges": ["MODIFY"]})["grants"]
+    )
+    assert insert(emulator, [{"id": 1}]).status_code == 403
+    asked(emulator, "POST", f"/control/tables/{TABLE}/grant", {})
+    faults = {
+        "script": [{"kind": "status", "at_call": 1, "code": "ABORTED"}],
+        "reject_rows": [{"column": "id", "value": 7}],
+        "ack_delay": 0,
+    }
+    assert asked(emulator, "PUT", "/control/faults", faults)["script"][0]["code"] == "ABORTED"
+    assert asked(emulator, "GET", "/control/faults")["reject_rows"] == [{"column": "id", "value": 7, "table": None}]
+    token = asked(emulator, "POST", "/control/tokens", {"table": TABLE})["access_token"]
+    assert [insert(emulator, [{"id": number}], token).status_code for number in (1, 7, 2)] == [500, 400, 200]
+    asked(emulator, "POST", "/control/tokens/revoke")
+    assert insert(emulator, [{"id": 1}], token).status_code == 401
+    found = asked(emulator, "GET", "/control/statistics")
+    assert (found["tables"][TABLE]["calls"], found["faults"]) == (3, {"status": 1})
+
+
+def test_reset_makes_it_as_new(emulator: Emulator) -> None:
+    emulator.create_table(TABLE, DDL)
+    emulator.faults = Faults(ack_delay=0.01)
+    stream = Stream(emulator, TABLE, DDL)
+    stream.wait(stream.send([{"id": 1}]))
+    asked(emulator, "POST", "/control/reset")
+    eventually(lambda: emulator.stats.streams_open == 0)
+    assert (emulator.tables, emulator.faults) == ((), Faults())
+    assert (emulator.stats.streams_opened, emulator.stats.calls, dict(emulator.stats.tables)) == (0, (), {})
+    asked(emulator, "POST", "/control/tables", {"name": TABLE, "columns": "id BIGINT"})
+    assert insert(emulator, [{"id": 2}]).status_code == 200
+    assert asked(emulator, "GET", f"/control/tables/{TABLE}/rows") == {"count": 1, "rows": [{"id": 2}]}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "reason"),
+    [
+        ("POST", "tables", {"name": "a.b", "columns": "id INT"}, "catalog.schema.table"),
+        ("POST", "tables", {"name": "a.b.c", "columns": "id NOTHING"}, "NOTHING"),
+        ("POST", "tables", {"name": "a.b.c"}, "NewTable.columns is missing"),
+        ("POST", "tables", {"name": "a.b.c", "columns": 5}, "NewTable.columns must be string"),
+        ("POST", "tables", {"name": "a.b.c", "columns": "id INT", "colour": 1}, "no member 'colour'"),
+        ("POST", "tables", [], "NewTable must be an object"),
+        ("PUT", "faults", {"rate": 3}, "rate=3"),
+        ("PUT", "faults", {"rate": True}, "Faults.rate must be number"),
+        ("PUT", "faults", {"script": [{"kind": "bang"}]}, "script[0].kind must be one of"),
+        ("PUT", "faults", {"script": [{"kind": "drop", "at_call": "1"}]}, "at_call must be integer or null"),
+        ("PUT", "faults", {"reject_rows": [{"predicate": "x"}]}, "no member 'predicate'"),
+        ("PUT", "faults", {"reject_rows": [{"column": "id", "value": [1]}]}, "value must be a string"),
+        ("POST", f"tables/{TABLE}/grant", {"privileges": ["OWN"]}, "'OWN'"),
+        ("GET", f"tables/{TABLE}/rows?limit=-1", None, "limit must be"),
+        ("GET", f"tables/{TABLE}/rows?limit=20000", None, "limit must be"),
+        ("GET", f"tables/{TABLE}/rows?offset=x", None, "offset must be"),
+    ],
+)
+def test_wrong_requests_say_what_is_wrong(emulator: Emulator, method: str, path: str, body: Any, reason: str) -> None:
+    emulator.create_table(TABLE, DDL)
+    answer = ask(emulator, method, f"/control/{path}", body)
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
+    assert reason in answer.json()["message"]
+    assert len(emulator.tables) == 1
+
+
+def test_the_description_names_every_path(emulator: Emulator) -> None:
+    described = requests.get(f"{emulator.workspace_url}/control/openapi.json", timeout=5).json()
+    assert described["openapi"] == "3.1.0"
+    for path, operations in described["paths"].items():
+        for method in operations:
+            answer = ask(emulator, method.upper(), path.replace("{name}", "a.b.c"), {})
+            assert answer.json().get("error_code") != "ENDPOINT_NOT_FOUND", (method, path)
+    faults = described["paths"]["/control/faults"]["put"]["requestBody"]["content"]["application/json"]["schema"]
+    assert faults["properties"]["script"]["items"]["required"] == ["kind"]
+    assert "predicate" not in faults["properties"]["reject_rows"]["items"]["properties"]

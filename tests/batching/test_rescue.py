@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -167,10 +168,8 @@ def meant(schema: TableSchema, row: dict[str, Any]) -> dict[str, Any]:
     for key, value in row.items():
         found[key] = value
         if key.lower() in variants and isinstance(value, str):
-            try:
+            with suppress(ValueError):
                 found[key] = parsed(value)
-            except ValueError:
-                pass
     return found
 
 

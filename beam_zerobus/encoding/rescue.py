@@ -24,7 +24,7 @@ from beam_zerobus.schema import (
     Struct,
     TableSchema,
 )
-from beam_zerobus.schema.arrow import canonical_type, flight_type
+from beam_zerobus.schema.arrow import canonical_type, flight_type, is_list
 from beam_zerobus.schema.reasons import Faults, Place
 from beam_zerobus.schema.rescue import UNWRITABLE, RescueColumn, Verbatim, read_rescued, write_json
 from beam_zerobus.schema.time_rules import TimeRules
@@ -248,9 +248,22 @@ def _valid(array: pa.Array) -> np.ndarray:
 def _values(array: pa.Array) -> list[Any]:
     """Return values for `write_json`; those that Python has no type for, such as the year 10000, as Arrow's text."""
     try:
-        return array.to_pylist()
+        return [_with_objects(value, array.type) for value in array.to_pylist()]
     except (ValueError, OverflowError, pa.ArrowException):
         return array.cast(pa.string()).to_pylist()
+
+
+def _with_objects(value: Any, arrow_type: pa.DataType) -> Any:
+    """Return a value with dicts for maps, where each key is text and there once; Python's are lists of pairs."""
+    if value is None:
+        return None
+    if pa.types.is_map(arrow_type):
+        pairs = [(key, _with_objects(item, arrow_type.item_type)) for key, item in value]
+        found = dict(pairs)
+        return found if len(found) == len(pairs) and all(isinstance(key, str) for key in found) else pairs
+    if pa.types.is_struct(arrow_type):
+        return {field.name: _with_objects(value[field.name], field.type) for field in arrow_type}
+    return [_with_objects(item, arrow_type.value_type) for item in value] if is_list(arrow_type) else value
 
 
 def _as_json(text: Any) -> Any:

@@ -338,7 +338,7 @@ class Emulator:
             table.advance(seconds)
 
     def rotate_streams(self, seconds: float = 0.0) -> None:
-        """Rotate all open streams, as the service does at times: the close signal, and so many seconds later the end."""
+        """Rotate all open streams, as the service does: the close signal, and so many seconds later the end."""
         for stream in self._host.streams():
             stream.rotate(seconds)
 

@@ -201,13 +201,8 @@ class Table:
                 raise ConfigurationError(
                     f"column {name!r} of table {self.name} is a partition column: it keeps its type"
                 )
-            self._change(
-                TableSchema(
-                    tuple(
-                        replace(column, type=wider) if column is widened else column for column in self._schema.columns
-                    )
-                )
-            )
+            columns = [replace(column, type=wider) if column is widened else column for column in self._schema.columns]
+            self._change(TableSchema(tuple(columns)))
 
     def revoke(self, *privileges: str) -> None:
         """Revoke privileges of the client, all if none is named; new streams are rejected (error 4024)."""
@@ -247,6 +242,12 @@ class Table:
                 self._lock.notify_all()
         if closed is not None:
             call.done(closed)
+
+    def advance(self, seconds: float) -> None:
+        """Let so many seconds pass for acknowledged rows that are not readable yet."""
+        if self._publisher is not None:
+            with self._exclusive():
+                self._publisher.advance(seconds, self._schema)
 
     def open(self) -> None:
         """Accept rows again after `close`."""

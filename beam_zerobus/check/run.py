@@ -34,7 +34,7 @@ def check_table(
         endpoint: URL of the Zerobus service, else ``ZEROBUS_ENDPOINT``.
         workspace_url: URL of the workspace, else ``DATABRICKS_HOST``.
         credentials: As for `ZerobusWriter`, else ``DATABRICKS_CLIENT_ID`` and ``DATABRICKS_CLIENT_SECRET``.
-        schema: The schema that the rows will have, to compare with the table's: DDL, a `pyarrow.Schema` or a `TableSchema`.
+        schema: The schema that the rows will have, to compare with the table's: DDL, `pyarrow.Schema` or `TableSchema`.
         wire_format: The format that the stream is opened for.
 
     Returns:

@@ -145,7 +145,7 @@ class Ledger:
     # The keeper.
 
     def wait_for_work(self, timeout: float) -> bool:
-        """Wait until an entry is in flight or may be sent, or the ledger is closed; False after `timeout`, or sooner."""
+        """Wait until an entry is in flight or may be sent, or the ledger is closed; False after `timeout` or before."""
         with self._lock:
             if self._queued and (left := self._searches_from - time.monotonic()) > 0:
                 timeout = min(timeout, left)

@@ -36,7 +36,7 @@ _log = get_logger(__name__)
 
 _lock = threading.RLock()  # a garbage collection in the middle may drop a writer
 _open_states: set[WriterState] = set()
-_finalizer: Finalize | None = None
+_finalizer: Finalize[None] | None = None
 
 
 def process_lock() -> AbstractContextManager[object]:

@@ -102,13 +102,13 @@ def test_kills_lose_nothing_that_was_acknowledged(tmp_path: Path, readable_after
             try:
                 seen = len(load.acknowledged)
                 if kill % 5:  # else at any moment of the start too
-                    eventually(lambda: len(load.acknowledged) > seen or running.poll() is not None, seconds=180)
+                    eventually(lambda seen=seen: len(load.acknowledged) > seen, seconds=180)
                 time.sleep(chance.uniform(0, 0.5))
             finally:
                 ended = running.poll()
-                os.kill(running.pid, signal.SIGKILL)
+                running.kill()
                 _, said = running.communicate(timeout=30)
-            assert ended is None, said.decode()
+                assert ended is None, said.decode()
             assert b"Traceback" not in said, said.decode()
             assert b"skipped" not in said, said.decode()
             if path.exists():

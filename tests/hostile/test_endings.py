@@ -39,6 +39,17 @@ def ready():
     print("ready", flush=True)
 """
 
+FORKED = """
+def work(end):
+    global writer
+    writer = new_writer()
+    writer.submit(batch)
+    end()
+def child(end):
+    process = multiprocessing.get_context("fork").Process(target=work, args=(end,))
+    process.start()
+    process.join()
+"""
 ENDINGS = {
     "return": "writer = new_writer(); writer.submit(batch)",
     "exception": "writer = new_writer(); writer.submit(batch); raise RuntimeError('of the program')",
@@ -67,14 +78,8 @@ ENDINGS = {
         "loop.close()"
     ),
     "exit in with": "with new_writer() as writer:\n    writer.submit(batch)\n    sys.exit(3)",
-    "multiprocessing, forked": (
-        "child = multiprocessing.get_context('fork').Process(target=lambda: writers.append(new_writer()) or "
-        "writers[0].submit(batch))\nwriters = []; child.start(); child.join()"
-    ),
-    "multiprocessing, an exception": (
-        "def work():\n    global writer\n    writer = new_writer()\n    writer.submit(batch)\n    raise RuntimeError('of the child')\n"
-        "child = multiprocessing.get_context('fork').Process(target=work); child.start(); child.join()"
-    ),
+    "forked child": FORKED + "child(end=lambda: None)",
+    "exception in a forked child": FORKED + "child(end=lambda: 1 / 0)",
     "thread": "writer = new_writer(); threading.Thread(target=lambda: writer.submit(batch)).start()",
 }
 SIGNALS = {

@@ -186,6 +186,15 @@ def about_table(table: str) -> Iterator[None]:
         raise type(error)(f"table {table}: {error}", *error.args[1:]) from error
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number of things, with the noun in the form that fits.
+
+    >>> counted(1, "row"), counted(1_000, "row")
+    ('1 row', '1,000 rows')
+    """
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def summarize(row_errors: Sequence[RowError], *, table: str, total_rows: int) -> str:
     """Return one message with the number of rejected rows and the first reasons.
 

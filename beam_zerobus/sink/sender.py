@@ -55,7 +55,7 @@ class BatchSender:
         self._as_element = as_element
         self._metrics = metrics
         self._sending = threading.Lock()
-        self._bundle = Bundle()
+        self._bundle = Bundle(settings.note_written)
         self._row_limit = RowLimit(settings.batching)
         self._config: WriterConfig | None = None
         self._converter: RowConverter | None = None

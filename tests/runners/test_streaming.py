@@ -88,7 +88,9 @@ def check_rows_come_one_by_one(table: Table, options: list[str]) -> None:
     with watched(table) as delays, beam.Pipeline(options=PipelineOptions(options)) as pipeline:
         clock(pipeline, ticks=25, interval=0.2) | WriteToZerobus(TABLE, schema=COLUMNS)
     assert sorted(table.to_arrow()["id"].to_pylist()) == list(range(25))
-    assert len(delays) > 12  # most were seen while the pipeline ran; on a slow machine the last may be seen only at its end
+    assert (
+        len(delays) > 12
+    )  # most were seen while the pipeline ran; on a slow machine the last may be seen only at its end
 
 
 @pytest.mark.parametrize("options", STREAMING.values(), ids=STREAMING)

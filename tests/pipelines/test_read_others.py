@@ -20,10 +20,10 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from beam_zerobus.programs import read_json
+from beam_zerobus.programs import open_files, read_json
 from beam_zerobus.programs.command import InputError
 from beam_zerobus.programs.read_avro import CODECS
-from tests.pipelines.readers import avro_records, csv_rows, json_lines, parquet_tables
+from tests.pipelines.readers import avro_records, csv_rows, json_lines, metadata, parquet_tables
 
 here = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 

@@ -66,8 +66,8 @@ class ReadRowGroups(beam.DoFn):
                 expected = source.metadata.row_group(group).num_rows
                 if rows.num_rows != expected:
                     raise InputError(
-                        f"{groups.path}, row group {group} has {counted(rows.num_rows, 'row')}, its footer says {expected}: "
-                        "the file is damaged; replace it"
+                        f"{groups.path}, row group {group} has {counted(rows.num_rows, 'row')}, its footer says "
+                        f"{expected}: the file is damaged; replace it"
                     )
                 if rows.num_rows:
                     yield rows

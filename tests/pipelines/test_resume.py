@@ -73,7 +73,7 @@ def test_after_a_failure_only_what_is_not_acknowledged_is_sent(zerobus, tmp_path
     assert copies.keys() == set(range(rows))
     # Only rows that are stored, and whose acknowledgement never came, are there twice.
     assert copies.total() - rows == stored - before
-    [letters] = dead.iterdir()
+    [letters] = dead.glob("rows-*")
     assert len(letters.read_text().splitlines()) == 4
     assert send(*flags, "--resume") == 2
     assert "has no notes of a run that did not finish" in capsys.readouterr().err

@@ -1,7 +1,7 @@
 """Which rows of which files are written, on disk, so that a run that did not finish can be resumed.
 
 Each row has a number: that of its file, and its own among the rows that the file's reader emits. It travels as the
-timestamp of its element, and comes back with each batch that is acknowledged. Rejected rows are not noted: a resumed
+timestamp of its element, and is noted with each batch that is acknowledged. Rejected rows are not noted: a resumed
 run reads them again, has them rejected again, and keeps them as dead letters.
 
 The file begins with a line of JSON that names the input files; a line for each acknowledged batch follows.

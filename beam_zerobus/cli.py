@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     schema.add_argument("--message-name", default="Row", metavar="NAME", help="the protobuf message (%(default)s)")
     schema.set_defaults(command=_schema)
 
-    commands.add_parser("send", help="send Parquet, CSV, JSON lines and Avro files; see --help", add_help=False)
+    commands.add_parser("send", help="send Parquet, CSV, JSON and Avro files; see --help", add_help=False)
     commands.add_parser("kafka", help="send JSON messages of Kafka topics; see --help", add_help=False)
     commands.add_parser("replay", help="send rows again that a table rejected; see --help", add_help=False)
     commands.add_parser("check", help="check what keeps rows from a table; see --help", add_help=False)

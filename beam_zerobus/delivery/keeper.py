@@ -26,7 +26,7 @@ from beam_zerobus.delivery.search import ROW_PROBES, SCHEMA_PROBES
 from beam_zerobus.delivery.stream import Stream
 from beam_zerobus.delivery.unexpected import unexpected
 from beam_zerobus.encoding.conversion import Conversion
-from beam_zerobus.errors import AuthenticationError, TransientError, ZerobusError
+from beam_zerobus.errors import AuthenticationError, TransientError, ZerobusError, counted
 from beam_zerobus.logs import get_logger
 from beam_zerobus.options import Retry
 
@@ -341,8 +341,8 @@ def _settle(entry: Entry) -> None:
 
 def _exhausted(name: str, attempts: int, cause: str, message: str) -> TransientError:
     return TransientError(
-        f"Zerobus failed {attempts} times for {name}, last with {cause}: {message}; {advice(message)}, or allow more "
-        "with Retry(max_retries=..., max_backoff=...)",
+        f"Zerobus failed {counted(attempts, 'time')} for {name}, last with {cause}: {message}; {advice(message)}, or "
+        "allow more with Retry(max_retries=..., max_backoff=...)",
         attempts=attempts,
         cause=f"{cause}: {message}",
     ).quoting(message)

@@ -22,7 +22,7 @@ from beam_zerobus.emulator.partitions import PartitionWindow
 from beam_zerobus.emulator.publisher import Arrived, Publisher
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.storage import DeltaStorage, Storage
-from beam_zerobus.errors import ConfigurationError
+from beam_zerobus.errors import ConfigurationError, counted
 from beam_zerobus.schema import Field, TableSchema
 
 __all__ = ["GRANTS", "Table"]
@@ -119,7 +119,7 @@ class Table:
         deadline = time.monotonic() + timeout
         while (rows := self.count_rows()) < count:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"table {self.name} has {rows} of {count} rows after {timeout:g} s")
+                raise TimeoutError(f"table {self.name} has {rows} of {counted(count, 'row')} after {timeout:g} s")
             time.sleep(0.02)
         return self.to_arrow()
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
+from functools import partial
+
+import numpy as np
 
 from beam_zerobus.errors import RowError
 from beam_zerobus.sink.rows import RowsWithOrigin
@@ -78,9 +82,13 @@ class Bundle:
     - `_waiting` holds the batches whose outcome was not taken yet, oldest first; `_bytes` is the sum of their sizes,
       `_elements` the number of elements that they keep.
     - `_lease` is held from the first use of the writer to `finish` or `abandon`; nothing is opened before.
+
+    Args:
+        note_written: As in `SinkSettings`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, note_written: Callable[[np.ndarray], None] | None = None) -> None:
+        self._note_written = note_written
         self._lock = threading.Lock()
         self._lease: Lease | None = None
         self._safeguard: weakref.finalize[..., Bundle]
@@ -102,7 +110,10 @@ class Bundle:
         Raises:
             ConversionError: The batch's schema cannot fit the table's.
         """
-        waiting = _Waiting(rows, writer, writer.submit(rows.batch) if rows.batch.num_rows else None)
+        submission = writer.submit(rows.batch) if rows.batch.num_rows else None
+        if submission is not None and self._note_written is not None:
+            submission.future.add_done_callback(partial(_note, rows, self._note_written))
+        waiting = _Waiting(rows, writer, submission)
         with self._lock:
             self._waiting.append(waiting)
             self._bytes += waiting.nbytes
@@ -177,3 +188,13 @@ def _release_when_dropped(bundle: Bundle, lease: Lease) -> weakref.finalize[...,
     safeguard = weakref.finalize(bundle, release)
     safeguard.atexit = False
     return safeguard
+
+
+def _note(rows: RowsWithOrigin, note: Callable[[np.ndarray], None], outcome: Future[TransmissionResult]) -> None:
+    """Note the rows of a batch that are written; of one that failed as a whole, none."""
+    if outcome.cancelled() or outcome.exception() is not None:
+        return
+    written = np.ones(rows.batch.num_rows, dtype=bool)
+    written[[error.index for error in outcome.result().failed_rows]] = False
+    numbers = np.flatnonzero(written)
+    note(rows.origin.places(numbers if rows.kept is None else np.asarray(rows.kept)[numbers]))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from beam_zerobus.options import Batching, OnBadRows
 from beam_zerobus.options.fields import limits
@@ -34,9 +37,12 @@ class SinkSettings:
         batching: How elements become batches.
         dead_letters: Rejected rows go to `failed_rows`; otherwise they fail the bundle.
         namespace: The namespace of the metrics.
+        note_written: Called with the `Origin.places` of the written rows of a batch as soon as it has its outcome, in
+            the thread that delivers; None if nobody asks. It needs timestamps, and so `dead_letters`.
     """
 
     config: WriterConfig
     batching: Batching
     dead_letters: bool
     namespace: str
+    note_written: Callable[[np.ndarray], None] | None = None

@@ -1,8 +1,7 @@
-"""`on_unknown_fields="rescue"`, from a writer and a sink to the Delta table; and the table that lacks the column."""
+"""`on_unknown_fields="rescue"`, from a writer to the Delta table; and the table that lacks the column."""
 
 import json
 
-import apache_beam as beam
 import pyarrow as pa
 import pytest
 
@@ -11,7 +10,7 @@ from beam_zerobus.writer.config import make_config
 
 TABLE = "main.iot.air"
 DDL = "id BIGINT NOT NULL, size INT, _rescued_data "
-ROWS = [{"id": 1, "size": 1}, {"id": 2, "size": 2**40, "new": {"a": [1.5, None]}}]
+ROWS = [{"id": 2, "size": 2**40, "new": {"a": [1.5, None]}}, {"id": 1, "size": 1}]  # Arrow takes the names of the first
 RESCUED = [None, {"new": {"a": [1.5, None]}, "size": 2**40}]
 FORMS = [list, lambda rows: [json.dumps(row) for row in rows], pa.RecordBatch.from_pylist, pa.Table.from_pylist]
 
@@ -31,21 +30,6 @@ def test_a_writer_rescues(emulator, connect, wire_format, kind):
     assert [(error.index, error.error_type) for error in failed] == [(0, "null_in_not_null_column")]
     expected = [(1, 1, RESCUED[0])] * len(FORMS) + [(2, None, RESCUED[1])] * len(FORMS)
     assert landed(table) == [*expected, (5, None, {"_rescued_data": "mine"})]
-
-
-@pytest.mark.parametrize(
-    "form", [dict, json.dumps, lambda row: beam.Row(**row), lambda row: pa.Table.from_pylist([row])]
-)
-def test_a_sink_rescues(emulator, sink, run, form):
-    table = emulator.create_table(TABLE, DDL + "VARIANT")
-    run(
-        lambda pipeline: (
-            pipeline
-            | beam.Create(list(map(form, ROWS)), reshuffle=False)
-            | sink(schema="unity_catalog", on_unknown_fields="rescue")
-        )
-    )
-    assert landed(table) == [(1, 1, RESCUED[0]), (2, None, RESCUED[1])]
 
 
 def test_rows_of_an_error_are_sent_again_as_they_were(emulator, connect):

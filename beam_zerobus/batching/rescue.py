@@ -176,7 +176,7 @@ class _Split:
 
 
 def _split(record: dict[Any, Any], known: _Known) -> _Split:
-    """Split a record; of names that differ in case only, the one that is written as in the table is first."""
+    """Split a record; of names that differ in case only, the one that is written as in the table is taken."""
     split = _Split({}, {}, {})
     for key, value in record.items():
         name, inside = known.fields.get(key.lower(), (None, None)) if isinstance(key, str) else (None, None)

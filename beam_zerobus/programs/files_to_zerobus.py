@@ -174,7 +174,7 @@ def _run(
             "--null_value": list(meaning.null_values),
             "--zerobus_assume_timezone": meaning.times.assume_timezone,
             "--zerobus_epoch_unit": meaning.times.epoch_unit,
-            "--zerobus_ignore_unknown_fields": meaning.ignore_unknown_fields,
+            "--zerobus_on_unknown_fields": meaning.on_unknown_fields,
             "the table's columns": meaning.schema.to_ddl(),
         }
     every = [file for of_format in found.values() for file in of_format]

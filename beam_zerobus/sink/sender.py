@@ -112,7 +112,7 @@ class BatchSender:
         if self._converter is not None and rows.batch.num_rows:
             config = self._settings.config
             conformer = Conformer(
-                self._converter.schema, ignore_unknown_fields=config.ignore_unknown_fields, times=config.times
+                self._converter.schema, ignore_unknown_fields=config.ignores_unknown_fields, times=config.times
             )
             unfit = conformer.conform(rows.batch).rejected
             rejected += [error.at(rows.number(error.index)) for error in unfit]

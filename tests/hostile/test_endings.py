@@ -166,7 +166,9 @@ def test_rows_that_a_signal_leaves_behind_are_named(emulator, run, table, ending
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL, "os._exit"], ids=str)
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL, "os._exit"], ids=lambda end: getattr(end, "name", end)
+)
 def test_where_python_runs_nothing_more_the_program_ends_at_once(emulator, run, table, number):
     """As documented: rows in flight may be lost, and nothing is left to say so."""
     emulator.faults = Faults(script=(ScriptedFault("hang", at_call=1),))

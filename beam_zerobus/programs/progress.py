@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from beam_zerobus.programs.command import last_line
+from beam_zerobus.sink.failed_rows import FailedRows
 
 __all__ = ["CountFailed", "CountWritten", "Totals", "run_and_report"]
 
@@ -62,7 +63,7 @@ class CountWritten(beam.PTransform[PCollection[Any], PCollection[Any]]):
 
 
 class CountFailed(beam.PTransform[PCollection[Any], PCollection[Any]]):
-    """Counts the rows of `failed_rows`, and passes them on."""
+    """Counts the rows of `failed_rows` of a sink with failures together, and passes them on."""
 
     def expand(self, failed_rows: PCollection[Any]) -> PCollection[Any]:
         """Count them."""
@@ -74,10 +75,11 @@ def _note_written(batch: Any) -> None:
     Metrics.counter(_NAMESPACE, _WRITTEN).inc(batch.rows)
 
 
-def _note_failed(row: Any) -> Any:
-    _here.failed[row.error_type] += 1
-    Metrics.counter(_NAMESPACE, _FAILED + row.error_type).inc()
-    return row
+def _note_failed(failed: FailedRows) -> FailedRows:
+    for kind, count in Counter(error.error_type for error in failed.errors).items():
+        _here.failed[kind] += count
+        Metrics.counter(_NAMESPACE, _FAILED + kind).inc(count)
+    return failed
 
 
 def run_and_report(

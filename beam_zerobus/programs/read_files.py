@@ -19,6 +19,7 @@ from beam_zerobus.programs.read_avro import ReadRecords
 from beam_zerobus.programs.read_csv import REJECTED, CsvMeaning, ReadCsv
 from beam_zerobus.programs.read_json_lines import ReadLines
 from beam_zerobus.programs.read_parquet import FindRowGroups, ReadRowGroups
+from beam_zerobus.sink.rows_of_file import RowsOfFile
 
 __all__ = ["FORMATS", "FileFormat", "find_files", "patterns_by_format", "read_csv", "read_rows"]
 
@@ -81,22 +82,22 @@ def find_files(patterns: Sequence[str]) -> list[FileMetadata]:
 
 
 def read_rows(pipeline: beam.Pipeline, file_format: FileFormat, patterns: Sequence[str]) -> PCollection[Any]:
-    """Read Parquet, JSON lines or Avro: row groups as Tables, lines as bytes, records as dicts."""
+    """Read Parquet, JSON lines or Avro: row groups as Tables, lines as bytes, records as dicts, with their places."""
     files = _files(pipeline, file_format, patterns)
     divide: beam.PTransform[Any, Any] = beam.FlatMap(parts_of)
     read: beam.DoFn
     match file_format:
         case "parquet":
-            divide, read, element = beam.ParDo(FindRowGroups()), ReadRowGroups(), pa.Table
+            divide, read = beam.ParDo(FindRowGroups()), ReadRowGroups()
         case "avro":
-            read, element = ReadRecords(), dict[str, Any]
+            read = ReadRecords()
         case _:
-            read, element = ReadLines(), bytes
+            read = ReadLines()
     return (
         files
         | f"Divide {file_format}" >> divide
         | f"Spread parts of {file_format}" >> beam.Reshuffle()
-        | f"Read {file_format}" >> beam.ParDo(read).with_output_types(element)
+        | f"Read {file_format}" >> beam.ParDo(read).with_output_types(RowsOfFile)
     )
 
 

@@ -1,14 +1,15 @@
-"""JSON lines: a file's lines as bytes, to be parsed by the sink."""
+"""JSON lines: a file's lines as bytes, many at a time, to be parsed by the sink."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 import apache_beam as beam
 
 from beam_zerobus.programs.command import InputError
 from beam_zerobus.programs.open_files import FilePart, naming, opened, read_exactly
+from beam_zerobus.sink.rows_of_file import RowsOfFile
 
 __all__ = ["ReadLines"]
 
@@ -20,7 +21,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 class ReadLines(beam.DoFn):
     """Reads the lines that start in a part of a file; empty lines are left out."""
 
-    def process(self, part: FilePart) -> Iterator[bytes]:
+    def process(self, part: FilePart) -> Iterator[RowsOfFile]:
         """Read one part.
 
         Raises:
@@ -28,15 +29,20 @@ class ReadLines(beam.DoFn):
         """
         count = 0
 
+        source = f"{part.path} after byte {part.start:,}" if part.start else part.path
+
         def place() -> str:
             return f"after line {count}" + (f" from byte {part.start}" if part.start else "") if count else ""
 
         with naming(part.path, place), opened(part.path) as file:
             for lines in _chunks_of_lines(part, file):
-                for line in lines:
-                    if line and not line.isspace():
-                        yield line
+                numbers: Sequence[int] = range(count + 1, count + 1 + len(lines))
+                rows = [line for line in lines if line and not line.isspace()]
+                if len(rows) < len(lines):
+                    numbers = [n for n, line in zip(numbers, lines, strict=True) if line and not line.isspace()]
                 count += len(lines)
+                if rows:
+                    yield RowsOfFile(rows, source, "line", numbers)
 
 
 def _chunks_of_lines(part: FilePart, file: BinaryIO) -> Iterator[list[bytes]]:

@@ -33,10 +33,12 @@ class SinkSettings:
         config: The writer's options.
         batching: How elements become batches.
         dead_letters: Rejected rows go to `failed_rows`; otherwise they fail the bundle.
+        failures_together: An element of `failed_rows` is all that failed of a batch.
         namespace: The namespace of the metrics.
     """
 
     config: WriterConfig
     batching: Batching
     dead_letters: bool
+    failures_together: bool = False
     namespace: str

@@ -113,6 +113,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         self._batching = batching
         self._on_bad_rows = on_bad_rows
         self._error_handler: ErrorHandler | None = None
+        self._failures_together = False
 
     def with_error_handler(self, error_handler: ErrorHandler | None) -> WriteToZerobus:
         """Return this transform with its rejected rows sent to a handler; with None they fail the bundle.
@@ -125,6 +126,15 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         handled._on_bad_rows = "raise" if error_handler is None else "dead_letter"
         return handled
 
+    def with_failures_together(self) -> WriteToZerobus:
+        """Return this transform with all the rejected rows of a batch as one element of `failed_rows`.
+
+        `KeepDeadLetters` takes such elements, too, and many rejected rows then cost hardly more than good ones.
+        """
+        together = copy.copy(self)
+        together._failures_together = True
+        return together
+
     def expand(self, elements: PCollection[Any]) -> WriteResult:
         """Apply the sink.
 
@@ -136,6 +146,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
             config=_naming_the_step(config, self.label, elements),
             batching=self._batching,
             dead_letters=self._on_bad_rows == "dead_letter",
+            failures_together=self._failures_together,
             namespace=Metrics.get_namespace(WriteToZerobus),
         )
         has_windows = not isinstance(elements.windowing.windowfn, GlobalWindows)
@@ -148,9 +159,9 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
             elements = elements | "AcrossBundles" >> CollectAcrossBundles(self._batching)
         outputs = elements | "Write" >> beam.ParDo(
             _dofn_for(elements, settings, has_windows=has_windows)
-        ).with_output_types(ACKNOWLEDGED_TYPE, **{FAILED_ROWS: FAILED_ROW_TYPE}).with_outputs(
-            FAILED_ROWS, main=ACKNOWLEDGED
-        )
+        ).with_output_types(
+            ACKNOWLEDGED_TYPE, **{FAILED_ROWS: Any if self._failures_together else FAILED_ROW_TYPE}
+        ).with_outputs(FAILED_ROWS, main=ACKNOWLEDGED)
         result = WriteResult({FAILED_ROWS: outputs[FAILED_ROWS], ACKNOWLEDGED: outputs[ACKNOWLEDGED]})
         if self._error_handler is not None:
             self._error_handler.add_error_pcollection(result.failed_rows)

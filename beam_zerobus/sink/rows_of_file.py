@@ -1,0 +1,42 @@
+"""Rows of a file as one element, each with its place in the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+__all__ = ["RowsOfFile"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowsOfFile:
+    """Rows that were read from a file, together one element of the sink; a rejected one is named by its place.
+
+    Attributes:
+        rows: The rows, all of one kind: JSON text, dicts, or a Table.
+        source: What they were read from, such as ``in.parquet, row group 0``.
+        unit: What a row is there, such as ``line``.
+        numbers: The number of each row there.
+
+    Example:
+        >>> RowsOfFile([b"{}"], "in.jsonl", "line", [7]).place(0)
+        'in.jsonl, line 7'
+    """
+
+    rows: list[Any] | pa.Table
+    source: str
+    unit: str
+    numbers: Sequence[int]
+
+    def place(self, row: int) -> str:
+        """Return the place of a row, for messages."""
+        return f"{self.source}, {self.unit} {self.numbers[row]}"
+
+    def parts(self, rows: int) -> Iterator[RowsOfFile]:
+        """Yield the rows in parts of at most so many."""
+        for start in range(0, len(self.rows), rows):
+            chosen = slice(start, start + rows)
+            yield RowsOfFile(self.rows[chosen], self.source, self.unit, self.numbers[chosen])

@@ -76,7 +76,7 @@ def _note_written(batch: Any) -> None:
 
 
 def _note_failed(failed: FailedRows) -> FailedRows:
-    for kind, count in Counter(error.error_type for error in failed.errors).items():
+    for kind, count in Counter(failed.error_types).items():
         _here.failed[kind] += count
         Metrics.counter(_NAMESPACE, _FAILED + kind).inc(count)
     return failed

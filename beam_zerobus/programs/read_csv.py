@@ -19,7 +19,6 @@ import numpy as np
 import pyarrow as pa
 from apache_beam.io.filesystem import FileMetadata
 from apache_beam.pvalue import TaggedOutput
-from apache_beam.utils.timestamp import Timestamp
 from pyarrow import csv as arrow_csv
 
 from beam_zerobus.errors import ConversionError, RowError
@@ -101,7 +100,7 @@ class ReadCsv(beam.DoFn):
             for start in range(0, len(errors), _ELEMENTS_AT_ONCE):
                 part = list(islice(elements, _ELEMENTS_AT_ONCE))
                 reasons = errors[start : start + _ELEMENTS_AT_ONCE]
-                yield TaggedOutput(REJECTED, FailedRows(part, reasons, table, 0, Timestamp.now()))
+                yield TaggedOutput(REJECTED, FailedRows.of(part, reasons, table=table))
 
 
 def _unreadable(errors: list[RowError], rows: int, table: str) -> ConversionError:

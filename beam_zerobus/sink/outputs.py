@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from apache_beam.pvalue import Row, TaggedOutput
-from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_zerobus.sink.bundle import Outcome
@@ -31,11 +30,11 @@ def failed_outputs(
         together: Yield many of them as one `FailedRows`, in the place of the first.
     """
     attempts = outcome.result.attempts if outcome.result is not None else 0
-    origin, now = outcome.rows.origin, Timestamp.now()
+    origin = outcome.rows.origin
     for start in range(0, len(outcome.rejected), _AT_ONCE):
         errors = outcome.rejected[start : start + _AT_ONCE]
         elements = [as_element(origin.element(error.index)) for error in errors]
-        failed = FailedRows(elements, errors, table, attempts, now)
+        failed = FailedRows.of(elements, errors, table=table, attempts=attempts)
         if together:
             yield TaggedOutput(FAILED_ROWS, origin.in_place(failed, errors[0].index))
             continue

@@ -17,7 +17,7 @@ from apache_beam.io import WriteToParquetBatched, WriteToText
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import PCollection, Row
 from apache_beam.transforms.window import GlobalWindow, GlobalWindows
-from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
+from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_zerobus.sink.dead_letters.json_text import dumps, is_utf8
@@ -163,7 +163,11 @@ def to_json(failed_row: Any) -> str:
 
 def _line(letter: dict[str, Any]) -> str:
     readable, typed = _texts(letter["element"])
-    parts = [f'"{name}": {_text(value)}' for name, value in letter.items() if name != "element"]
+    parts = [
+        f'"{name}": {_text(value) if name == "message" else _text_once(value)}'
+        for name, value in letter.items()
+        if name != "element"
+    ]
     if typed is not None:
         parts.append(f'"typed": {typed}')
     return f'{{"element": {readable}, {", ".join(parts)}}}'
@@ -171,14 +175,10 @@ def _line(letter: dict[str, Any]) -> str:
 
 def _text(value: Any) -> str:
     """Return a field of a letter as JSON."""
-    if isinstance(value, Timestamp):
-        return _moment(value)
     return (_simple(value) if isinstance(value, str | int) else None) or dumps(plain(value))
 
 
-@lru_cache(maxsize=64)  # the letters of a batch have one in common
-def _moment(timestamp: Timestamp) -> str:
-    return dumps(plain(timestamp))
+_text_once = lru_cache(maxsize=256, typed=True)(_text)  # all but elements and messages repeat
 
 
 def _texts(element: Any) -> tuple[str, str | None]:

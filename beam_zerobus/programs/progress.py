@@ -67,7 +67,7 @@ class CountFailed(beam.PTransform[PCollection[Any], PCollection[Any]]):
 
     def expand(self, failed_rows: PCollection[Any]) -> PCollection[Any]:
         """Count them."""
-        return failed_rows | beam.Map(_note_failed).with_output_types(Any)
+        return failed_rows | beam.Map(_note_failed).with_output_types(FailedRows)
 
 
 def _note_written(batch: Any) -> None:

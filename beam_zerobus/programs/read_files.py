@@ -19,6 +19,7 @@ from beam_zerobus.programs.read_avro import ReadRecords
 from beam_zerobus.programs.read_csv import REJECTED, CsvMeaning, ReadCsv
 from beam_zerobus.programs.read_json_lines import ReadLines
 from beam_zerobus.programs.read_parquet import FindRowGroups, ReadRowGroups
+from beam_zerobus.sink.failed_rows import FailedRows
 from beam_zerobus.sink.rows_of_file import RowsOfFile
 
 __all__ = ["FORMATS", "FileFormat", "find_files", "patterns_by_format", "read_csv", "read_rows"]
@@ -107,7 +108,7 @@ def read_csv(
     """Read CSV into RecordBatches; the second result is rows that cannot be read, as a sink's `failed_rows`."""
     read = _files(pipeline, "csv", patterns) | "Read csv" >> beam.ParDo(
         ReadCsv(meaning, dead_letters=dead_letters)
-    ).with_outputs(REJECTED, main="rows")
+    ).with_output_types(pa.RecordBatch, **{REJECTED: FailedRows}).with_outputs(REJECTED, main="rows")
     return read["rows"], read[REJECTED]
 
 

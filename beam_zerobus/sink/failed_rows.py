@@ -9,10 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from apache_beam import coders
 from apache_beam.typehints.row_type import RowTypeConstraint
 from apache_beam.utils.timestamp import Timestamp
 
 from beam_zerobus.errors import ConversionError, RejectedError, RowError, ZerobusError, summarize
+from beam_zerobus.sink.whole_coder import WholeCoder
 from beam_zerobus.telemetry import get_logger
 
 __all__ = ["FAILED_ROWS", "FAILED_ROW_TYPE", "FailedRows", "FailureLog", "bundle_error", "failure_log"]
@@ -83,6 +85,9 @@ class FailedRows:
                 "attempts": self.attempts if stage == "service" else 0,
                 "timestamp": self.timestamp,
             }
+
+
+coders.registry.register_coder(FailedRows, WholeCoder)
 
 
 def bundle_error(errors: Sequence[RowError], *, table: str, total_rows: int) -> ZerobusError:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+from apache_beam import coders
+
+from beam_zerobus.sink.whole_coder import WholeCoder
 
 __all__ = ["RowsOfFile"]
 
@@ -40,3 +43,6 @@ class RowsOfFile:
         for start in range(0, len(self.rows), rows):
             chosen = slice(start, start + rows)
             yield RowsOfFile(self.rows[chosen], self.source, self.unit, self.numbers[chosen])
+
+
+coders.registry.register_coder(RowsOfFile, WholeCoder)

@@ -23,7 +23,7 @@ from beam_zerobus.schema import TableSchema
 from beam_zerobus.schema.time_rules import EpochUnit
 from beam_zerobus.sink.across_bundles import CollectAcrossBundles
 from beam_zerobus.sink.dofns import WriteRows, WriteRowsInPlace, WriteRowsInWindows, WriteTables, WriteTablesInPlace
-from beam_zerobus.sink.failed_rows import FAILED_ROW_TYPE, FAILED_ROWS
+from beam_zerobus.sink.failed_rows import FAILED_ROW_TYPE, FAILED_ROWS, FailedRows
 from beam_zerobus.sink.result import ACKNOWLEDGED, ACKNOWLEDGED_TYPE, WriteResult
 from beam_zerobus.sink.schema_choice import with_schema_of_type
 from beam_zerobus.sink.settings import SinkOptions, SinkSettings
@@ -160,7 +160,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         outputs = elements | "Write" >> beam.ParDo(
             _dofn_for(elements, settings, has_windows=has_windows)
         ).with_output_types(
-            ACKNOWLEDGED_TYPE, **{FAILED_ROWS: Any if self._failures_together else FAILED_ROW_TYPE}
+            ACKNOWLEDGED_TYPE, **{FAILED_ROWS: FailedRows if self._failures_together else FAILED_ROW_TYPE}
         ).with_outputs(FAILED_ROWS, main=ACKNOWLEDGED)
         result = WriteResult({FAILED_ROWS: outputs[FAILED_ROWS], ACKNOWLEDGED: outputs[ACKNOWLEDGED]})
         if self._error_handler is not None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from apache_beam import coders
+from apache_beam.coders.typecoders import registry
 from apache_beam.typehints.row_type import RowTypeConstraint
 from apache_beam.utils.timestamp import Timestamp
 
@@ -87,7 +87,7 @@ class FailedRows:
             }
 
 
-coders.registry.register_coder(FailedRows, WholeCoder)
+registry.register_coder(FailedRows, WholeCoder)
 
 
 def bundle_error(errors: Sequence[RowError], *, table: str, total_rows: int) -> ZerobusError:

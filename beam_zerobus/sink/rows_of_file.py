@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-from apache_beam import coders
+from apache_beam.coders.typecoders import registry
 
 from beam_zerobus.sink.whole_coder import WholeCoder
 
@@ -45,4 +45,4 @@ class RowsOfFile:
             yield RowsOfFile(self.rows[chosen], self.source, self.unit, self.numbers[chosen])
 
 
-coders.registry.register_coder(RowsOfFile, WholeCoder)
+registry.register_coder(RowsOfFile, WholeCoder)

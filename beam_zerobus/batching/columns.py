@@ -6,6 +6,7 @@ not fit are rejected with their reason and become null, so that there is always 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -130,8 +131,7 @@ def _one_by_one(values: list[Any], rules: Leaf, target: pa.DataType, reject: _Re
                 misfits[position] = _OUT_OF_RANGE
                 converted[position] = None
         array = pa.array(converted, target)
-    for position, why in misfits.items():
-        reject(position, values[position], why, place)
+    reject(misfits, values, place)
     return array
 
 
@@ -141,9 +141,14 @@ class _Rejecter:
     def __init__(self, delta_type: DeltaType, path: str) -> None:
         self._column = f"column {path!r} is {delta_type}"
 
-    def __call__(self, position: int, value: Any, misfit: MisfitError, place: Place) -> None:
-        message = f"{self._column}: a value of Python type {type_name(value)} {misfit.what}"
-        place.reject_at(np.array([position]), Reason(misfit.error_type, message))
+    def __call__(self, misfits: Mapping[int, MisfitError], values: list[Any], place: Place) -> None:
+        """Reject the values at some positions; those with the same reason together, since there may be very many."""
+        alike: defaultdict[tuple[str, str, RowErrorType], list[int]] = defaultdict(list)
+        for position, misfit in misfits.items():
+            alike[type_name(values[position]), misfit.what, misfit.error_type].append(position)
+        for (kind, what, error_type), positions in alike.items():
+            message = f"{self._column}: a value of Python type {kind} {what}"
+            place.reject_at(np.array(positions), Reason(error_type, message))
 
 
 def _sized(
@@ -152,6 +157,7 @@ def _sized(
     """Return each value's children, and the mask of nulls if there are any; other values are rejected."""
     reject = _Rejecter(delta_type, path)
     held: list[Collection[Any]] = []
+    misfits: dict[int, MisfitError] = {}
     null = np.zeros(len(values), dtype=bool)
     for position, value in enumerate(values):
         children = None if value is None else sized(value)
@@ -159,8 +165,9 @@ def _sized(
             null[position] = True
             if value is not None:
                 wanted = "a list or tuple" if isinstance(delta_type, Array) else "a dict or a list of pairs"
-                reject(position, value, MisfitError(f"does not fit; pass {wanted}"), place)
+                misfits[position] = MisfitError(f"does not fit; pass {wanted}")
         held.append(() if children is None else children)
+    reject(misfits, values, place)
     return held, pa.array(null) if null.any() else None
 
 

@@ -136,11 +136,12 @@ def sink_of(options: PipelineOptions, *, dead_letters: str | None, **defaults: A
     zerobus = options.view_as(ZerobusOptions)
     if dead_letters and zerobus.zerobus_on_bad_rows == "raise":
         raise InputError("--dead_letters keeps bad rows and --zerobus_on_bad_rows=raise fails on them: give only one")
-    return zerobus.sink(
+    sink = zerobus.sink(
         on_bad_rows="dead_letter" if dead_letters else "raise",
         schema=None if zerobus.zerobus_dry_run else "unity_catalog",  # a dry run sends no request
         **defaults,
     )
+    return sink.with_failures_together()
 
 
 def check_unused(directory: str) -> None:

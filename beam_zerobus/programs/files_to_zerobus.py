@@ -134,7 +134,8 @@ def _pipeline(
         result = rows | f"Write {file_format}" >> sink
         result.acknowledged | f"Count {file_format}" >> CountWritten()
         failed.append(result.failed_rows)
-    all_failed = failed | beam.Flatten() | CountFailed()
+    # Runners may store what is flattened, so not without need.
+    all_failed = (failed[0] if len(failed) == 1 else failed | beam.Flatten()) | CountFailed()
     if files.dead_letters:
         all_failed | KeepDeadLetters(files.dead_letters)
     return pipeline, run

@@ -24,6 +24,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from beam_zerobus.errors import counted
 from beam_zerobus.programs.command import last_line
 from beam_zerobus.programs.open_files import bytes_read
+from beam_zerobus.sink.failed_rows import FailedRows
 
 __all__ = ["CountFailed", "CountWritten", "Totals", "again_from_the_start", "rows_that_stay", "run_and_report"]
 
@@ -67,11 +68,11 @@ class CountWritten(beam.PTransform[PCollection[Any], PCollection[Any]]):
 
 
 class CountFailed(beam.PTransform[PCollection[Any], PCollection[Any]]):
-    """Counts the rows of `failed_rows`, and passes them on."""
+    """Counts the rows of `failed_rows` of a sink with failures together, and passes them on."""
 
     def expand(self, failed_rows: PCollection[Any]) -> PCollection[Any]:
         """Count them."""
-        return failed_rows | beam.Map(_note_failed).with_output_types(Any)
+        return failed_rows | beam.Map(_note_failed).with_output_types(FailedRows)
 
 
 def _note_written(batch: Any) -> None:
@@ -79,10 +80,11 @@ def _note_written(batch: Any) -> None:
     Metrics.counter(_NAMESPACE, _WRITTEN).inc(batch.rows)
 
 
-def _note_failed(row: Any) -> Any:
-    _here.failed[row.error_type] += 1
-    Metrics.counter(_NAMESPACE, _FAILED + row.error_type).inc()
-    return row
+def _note_failed(failed: FailedRows) -> FailedRows:
+    for kind, count in Counter(failed.error_types).items():
+        _here.failed[kind] += count
+        Metrics.counter(_NAMESPACE, _FAILED + kind).inc(count)
+    return failed
 
 
 def again_from_the_start(written: int) -> str:

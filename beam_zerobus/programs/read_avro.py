@@ -26,6 +26,7 @@ import pyarrow as pa
 
 from beam_zerobus.programs.command import InputError
 from beam_zerobus.programs.open_files import FilePart, naming, opened, read_exactly
+from beam_zerobus.sink.rows_of_file import RowsOfFile
 
 __all__ = ["CODECS", "ReadRecords"]
 
@@ -112,7 +113,7 @@ class _Container:
 class ReadRecords(beam.DoFn):
     """Reads the records of the blocks that start in a part of a file."""
 
-    def process(self, part: FilePart) -> Iterator[dict[str, Any]]:
+    def process(self, part: FilePart) -> Iterator[RowsOfFile]:
         """Read one part.
 
         Raises:
@@ -135,7 +136,10 @@ class ReadRecords(beam.DoFn):
                 if data[size:] != container.sync:
                     raise ValueError("the block does not end with the file's sync marker")
                 block = CODECS[container.codec](data[:size])
-                yield from container.records(count, block)
+                records = container.records(count, block)
+                if records:
+                    source = f"{part.path}, block at byte {position:,}"
+                    yield RowsOfFile(records, source, "record", range(len(records)))
                 position += length + size + _SYNC_BYTES
 
 

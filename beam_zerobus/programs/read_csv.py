@@ -11,7 +11,7 @@ import csv
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, BinaryIO, TypeAlias
 
 import apache_beam as beam
@@ -31,7 +31,7 @@ from beam_zerobus.schema import Conformer, Primitive, RowErrorType, TableSchema
 from beam_zerobus.schema.reasons import Faults, Place
 from beam_zerobus.schema.time_rules import TimeRules
 from beam_zerobus.sink.dead_letters import RawText
-from beam_zerobus.sink.failed_rows import failed_row
+from beam_zerobus.sink.failed_rows import FailedRows
 
 __all__ = ["REJECTED", "CsvMeaning", "ReadCsv", "check_header"]
 
@@ -97,8 +97,11 @@ class ReadCsv(beam.DoFn):
                 raise _unreadable(errors, batch.num_rows + len(errors), table)
             if batch.num_rows:
                 yield batch
-            for element, error in zip(elements, errors, strict=True):
-                yield TaggedOutput(REJECTED, failed_row(element, error, table=table, attempts=0))
+            # In parts, since there may be very many.
+            for start in range(0, len(errors), _ELEMENTS_AT_ONCE):
+                part = list(islice(elements, _ELEMENTS_AT_ONCE))
+                reasons = errors[start : start + _ELEMENTS_AT_ONCE]
+                yield TaggedOutput(REJECTED, FailedRows.of(part, reasons, table=table))
 
 
 def _unreadable(errors: list[RowError], rows: int, table: str) -> ConversionError:

@@ -17,14 +17,14 @@ from beam_zerobus.programs.read_csv import REJECTED, CsvMeaning, ReadCsv
 from beam_zerobus.programs.read_json import ReadObjects, parts_of_json
 from beam_zerobus.programs.read_parquet import FindRowGroups, ReadRowGroups
 from beam_zerobus.programs.written_rows import NumberedFile, ReadUnwritten, Spans
+from beam_zerobus.sink.failed_rows import FailedRows
+from beam_zerobus.sink.rows_of_file import RowsOfFile
 
 __all__ = ["read_csv", "read_numbered", "read_rows"]
 
-_ELEMENTS: dict[str, Any] = {"parquet": pa.Table, "avro": dict[str, Any], "jsonl": bytes}
-
 
 def read_rows(pipeline: beam.Pipeline, file_format: FileFormat, files: Sequence[FileMetadata]) -> PCollection[Any]:
-    """Read Parquet, JSON or Avro: row groups as Tables, objects as bytes, records as dicts."""
+    """Read Parquet, JSON or Avro: row groups as Tables, objects as bytes, records as dicts, with their places."""
     divide: beam.PTransform[Any, Any]
     read: beam.DoFn
     match file_format:
@@ -38,7 +38,7 @@ def read_rows(pipeline: beam.Pipeline, file_format: FileFormat, files: Sequence[
         _spread(pipeline, file_format, files)
         | f"Divide {file_format}" >> divide
         | f"Spread parts of {file_format}" >> beam.Reshuffle()
-        | f"Read {file_format}" >> beam.ParDo(read).with_output_types(_ELEMENTS[file_format])
+        | f"Read {file_format}" >> beam.ParDo(read).with_output_types(RowsOfFile)
     )
 
 
@@ -48,7 +48,7 @@ def read_csv(
     """Read CSV into RecordBatches; the second result is rows that cannot be read, as a sink's `failed_rows`."""
     read = _spread(pipeline, "csv", files) | "Read csv" >> beam.ParDo(
         ReadCsv(meaning, dead_letters=dead_letters)
-    ).with_outputs(REJECTED, main="rows")
+    ).with_output_types(pa.RecordBatch, **{REJECTED: FailedRows}).with_outputs(REJECTED, main="rows")
     return read["rows"], read[REJECTED]
 
 
@@ -76,24 +76,23 @@ def read_numbered(
     else:
         whole = {"parquet": _tables, "avro": _records, "jsonl": _objects}[file_format]
     # Elements of one kind, else Beam cannot know how to encode them.
+    kind = RowsOfFile if meaning is None else pa.RecordBatch
     read = _spread(pipeline, file_format, files) | f"Read {file_format}" >> beam.ParDo(
         ReadUnwritten(whole, written)
-    ).with_output_types(_ELEMENTS.get(file_format, pa.RecordBatch), **{REJECTED: Any}).with_outputs(
-        REJECTED, main="rows"
-    )
+    ).with_output_types(kind, **{REJECTED: FailedRows}).with_outputs(REJECTED, main="rows")
     return read["rows"], read[REJECTED]
 
 
-def _tables(file: FileMetadata) -> Iterator[pa.Table]:
+def _tables(file: FileMetadata) -> Iterator[RowsOfFile]:
     for groups in FindRowGroups().process(file):
         yield from ReadRowGroups().process(groups)
 
 
-def _records(file: FileMetadata) -> Iterator[dict[str, Any]]:
+def _records(file: FileMetadata) -> Iterator[RowsOfFile]:
     return ReadRecords().process(FilePart(file.path))
 
 
-def _objects(file: FileMetadata) -> Iterator[bytes]:
+def _objects(file: FileMetadata) -> Iterator[RowsOfFile]:
     return ReadObjects().process(FilePart(file.path))
 
 

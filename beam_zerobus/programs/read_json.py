@@ -1,11 +1,12 @@
-"""JSON: a file's lines, or the elements of the one array that it holds, as bytes to be parsed by the sink."""
+"""JSON: a file's lines, or the elements of the one array that it holds, many at a time, to be parsed by the sink."""
 
 from __future__ import annotations
 
 import codecs
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import BinaryIO
 
 import apache_beam as beam
@@ -13,10 +14,12 @@ from apache_beam.io.filesystem import FileMetadata
 
 from beam_zerobus.programs.command import InputError
 from beam_zerobus.programs.open_files import FilePart, naming, opened, parts_of, read_exactly
+from beam_zerobus.sink.rows_of_file import RowsOfFile
 
 __all__ = ["ReadObjects", "parts_of_json"]
 
 _CHUNK_BYTES = 1 << 20
+_ELEMENTS_AT_ONCE = 10_000
 _MAX_LINE_BYTES = 64 << 20  # Zerobus accepts no row above 10 MB
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -44,7 +47,7 @@ def parts_of_json(file: FileMetadata) -> Iterator[FilePart]:
 class ReadObjects(beam.DoFn):
     """Reads the lines that start in a part of a file, without empty ones; or the elements of the file's array."""
 
-    def process(self, part: FilePart) -> Iterator[bytes]:
+    def process(self, part: FilePart) -> Iterator[RowsOfFile]:
         """Read one part.
 
         Raises:
@@ -60,15 +63,20 @@ class ReadObjects(beam.DoFn):
             start = b"" if part.start else read_exactly(file, _CHUNK_BYTES)
             if _is_array(start):
                 what = "element"
-                for element in _elements(part.path, start, file):
-                    yield element
-                    count += 1
+                elements = _elements(part.path, start, file)
+                while rows := list(islice(elements, _ELEMENTS_AT_ONCE)):
+                    yield RowsOfFile(rows, part.path, what, range(count + 1, count + 1 + len(rows)))
+                    count += len(rows)
                 return
+            source = f"{part.path} after byte {part.start:,}" if part.start else part.path
             for lines in _chunks_of_lines(part, file, start):
-                for line in lines:
-                    if line and not line.isspace():
-                        yield line
+                numbers: Sequence[int] = range(count + 1, count + 1 + len(lines))
+                rows = [line for line in lines if line and not line.isspace()]
+                if len(rows) < len(lines):
+                    numbers = [n for n, line in zip(numbers, lines, strict=True) if line and not line.isspace()]
                 count += len(lines)
+                if rows:
+                    yield RowsOfFile(rows, source, what, numbers)
 
 
 def _is_array(start: bytes) -> bool:

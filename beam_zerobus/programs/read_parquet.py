@@ -1,4 +1,4 @@
-"""Parquet files: row groups as Arrow tables."""
+"""Parquet files: row groups as Arrow tables, with their place in the file."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pyarrow import parquet
 from beam_zerobus.errors import counted
 from beam_zerobus.programs.command import InputError
 from beam_zerobus.programs.open_files import naming, opened
+from beam_zerobus.sink.rows_of_file import RowsOfFile
 
 __all__ = ["FindRowGroups", "ReadRowGroups", "RowGroups"]
 
@@ -53,7 +54,7 @@ class FindRowGroups(beam.DoFn):
 class ReadRowGroups(beam.DoFn):
     """Reads row groups, each as a Table."""
 
-    def process(self, groups: RowGroups) -> Iterator[pa.Table]:
+    def process(self, groups: RowGroups) -> Iterator[RowsOfFile]:
         """Read a range of row groups.
 
         Raises:
@@ -70,7 +71,8 @@ class ReadRowGroups(beam.DoFn):
                         f"{expected}: the file is damaged; replace it"
                     )
                 if rows.num_rows:
-                    yield rows
+                    place = f"{groups.path}, row group {group}"
+                    yield RowsOfFile(rows, place, "row", range(rows.num_rows))
 
 
 @contextmanager

@@ -62,17 +62,19 @@ class _Waiting:
 
     @property
     def elements(self) -> int:
-        return len(self.rows.origin.elements.values)
+        rows = self.rows.origin.rows
+        return len(rows) if isinstance(rows, list) else 1
 
     def outcome(self) -> Outcome:
         """Wait for the outcome; the writer numbers the rows of the batch, the outcome all rows."""
         unread = self.rows.rejected
         if self.submission is None:
-            return Outcome(self.rows, unread)
+            return Outcome(self.rows, self.rows.origin.located(unread))
         result = self.submission.result()
         rejected = [*unread, *(error.at(self.rows.number(error.index)) for error in result.failed_rows)]
         rejected.sort(key=lambda error: error.index)
-        return Outcome(self.rows, tuple(rejected), result, self.submission.encode_seconds * 1000)
+        located = self.rows.origin.located(rejected)
+        return Outcome(self.rows, located, result, self.submission.encode_seconds * 1000)
 
 
 class Bundle:

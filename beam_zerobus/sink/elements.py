@@ -14,6 +14,8 @@ from apache_beam.transforms.window import BoundedWindow, GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
+from beam_zerobus.errors import RowError
+from beam_zerobus.sink.rows_of_file import RowsOfFile
 from beam_zerobus.sink.single_rows import single_row
 
 __all__ = ["Elements", "Origin", "Windows", "holds_rows"]
@@ -24,8 +26,8 @@ _GLOBAL: Windows = (GlobalWindow(),)
 
 
 def holds_rows(element: object) -> bool:
-    """Return whether an element is a RecordBatch or Table, rather than one row."""
-    return isinstance(element, pa.RecordBatch | pa.Table)
+    """Return whether an element is a RecordBatch, a Table or rows of a file, rather than one row."""
+    return isinstance(element, pa.RecordBatch | pa.Table | RowsOfFile)
 
 
 @dataclass(slots=True)
@@ -81,9 +83,26 @@ class Origin:
 
     def element(self, row: int) -> object:
         """Return the row's element; of a RecordBatch or Table, one that holds the row alone."""
-        if self.holds_rows:
-            return single_row(self.elements.values[0], row)
-        return self.elements.values[row]
+        rows = self.rows
+        return rows[row] if isinstance(rows, list) else single_row(rows, row)
+
+    @property
+    def rows(self) -> list[Any] | pa.RecordBatch | pa.Table:
+        """All rows, as they came."""
+        if not self.holds_rows:
+            return self.elements.values
+        whole = self.elements.values[0]
+        return whole.rows if isinstance(whole, RowsOfFile) else whole
+
+    def located(self, errors: Iterable[RowError]) -> tuple[RowError, ...]:
+        """Return reasons with the places of their rows, where these are known."""
+        whole = self.elements.values[0] if self.holds_rows else None
+        if not isinstance(whole, RowsOfFile):
+            return tuple(errors)
+        return tuple(
+            RowError(error.index, error.error_type, f"{whole.place(error.index)}, {error.message}", error.stage)
+            for error in errors
+        )
 
     def in_place(self, value: object, row: int) -> WindowedValue:
         """Return a value with the timestamp and the windows of the row's element."""

@@ -1,22 +1,23 @@
-"""Rejected rows as elements of `failed_rows`, and as lines of the log."""
+"""Rejected rows as elements of `failed_rows`, singly or those of a batch together, and as lines of the log."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from apache_beam.pvalue import Row
+from apache_beam.coders.typecoders import registry
 from apache_beam.typehints.row_type import RowTypeConstraint
 from apache_beam.utils.timestamp import Timestamp
 
 from beam_zerobus.errors import ConversionError, RejectedError, RowError, ZerobusError, counted, summarize
+from beam_zerobus.sink.whole_coder import WholeCoder
 from beam_zerobus.telemetry import get_logger
 
-__all__ = ["FAILED_ROWS", "FAILED_ROW_TYPE", "FailureLog", "bundle_error", "failed_row", "failure_log"]
+__all__ = ["FAILED_ROWS", "FAILED_ROW_TYPE", "FailedRows", "FailureLog", "bundle_error", "failure_log"]
 
 _log = get_logger(__name__)
 
@@ -36,17 +37,57 @@ FAILED_ROW_TYPE = RowTypeConstraint.from_fields(
 """The row type of `failed_rows`. `element` is Any: a rejected element often violates the type that was declared."""
 
 
-def failed_row(element: object, error: RowError, *, table: str, attempts: int) -> Row:
-    """Return the element of `failed_rows` for one rejected row; its `timestamp` is now."""
-    return Row(
-        element=element,
-        error_type=error.error_type,
-        message=error.message,
-        stage=error.stage,
-        table=table,
-        attempts=attempts,
-        timestamp=Timestamp.now(),
-    )
+@dataclass(frozen=True, slots=True, eq=False)
+class FailedRows:
+    """The failed rows of a batch as one element, which costs far less than an element for each.
+
+    Attributes:
+        elements: What each row was.
+        error_types: For each the name to group by.
+        messages: For each the reason.
+        stages: For each where it was found.
+        table: The table.
+        attempts: How often rows that the service rejected were sent.
+        timestamp: When they were rejected.
+    """
+
+    elements: Sequence[Any]
+    error_types: Sequence[str]  # as columns, which are pickled far faster than `RowError`s
+    messages: Sequence[str]
+    stages: Sequence[str]
+    table: str
+    attempts: int
+    timestamp: Timestamp
+
+    @classmethod
+    def of(cls, elements: Sequence[Any], errors: Sequence[RowError], *, table: str, attempts: int = 0) -> FailedRows:
+        """Return rows that were rejected now."""
+        return cls(
+            elements,
+            [error.error_type for error in errors],
+            [error.message for error in errors],
+            [error.stage for error in errors],
+            table,
+            attempts,
+            Timestamp.now(),
+        )
+
+    def letters(self) -> Iterator[dict[str, Any]]:
+        """Yield the fields of each as an element of `failed_rows`."""
+        columns = (self.elements, self.error_types, self.messages, self.stages)
+        for element, error_type, message, stage in zip(*columns, strict=True):
+            yield {
+                "element": element,
+                "error_type": error_type,
+                "message": message,
+                "stage": stage,
+                "table": self.table,
+                "attempts": self.attempts if stage == "service" else 0,
+                "timestamp": self.timestamp,
+            }
+
+
+registry.register_coder(FailedRows, WholeCoder)
 
 
 def bundle_error(errors: Sequence[RowError], *, table: str, total_rows: int) -> ZerobusError:

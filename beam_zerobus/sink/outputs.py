@@ -9,31 +9,37 @@ from apache_beam.pvalue import Row, TaggedOutput
 from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_zerobus.sink.bundle import Outcome
-from beam_zerobus.sink.failed_rows import FAILED_ROWS, failed_row
+from beam_zerobus.sink.failed_rows import FAILED_ROWS, FailedRows
 
 __all__ = ["Output", "acknowledged_outputs", "failed_outputs"]
+
+_AT_ONCE = 1_000  # all the rows of a rejected batch would need far more memory than it
 
 Output: TypeAlias = "WindowedValue | TaggedOutput[str, WindowedValue]"
 
 
-def failed_outputs(outcome: Outcome, *, table: str, as_element: Callable[[object], object]) -> Iterator[Output]:
+def failed_outputs(
+    outcome: Outcome, *, table: str, as_element: Callable[[object], object], together: bool
+) -> Iterator[Output]:
     """Yield the failed rows, each with the timestamp and the windows of its element.
 
     Args:
         outcome: The batch.
         table: The table.
         as_element: Turns what a row was into an element of the pipeline.
+        together: Yield many of them as one `FailedRows`, in the place of the first.
     """
     attempts = outcome.result.attempts if outcome.result is not None else 0
     origin = outcome.rows.origin
-    for error in outcome.rejected:
-        row = failed_row(
-            as_element(origin.element(error.index)),
-            error,
-            table=table,
-            attempts=attempts if error.stage == "service" else 0,
-        )
-        yield TaggedOutput(FAILED_ROWS, origin.in_place(row, error.index))
+    for start in range(0, len(outcome.rejected), _AT_ONCE):
+        errors = outcome.rejected[start : start + _AT_ONCE]
+        elements = [as_element(origin.element(error.index)) for error in errors]
+        failed = FailedRows.of(elements, errors, table=table, attempts=attempts)
+        if together:
+            yield TaggedOutput(FAILED_ROWS, origin.in_place(failed, errors[0].index))
+            continue
+        for letter, error in zip(failed.letters(), errors, strict=True):
+            yield TaggedOutput(FAILED_ROWS, origin.in_place(Row(**letter), error.index))
 
 
 def acknowledged_outputs(outcome: Outcome, *, table: str) -> Iterator[Output]:

@@ -12,11 +12,12 @@ import pyarrow as pa
 from beam_zerobus.batching import RowKind, row_kind, types_of
 from beam_zerobus.errors import RowError
 from beam_zerobus.sink.elements import Elements, Origin
+from beam_zerobus.sink.rows_of_file import RowsOfFile
 
 __all__ = ["GatheredRows", "Kind", "RowsWithOrigin", "separated"]
 
 Kind: TypeAlias = RowKind | Literal["batch"]
-"""How an element holds rows: it is one, or it is a RecordBatch or Table."""
+"""How an element holds rows: it is one, or it is a RecordBatch, a Table or rows of a file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,4 +96,4 @@ def separated(elements: Elements) -> Iterator[tuple[Kind, Elements]]:
 
 
 def _kind_of(element_type: type) -> Kind:
-    return "batch" if issubclass(element_type, pa.RecordBatch | pa.Table) else row_kind(element_type)
+    return "batch" if issubclass(element_type, pa.RecordBatch | pa.Table | RowsOfFile) else row_kind(element_type)

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from beam_zerobus.errors import ConfigurationError, about_table
 from beam_zerobus.sink.row_types import has_no_columns, row_type_schema
+from beam_zerobus.sink.rows_of_file import RowsOfFile
 from beam_zerobus.writer.config import ELEMENTS, WriterConfig, make_config, parse_schema
 
 __all__ = ["with_schema_of_element", "with_schema_of_type"]
@@ -45,6 +46,8 @@ def with_schema_of_element(config: WriterConfig, element: object) -> WriterConfi
     if config.schema != ELEMENTS:
         return config
     with about_table(config.table):
+        if isinstance(element, RowsOfFile):
+            element = element.rows if isinstance(element.rows, pa.Table) else element.rows[0]
         # Named, not left to the first batch of a shared writer: that may be another pipeline's.
         schema = element.schema if isinstance(element, pa.RecordBatch | pa.Table) else row_type_schema(type(element))
     if schema is None:

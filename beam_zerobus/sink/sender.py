@@ -10,7 +10,7 @@ import gc
 import threading
 from collections.abc import Callable, Iterator
 
-from beam_zerobus.batching import RowConverter, RowKind, RowLimit
+from beam_zerobus.batching import RowConverter, RowKind, RowLimit, row_kind
 from beam_zerobus.errors import ConversionError, RowError
 from beam_zerobus.schema import Conformer, RowErrorType
 from beam_zerobus.sink.bundle import Bundle, Outcome
@@ -89,9 +89,9 @@ class BatchSender:
             writer = self._bundle.writer(self._config)
             for kind, chosen in separated(elements):
                 if kind == "batch":
-                    self._submit_whole(writer, chosen)
+                    self._send_whole(writer, chosen)
                 else:
-                    self._add(writer, self._convert(writer, chosen, kind))
+                    self._add(writer, self._convert(writer, Origin(chosen), kind))
             if self._gathered.count and (incomplete or self._gathered.count >= self._row_limit.rows):
                 self._submit(writer, self._gathered.take())
 
@@ -122,9 +122,22 @@ class BatchSender:
         self._row_limit.learn(rows=rows.batch.num_rows, nbytes=rows.batch.nbytes)
         self._bundle.send(writer, rows)
 
-    def _submit_whole(self, writer: ZerobusWriter, element: Elements) -> None:
+    def _send_whole(self, writer: ZerobusWriter, element: Elements) -> None:
+        """Submit a RecordBatch or Table; convert the rows of a file as other rows."""
+        origin = Origin(element, holds_rows=True)
+        if not isinstance(origin.rows, list):
+            self._submit_whole(writer, origin)
+            return
+        for part in element.values[0].parts(self._row_limit.rows):
+            origin = Origin(Elements([part], element.micros, element.windows), holds_rows=True)
+            rows = self._convert(writer, origin, row_kind(type(part.rows[0])))
+            if rows.rejected and not self._settings.dead_letters:
+                raise bundle_error(origin.located(rows.rejected), table=self._table, total_rows=rows.count)
+            self._submit(writer, rows)
+
+    def _submit_whole(self, writer: ZerobusWriter, origin: Origin) -> None:
         """Submit a RecordBatch or Table as it is; if its columns cannot fit the table's, it is rejected as a whole."""
-        rows = RowsWithOrigin(batch=element.values[0], origin=Origin(element, holds_rows=True))
+        rows = RowsWithOrigin(batch=origin.rows, origin=origin)
         try:
             self._bundle.send(writer, rows)
         except ConversionError as error:
@@ -138,17 +151,16 @@ class BatchSender:
                 writer, RowsWithOrigin(batch=rows.batch.slice(0, 0), origin=rows.origin, rejected=rejected)
             )
 
-    def _convert(self, writer: ZerobusWriter, elements: Elements, kind: RowKind) -> RowsWithOrigin:
-        """Convert elements, after another look at the table where they do not fit the schema as it is known."""
+    def _convert(self, writer: ZerobusWriter, origin: Origin, kind: RowKind) -> RowsWithOrigin:
+        """Convert rows, after another look at the table where they do not fit the schema as it is known."""
         converter = self._converter_for(writer)
-        converted = converter.convert(elements.values, kind)
-        if writer.may_look_again and converter.may_be_outdated(elements.values, kind, converted):
+        values = origin.rows
+        converted = converter.convert(values, kind)
+        if writer.may_look_again and converter.may_be_outdated(values, kind, converted):
             writer.look_again()
             newest = self._converter_for(writer)
-            converted = converted if newest is converter else newest.convert(elements.values, kind)
-        return RowsWithOrigin(
-            batch=converted.batch, origin=Origin(elements), kept=converted.rows, rejected=converted.rejected
-        )
+            converted = converted if newest is converter else newest.convert(values, kind)
+        return RowsWithOrigin(batch=converted.batch, origin=origin, kept=converted.rows, rejected=converted.rejected)
 
     def _converter_for(self, writer: ZerobusWriter) -> RowConverter:
         """Return the converter for the table's schema, a new one after the schema changed."""
@@ -177,7 +189,12 @@ class BatchSender:
                 if not self._settings.dead_letters:
                     raise bundle_error(outcome.rejected, table=self._table, total_rows=outcome.rows.count)
                 failure_log.note(outcome.rejected, table=self._table)
-                yield from failed_outputs(outcome, table=self._table, as_element=self._as_element)
+                yield from failed_outputs(
+                    outcome,
+                    table=self._table,
+                    as_element=self._as_element,
+                    together=self._settings.failures_together,
+                )
             yield from acknowledged_outputs(outcome, table=self._table)
 
     def _count(self, outcome: Outcome) -> None:

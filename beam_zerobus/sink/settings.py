@@ -36,6 +36,7 @@ class SinkSettings:
         config: The writer's options.
         batching: How elements become batches.
         dead_letters: Rejected rows go to `failed_rows`; otherwise they fail the bundle.
+        failures_together: An element of `failed_rows` is all that failed of a batch.
         namespace: The namespace of the metrics.
         note_written: Called with the `Origin.places` of the written rows of a batch as soon as it has its outcome, in
             the thread that delivers; None if nobody asks. It needs timestamps, and so `dead_letters`.
@@ -44,5 +45,6 @@ class SinkSettings:
     config: WriterConfig
     batching: Batching
     dead_letters: bool
+    failures_together: bool = False
     namespace: str
     note_written: Callable[[np.ndarray], None] | None = None

@@ -34,7 +34,7 @@ from beam_zerobus.schema import TableSchema
 from beam_zerobus.schema.time_rules import EpochUnit
 from beam_zerobus.sink.across_bundles import CollectAcrossBundles
 from beam_zerobus.sink.dofns import WriteRows, WriteRowsInPlace, WriteRowsInWindows, WriteTables, WriteTablesInPlace
-from beam_zerobus.sink.failed_rows import FAILED_ROW_TYPE, FAILED_ROWS
+from beam_zerobus.sink.failed_rows import FAILED_ROW_TYPE, FAILED_ROWS, FailedRows
 from beam_zerobus.sink.result import ACKNOWLEDGED, ACKNOWLEDGED_TYPE, WriteResult
 from beam_zerobus.sink.schema_choice import with_schema_of_type
 from beam_zerobus.sink.settings import SinkOptions, SinkSettings
@@ -130,6 +130,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         self._on_bad_rows = on_bad_rows
         self._error_handler: ErrorHandler | None = None
         self._note_written: Callable[[np.ndarray], None] | None = None
+        self._failures_together = False
 
     def with_error_handler(self, error_handler: ErrorHandler | None) -> WriteToZerobus:
         """Return this transform with its rejected rows sent to a handler; with None they fail the bundle.
@@ -142,6 +143,15 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         handled._on_bad_rows = "raise" if error_handler is None else "dead_letter"
         return handled
 
+    def with_failures_together(self) -> WriteToZerobus:
+        """Return this transform with all the rejected rows of a batch as one element of `failed_rows`.
+
+        `KeepDeadLetters` takes such elements, too, and many rejected rows then cost hardly more than good ones.
+        """
+        together = copy.copy(self)
+        together._failures_together = True
+        return together
+
     def expand(self, elements: PCollection[Any]) -> WriteResult:
         """Apply the sink.
 
@@ -153,6 +163,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
             config=_naming_the_step(config, self.label, elements),
             batching=self._batching,
             dead_letters=self._on_bad_rows == "dead_letter",
+            failures_together=self._failures_together,
             namespace=Metrics.get_namespace(WriteToZerobus),
             note_written=self._note_written,
         )
@@ -166,9 +177,9 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
             elements = elements | "AcrossBundles" >> CollectAcrossBundles(self._batching)
         outputs = elements | "Write" >> beam.ParDo(
             _dofn_for(elements, settings, has_windows=has_windows)
-        ).with_output_types(ACKNOWLEDGED_TYPE, **{FAILED_ROWS: FAILED_ROW_TYPE}).with_outputs(
-            FAILED_ROWS, main=ACKNOWLEDGED
-        )
+        ).with_output_types(
+            ACKNOWLEDGED_TYPE, **{FAILED_ROWS: FailedRows if self._failures_together else FAILED_ROW_TYPE}
+        ).with_outputs(FAILED_ROWS, main=ACKNOWLEDGED)
         result = WriteResult({FAILED_ROWS: outputs[FAILED_ROWS], ACKNOWLEDGED: outputs[ACKNOWLEDGED]})
         if self._error_handler is not None:
             self._error_handler.add_error_pcollection(result.failed_rows)

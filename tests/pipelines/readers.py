@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import apache_beam as beam
 import pyarrow as pa
 from apache_beam.io.filesystem import FileMetadata
 from apache_beam.pvalue import TaggedOutput
@@ -30,26 +31,26 @@ def csv_rows(
     """Return the rows that can be read, and the rejected ones as failed rows."""
     reader = ReadCsv(CsvMeaning(table=TABLE, schema=TableSchema.from_ddl(ddl), **meaning), dead_letters=dead_letters)
     rows: list[dict[str, Any]] = []
-    failed = []
+    failed: list[Any] = []
     for output in reader.process(metadata(path)):
         if isinstance(output, TaggedOutput):
-            failed.append(output.value)
+            failed += [beam.Row(**letter) for letter in output.value.letters()]
         else:
             rows += output.to_pylist()
     return rows, failed
 
 
 def json_lines(path: Path, part_bytes: int | None = None) -> list[bytes]:
-    return [line for part in _parts(path, part_bytes) for line in ReadObjects().process(part)]
+    return [line for part in _parts(path, part_bytes) for rows in ReadObjects().process(part) for line in rows.rows]
 
 
 def avro_records(path: Path, part_bytes: int | None = None) -> list[Any]:
-    return [record for part in _parts(path, part_bytes) for record in ReadRecords().process(part)]
+    return [record for part in _parts(path, part_bytes) for rows in ReadRecords().process(part) for record in rows.rows]
 
 
 def parquet_tables(path: Path) -> list[pa.Table]:
     groups = FindRowGroups().process(metadata(path))
-    return [table for group in groups for table in ReadRowGroups().process(group)]
+    return [rows.rows for group in groups for rows in ReadRowGroups().process(group)]
 
 
 def _parts(path: Path, part_bytes: int | None) -> list[FilePart]:

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import uuid
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 import apache_beam as beam
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
-from apache_beam.io import WriteToParquet, WriteToText
+from apache_beam.io import WriteToParquetBatched, WriteToText
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import PCollection, Row
+from apache_beam.transforms.window import GlobalWindow, GlobalWindows
+from apache_beam.utils.timestamp import MIN_TIMESTAMP
+from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_zerobus.sink.dead_letters.json_text import dumps, is_utf8
 from beam_zerobus.sink.dead_letters.readable import plain
 from beam_zerobus.sink.dead_letters.typed_values import exact
+from beam_zerobus.sink.failed_rows import FailedRows
 
 __all__ = ["KeepDeadLetters", "LetterFormat", "to_json", "to_record"]
 
 LetterFormat: TypeAlias = Literal["jsonl", "parquet"]
 
 _BYTES = (bytes, bytearray)
+_SIMPLE = {str, int, float, bool, type(None)}
+_AT_ONCE = 1_000
 _PARQUET = pa.schema(
     [
         ("element", pa.string()),
@@ -67,15 +77,41 @@ class KeepDeadLetters(beam.PTransform[PCollection[Any], PCollection[Any]]):
         """Write them."""
         prefix, suffix = f"{self._directory}/rows", f".{self._format}"
         write: beam.PTransform[Any, Any]
-        if self._format == "parquet":
-            letters = failed_rows | "ToRecord" >> beam.Map(to_record).with_output_types(dict[str, Any])
-            write = WriteToParquet(prefix, _PARQUET, file_name_suffix=suffix)
-        else:
-            letters = failed_rows | "ToJson" >> beam.Map(to_json).with_output_types(str)
-            write = WriteToText(prefix, file_name_suffix=suffix, skip_if_empty=True)
         if not failed_rows.is_bounded:
-            write = beam.ParDo(_WriteEachBundle(self._directory, self._format))
+            return failed_rows | "Write" >> beam.ParDo(_WriteEachBundle(self._directory, self._format))
+        if not isinstance(failed_rows.windowing.windowfn, GlobalWindows):
+            failed_rows |= "Forget windows" >> beam.WindowInto(GlobalWindows())
+        if self._format == "parquet":
+            letters = failed_rows | "ToTable" >> beam.ParDo(_Gather(_to_table)).with_output_types(pa.Table)
+            write = WriteToParquetBatched(prefix, _PARQUET, file_name_suffix=suffix)
+        else:
+            letters = failed_rows | "ToJson" >> beam.ParDo(_Gather(_to_lines)).with_output_types(str)
+            write = WriteToText(prefix, file_name_suffix=suffix, skip_if_empty=True)
         return letters | "Write" >> write
+
+
+class _Gather(beam.DoFn):
+    """Writes letters many at a time, since each element of a pipeline costs as much as a letter does."""
+
+    def __init__(self, write: Callable[[list[dict[str, Any]]], Any]) -> None:
+        super().__init__()
+        self._write = write
+
+    def start_bundle(self) -> None:
+        self._letters: list[dict[str, Any]] = []
+
+    def process(self, failed: Any) -> Iterable[Any] | None:
+        self._letters += _letters(failed)
+        return self._written() if len(self._letters) >= _AT_ONCE else None
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        for written in self._written():
+            yield WindowedValue(written, MIN_TIMESTAMP, (GlobalWindow(),))
+
+    def _written(self) -> Iterator[Any]:
+        letters, self._letters = self._letters, []
+        for start in range(0, len(letters), _AT_ONCE):
+            yield self._write(letters[start : start + _AT_ONCE])
 
 
 class _WriteEachBundle(beam.DoFn):
@@ -83,34 +119,93 @@ class _WriteEachBundle(beam.DoFn):
         super().__init__()
         self._directory = directory
         self._format = file_format
-        self._letters: list[Any] = []
 
     def start_bundle(self) -> None:
-        self._letters = []
+        self._letters: list[dict[str, Any]] = []
 
-    def process(self, letter: Any) -> None:
-        self._letters.append(letter)
+    def process(self, failed: Any) -> None:
+        self._letters += _letters(failed)
 
     def finish_bundle(self) -> None:
         if self._letters:
             name = f"rows-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex}.{self._format}"
             with FileSystems.create(FileSystems.join(self._directory, name)) as file:
                 if self._format == "parquet":
-                    pq.write_table(pa.Table.from_pylist(self._letters, _PARQUET), file)
+                    pq.write_table(_to_table(self._letters), file)
                 else:
-                    file.write("".join(f"{line}\n" for line in self._letters).encode())
+                    file.write((_to_lines(self._letters) + "\n").encode())
+
+
+def _letters(failed: Any) -> Iterable[dict[str, Any]]:
+    """Return the letters of an element: a Row, the NamedTuple that some runners make of it, or `FailedRows`."""
+    if isinstance(failed, FailedRows):
+        return failed.letters()
+    return (failed.as_dict() if isinstance(failed, Row) else failed._asdict(),)
+
+
+def _to_table(letters: list[dict[str, Any]]) -> pa.Table:
+    return pa.Table.from_pylist(list(map(_record, letters)), _PARQUET)
+
+
+def _to_lines(letters: list[dict[str, Any]]) -> str:
+    return "\n".join(map(_line, letters))
 
 
 def to_json(failed_row: Any) -> str:
     """Return an element of `failed_rows`, a Row or the NamedTuple that some runners make of it, as one line of JSON.
 
     >>> to_json(Row(element={"id": 1, "price": 1.1}, error_type="wrong_type"))
-    '{"element": {"id": 1, "price": 1.1}, "error_type": "wrong_type", "typed": {"id": 1, "price": 1.1}}'
+    '{"element": {"id":1,"price":1.1}, "error_type": "wrong_type", "typed": {"id":1,"price":1.1}}'
     """
-    letter = _letter(failed_row)
-    readable, typed = _forms(letter["element"])
-    letter = {name: plain(value) for name, value in letter.items() if name != "element"}
-    return dumps({"element": readable, **letter, **({} if typed is None else {"typed": typed})})
+    (letter,) = _letters(failed_row)
+    return _line(letter)
+
+
+def _line(letter: dict[str, Any]) -> str:
+    readable, typed = _texts(letter["element"])
+    parts = [
+        f'"{name}": {_text(value) if name == "message" else _text_once(value)}'
+        for name, value in letter.items()
+        if name != "element"
+    ]
+    if typed is not None:
+        parts.append(f'"typed": {typed}')
+    return f'{{"element": {readable}, {", ".join(parts)}}}'
+
+
+def _text(value: Any) -> str:
+    """Return a field of a letter as JSON."""
+    return (_simple(value) if isinstance(value, str | int) else None) or dumps(plain(value))
+
+
+_text_once = lru_cache(maxsize=256, typed=True)(_text)  # all but elements and messages repeat
+
+
+def _texts(element: Any) -> tuple[str, str | None]:
+    """Return the two forms of an element as JSON text."""
+    if type(element) is dict and _is_simple(element) and (text := _simple(element)):
+        return text, text
+    readable, typed = _forms(element)
+    text = _simple(readable) if isinstance(readable, str) else None
+    return text or dumps(readable), None if typed is None else dumps(typed)
+
+
+def _is_simple(fields: dict[Any, Any]) -> bool:
+    """Return whether a row's two forms are both its JSON: fields of plain types, no name that looks like a tag."""
+    return (
+        set(map(type, fields.values())) <= _SIMPLE
+        and set(map(type, fields)) == {str}
+        and not any(name.startswith("$") for name in fields)
+        and not any(type(value) is float and not math.isfinite(value) for value in fields.values())
+    )
+
+
+def _simple(value: Any) -> str | None:
+    """Write JSON fast; None where `dumps` must do it: text that UTF-8 cannot hold, integers of many digits."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        return None
 
 
 def to_record(failed_row: Any) -> dict[str, Any]:
@@ -120,7 +215,11 @@ def to_record(failed_row: Any) -> dict[str, Any]:
     >>> to_record(Row(element={"id": 1}, timestamp=Timestamp(0)))["element"]
     '{"id": 1}'
     """
-    letter = _letter(failed_row)
+    (letter,) = _letters(failed_row)
+    return _record(letter)
+
+
+def _record(letter: dict[str, Any]) -> dict[str, Any]:
     element = letter["element"]
     readable, typed = _forms(element)
     return letter | {
@@ -128,11 +227,6 @@ def to_record(failed_row: Any) -> dict[str, Any]:
         "timestamp": letter["timestamp"].to_utc_datetime(has_tz=True),
         "typed": None if typed is None else dumps(typed),
     }
-
-
-def _letter(failed_row: Any) -> dict[str, Any]:
-    letter: dict[str, Any] = failed_row.as_dict() if isinstance(failed_row, Row) else failed_row._asdict()
-    return letter
 
 
 def _forms(element: Any) -> tuple[Any, Any]:

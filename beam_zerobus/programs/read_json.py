@@ -6,7 +6,6 @@ import codecs
 import json
 import re
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import BinaryIO
 
 import apache_beam as beam
@@ -63,10 +62,15 @@ class ReadObjects(beam.DoFn):
             start = b"" if part.start else read_exactly(file, _CHUNK_BYTES)
             if _is_array(start):
                 what = "element"
-                elements = _elements(part.path, start, file)
-                while rows := list(islice(elements, _ELEMENTS_AT_ONCE)):
-                    yield RowsOfFile(rows, part.path, what, range(count + 1, count + 1 + len(rows)))
-                    count += len(rows)
+                elements: list[bytes] = []
+                for element in _elements(part.path, start, file):
+                    elements.append(element)
+                    count += 1
+                    if len(elements) == _ELEMENTS_AT_ONCE:
+                        yield _last_elements(elements, part.path, count)
+                        elements = []
+                if elements:
+                    yield _last_elements(elements, part.path, count)
                 return
             source = f"{part.path} after byte {part.start:,}" if part.start else part.path
             for lines in _chunks_of_lines(part, file, start):
@@ -77,6 +81,11 @@ class ReadObjects(beam.DoFn):
                 count += len(lines)
                 if rows:
                     yield RowsOfFile(rows, source, what, numbers)
+
+
+def _last_elements(elements: list[bytes], path: str, count: int) -> RowsOfFile:
+    """Return the last of `count` elements of an array."""
+    return RowsOfFile(elements, path, "element", range(count - len(elements) + 1, count + 1))
 
 
 def _is_array(start: bytes) -> bool:

@@ -28,7 +28,7 @@ def with_schema_of_type(config: WriterConfig, element_type: Any, given: Mapping[
     Raises:
         ConfigurationError: The type, or a field of it, does not determine column types.
     """
-    if config.schema != ELEMENTS:
+    if config.schema != ELEMENTS or element_type is RowsOfFile:
         return config
     if has_no_columns(element_type):
         raise _no_columns(config, element_type)

@@ -13,9 +13,8 @@ TABLE = "main.iot.air"
 ROWS = [{"id": 1, "size": 1}, {"id": 2, "size": 2**40, "new": {"a": [1.5, None]}}]
 
 
-@pytest.mark.parametrize(
-    "form", [dict, json.dumps, lambda row: beam.Row(**row), lambda row: pa.Table.from_pylist([row])]
-)
+# Not beam.Row: `Create` encodes all of them with the fields of one.
+@pytest.mark.parametrize("form", [dict, json.dumps, lambda row: pa.Table.from_pylist([row])])
 def test_a_sink_rescues(emulator, sink, run, form):
     table = emulator.create_table(TABLE, "id BIGINT NOT NULL, size INT, _rescued_data VARIANT")
     run(

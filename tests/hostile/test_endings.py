@@ -172,13 +172,11 @@ def test_rows_that_a_signal_leaves_behind_are_named(emulator, run, table, ending
 def test_where_python_runs_nothing_more_the_program_ends_at_once(emulator, run, table, number):
     """As documented: rows in flight may be lost, and nothing is left to say so."""
     emulator.faults = Faults(script=(ScriptedFault("hang", at_call=1),))
-    started = time.monotonic()
     if number == "os._exit":
         said = run("writer = new_writer(); writer.submit(batch); os._exit(3)")
     else:
-        said = run("writer = new_writer(); writer.submit(batch); ready(); time.sleep(60)", [number])
-    assert said == ""
-    assert time.monotonic() - started < PATIENCE / 2
+        said = run("writer = new_writer(); writer.submit(batch); ready(); time.sleep(3600)", [number])
+    assert said == ""  # and it ended, else `run` would have raised
     assert table.count_rows() == 0
 
 

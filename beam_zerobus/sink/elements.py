@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
@@ -13,6 +13,7 @@ from apache_beam.transforms.window import BoundedWindow, GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
+from beam_zerobus.destinations import Positions
 from beam_zerobus.sink.single_rows import single_row
 
 __all__ = ["Elements", "Origin", "Windows", "holds_rows"]
@@ -52,12 +53,18 @@ class Elements:
             del column[:count]
         return taken
 
+    def add(self, others: Elements) -> None:
+        """Add other elements."""
+        self.values += others.values
+        self.micros += others.micros
+        self.windows += others.windows
+
     def clear(self) -> None:
         """Drop all elements."""
         for column in (self.values, self.micros, self.windows):
             column.clear()
 
-    def select(self, indices: Sequence[int]) -> Elements:
+    def select(self, indices: Positions) -> Elements:
         """Return some of the elements."""
         return Elements(
             [self.values[i] for i in indices],

@@ -16,12 +16,11 @@ __all__ = ["Output", "acknowledged_outputs", "failed_outputs"]
 Output: TypeAlias = "WindowedValue | TaggedOutput[str, WindowedValue]"
 
 
-def failed_outputs(outcome: Outcome, *, table: str, as_element: Callable[[object], object]) -> Iterator[Output]:
+def failed_outputs(outcome: Outcome, *, as_element: Callable[[object], object]) -> Iterator[Output]:
     """Yield the failed rows, each with the timestamp and the windows of its element.
 
     Args:
         outcome: The batch.
-        table: The table.
         as_element: Turns what a row was into an element of the pipeline.
     """
     attempts = outcome.result.attempts if outcome.result is not None else 0
@@ -30,13 +29,13 @@ def failed_outputs(outcome: Outcome, *, table: str, as_element: Callable[[object
         row = failed_row(
             as_element(origin.element(error.index)),
             error,
-            table=table,
+            table=outcome.table,
             attempts=attempts if error.stage == "service" else 0,
         )
         yield TaggedOutput(FAILED_ROWS, origin.in_place(row, error.index))
 
 
-def acknowledged_outputs(outcome: Outcome, *, table: str) -> Iterator[Output]:
+def acknowledged_outputs(outcome: Outcome) -> Iterator[Output]:
     """Yield one element of `acknowledged` for the rows in the same windows, with their share of the bytes."""
     result = outcome.result
     if result is None or not result.successful_count:
@@ -44,4 +43,6 @@ def acknowledged_outputs(outcome: Outcome, *, table: str) -> Iterator[Output]:
     bytes_per_row = result.batch_size_bytes / result.successful_count
     rejected = [error.index for error in outcome.rejected]
     for rows, placed in outcome.rows.origin.by_place(outcome.rows.count, without=rejected):
-        yield placed(Row(table=table, rows=rows, bytes=round(rows * bytes_per_row), latency_ms=result.latency_ms))
+        yield placed(
+            Row(table=outcome.table, rows=rows, bytes=round(rows * bytes_per_row), latency_ms=result.latency_ms)
+        )

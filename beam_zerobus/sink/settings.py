@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from beam_zerobus.destinations import Destination, KeptFields
 from beam_zerobus.options import Batching, OnBadRows
 from beam_zerobus.options.fields import limits
 from beam_zerobus.writer.config import WriterConfig
+from beam_zerobus.writer.writers_config import WritersConfig
 
 __all__ = ["SinkOptions", "SinkSettings"]
 
@@ -19,10 +22,14 @@ class SinkOptions:
         batching: How many rows go out together, and how long they may wait for each other.
         on_bad_rows: ``"raise"`` fails the bundle with the count of rejected rows and the first reasons;
             ``"dead_letter"`` writes all other rows and sends the rejected ones to the output `failed_rows`.
+        keep: Fields of an element that are written; None for all. Names are the same in any case.
+        drop: Fields of an element that are not written, such as those that only choose its table.
     """
 
     batching: Batching = Batching()  # noqa: RUF009 - frozen
     on_bad_rows: OnBadRows = field(default="raise", metadata=limits(flat="on_bad_rows"))
+    keep: Sequence[str] | None = field(default=None, metadata=limits(flat="keep"))
+    drop: Sequence[str] | None = field(default=None, metadata=limits(flat="drop"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,13 +37,19 @@ class SinkSettings:
     """Settings of one sink in a pipeline; they are sent to the workers.
 
     Attributes:
-        config: The writer's options.
+        config: The writer's options; of many tables, what they have in common.
+        tables: The options of many tables; None for one.
+        destination: What chooses the table of each row; None for one table.
+        kept: The fields that are written; None for all.
         batching: How elements become batches.
         dead_letters: Rejected rows go to `failed_rows`; otherwise they fail the bundle.
         namespace: The namespace of the metrics.
     """
 
     config: WriterConfig
+    tables: WritersConfig | None
+    destination: Destination | None
+    kept: KeptFields | None
     batching: Batching
     dead_letters: bool
     namespace: str

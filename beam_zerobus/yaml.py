@@ -56,8 +56,8 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
             ``msg`` and ``stack`` in place of ``message``. Without it one rejected row fails the bundle.
         on_bad_rows: ``raise`` fails the bundle with the count of rejected rows and the first reasons; ``dead_letter``
             writes all other rows and sends the rejected ones to the output `failed_rows`.
-        on_unknown_fields: Fields that the table does not have: ``reject`` rejects their rows, ``ignore`` drops them,
-            and ``rescue`` writes them into ``rescue_column``, with the values that do not fit their columns.
+        on_unknown_fields: What becomes of fields that the table does not have: ``reject`` rejects their rows,
+            ``ignore`` drops them, ``rescue`` writes them into ``rescue_column``, with values that do not fit.
         rescue_column: The VARIANT or STRING column for ``rescue``; it receives one JSON object a row.
         ignore_unknown_fields: Deprecated: set ``on_unknown_fields`` to ``ignore``.
         assume_timezone: Time zone of timestamps that have none, such as ``UTC`` or ``Europe/Berlin``, in columns of

@@ -105,7 +105,7 @@ class ZerobusWriter:
 
     @classmethod
     def from_config(cls, config: WriterConfig, *, shard: str | None = None, budget: Budget | None = None) -> Self:
-        """Make a writer from checked settings; `shard` goes into its debug files' names, `budget` is shared by writers."""
+        """Make a writer from checked settings; `shard` is in its debug files' names, `budget` is that of many writers."""
         writer = cls.__new__(cls)
         writer._start(config, shard, budget)
         return writer

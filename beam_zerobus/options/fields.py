@@ -135,8 +135,11 @@ def _mapping_of_text(value: object, _limits: _Limits) -> str | None:
 
 
 def _list_of_text(value: object, _limits: _Limits) -> str | None:
-    is_list = isinstance(value, Sequence) and not isinstance(value, str | bytes)
-    allowed = is_list and all(isinstance(name, str) and name for name in value)
+    allowed = (
+        isinstance(value, Sequence)
+        and not isinstance(value, str | bytes)
+        and all(isinstance(name, str) and name for name in value)
+    )
     return None if allowed else "give a list of names"
 
 

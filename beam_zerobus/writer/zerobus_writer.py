@@ -105,7 +105,7 @@ class ZerobusWriter:
 
     @classmethod
     def from_config(cls, config: WriterConfig, *, shard: str | None = None, budget: Budget | None = None) -> Self:
-        """Make a writer from checked settings; `shard` is in its debug files' names, `budget` is that of many writers."""
+        """Make a writer from checked settings; `shard` is in the names of its debug files, `budget` is shared."""
         writer = cls.__new__(cls)
         writer._start(config, shard, budget)
         return writer

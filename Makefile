@@ -11,9 +11,9 @@ help: ## Show the targets
 
 # One stamp a set of extras, renewed when pyproject.toml changes.
 $(VENV)/.%: pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@echo "Installing beam-zerobus[$*] into $(VENV) ..."
+	@test -x $(BIN)/python || { echo "1/3 Making the virtual environment $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@test -x $(BIN)/uv || { echo "2/3 Installing uv, which installs the rest"; $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; }
+	@echo "3/3 Installing beam-zerobus[$*] and what it needs into $(VENV)"
 	@UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 $(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[$*]'
 	@touch $@
 
@@ -50,6 +50,7 @@ test-flink: $(VENV)/.test ## A real Flink cluster: batch, killed workers, checkp
 	$(PYTEST) tests/runners/flink -m flink
 
 test-prism: $(VENV)/.test ## Prism, built from Go (needs Go)
+	@ls .cache/bin/prism-* >/dev/null 2>&1 || echo "Building Prism from Go, which takes some minutes the first time"
 	$(PYTEST) tests/runners tests/pipelines -m prism
 
 test-java: $(VENV)/.test ## A Java pipeline through the expansion service (needs Java 17 and Maven)

@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     schema.add_argument("--message-name", default="Row", metavar="NAME", help="the protobuf message (%(default)s)")
     schema.set_defaults(command=_schema)
 
-    commands.add_parser("send", help="send Parquet, CSV, JSON lines and Avro files; see --help", add_help=False)
+    commands.add_parser("send", help="send Parquet, CSV, JSON and Avro files; see --help", add_help=False)
     commands.add_parser("kafka", help="send JSON messages of Kafka topics; see --help", add_help=False)
     commands.add_parser("replay", help="send rows again that a table rejected; see --help", add_help=False)
     commands.add_parser("check", help="check what keeps rows from a table; see --help", add_help=False)
@@ -211,12 +211,20 @@ def _schema(options: argparse.Namespace) -> int:
 
 def _create_table(options: argparse.Namespace) -> int:
     """Print the statements that create a table and let a service principal write to it, to be run in Databricks."""
+    from beam_zerobus.errors import ConversionError  # noqa: PLC0415
     from beam_zerobus.schema.statements import create_statement, grant_statements  # noqa: PLC0415
     from beam_zerobus.schema.table_name import check_table_name  # noqa: PLC0415
 
     check_table_name(options.table)
     principal = options.principal or os.environ.get("DATABRICKS_CLIENT_ID") or "<client-id>"
-    statements = [create_statement(options.table, _read_schema(options.source))]
+    schema = _read_schema(options.source)
+    try:
+        schema.to_descriptor()
+    except ConversionError as error:
+        from beam_zerobus.debug_files.inspect.text import visible  # noqa: PLC0415
+
+        sys.stderr.write(f"beam-zerobus: Zerobus will not take all columns of this table: {visible(str(error))}\n")
+    statements = [create_statement(options.table, schema)]
     sys.stdout.write("\n".join([*statements, *grant_statements(options.table, principal)]) + "\n")
     return 0
 

@@ -15,6 +15,7 @@ rows is a `RowError` in a result. Every exception can be pickled, because Beam s
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -196,15 +197,34 @@ def about_table(table: str) -> Iterator[None]:
         raise type(error)(f"table {table}: {error}", *error.args[1:]) from error
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number of things, with the noun in the form that fits.
+
+    >>> counted(1, "row"), counted(1_000, "row")
+    ('1 row', '1,000 rows')
+    """
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def summarize(row_errors: Sequence[RowError], *, table: str, total_rows: int) -> str:
-    """Return one message with the number of rejected rows and the first reasons.
+    """Return one message with the number of rejected rows, of each kind where there are several, and the first reasons.
 
     >>> summarize([RowError(7, "null", "column 'id' is NOT NULL")], table="a.b.c", total_rows=10)
     "1 of 10 rows rejected for table a.b.c: row 7: column 'id' is NOT NULL"
     """
-    shown = "; ".join(f"row {error.index}: {error.message}" for error in row_errors[:_SHOWN_REASONS])
+    kinds = Counter(error.error_type for error in row_errors)
+    shown = "; ".join(f"row {error.index}: {error.message}" for error in _of_each_kind(row_errors))
     more = f"; and {len(row_errors) - _SHOWN_REASONS} more" if len(row_errors) > _SHOWN_REASONS else ""
-    return f"{len(row_errors)} of {total_rows} rows rejected for table {table}: {shown}{more}"
+    counts = f" ({', '.join(f'{count} {kind}' for kind, count in kinds.most_common())})" if len(kinds) > 1 else ""
+    return f"{len(row_errors)} of {counted(total_rows, 'row')} rejected for table {table}{counts}: {shown}{more}"
+
+
+def _of_each_kind(row_errors: Sequence[RowError]) -> list[RowError]:
+    """Return the errors to show: the first ones, but as many kinds as there is room for, in the order of rows."""
+    first_of_kind = {error.error_type: error for error in reversed(row_errors)}
+    firsts = {id(error) for error in first_of_kind.values()}
+    chosen = sorted(range(len(row_errors)), key=lambda place: (id(row_errors[place]) not in firsts, place))
+    return [row_errors[place] for place in sorted(chosen[:_SHOWN_REASONS])]
 
 
 def redact_url(url: str) -> str:

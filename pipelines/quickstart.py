@@ -141,6 +141,7 @@ def run_locally(console: Console, options: argparse.Namespace) -> None:
     table_path = storage.joinpath(*options.table.split("."))
     if (table_path / "_delta_log").is_dir():
         shutil.rmtree(table_path)  # of an earlier run
+    console.print("Loading the flights, and starting the local Zerobus")
     flights = load_flights()
     # In this process it would share the interpreter with Beam.
     with EmulatorProcess(storage, {options.table: COLUMNS}) as emulator:

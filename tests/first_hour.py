@@ -188,7 +188,7 @@ def _send_files_and_letters(hour: Hour) -> None:
     hour.run("files sent, one row rejected", hour.line(page, "readings/*.parquet"), expect="1 out_of_range")
     [letters] = (hour.clone / "dead-letters" / "today").iterdir()
     letters.write_text(letters.read_text("utf-8").replace('"co2": 99999999999', '"co2": 411'), "utf-8")
-    hour.run("the corrected row sent again", hour.line(page, "dead-letters/again"), expect="1 rows written, 0 failed")
+    hour.run("the corrected row sent again", hour.line(page, "dead-letters/again"), expect="1 row written, 0 failed")
 
 
 if __name__ == "__main__":

@@ -56,6 +56,11 @@ def test_a_module_has_one_job(module):
     assert len(MODULES[module].read_text().splitlines()) <= 350
 
 
+def test_a_file_of_tests_has_one_subject():
+    lengths = {path: len(path.read_text("utf-8").splitlines()) for path in (ROOT / "tests").rglob("*.py")}
+    assert {str(path.relative_to(ROOT)): length for path, length in lengths.items() if length > 350} == {}
+
+
 def test_no_circle_of_imports():
     arrows = {
         module: {target for target in imports(path) if target in MODULES and target != module}

@@ -217,6 +217,14 @@ def test_create_table_prints_the_table_and_its_grants(tmp_path, capsys, monkeypa
     ]
 
 
+def test_create_table_says_what_zerobus_does_not_take(capsys):
+    status, out, error = run(capsys, "create-table", TABLE, "--schema", "id BIGINT, grid ARRAY<ARRAY<INT>>")
+    assert status == 0
+    assert "grid ARRAY<ARRAY<INT>>" in out
+    assert "Zerobus will not take all columns of this table: " in error
+    assert "'grid'" in error
+
+
 def test_create_table_with_a_wrong_name(capsys):
     status, _, error = run(capsys, "create-table", "air_quality", "--schema", "id BIGINT")
     assert status == 2

@@ -94,6 +94,7 @@ def zerobus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulato
             monkeypatch.delenv(variable)
     with Emulator() as running:
         running.create_table(TABLE, "device STRING, co2 INT")
+        running.create_table("main.iot.any_device", "device STRING, co2 INT, _rescued_data VARIANT")
         for variable, value in zerobus_environment(running).items():
             monkeypatch.setenv(variable, value)
         yield running

@@ -82,3 +82,10 @@ def test_a_summary_counts_all_and_shows_the_first():
     text = summarize(rows, table="a.b.c", total_rows=10)
     assert text.startswith("8 of 10 rows rejected for table a.b.c: row 0: column 'id' is NOT NULL; row 1")
     assert text.endswith("and 3 more")
+
+
+def test_a_summary_names_every_kind_of_rejected_row():
+    rows = [*(ROW.at(index) for index in range(8)), RowError(9, "out_of_range", "column 'co2' is INT")]
+    text = summarize(rows, table="a.b.c", total_rows=10)
+    assert text.startswith(f"9 of 10 rows rejected for table a.b.c (8 {ROW.error_type}, 1 out_of_range): row 0")
+    assert text.endswith("row 9: column 'co2' is INT; and 4 more")

@@ -98,9 +98,12 @@ class RescuingConverter:
                 records[row], failed[row] = {}, rejected.get(row) or self._unwritable(row)
             else:
                 splits[row] = _split(record, self._known)
+        rows = [*splits]
+        # Mostly nothing but unknown fields was wrong, and all rows fit now.
+        suspects = [rows[error.index] for error in self._check.errors([split.fit for split in splits.values()])]
         for field, check in self._checks:
-            rows = [row for row, split in splits.items() if field.name in split.fit]
-            for error in check.errors([splits[row].fit for row in rows]):
+            rows = [row for row in suspects if field.name in splits[row].fit]
+            for error in check.errors([{field.name: splits[row].fit[field.name]} for row in rows]):
                 row = rows[error.index]
                 if field.nullable:
                     splits[row].move(field.name)
@@ -138,7 +141,6 @@ class _Check:
 
     def __init__(self, fields: tuple[Field, ...], options: Options) -> None:
         self.build = fields_builder(fields, "", options)
-        self._names = [field.name for field in fields]
         self._schema = TableSchema(fields).to_canonical_arrow() if fields else None
         self._conformer = Conformer(TableSchema(fields), times=options.times) if fields else None
 
@@ -150,9 +152,9 @@ class _Check:
         return self._conformer.conform(batch).rejected
 
     def errors(self, records: list[Any]) -> Iterable[RowError]:
-        """Return the first reason of each record of one column that does not fit."""
+        """Return one reason for each record that does not fit."""
         faults = Faults()
-        arrays = self.build([{name: record[name] for name in self._names} for record in records], Place(faults))
+        arrays = self.build(records, Place(faults))
         found = {error.index: error for error in (*self.conform(arrays), *faults.row_errors("batching"))}
         return found.values()
 
@@ -188,7 +190,7 @@ class _Split:
 
 
 def _split(record: dict[Any, Any], known: _Known) -> _Split:
-    """Split a record; of names that differ in case only, the one that is written as in the table comes first."""
+    """Split a record; of names that differ in case only, the one that is written as in the table is taken."""
     split = _Split({}, {}, {})
     for key, value in record.items():
         name, inside = known.fields.get(key.lower(), (None, None)) if isinstance(key, str) else (None, None)

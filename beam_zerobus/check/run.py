@@ -14,6 +14,7 @@ from beam_zerobus.schema import TableSchema
 from beam_zerobus.schema.table_name import check_table_name
 from beam_zerobus.workspace.credentials import Credentials, OAuthClientCredentials
 from beam_zerobus.workspace.tokens import TokenSource
+from beam_zerobus.writer.config import SchemaSource, parse_schema
 
 __all__ = ["check_table"]
 
@@ -24,7 +25,7 @@ def check_table(
     endpoint: str | None = None,
     workspace_url: str | None = None,
     credentials: Credentials | None = None,
-    schema: TableSchema | str | None = None,
+    schema: SchemaSource = None,
     wire_format: WireFormat = "proto",
 ) -> Report:
     """Check everything that can be known before a row is sent to a table; sends none.
@@ -34,7 +35,7 @@ def check_table(
         endpoint: URL of the Zerobus service, else ``ZEROBUS_ENDPOINT``.
         workspace_url: URL of the workspace, else ``DATABRICKS_HOST``.
         credentials: As for `ZerobusWriter`, else ``DATABRICKS_CLIENT_ID`` and ``DATABRICKS_CLIENT_SECRET``.
-        schema: The schema that the rows will have, as DDL or `TableSchema`, to compare with the table's.
+        schema: The schema that the rows will have, to compare with the table's: DDL, `pyarrow.Schema` or `TableSchema`.
         wire_format: The format that the stream is opened for.
 
     Returns:
@@ -91,11 +92,10 @@ def check_table(
     return report
 
 
-def _parsed(report: Report, schema: TableSchema | str | None) -> TableSchema | None:
-    if schema is None or isinstance(schema, TableSchema):
-        return schema
+def _parsed(report: Report, schema: SchemaSource) -> TableSchema | None:
     try:
-        return TableSchema.from_ddl(schema)
+        parsed = parse_schema(schema)
+        return parsed if isinstance(parsed, TableSchema) else None  # else it is the table's, or not known yet
     except ZerobusError as error:
         report.add("schema", "fail", str(error), 'write it as DDL, such as "id BIGINT NOT NULL, name STRING"')
         return None

@@ -26,7 +26,7 @@ from beam_zerobus.delivery.search import ROW_PROBES, SCHEMA_PROBES
 from beam_zerobus.delivery.stream import Stream
 from beam_zerobus.delivery.unexpected import unexpected
 from beam_zerobus.encoding.conversion import Conversion
-from beam_zerobus.errors import AuthenticationError, TransientError, ZerobusError
+from beam_zerobus.errors import AuthenticationError, TransientError, ZerobusError, counted
 from beam_zerobus.logs import get_logger
 from beam_zerobus.options import Retry
 
@@ -137,11 +137,10 @@ class Keeper:
 
     def _work(self) -> None:
         stream, failure, entry = self._connection.stream, self._connection.failure, self._ledger.first_sent()
-        if stream is None and self._searching and (wait := self._pace.wait(self._ledger.rows)):
-            self._ledger.pause(wait)
-        elif stream is None:
-            self._convert_outdated()
-            self._open_stream()
+        if stream is None:
+            if not (self._searching and self._keep_to_pace()):
+                self._convert_outdated()
+                self._open_stream()
         elif entry is not None:
             self._await_acknowledgement(stream, entry)
         elif failure is not None:
@@ -149,6 +148,16 @@ class Keeper:
         else:
             self._connection.send_queued()
             self._convert_outdated()
+
+    def _keep_to_pace(self) -> bool:
+        """Pause searches where they have opened too many streams; return whether other batches have to wait too."""
+        wait = self._pace.wait(self._ledger.rows)
+        if not wait:
+            return False
+        if self._ledger.pause_searches(wait):
+            wait = self._pace.wait_of_others()
+            self._ledger.pause(wait)
+        return wait > 0.0  # where there are no others, `_wait_for_work` waits
 
     def _open_stream(self) -> None:
         self._exchange_stream(self._hooks.open_stream(self._connection.conversion))
@@ -258,8 +267,8 @@ class Keeper:
 
     def _fail_first(self, error: ZerobusError) -> None:
         """Fail the batch whose call the SDK itself did not accept."""
-        if (entry := self._ledger.first_queued()) is not None:
-            fail_all(self._ledger, [entry], error)
+        if self._connection.refused is not None:
+            fail_all(self._ledger, [self._connection.refused], error)
 
     def _exchange_stream(self, stream: Stream | None, cause: str = "CLOSED") -> tuple[list[Entry], int]:
         """Put a new stream, or none, in place; return what the old one had not acknowledged, as `exchange` does."""
@@ -332,8 +341,8 @@ def _settle(entry: Entry) -> None:
 
 def _exhausted(name: str, attempts: int, cause: str, message: str) -> TransientError:
     return TransientError(
-        f"Zerobus failed {attempts} times for {name}, last with {cause}: {message}; {advice(message)}, or allow more "
-        "with Retry(max_retries=..., max_backoff=...)",
+        f"Zerobus failed {counted(attempts, 'time')} for {name}, last with {cause}: {message}; {advice(message)}, or "
+        "allow more with Retry(max_retries=..., max_backoff=...)",
         attempts=attempts,
         cause=f"{cause}: {message}",
     ).quoting(message)

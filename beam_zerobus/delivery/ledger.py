@@ -34,6 +34,7 @@ class Ledger:
       than the memory allowed; they wait in line, so that it is exceeded by one payload at most.
     - The `_budget` that several ledgers share has the memory of these entries, too.
     - An entry that must be sent alone is the only one in `_sent`.
+    - Before `_searches_from` nothing of an entry under search is sent; those after it are.
     - Once `_closed`, nothing is added.
     """
 
@@ -48,6 +49,7 @@ class Ledger:
         self._sent: deque[Entry] = deque()
         self._queued: deque[Entry] = deque()
         self._closed = False
+        self._searches_from = float("-inf")
 
     @property
     def bytes(self) -> int:
@@ -134,9 +136,9 @@ class Ledger:
         it is converted again.
         """
         with self._lock:
-            if self._closed or not self._queued:
+            entry = self._next()
+            if self._closed or entry is None:
                 return None
-            entry = self._queued[0]
             if self._sent and (entry.goes_alone or self._sent[0].goes_alone):
                 return None
             return entry if entry.conversion is conversion else None
@@ -144,8 +146,8 @@ class Ledger:
     def mark_sent(self, entry: Entry, offset: int) -> bool:
         """Note that the stream took the entry; False where the entry was cancelled while it was sent."""
         with self._lock:
-            if self._queued and self._queued[0] is entry:
-                self._queued.popleft()
+            if entry in self._queued:
+                self._queued.remove(entry)
             else:
                 entry.cancelled = True
                 self._account([entry], 1)
@@ -159,9 +161,17 @@ class Ledger:
     # The keeper.
 
     def wait_for_work(self, timeout: float) -> bool:
-        """Wait until there is an entry, or the ledger is closed; False when neither happens within `timeout`."""
+        """Wait until an entry is in flight or may be sent, or the ledger is closed; False after `timeout` or before."""
         with self._lock:
-            return bool(self._lock.wait_for(lambda: self._closed or self._sent or self._queued, timeout))
+            if self._queued and (left := self._searches_from - time.monotonic()) > 0:
+                timeout = min(timeout, left)
+            return bool(self._lock.wait_for(lambda: self._closed or self._sent or self._next(), timeout))
+
+    def pause_searches(self, seconds: float) -> bool:
+        """Send nothing of the entries under search for some seconds; return whether others are queued."""
+        with self._lock:
+            self._searches_from = time.monotonic() + seconds
+            return self._next() is not None
 
     def pause(self, seconds: float) -> None:
         """Wait, less where nothing is left to wait for."""
@@ -193,22 +203,22 @@ class Ledger:
             return [entry for entry in done if not entry.cancelled]
 
     def reject(self, entry: Entry, reason: str, *, probes: int) -> bool:
-        """Record that the entry at the head of the queue was rejected alone.
+        """Record that a queued entry was rejected alone.
 
         Returns:
             True when the search is over and the entry, which has its outcome, is removed.
         """
         with self._lock:
-            if not self._queued or self._queued[0] is not entry:
+            if entry not in self._queued:
                 return False  # cancelled
             if entry.piece_rejected(reason, probes=probes):
                 return False
-            self._queued.popleft()
+            self._queued.remove(entry)
             self._account([entry], -1)
             return True
 
     def put_back(self) -> tuple[list[Entry], int]:
-        """Queue what was sent and not acknowledged again, before all else: the stream is gone.
+        """Queue what was sent and not acknowledged again, before all else but older searches: the stream is gone.
 
         Returns:
             These entries, and how many others were cancelled after they were sent.
@@ -217,14 +227,13 @@ class Ledger:
             cancelled = [entry for entry in self._sent if entry.cancelled]
             unacknowledged = [entry for entry in self._sent if not entry.cancelled]
             self._sent.clear()
-            self._queued.extendleft(reversed(unacknowledged))
+            first = 0
+            if not any(entry.search for entry in unacknowledged):  # else it is alone, and the oldest search
+                first = next((n for n, entry in enumerate(self._queued) if not entry.search), len(self._queued))
+            for entry in reversed(unacknowledged):
+                self._queued.insert(first, entry)
             self._account(cancelled, -1)
             return unacknowledged, len(cancelled)
-
-    def first_queued(self) -> Entry | None:
-        """Return the entry that is to be sent next."""
-        with self._lock:
-            return self._queued[0] if self._queued else None
 
     def suspect(self, entries: Iterable[Entry]) -> None:
         """Have these entries sent one by one."""
@@ -274,6 +283,12 @@ class Ledger:
         """Wake all threads that wait, so that they check their condition again."""
         with self._lock:
             self._lock.notify_all()
+
+    def _next(self) -> Entry | None:
+        """Return the first entry that may be sent."""
+        if time.monotonic() >= self._searches_from:
+            return self._queued[0] if self._queued else None
+        return next((entry for entry in self._queued if not entry.search), None)
 
     def _all(self) -> list[Entry]:
         return [*self._sent, *self._queued]

@@ -38,6 +38,9 @@ The SDK warns at 100 streams to one table within a minute.
 STREAM_WINDOW = 60.0
 """Seconds over which `MAX_STREAMS` counts."""
 
+SPARE_STREAMS = 8
+"""Streams beside these for the other batches of a writer whose search waits; each rejected call costs one."""
+
 MAX_SEARCH_STREAMS = 2_000
 """Streams that the search for the rejected rows of one call may cost; then the rows that are left are given up."""
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from beam_zerobus.delivery import limits
+from beam_zerobus.errors import counted
 from beam_zerobus.logs import get_logger
 
 __all__ = ["Outage"]
@@ -34,9 +35,9 @@ class Outage:
             return
         self._warned_at = now
         _log.warning(
-            "Zerobus has failed for table %s for %.0f s, last with %s: %d rows wait, and are sent again in %.1f s "
+            "Zerobus has failed for table %s for %.0f s, last with %s: %s waiting, sent again in %.1f s "
             "(failure %d in a row)",
-            self._name, now - self._since, cause, rows, wait, failures,
+            self._name, now - self._since, cause, counted(rows, "row"), wait, failures,
         )  # fmt: skip
 
     def ended(self) -> None:

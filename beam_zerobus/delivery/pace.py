@@ -1,4 +1,4 @@
-"""`Pace`: how often a search for rejected rows may open a stream."""
+"""`Pace`: how often a writer may open a stream after a rejected call."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ _log = get_logger(__name__)
 
 
 class Pace:
-    """Counts the streams that a writer opens, and says how long a search has to wait before the next.
+    """Counts the streams that a writer opens, and says how long to wait before the next, after a rejected call.
 
     The service ends a stream with each rejected call, so a search of many rejected rows would open more streams to a
-    table than it should. Other reasons to open a stream are counted, but never wait here: `Backoff` limits those.
+    table than it should. While it waits, other batches have a few streams left. Other reasons to open a stream are
+    counted, but never wait here: `Backoff` limits those.
 
-    Invariant, under the one lock: `_opened` has the times of the last `limits.MAX_STREAMS` openings, in order.
+    Invariant, under the one lock: `_opened` has the times of the last openings, as many as may wait for, in order.
     """
 
     def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._name = name
         self._clock = clock
         self._lock = threading.Lock()
-        self._opened: deque[float] = deque(maxlen=limits.MAX_STREAMS)
+        self._opened: deque[float] = deque(maxlen=limits.MAX_STREAMS + limits.SPARE_STREAMS)
         self._warned_at = float("-inf")
 
     def opened(self) -> None:
@@ -36,15 +37,21 @@ class Pace:
         with self._lock:
             self._opened.append(self._clock())
 
+    def wait_of_others(self) -> float:
+        """Return the seconds until other batches may open a stream while a search waits, 0.0 for now."""
+        with self._lock:
+            return self._left(limits.MAX_STREAMS + limits.SPARE_STREAMS)
+
     def wait(self, rows: int) -> float:
         """Return the seconds until a search may open a stream, 0.0 for now; warn, at most once in ten seconds.
 
         Args:
-            rows: Rows that wait meanwhile, for the warning.
+            rows: Rows without an outcome, for the warning.
         """
+        most = limits.MAX_STREAMS
         with self._lock:
-            now, most = self._clock(), limits.MAX_STREAMS
-            if len(self._opened) < most or (left := self._opened[0] + limits.STREAM_WINDOW - now) <= 0:
+            now = self._clock()
+            if (left := self._left(most)) == 0.0:
                 return 0.0
             warns = now - self._warned_at >= limits.OUTAGE_LOG_INTERVAL
             if warns:
@@ -52,8 +59,13 @@ class Pace:
         if warns:
             _log.warning(
                 "Zerobus rejects rows of table %s, and each rejected call costs a stream: %d streams were opened "
-                "within %.0f s, so the search for the rejected rows goes on in %.0f s, and %d rows wait. Correct what "
-                "produces these rows",
+                "within %.0f s, so the search for the rejected rows goes on in %.0f s; %d rows have no outcome yet. "
+                "Correct what produces the rejected rows",
                 self._name, most, limits.STREAM_WINDOW, left, rows,
             )  # fmt: skip
         return left
+
+    def _left(self, most: int) -> float:
+        if len(self._opened) < most:
+            return 0.0
+        return max(0.0, self._opened[-most] + limits.STREAM_WINDOW - self._clock())

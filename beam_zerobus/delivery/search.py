@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeAlias, TypeVar
 
+from beam_zerobus.errors import counted
+
 __all__ = ["ROW_PROBES", "SCHEMA_PROBES", "Found", "Search", "isolate"]
 
 SCHEMA_PROBES = 12
@@ -123,7 +125,9 @@ class _Isolation:
                 self._rejected[row] = reason
                 self._part = 1
         if len(self._rejected) == len(tried) and len(set(self._rejected.values())) == 1:
-            raise _GivenUpError(f"{len(tried)} rows spread over the call were tried, and each was rejected: {reason}")
+            raise _GivenUpError(
+                f"{counted(len(tried), 'row')} spread over the call were tried, and each was rejected: {reason}"
+            )
         edges = [-1, *sorted(tried), self._count]
         return [range(a + 1, b) for a, b in pairwise(edges) if a + 1 < b]
 

@@ -48,6 +48,8 @@ class Controlled(Protocol):
     def drop_table(self, name: str) -> None: ...  # noqa: D102
     def issue_token(self, table: str | None = None, life: float | None = None) -> str: ...  # noqa: D102
     def revoke_tokens(self) -> None: ...  # noqa: D102
+    def advance_clock(self, seconds: float) -> None: ...  # noqa: D102
+    def rotate_streams(self, seconds: float = 0.0) -> None: ...  # noqa: D102
     def reset(self) -> None: ...  # noqa: D102
 
 
@@ -74,6 +76,13 @@ class NewToken:
 
     table: str | None = None
     life: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seconds:
+    """A number of seconds."""
+
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +196,16 @@ def _revoke_tokens(request: _Request) -> dict[str, Any]:
     return {}
 
 
+def _advance(request: _Request) -> dict[str, Any]:
+    request.emulator.advance_clock(request.body.seconds)
+    return {}
+
+
+def _rotate(request: _Request) -> dict[str, Any]:
+    request.emulator.rotate_streams(request.body.seconds)
+    return {}
+
+
 def _reset(request: _Request) -> dict[str, Any]:
     request.emulator.reset()
     return {}
@@ -204,6 +223,8 @@ _ROUTES = (
     _Route("GET", "/control/statistics", "Counts; of streams the last 1,000", _statistics),
     _Route("POST", "/control/tokens", "Issue an access token", _token, NewToken),
     _Route("POST", "/control/tokens/revoke", "Make all access tokens invalid", _revoke_tokens),
+    _Route("POST", "/control/clock", "Let seconds pass: tokens expire, rows become readable", _advance, Seconds),
+    _Route("POST", "/control/streams/rotate", "Rotate all streams; they end so many seconds later", _rotate, Seconds),
     _Route("POST", "/control/reset", "End all streams; drop tables, faults and counts; revoke tokens", _reset),
 )
 

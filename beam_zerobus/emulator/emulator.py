@@ -325,6 +325,23 @@ class Emulator:
         """
         return self._tokens.issue(table, life)
 
+    def advance_clock(self, seconds: float) -> None:
+        """Let seconds pass at once: tokens expire, and rows become readable that would be by then.
+
+        Raises:
+            ConfigurationError: The clock cannot go back.
+        """
+        if not 0 <= seconds <= 1e9:
+            raise ConfigurationError(f"the clock advances by 0 to 1,000,000,000 seconds, not {seconds}")
+        self._tokens.advance(seconds)
+        for table in self.tables:
+            table.advance(seconds)
+
+    def rotate_streams(self, seconds: float = 0.0) -> None:
+        """Rotate all open streams, as the service does: the close signal, and so many seconds later the end."""
+        for stream in self._host.streams():
+            stream.rotate(seconds)
+
     def revoke_tokens(self) -> None:
         """Make all tokens issued so far invalid; open streams end with UNAUTHENTICATED."""
         self._tokens.revoke_all()

@@ -24,6 +24,10 @@ class OpenStream(Protocol):
         """Acknowledge what is durable and end the stream with a status."""
         ...
 
+    def rotate(self, seconds: float) -> None:
+        """Announce that the server will close the stream, and close it so many seconds later."""
+        ...
+
     def cut(self) -> None:
         """Break the stream's connection."""
         ...
@@ -110,7 +114,7 @@ class Host:
         Raises:
             Rejection: UNAUTHENTICATED.
         """
-        if token.expired:
+        if self.tokens.is_expired(token):
             raise _unauthenticated("the access token has expired")
         if self.tokens.is_revoked(token):
             raise _unauthenticated("the access token was revoked")

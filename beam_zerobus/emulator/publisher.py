@@ -80,6 +80,11 @@ class Publisher:
         """Return the seconds until rows become readable; None if no rows wait."""
         return self._landing.next_due(self._seconds)
 
+    def advance(self, seconds: float, schema: TableSchema) -> None:
+        """Let so many seconds pass for rows that are not readable yet."""
+        self._landing.advance(seconds)
+        self.publish(schema)
+
     def publish(self, schema: TableSchema, seconds: float | None = None) -> None:
         """Bring rows into the table that have been durable for long enough, or for so many seconds."""
         due = self._landing.due(self._seconds if seconds is None else seconds)

@@ -141,7 +141,7 @@ class Responder:
     def _wait(self) -> list[Event]:
         """Wait for the next event or moment; return the events so far."""
         now = time.monotonic()
-        moments = [now + _IDLE_CHECK, now + self._token.expires_at - time.time()]
+        moments = [now + _IDLE_CHECK, now + self._token.expires_at - self._host.tokens.now()]
         if self._due:
             moments.append(self._next_acknowledgement())
         if self._closes_at is not None:

@@ -110,6 +110,10 @@ class Session:
         """Acknowledge what is durable and end the stream with a status, from any thread."""
         self._events.put(Fail(rejection, 0))
 
+    def rotate(self, seconds: float) -> None:
+        """Announce the stream's end and end it so many seconds later, from any thread."""
+        self._events.put(CloseSignal(seconds))
+
     def cut(self) -> None:
         """Break the connection, from any thread."""
         self._cut_connection()

@@ -22,7 +22,7 @@ from beam_zerobus.emulator.partitions import PartitionWindow
 from beam_zerobus.emulator.publisher import Arrived, Publisher
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.storage import DeltaStorage, Storage
-from beam_zerobus.errors import ConfigurationError
+from beam_zerobus.errors import ConfigurationError, counted
 from beam_zerobus.schema import Field, TableSchema
 
 __all__ = ["GRANTS", "Table"]
@@ -119,7 +119,7 @@ class Table:
         deadline = time.monotonic() + timeout
         while (rows := self.count_rows()) < count:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"table {self.name} has {rows} of {count} rows after {timeout:g} s")
+                raise TimeoutError(f"table {self.name} has {rows} of {counted(count, 'row')} after {timeout:g} s")
             time.sleep(0.02)
         return self.to_arrow()
 
@@ -201,13 +201,8 @@ class Table:
                 raise ConfigurationError(
                     f"column {name!r} of table {self.name} is a partition column: it keeps its type"
                 )
-            self._change(
-                TableSchema(
-                    tuple(
-                        replace(column, type=wider) if column is widened else column for column in self._schema.columns
-                    )
-                )
-            )
+            columns = [replace(column, type=wider) if column is widened else column for column in self._schema.columns]
+            self._change(TableSchema(tuple(columns)))
 
     def revoke(self, *privileges: str) -> None:
         """Revoke privileges of the client, all if none is named; new streams are rejected (error 4024)."""
@@ -247,6 +242,12 @@ class Table:
                 self._lock.notify_all()
         if closed is not None:
             call.done(closed)
+
+    def advance(self, seconds: float) -> None:
+        """Let so many seconds pass for acknowledged rows that are not readable yet."""
+        if self._publisher is not None:
+            with self._exclusive():
+                self._publisher.advance(seconds, self._schema)
 
     def open(self) -> None:
         """Accept rows again after `close`."""

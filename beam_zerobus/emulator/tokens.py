@@ -34,11 +34,6 @@ class Token:
     expires_at: float
     issued_at: float
 
-    @property
-    def expired(self) -> bool:
-        """Whether it has expired."""
-        return time.time() >= self.expires_at
-
 
 class TokenIssuer:
     """Issues and checks JSON Web Tokens, signed with a key derived from the client's secret.
@@ -53,10 +48,23 @@ class TokenIssuer:
         self._key = hashlib.sha256(b"beam-zerobus emulator\0" + secret.encode()).digest()
         self.life = life
         self._revoked_before = 0.0
+        self._ahead = 0.0
+
+    def now(self) -> float:
+        """Return the time by which tokens expire, in seconds since the epoch."""
+        return time.time() + self._ahead
+
+    def advance(self, seconds: float) -> None:
+        """Let so many seconds pass for tokens."""
+        self._ahead += seconds
+
+    def is_expired(self, token: Token) -> bool:
+        """Return whether a token has expired."""
+        return self.now() >= token.expires_at
 
     def issue(self, table: str | None, life: float | None = None) -> str:
         """Return a token for one table, or for the REST APIs when `table` is None."""
-        now = time.time()
+        now = self.now()
         claims = {"iat": now, "exp": now + (self.life if life is None else life), "jti": uuid.uuid4().hex}
         if table is not None:
             claims["table"] = table
@@ -78,7 +86,7 @@ class TokenIssuer:
             token = Token(claims.get("table"), claims["exp"], claims["iat"])
         except (ValueError, KeyError, binascii.Error):
             raise InvalidTokenError("the access token is malformed") from None
-        if token.expired:
+        if self.is_expired(token):
             raise InvalidTokenError("the access token has expired")
         if self.is_revoked(token):
             raise InvalidTokenError("the access token was revoked")
@@ -90,7 +98,7 @@ class TokenIssuer:
 
     def revoke_all(self) -> None:
         """Make every token issued so far invalid, also on open streams."""
-        self._revoked_before = time.time()
+        self._revoked_before = self.now()
 
     def _sign(self, body: str) -> bytes:
         return hmac.digest(self._key, body.encode(), "sha256")

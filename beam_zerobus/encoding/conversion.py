@@ -71,7 +71,7 @@ class Conversion:
             self._conformer: Conformer | RescuingConformer = (
                 Conformer(schema, ignore_unknown_fields=ignore_unknown_fields, times=times)
                 if rescue_column is None
-                else RescuingConformer(schema, rescue_column, times)
+                else RescuingConformer(schema, rescue_column, times, inner_nulls=wire_format != "proto")
             )
             self._encoder = make_encoder(wire_format, schema)
         self.descriptor = self._encoder.descriptor if isinstance(self._encoder, ProtoEncoder) else None

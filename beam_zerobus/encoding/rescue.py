@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,19 @@ import pyarrow as pa
 from beam_zerobus.encoding.arrow_types import to_stream_type
 from beam_zerobus.encoding.take import take_rows
 from beam_zerobus.errors import ConversionError, RowError
-from beam_zerobus.schema import Conformed, Conformer, Field, Primitive, RowErrorType, Struct, TableSchema
-from beam_zerobus.schema.arrow import canonical_type, flight_type
+from beam_zerobus.schema import (
+    Array,
+    Conformed,
+    Conformer,
+    DeltaType,
+    Field,
+    Map,
+    Primitive,
+    RowErrorType,
+    Struct,
+    TableSchema,
+)
+from beam_zerobus.schema.arrow import canonical_type, flight_type, is_list
 from beam_zerobus.schema.reasons import Faults, Place
 from beam_zerobus.schema.rescue import UNWRITABLE, RescueColumn, Verbatim, read_rescued, write_json
 from beam_zerobus.schema.time_rules import TimeRules
@@ -30,18 +42,20 @@ class RescuingConformer:
         schema: The table.
         rescue_column: The name of its rescue column.
         times: What timestamps may leave open.
+        inner_nulls: The wire format carries null elements of lists and null values of maps.
 
     Example:
-        >>> conformer = RescuingConformer(TableSchema.from_ddl("id INT, rest STRING"), "rest", TimeRules())
+        >>> schema = TableSchema.from_ddl("id INT, rest STRING")
+        >>> conformer = RescuingConformer(schema, "rest", TimeRules(), inner_nulls=True)
         >>> conformer.conform(pa.RecordBatch.from_pydict({"id": [1, 2**40], "new": [None, 1.5]})).batch.to_pylist()
         [{'id': 1, 'rest': None}, {'id': None, 'rest': '{"new":1.5,"id":1099511627776}'}]
     """
 
-    def __init__(self, schema: TableSchema, rescue_column: str, times: TimeRules) -> None:
+    def __init__(self, schema: TableSchema, rescue_column: str, times: TimeRules, *, inner_nulls: bool) -> None:
         self._column = RescueColumn.of(schema, rescue_column)
-        others = self._column.other_columns
-        self._all = None if others is None else Conformer(others, times=times)
-        self._checks = {field.name.lower(): _Check(field, times) for field in self._column.others}
+        fields = [field if inner_nulls else _without_inner_nulls(field) for field in self._column.others]
+        self._all = Conformer(TableSchema(tuple(fields)), times=times) if fields else None
+        self._checks = {field.name.lower(): _Check(field, times) for field in fields}
 
     def conform(self, batch: pa.RecordBatch) -> Conformed:
         """Check a batch and convert it to the table's columns and types.
@@ -189,6 +203,22 @@ class _Check:
         return _known_part((name,), array, self.field.type, np.ones(len(array), bool), rest)
 
 
+def _without_inner_nulls(field: Field) -> Field:
+    return replace(field, type=_dense(field.type))
+
+
+def _dense(delta_type: DeltaType) -> DeltaType:
+    match delta_type:
+        case Array(element):
+            return Array(_dense(element), contains_null=False)
+        case Map(key, value):
+            return Map(key, _dense(value), value_contains_null=False)
+        case Struct(fields):
+            return Struct(tuple(map(_without_inner_nulls, fields)))
+        case _:
+            return delta_type
+
+
 def _known_part(path: tuple[str, ...], array: pa.Array, wanted: object, shown: np.ndarray, rest: _Rest) -> pa.Array:
     if not isinstance(wanted, Struct) or not pa.types.is_struct(array.type):
         return array
@@ -218,9 +248,22 @@ def _valid(array: pa.Array) -> np.ndarray:
 def _values(array: pa.Array) -> list[Any]:
     """Return values for `write_json`; those that Python has no type for, such as the year 10000, as Arrow's text."""
     try:
-        return array.to_pylist()
+        return [_with_objects(value, array.type) for value in array.to_pylist()]
     except (ValueError, OverflowError, pa.ArrowException):
         return array.cast(pa.string()).to_pylist()
+
+
+def _with_objects(value: Any, arrow_type: pa.DataType) -> Any:
+    """Return a value with dicts for maps, where each key is text and there once; Python's are lists of pairs."""
+    if value is None:
+        return None
+    if pa.types.is_map(arrow_type):
+        pairs = [(key, _with_objects(item, arrow_type.item_type)) for key, item in value]
+        found = dict(pairs)
+        return found if len(found) == len(pairs) and all(isinstance(key, str) for key in found) else pairs
+    if pa.types.is_struct(arrow_type):
+        return {field.name: _with_objects(value[field.name], field.type) for field in arrow_type}
+    return [_with_objects(item, arrow_type.value_type) for item in value] if is_list(arrow_type) else value
 
 
 def _as_json(text: Any) -> Any:

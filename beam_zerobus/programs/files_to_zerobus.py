@@ -1,4 +1,4 @@
-"""Send the rows of Parquet, CSV, JSON lines and Avro files to a Delta table through Zerobus.
+"""Send the rows of Parquet, CSV, JSON and Avro files to a Delta table through Zerobus.
 
     beam-zerobus send --input 'data/*.parquet' --zerobus_table main.iot.air_quality
 
@@ -9,25 +9,36 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.io.filesystem import FileMetadata
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.pvalue import PCollection
 from rich.console import Console
 
-from beam_zerobus.errors import ZerobusError
+from beam_zerobus.errors import ZerobusError, counted
 from beam_zerobus.programs.command import InputError, arguments_of, check_unused, parser_of, quieten, sink_of
-from beam_zerobus.programs.progress import CountFailed, CountWritten, run_and_report
+from beam_zerobus.programs.find_files import FORMATS, STDIN, FileFormat, files_by_format, with_stdin_as_file
+from beam_zerobus.programs.progress import (
+    CountFailed,
+    CountWritten,
+    again_from_the_start,
+    run_and_report,
+)
 from beam_zerobus.programs.read_csv import CsvMeaning, check_header
-from beam_zerobus.programs.read_files import FORMATS, FileFormat, find_files, patterns_by_format, read_csv, read_rows
+from beam_zerobus.programs.read_files import read_csv, read_numbered, read_rows
+from beam_zerobus.programs.written_rows import Run, journal_of
 from beam_zerobus.schema.time_rules import TimeRules
 from beam_zerobus.sink.dead_letters import KeepDeadLetters
 from beam_zerobus.sink.pipeline_options import ZerobusOptions
-from beam_zerobus.sink.transform import WriteToZerobus
+from beam_zerobus.sink.transform import WriteToZerobus, noting_written
 
 __all__ = ["main"]
+
+_SHOWN_FILES = 3
+_RUNNERS_ON_THIS_MACHINE = ("FnApiRunner", "DirectRunner")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,42 +47,89 @@ def main(arguments: Sequence[str] | None = None) -> int:
     quieten()
     try:
         files, options = arguments_of(_parser(), arguments)
-        pipeline, count = _pipeline(files, options)
+        with with_stdin_as_file(files.input, files.format) as patterns:
+            return _send(files, patterns, options, console)
     except (InputError, ZerobusError) as error:
         sys.stderr.write(f"beam-zerobus send: {error}\n")
         return 2
-    zerobus = options.view_as(ZerobusOptions)
-    verb = "Checking (nothing is sent)" if zerobus.zerobus_dry_run else "Sending"
-    console.print(f"{verb} {count:,} file{'s' * (count != 1)} to {zerobus.zerobus_table}", highlight=False)
-    return run_and_report(pipeline, console, dead_letters=files.dead_letters, dry_run=bool(zerobus.zerobus_dry_run))
 
 
-def _pipeline(files: argparse.Namespace, options: PipelineOptions) -> tuple[beam.Pipeline, int]:
-    """Check what can be checked before anything runs, and make the pipeline.
-
-    Returns:
-        The pipeline, and the number of files that it reads.
+def _send(files: argparse.Namespace, patterns: list[str], options: PipelineOptions, console: Console) -> int:
+    """Send the files of patterns.
 
     Raises:
         InputError: A file or an argument is wrong.
         ZerobusError: A setting of the sink is wrong, or the header of a CSV file does not fit the table.
     """
     zerobus = options.view_as(ZerobusOptions)
-    inputs = patterns_by_format(files.input, files.format)
-    found = {file_format: find_files(patterns) for file_format, patterns in inputs.items()}
-    _check(files, zerobus, inputs)
+    found, left_out = files_by_format(patterns, files.format)
+    pipeline, run = _pipeline(files, found, options)
+    all_files = [file for of_format in found.values() for file in of_format]
+    verb = "Checking (nothing is sent)" if zerobus.zerobus_dry_run else "Sending"
+    say = console.out
+    say(f"{verb} {counted(len(all_files), 'file')} to {zerobus.zerobus_table}", highlight=False)
+    if left_out:
+        names = ", ".join(left_out[:_SHOWN_FILES]) + (", ..." if len(left_out) > _SHOWN_FILES else "")
+        say(f"Left out {counted(len(left_out), 'file')} of unknown format: {names}", highlight=False)
+    if run is not None and run.rows_before:
+        say(f"{counted(run.rows_before, 'row')} of an earlier run are written, and not sent again", highlight=False)
+    status = run_and_report(
+        pipeline,
+        console,
+        dead_letters=files.dead_letters,
+        dry_run=bool(zerobus.zerobus_dry_run),
+        total_bytes=sum(file.size_in_bytes for file in all_files),
+        how_to_go_on=_from_the_start if run is None else run.how_to_go_on,
+    )
+    if run is not None and status == 0:
+        run.finish()
+    return status
+
+
+def _from_the_start(written: int) -> str:
+    hint = " With --dead_letters DIR a run of files on this machine can be resumed."
+    return again_from_the_start(written) + hint
+
+
+def _pipeline(
+    files: argparse.Namespace, found: Mapping[FileFormat, list[FileMetadata]], options: PipelineOptions
+) -> tuple[beam.Pipeline, Run | None]:
+    """Check what can be checked before anything runs, and make the pipeline.
+
+    Returns:
+        The pipeline, and the run if it can be resumed.
+
+    Raises:
+        InputError: A file or an argument is wrong.
+        ZerobusError: A setting of the sink is wrong, or the header of a CSV file does not fit the table.
+    """
+    zerobus = options.view_as(ZerobusOptions)
+    _check(files, zerobus, found)
     with_failed_rows = bool(files.dead_letters) or zerobus.zerobus_on_bad_rows == "dead_letter"
     sink = sink_of(options, dead_letters=files.dead_letters)
+    meaning = _csv_meaning(files, zerobus, sink) if "csv" in found else None
+    if meaning is not None:
+        check_header(found["csv"][0].path, meaning)
+    run = _run(files, found, options, meaning)
+    if run is not None:
+        sink = noting_written(sink, run.journal.note)
     pipeline = beam.Pipeline(options=options)
     failed: list[PCollection[Any]] = []
-    for file_format, patterns in inputs.items():
-        if file_format == "csv":
-            meaning = _csv_meaning(files, zerobus, sink)
-            check_header(found[file_format][0].path, meaning)
-            rows, rejected = read_csv(pipeline, patterns, meaning, dead_letters=with_failed_rows)
+    for file_format, of_format in found.items():
+        if run is not None:
+            rows, rejected = read_numbered(
+                pipeline,
+                file_format,
+                run.numbered(of_format),
+                run.written,
+                meaning if file_format == "csv" else None,
+            )
+            failed.append(rejected)
+        elif file_format == "csv" and meaning is not None:
+            rows, rejected = read_csv(pipeline, of_format, meaning, dead_letters=with_failed_rows)
             failed.append(rejected)
         else:
-            rows = read_rows(pipeline, file_format, patterns)
+            rows = read_rows(pipeline, file_format, of_format)
         # Formats apart, as their rows differ in kind; it is one sink all the same, and so one stream.
         result = rows | f"Write {file_format}" >> sink
         result.acknowledged | f"Count {file_format}" >> CountWritten()
@@ -79,11 +137,64 @@ def _pipeline(files: argparse.Namespace, options: PipelineOptions) -> tuple[beam
     all_failed = failed | beam.Flatten() | CountFailed()
     if files.dead_letters:
         all_failed | KeepDeadLetters(files.dead_letters)
-    return pipeline, sum(map(len, found.values()))
+    return pipeline, run
+
+
+def _run(
+    files: argparse.Namespace,
+    found: Mapping[FileFormat, list[FileMetadata]],
+    options: PipelineOptions,
+    meaning: CsvMeaning | None,
+) -> Run | None:
+    """Begin the run that notes what is written; None where it cannot be resumed.
+
+    Raises:
+        InputError: There is nothing to resume, or it would not find the same rows again.
+    """
+    zerobus = options.view_as(ZerobusOptions)
+    reasons = {
+        "it needs --dead_letters DIR, where the run that did not finish noted what is written": not files.dead_letters,
+        "--dead_letters must be a local directory": "://" in (files.dead_letters or ""),
+        "standard input cannot be read again": STDIN in files.input,
+        "a dry run writes nothing": bool(zerobus.zerobus_dry_run),
+        f"--runner must be {' or '.join(_RUNNERS_ON_THIS_MACHINE)}": (
+            options.view_as(StandardOptions).runner.rpartition(".")[2] not in _RUNNERS_ON_THIS_MACHINE
+        ),
+    }
+    reason = next((reason for reason, holds in reasons.items() if holds), None)
+    if reason is not None:
+        if files.resume:
+            raise InputError(f"--resume is not possible: {reason}")
+        return None
+    settings: dict[str, Any] = {"--zerobus_table": zerobus.zerobus_table, "--format": files.format}
+    if meaning is not None:
+        # What decides which rows of a file can be read, and so their numbers.
+        settings |= {
+            "--delimiter": meaning.delimiter,
+            "--null_value": list(meaning.null_values),
+            "--zerobus_assume_timezone": meaning.times.assume_timezone,
+            "--zerobus_epoch_unit": meaning.times.epoch_unit,
+            "--zerobus_on_unknown_fields": meaning.on_unknown_fields,
+            "the table's columns": meaning.schema.to_ddl(),
+        }
+    every = [file for of_format in found.values() for file in of_format]
+    return Run.begin(files.dead_letters, every, settings, resume=files.resume)
 
 
 def _check(files: argparse.Namespace, zerobus: ZerobusOptions, formats: Iterable[FileFormat]) -> None:
-    if files.dead_letters:
+    if files.dead_letters and "://" not in files.dead_letters:
+        journal = journal_of(files.dead_letters)
+        if files.resume and not journal.exists():
+            raise InputError(
+                f"{files.dead_letters} has no notes of a run that did not finish: name its directory, "
+                "or leave out --resume"
+            )
+        if not files.resume and journal.exists():
+            raise InputError(
+                f"{files.dead_letters} has the notes of a run that did not finish: add --resume to send what it did "
+                "not write, or name another directory"
+            )
+    if files.dead_letters and not files.resume:
         check_unused(files.dead_letters)
     untyped = [file_format for file_format in formats if file_format != "parquet"]
     if untyped and zerobus.zerobus_dry_run and not zerobus.zerobus_schema:
@@ -108,16 +219,20 @@ def _csv_meaning(files: argparse.Namespace, zerobus: ZerobusOptions, sink: Write
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = parser_of(
-        "send", "Send the rows of Parquet, CSV, JSON lines and Avro files to a Delta table through Zerobus."
-    )
+    parser = parser_of("send", "Send the rows of Parquet, CSV, JSON and Avro files to a Delta table through Zerobus.")
     parser.add_argument(
         "--input",
         required=True,
         nargs="+",
         action="extend",
         metavar="PATTERN",
-        help="files, or patterns in quotes, local or of a Beam filesystem such as gs://bucket/*.parquet",
+        help="files, patterns in quotes, or directories, local or of a Beam filesystem such as gs://bucket/*.parquet; "
+        "- is standard input",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="send what a run with the same --dead_letters did not write before it ended",
     )
     parser.add_argument("--format", choices=FORMATS, help="format of all files (what their names end in)")
     parser.add_argument("--delimiter", default=",", type=_delimiter, metavar="CHAR", help="between CSV values (,)")

@@ -23,7 +23,7 @@ from rich.console import Console
 
 from beam_zerobus.errors import ZerobusError
 from beam_zerobus.programs.command import InputError, arguments_of, last_line, parser_of, quieten, sink_of
-from beam_zerobus.programs.progress import CountFailed, CountWritten, run_and_report
+from beam_zerobus.programs.progress import CountFailed, CountWritten, rows_that_stay, run_and_report
 from beam_zerobus.sink.dead_letters import KeepDeadLetters
 from beam_zerobus.sink.pipeline_options import ZerobusOptions
 
@@ -48,8 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"Sending messages of {', '.join(kafka.topic)} to {zerobus.zerobus_table}; Ctrl-C stops it", highlight=False
     )
     return run_and_report(
-        pipeline, console, dead_letters=kafka.dead_letters, dry_run=bool(zerobus.zerobus_dry_run), resumes=True
+        pipeline,
+        console,
+        dead_letters=kafka.dead_letters,
+        dry_run=bool(zerobus.zerobus_dry_run),
+        how_to_go_on=_from_the_checkpoint,
     )
+
+
+def _from_the_checkpoint(written: int) -> str:
+    return f"{rows_that_stay(written)}; the runner's checkpoint decides where the next run goes on."
 
 
 def _pipeline(kafka: argparse.Namespace, options: PipelineOptions) -> beam.Pipeline:

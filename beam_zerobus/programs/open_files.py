@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import lzma
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from apache_beam.io.filesystems import FileSystems
 from beam_zerobus.errors import ConversionError
 from beam_zerobus.programs.command import InputError
 
-__all__ = ["COMPRESSED", "FilePart", "naming", "opened", "parts_of", "read_exactly"]
+__all__ = ["COMPRESSED", "FilePart", "bytes_read", "naming", "opened", "parts_of", "read_exactly"]
 
 COMPRESSED = (".gz", ".bz2", ".zst", ".zstd", ".xz", ".lzma", ".deflate")
 """The endings of compressed files."""
@@ -25,6 +26,23 @@ COMPRESSED = (".gz", ".bz2", ".zst", ".zstd", ".xz", ".lzma", ".deflate")
 _ARROW_CODECS = {CompressionTypes.GZIP: "gzip", CompressionTypes.BZIP2: "bz2", CompressionTypes.ZSTD: "zstd"}
 _PART_BYTES = 64 << 20
 _CHUNK_BYTES = 1 << 20
+
+
+class BytesRead:
+    """Counts the bytes that readers in this process have read, before decompression."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.count = 0
+
+    def add(self, count: int) -> None:
+        """Count more bytes."""
+        with self._lock:
+            self.count += count
+
+
+bytes_read = BytesRead()
+"""The one of the process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +81,8 @@ def opened(path: str) -> Iterator[BinaryIO]:
     Beam's own decompression returns what is left of a cut-off file as if it were complete; these readers raise.
     """
     compression = CompressionTypes.detect_compression_type(path)
-    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as unmetered:
+        file: Any = _Metered(unmetered)
         if compression != CompressionTypes.UNCOMPRESSED:
             _check_not_empty(file)
         if compression in _ARROW_CODECS:
@@ -76,6 +95,21 @@ def opened(path: str) -> Iterator[BinaryIO]:
             yield io.BufferedReader(_Deflated(file), _CHUNK_BYTES)
         else:
             yield file
+
+
+class _Metered:
+    """A file that counts what is read of it in `bytes_read`."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read(self, count: int = -1) -> bytes:
+        data = self._file.read(count)
+        bytes_read.add(len(data))
+        return data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 def _check_not_empty(file: BinaryIO) -> None:

@@ -9,7 +9,9 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Self
 
 import apache_beam as beam
@@ -19,14 +21,17 @@ from apache_beam.runners.runner import PipelineResult, PipelineState
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from beam_zerobus.errors import counted
 from beam_zerobus.programs.command import last_line
+from beam_zerobus.programs.open_files import bytes_read
 
-__all__ = ["CountFailed", "CountWritten", "Totals", "run_and_report"]
+__all__ = ["CountFailed", "CountWritten", "Totals", "again_from_the_start", "rows_that_stay", "run_and_report"]
 
 _NAMESPACE = "pipelines"
 _WRITTEN = "rows_written"
 _FAILED = "rows_failed "
 _IS_WRITTEN, _WOULD_BE_WRITTEN = "written", "would be written"
+_UNKNOWN_ROWS_STAY = "Rows that were written before stay in the table"
 _REFRESH_SECONDS = 0.2
 _QUERY_SECONDS = 2.0
 
@@ -80,8 +85,24 @@ def _note_failed(row: Any) -> Any:
     return row
 
 
+def again_from_the_start(written: int) -> str:
+    """Return what is in the table after a failure, where another run begins anew."""
+    return f"{rows_that_stay(written)}; another run writes them again."
+
+
+def rows_that_stay(written: int) -> str:
+    """Return which rows are in the table after a failure: at least those that this process counted."""
+    return f"At least {counted(written, 'row')} stay in the table" if written else _UNKNOWN_ROWS_STAY
+
+
 def run_and_report(
-    pipeline: beam.Pipeline, console: Console, *, dead_letters: str | None, dry_run: bool = False, resumes: bool = False
+    pipeline: beam.Pipeline,
+    console: Console,
+    *,
+    dead_letters: str | None,
+    dry_run: bool = False,
+    total_bytes: int = 0,
+    how_to_go_on: Callable[[int], str] = again_from_the_start,
 ) -> int:
     """Run a pipeline, show its progress and print a summary or the reason for its failure.
 
@@ -90,36 +111,33 @@ def run_and_report(
         console: The terminal.
         dead_letters: The directory where the pipeline keeps rejected rows; None if it keeps none.
         dry_run: Whether the sink sends nothing, so that no row is written.
-        resumes: Whether the runner's checkpoint lets the source go on where it was.
+        total_bytes: The size of all input files, for the remaining time; 0 where it is not known.
+        how_to_go_on: Says after a failure what is written, and what another run does; it receives the number of rows
+            that this run wrote, as far as is known.
 
     Returns:
         The exit code: 0; 1 if the pipeline failed, or if rows failed and are not kept; 130 if it was interrupted.
     """
     started = time.monotonic()
     try:
-        totals = _run_with_progress(pipeline, console, _WOULD_BE_WRITTEN if dry_run else _IS_WRITTEN)
+        totals = _run_with_progress(pipeline, console, total_bytes, _WOULD_BE_WRITTEN if dry_run else _IS_WRITTEN)
     except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - any error is reported, and fails the run
         if _interrupted(error):
             console.print("[red]Interrupted[/]")
-            _say_how_to_go_on(console, dry_run=dry_run, resumes=resumes)
+            _say_how_to_go_on(console, how_to_go_on, dry_run=dry_run)
             return 130
         console.print("Failed:", style="red", end=" ")
         console.print(last_line(error), soft_wrap=True, highlight=False, markup=False)
-        _say_how_to_go_on(console, dry_run=dry_run, resumes=resumes)
+        _say_how_to_go_on(console, how_to_go_on, dry_run=dry_run)
         return 1
     kept = {"kept in": dead_letters or "nowhere: --dead_letters DIR keeps them"} if totals.failed else {}
     sys.stdout.write(_summary(totals, time.monotonic() - started, dry_run=dry_run, **kept) + "\n")
     return 1 if totals.failed and not dead_letters else 0
 
 
-def _say_how_to_go_on(console: Console, *, dry_run: bool, resumes: bool) -> None:
-    """Print what is in the table after a failure, and what another run does with it."""
-    if dry_run:
-        return
-    written = _here.written
-    rows = f"At least {written:,} rows" if written else "Rows that were written before"
-    again = "the runner's checkpoint decides where the next run goes on" if resumes else "another run writes them again"
-    console.print(f"{rows} stay in the table; {again}.", soft_wrap=True, highlight=False)
+def _say_how_to_go_on(console: Console, how_to_go_on: Callable[[int], str], *, dry_run: bool) -> None:
+    if not dry_run:
+        console.print(how_to_go_on(_here.written), soft_wrap=True, highlight=False, markup=False)
 
 
 def _interrupted(error: BaseException | None) -> bool:
@@ -127,17 +145,18 @@ def _interrupted(error: BaseException | None) -> bool:
     return error is not None and (isinstance(error, KeyboardInterrupt) or _interrupted(error.__context__))
 
 
-def _run_with_progress(pipeline: beam.Pipeline, console: Console, outcome: str) -> Totals:
+def _run_with_progress(pipeline: beam.Pipeline, console: Console, total_bytes: int, outcome: str) -> Totals:
     """Run a pipeline to its end and show the counts meanwhile.
 
     Raises:
         RuntimeError: The pipeline was cancelled or did not finish.
         Exception: The pipeline failed.
     """
+    bytes_read.count = 0
     _here.written = 0
     _here.failed.clear()
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console) as progress:
-        with _Display(progress, outcome) as display:
+        with _Display(progress, outcome, total_bytes) as display:
             # In the main thread, because some runners install signal handlers.
             display.result = pipeline.run()
             # Beam's own handler would stop the runner before the job.
@@ -180,15 +199,16 @@ class _Display(threading.Thread):
     The thread that runs the pipeline sets `result` once; this thread reads it.
     """
 
-    def __init__(self, progress: Progress, outcome: str) -> None:
+    def __init__(self, progress: Progress, outcome: str, total_bytes: int) -> None:
         super().__init__(name="progress", daemon=True)
         self.result: PipelineResult | None = None
         self.totals = Totals()
         self._progress = progress
         self._outcome = outcome
+        self._total_bytes = total_bytes
         self._since = time.monotonic()
-        self._task = progress.add_task(self._line(), total=None)
         self._ended = threading.Event()
+        self._task = progress.add_task(self._line(), total=None)
 
     def __enter__(self) -> Self:
         self.start()
@@ -221,8 +241,21 @@ class _Display(threading.Thread):
 
     def _line(self) -> str:
         totals = self.totals
-        rate = totals.rows / max(time.monotonic() - self._since, _REFRESH_SECONDS)
-        return f"{totals.written:,} rows {self._outcome}, {totals.failed.total():,} failed, {rate:,.0f} rows/s"
+        seconds = max(time.monotonic() - self._since, _REFRESH_SECONDS)
+        rows = f"{counted(totals.written, 'row')} {self._outcome}, {totals.failed.total():,} failed"
+        left = "" if self._ended.is_set() else remaining(bytes_read.count, self._total_bytes, seconds)
+        return f"{rows}, {totals.rows / seconds:,.0f} rows/s{left}"
+
+
+def remaining(done: int, total: int, seconds: float) -> str:
+    """Return how much is read and how long the rest takes; nothing where that is not known.
+
+    >>> remaining(25, 100, 10.0), remaining(0, 100, 10.0)
+    (', 25%, 0:00:30 left', '')
+    """
+    # What is read is not yet written, and parts of a file are read with their neighbours' edges.
+    share = min(done / total, 0.99) if total else 0.0
+    return f", {share:.0%}, {timedelta(seconds=round(seconds * (1 - share) / share))} left" if share else ""
 
 
 def _metrics_of(result: PipelineResult) -> Totals:

@@ -21,7 +21,7 @@ from apache_beam.io.filesystem import FileMetadata
 from apache_beam.pvalue import TaggedOutput
 from pyarrow import csv as arrow_csv
 
-from beam_zerobus.errors import ConversionError, RowError
+from beam_zerobus.errors import ConversionError, RowError, counted
 from beam_zerobus.options import OnUnknownFields
 from beam_zerobus.programs.command import InputError
 from beam_zerobus.programs.csv_columns import Column
@@ -105,7 +105,7 @@ def _unreadable(errors: list[RowError], rows: int, table: str) -> ConversionErro
     more = f"; and {len(errors) - _SHOWN_REASONS} more" if len(errors) > _SHOWN_REASONS else ""
     reasons = "; ".join(error.message for error in errors[:_SHOWN_REASONS])
     return ConversionError(
-        f"{len(errors)} of {rows} rows rejected for table {table}: {reasons}{more}", row_errors=errors
+        f"{len(errors)} of {counted(rows, 'row')} rejected for table {table}: {reasons}{more}", row_errors=errors
     )
 
 

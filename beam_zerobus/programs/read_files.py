@@ -1,119 +1,101 @@
-"""Finds files, determines their formats, and reads each format into elements for the sink."""
+"""Reads files of each format into elements for the sink."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias, get_args
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.io import fileio
 from apache_beam.io.filesystem import FileMetadata
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import PCollection
 
-from beam_zerobus.programs.command import InputError, literal
-from beam_zerobus.programs.open_files import COMPRESSED, parts_of
+from beam_zerobus.programs.find_files import FileFormat
+from beam_zerobus.programs.open_files import FilePart, parts_of
 from beam_zerobus.programs.read_avro import ReadRecords
 from beam_zerobus.programs.read_csv import REJECTED, CsvMeaning, ReadCsv
-from beam_zerobus.programs.read_json_lines import ReadLines
+from beam_zerobus.programs.read_json import ReadObjects, parts_of_json
 from beam_zerobus.programs.read_parquet import FindRowGroups, ReadRowGroups
+from beam_zerobus.programs.written_rows import NumberedFile, ReadUnwritten, Spans
 
-__all__ = ["FORMATS", "FileFormat", "find_files", "patterns_by_format", "read_csv", "read_rows"]
+__all__ = ["read_csv", "read_numbered", "read_rows"]
 
-FileFormat: TypeAlias = Literal["parquet", "csv", "jsonl", "avro"]
-
-FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
-
-_SUFFIXES: Mapping[str, FileFormat] = {
-    ".parquet": "parquet",
-    ".csv": "csv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "jsonl",
-    ".avro": "avro",
-}
+_ELEMENTS: dict[str, Any] = {"parquet": pa.Table, "avro": dict[str, Any], "jsonl": bytes}
 
 
-def patterns_by_format(patterns: Sequence[str], file_format: FileFormat | None) -> dict[FileFormat, list[str]]:
-    """Group file patterns by format: the one given, or the one of their endings.
-
-    Raises:
-        InputError: The ending of a pattern is that of no format.
-
-    Example:
-        >>> patterns_by_format(["in/*.csv.gz", "more.ndjson"], None)
-        {'csv': ['in/*.csv.gz'], 'jsonl': ['more.ndjson']}
-    """
-    sorted_patterns: defaultdict[FileFormat, list[str]] = defaultdict(list)
-    for pattern in patterns:
-        sorted_patterns[file_format or _format_of(pattern)].append(pattern)
-    return dict(sorted_patterns)
-
-
-def _format_of(pattern: str) -> FileFormat:
-    name = pattern.lower()
-    for ending in COMPRESSED:
-        name = name.removesuffix(ending)
-    for suffix, file_format in _SUFFIXES.items():
-        if name.endswith(suffix):
-            return file_format
-    raise InputError(
-        f"The ending of {pattern} is that of no known format: give --format {'|'.join(FORMATS)}, "
-        f"or a pattern that ends in {', '.join(_SUFFIXES)}"
-    )
-
-
-def find_files(patterns: Sequence[str]) -> list[FileMetadata]:
-    """Return the files that match; each pattern must match at least one.
-
-    Raises:
-        InputError: A pattern matches no file.
-    """
-    found: list[FileMetadata] = []
-    escaped = [literal(pattern) for pattern in patterns]
-    for pattern, match in zip(patterns, FileSystems.match(escaped), strict=True):
-        if not match.metadata_list:
-            raise InputError(f"No file matches {pattern}: check the path, and put patterns in quotes")
-        found += match.metadata_list
-    return found
-
-
-def read_rows(pipeline: beam.Pipeline, file_format: FileFormat, patterns: Sequence[str]) -> PCollection[Any]:
-    """Read Parquet, JSON lines or Avro: row groups as Tables, lines as bytes, records as dicts."""
-    files = _files(pipeline, file_format, patterns)
-    divide: beam.PTransform[Any, Any] = beam.FlatMap(parts_of)
+def read_rows(pipeline: beam.Pipeline, file_format: FileFormat, files: Sequence[FileMetadata]) -> PCollection[Any]:
+    """Read Parquet, JSON or Avro: row groups as Tables, objects as bytes, records as dicts."""
+    divide: beam.PTransform[Any, Any]
     read: beam.DoFn
     match file_format:
         case "parquet":
-            divide, read, element = beam.ParDo(FindRowGroups()), ReadRowGroups(), pa.Table
+            divide, read = beam.ParDo(FindRowGroups()), ReadRowGroups()
         case "avro":
-            read, element = ReadRecords(), dict[str, Any]
+            divide, read = beam.FlatMap(parts_of), ReadRecords()
         case _:
-            read, element = ReadLines(), bytes
+            divide, read = beam.FlatMap(parts_of_json), ReadObjects()
     return (
-        files
+        _spread(pipeline, file_format, files)
         | f"Divide {file_format}" >> divide
         | f"Spread parts of {file_format}" >> beam.Reshuffle()
-        | f"Read {file_format}" >> beam.ParDo(read).with_output_types(element)
+        | f"Read {file_format}" >> beam.ParDo(read).with_output_types(_ELEMENTS[file_format])
     )
 
 
 def read_csv(
-    pipeline: beam.Pipeline, patterns: Sequence[str], meaning: CsvMeaning, *, dead_letters: bool
+    pipeline: beam.Pipeline, files: Sequence[FileMetadata], meaning: CsvMeaning, *, dead_letters: bool
 ) -> tuple[PCollection[pa.RecordBatch], PCollection[Any]]:
     """Read CSV into RecordBatches; the second result is rows that cannot be read, as a sink's `failed_rows`."""
-    read = _files(pipeline, "csv", patterns) | "Read csv" >> beam.ParDo(
+    read = _spread(pipeline, "csv", files) | "Read csv" >> beam.ParDo(
         ReadCsv(meaning, dead_letters=dead_letters)
     ).with_outputs(REJECTED, main="rows")
     return read["rows"], read[REJECTED]
 
 
-def _files(pipeline: beam.Pipeline, label: str, patterns: Sequence[str]) -> PCollection[FileMetadata]:
-    return (
-        pipeline
-        | f"Find {label}" >> beam.Create([literal(pattern) for pattern in patterns])
-        | f"Match {label}" >> fileio.MatchAll()
-        | f"Spread {label}" >> beam.Reshuffle()
+def read_numbered(
+    pipeline: beam.Pipeline,
+    file_format: FileFormat,
+    files: Sequence[NumberedFile],
+    written: dict[int, Spans],
+    meaning: CsvMeaning | None,
+) -> tuple[PCollection[Any], PCollection[Any]]:
+    """Read the rows that are not written yet, each file as a whole, since only so its rows have numbers.
+
+    Args:
+        pipeline: The pipeline.
+        file_format: The format of all the files.
+        files: The files.
+        written: The rows of each file that are written.
+        meaning: How CSV represents rows; None for other formats.
+
+    Returns:
+        The rows, and those that cannot be read, as a sink's `failed_rows`.
+    """
+    if meaning is not None:
+        whole: Callable[[FileMetadata], Iterator[Any]] = ReadCsv(meaning, dead_letters=True).process
+    else:
+        whole = {"parquet": _tables, "avro": _records, "jsonl": _objects}[file_format]
+    # Elements of one kind, else Beam cannot know how to encode them.
+    read = _spread(pipeline, file_format, files) | f"Read {file_format}" >> beam.ParDo(
+        ReadUnwritten(whole, written)
+    ).with_output_types(_ELEMENTS.get(file_format, pa.RecordBatch), **{REJECTED: Any}).with_outputs(
+        REJECTED, main="rows"
     )
+    return read["rows"], read[REJECTED]
+
+
+def _tables(file: FileMetadata) -> Iterator[pa.Table]:
+    for groups in FindRowGroups().process(file):
+        yield from ReadRowGroups().process(groups)
+
+
+def _records(file: FileMetadata) -> Iterator[dict[str, Any]]:
+    return ReadRecords().process(FilePart(file.path))
+
+
+def _objects(file: FileMetadata) -> Iterator[bytes]:
+    return ReadObjects().process(FilePart(file.path))
+
+
+def _spread(pipeline: beam.Pipeline, label: str, files: Sequence[Any]) -> PCollection[Any]:
+    return pipeline | f"Files of {label}" >> beam.Create(files) | f"Spread {label}" >> beam.Reshuffle()

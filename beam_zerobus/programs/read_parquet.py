@@ -11,6 +11,7 @@ import pyarrow as pa
 from apache_beam.io.filesystem import CompressionTypes, FileMetadata
 from pyarrow import parquet
 
+from beam_zerobus.errors import counted
 from beam_zerobus.programs.command import InputError
 from beam_zerobus.programs.open_files import naming, opened
 
@@ -65,8 +66,8 @@ class ReadRowGroups(beam.DoFn):
                 expected = source.metadata.row_group(group).num_rows
                 if rows.num_rows != expected:
                     raise InputError(
-                        f"{groups.path}, row group {group} has {rows.num_rows} rows, its footer says {expected}: "
-                        "the file is damaged; replace it"
+                        f"{groups.path}, row group {group} has {counted(rows.num_rows, 'row')}, its footer says "
+                        f"{expected}: the file is damaged; replace it"
                     )
                 if rows.num_rows:
                     yield rows

@@ -93,11 +93,6 @@ class RescueColumn:
             f"{name} VARIANT, or STRING), or name another with rescue_column=..."
         )
 
-    @property
-    def other_columns(self) -> TableSchema | None:
-        """The table without this column; None if it has no other."""
-        return TableSchema(self.others) if self.others else None
-
     def separate(self, batch: pa.RecordBatch) -> tuple[list[int], pa.Array | None]:
         """Return the positions of a batch's own columns, and what was rescued from its rows before, if anything."""
         for position, field in enumerate(batch.schema):
@@ -162,9 +157,13 @@ def write_json(value: Any) -> str:
     return _HALF_A_PAIR.sub(lambda half: f"\\u{ord(half[0]):04x}", _written(value))
 
 
-def _written(value: Any) -> str:  # noqa: PLR0911 - one for each kind of value
+def _written(value: Any) -> str:  # noqa: PLR0911, PLR0912 - one for each kind of value
+    if type(value) is str:  # first what is most frequent
+        return json.dumps(value, ensure_ascii=False)
     if isinstance(value, Verbatim):
         return value.text
+    if isinstance(value, dict | list):
+        return _nested(value)
     if isinstance(value, Enum):
         return _written(value.value)
     if value is None or type(value).__name__ in _MISSING_TYPES:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
+
+import numpy as np
 
 from beam_zerobus.errors import RowError, ZerobusError
 from beam_zerobus.sink.rows import RowsWithOrigin, unknown_table
@@ -90,6 +94,7 @@ class Bundle:
         tables: The options of many tables; None for one.
         set_unknown_apart: The rows of a table that was not found are rejected, where there are many tables; otherwise
             they fail the bundle.
+        note_written: As in `SinkSettings`.
 
     Invariants, under the one lock:
     - `_waiting` holds the batches whose outcome was not taken yet, oldest first; `_bytes` is the sum of their sizes,
@@ -97,9 +102,16 @@ class Bundle:
     - `_lease` is held from the first use of the writer to `finish` or `abandon`; nothing is opened before.
     """
 
-    def __init__(self, tables: WritersConfig | None = None, *, set_unknown_apart: bool = False) -> None:
+    def __init__(
+        self,
+        tables: WritersConfig | None = None,
+        *,
+        set_unknown_apart: bool = False,
+        note_written: Callable[[np.ndarray], None] | None = None,
+    ) -> None:
         self._tables = tables
         self._sets_unknown_apart = set_unknown_apart and tables is not None
+        self._note_written = note_written
         self._lock = threading.Lock()
         self._lease: Lease[ZerobusWriter] | Lease[ZerobusWriters] | None = None
         self._safeguard: weakref.finalize[..., Bundle]
@@ -136,6 +148,8 @@ class Bundle:
             ConversionError: The batch's schema cannot fit the table's.
         """
         submission = writer.submit(rows.batch) if rows.batch.num_rows else None
+        if submission is not None and self._note_written is not None:
+            submission.future.add_done_callback(partial(_note, rows, self._note_written))
         self._add(_Waiting(writer.table, rows, writer, submission))
 
     def set_apart(self, table: str, rows: RowsWithOrigin) -> None:
@@ -234,3 +248,13 @@ def _release_when_dropped(
     safeguard = weakref.finalize(bundle, release)
     safeguard.atexit = False
     return safeguard
+
+
+def _note(rows: RowsWithOrigin, note: Callable[[np.ndarray], None], outcome: Future[TransmissionResult]) -> None:
+    """Note the rows of a batch that are written; of one that failed as a whole, none."""
+    if outcome.cancelled() or outcome.exception() is not None:
+        return
+    written = np.ones(rows.batch.num_rows, dtype=bool)
+    written[[error.index for error in outcome.result().failed_rows]] = False
+    numbers = np.flatnonzero(written)
+    note(rows.origin.places(numbers if rows.kept is None else np.asarray(rows.kept)[numbers]))

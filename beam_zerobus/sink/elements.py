@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 from apache_beam.transforms.window import BoundedWindow, GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
@@ -118,6 +119,15 @@ class Origin:
                 latest[windows] = max(latest.get(windows, elements.micros[row]), elements.micros[row])
         for windows, count in counts.items():
             yield count, partial(_placed, micros=latest[windows], windows=windows)
+
+    def places(self, rows: np.ndarray) -> np.ndarray:
+        """Return where rows come from: the milliseconds of their elements' timestamps.
+
+        Rows of a RecordBatch or Table are a millisecond apart, so that a source that numbers its rows in timestamps
+        finds each of them again.
+        """
+        millis = np.array(self.elements.micros, np.int64) // 1_000
+        return millis[0] + rows if self.holds_rows else millis[rows]
 
 
 def _placed(value: object, micros: int | None, windows: Windows) -> WindowedValue:

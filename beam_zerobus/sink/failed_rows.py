@@ -13,7 +13,7 @@ from apache_beam.pvalue import Row
 from apache_beam.typehints.row_type import RowTypeConstraint
 from apache_beam.utils.timestamp import Timestamp
 
-from beam_zerobus.errors import ConversionError, RejectedError, RowError, ZerobusError, summarize
+from beam_zerobus.errors import ConversionError, RejectedError, RowError, ZerobusError, counted, summarize
 from beam_zerobus.telemetry import get_logger
 
 __all__ = ["FAILED_ROWS", "FAILED_ROW_TYPE", "FailureLog", "bundle_error", "failed_row", "failure_log"]
@@ -95,7 +95,9 @@ class FailureLog:
         # The service's words may repeat a value of the row: they are in failed_rows only.
         first = {error.error_type: f": {error.message}" for error in reversed(errors) if error.stage != "service"}
         reasons = "; ".join(f"{kind} ({count}){first.get(kind, '')}" for kind, count in kinds.most_common(3))
-        _log.warning("%d rows rejected for table %s went to failed_rows; most recently: %s", rows, table, reasons)
+        _log.warning(
+            "%s rejected for table %s went to failed_rows; most recently: %s", counted(rows, "row"), table, reasons
+        )
 
 
 failure_log = FailureLog()

@@ -51,7 +51,9 @@ class BatchSender:
         self._as_element = as_element
         self._metrics = metrics
         self._sending = threading.Lock()
-        self._bundle = Bundle(settings.tables, set_unknown_apart=settings.dead_letters)
+        self._bundle = Bundle(
+            settings.tables, set_unknown_apart=settings.dead_letters, note_written=settings.note_written
+        )
         self._row_limit = RowLimit(settings.batching)
         self._tables_written: set[str] = set()
         self._rows: TableRows | ManyTables

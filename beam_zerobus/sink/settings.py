@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from beam_zerobus.destinations import Destination, KeptFields
 from beam_zerobus.options import Batching, OnBadRows
@@ -44,6 +46,8 @@ class SinkSettings:
         batching: How elements become batches.
         dead_letters: Rejected rows go to `failed_rows`; otherwise they fail the bundle.
         namespace: The namespace of the metrics.
+        note_written: Called with the `Origin.places` of the written rows of a batch as soon as it has its outcome, in
+            the thread that delivers; None if nobody asks. It needs timestamps, and so `dead_letters`.
     """
 
     config: WriterConfig
@@ -53,3 +57,4 @@ class SinkSettings:
     batching: Batching
     dead_letters: bool
     namespace: str
+    note_written: Callable[[np.ndarray], None] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from beam_zerobus.batching import RowConverter, RowKind, RowLimit
 from beam_zerobus.errors import ConversionError, RowError
-from beam_zerobus.schema import RowErrorType
+from beam_zerobus.schema import Conformer, RowErrorType
 from beam_zerobus.sink.bundle import Bundle
 from beam_zerobus.sink.elements import Elements, Origin
 from beam_zerobus.sink.failed_rows import bundle_error
@@ -73,10 +73,22 @@ class TableRows:
             self._submit(writer, rows)
             return
         if rows.rejected:
-            raise bundle_error(rows.rejected, table=self._base.table, total_rows=rows.count)
+            raise bundle_error(self._all_rejected(rows), table=self._base.table, total_rows=rows.count)
         if not self._gathered.fits(rows):
             self._submit(writer, self._gathered.take())
         self._gathered.add(rows)
+
+    def _all_rejected(self, rows: RowsWithOrigin) -> list[RowError]:
+        """Return the rows that could not be read, and those that the table's schema rejects: nothing will be sent."""
+        rejected = list(rows.rejected)
+        if self._converter is not None and rows.batch.num_rows:
+            config = self._settings.config
+            conformer = Conformer(
+                self._converter.schema, ignore_unknown_fields=config.ignores_unknown_fields, times=config.times
+            )
+            unfit = conformer.conform(rows.batch).rejected
+            rejected += [error.at(rows.number(error.index)) for error in unfit]
+        return sorted(rejected, key=lambda error: error.index)
 
     def _submit(self, writer: ZerobusWriter, rows: RowsWithOrigin) -> None:
         self._row_limit.learn(rows=rows.batch.num_rows, nbytes=rows.batch.nbytes)

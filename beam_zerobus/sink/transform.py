@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
 from apache_beam.metrics.metric import Metrics
 from apache_beam.options.pipeline_options import GoogleCloudOptions
@@ -43,7 +44,7 @@ from beam_zerobus.writer.config import WriterConfig, make_config, options_among
 from beam_zerobus.writer.writers_config import SchemaOfTables, WritersConfig, WritersOptions, make_writers_config
 from beam_zerobus.writer.zerobus_writer import ZerobusWriter
 
-__all__ = ["WriteToZerobus"]
+__all__ = ["WriteToZerobus", "noting_written"]
 
 
 class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
@@ -153,6 +154,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         self._batching = batching
         self._on_bad_rows = on_bad_rows
         self._error_handler: ErrorHandler | None = None
+        self._note_written: Callable[[np.ndarray], None] | None = None
 
     def with_error_handler(self, error_handler: ErrorHandler | None) -> WriteToZerobus:
         """Return this transform with its rejected rows sent to a handler; with None they fail the bundle.
@@ -185,6 +187,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
             batching=self._batching,
             dead_letters=self._on_bad_rows == "dead_letter",
             namespace=Metrics.get_namespace(WriteToZerobus),
+            note_written=self._note_written,
         )
         has_windows = not isinstance(elements.windowing.windowfn, GlobalWindows)
         if self._batching.across_bundles:
@@ -232,6 +235,18 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         for name in ("keep", "drop"):  # Beam shows no lists
             shown[name] = ", ".join(shown[name]) if shown[name] else None
         return {name: DisplayDataItem(value).drop_if_none() for name, value in shown.items()}
+
+
+def noting_written(sink: WriteToZerobus, note: Callable[[np.ndarray], None]) -> WriteToZerobus:
+    """Return a sink with dead letters that says which rows are written, for a source that numbers its rows.
+
+    Args:
+        sink: The sink.
+        note: Called as `SinkSettings` says; it is sent to the workers.
+    """
+    noting = copy.copy(sink)
+    noting._note_written = note
+    return noting
 
 
 def _naming_the_step(config: WriterConfig, label: str, elements: PCollection[Any]) -> WriterConfig:

@@ -9,7 +9,7 @@ from typing import Any
 
 from opentelemetry.util.types import AttributeValue
 
-from beam_zerobus.errors import RowError, ZerobusError
+from beam_zerobus.errors import RowError, ZerobusError, counted
 
 __all__ = ["attributes_of", "describe_error", "label"]
 
@@ -47,6 +47,8 @@ def describe_error(error: BaseException) -> str:
         return type(error).__name__
     row_errors: Iterable[RowError] = getattr(error, "row_errors", ())
     if types := Counter(label(row_error.error_type) for row_error in row_errors):
-        return f"{types.total()} rows rejected: " + ", ".join(f"{name} ({n})" for name, n in types.most_common(5))
+        return f"{counted(types.total(), 'row')} rejected: " + ", ".join(
+            f"{name} ({n})" for name, n in types.most_common(5)
+        )
     message = str(error)
     return (message.replace(error.quoted, "...") if error.quoted else message)[:_MAX_MESSAGE]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import multiprocessing
 import os
 import threading
 import time
 from contextlib import AbstractContextManager, suppress
+from multiprocessing.util import Finalize
 
 from beam_zerobus.logs import get_logger, outline
 from beam_zerobus.writer.state import WriterState
@@ -34,6 +36,7 @@ _log = get_logger(__name__)
 
 _lock = threading.RLock()  # a garbage collection in the middle may drop a writer
 _open_states: set[WriterState] = set()
+_finalizer: Finalize[None] | None = None
 
 
 def process_lock() -> AbstractContextManager[object]:
@@ -43,8 +46,12 @@ def process_lock() -> AbstractContextManager[object]:
 
 def close_at_exit(state: WriterState) -> None:
     """Have a state closed when the process ends, unless it is closed before."""
+    global _finalizer  # noqa: PLW0603
     with _lock:
         _open_states.add(state)
+        if _finalizer is None and multiprocessing.parent_process() is not None:
+            # A forked child of multiprocessing ends without what atexit has.
+            _finalizer = Finalize(None, _close_all, exitpriority=100)
 
 
 def forget_at_exit(state: WriterState) -> None:
@@ -93,8 +100,9 @@ def _close_all() -> None:
 
 def _start_anew() -> None:
     """Go on in a forked child: the parent's states are the parent's."""
-    global _lock  # noqa: PLW0603 - the parent's may be held
-    _lock = threading.RLock()
+    global _lock, _finalizer  # noqa: PLW0603
+    _lock = threading.RLock()  # the parent's may be held
+    _finalizer = None  # multiprocessing forgets the parent's
     left_to_the_parent.extend(_open_states)
     _open_states.clear()
 

@@ -77,7 +77,8 @@ class SharedWriters:
 
     Invariants, under the one lock:
     - `_writers` holds the writer that the next `acquire` of a key gets, unless it is closed.
-    - A writer without leases is closed after `linger` seconds by the timer, which runs while there is any writer.
+    - A writer without leases is closed after `linger` seconds by the timer, which runs while there is any writer; at
+      once if it knows no schema, such as that of a missing table: there is nothing to keep for the next lease.
     - `drained` of a shared writer is what `drain_counters` has returned of its counters.
 
     Writers are closed outside the lock.
@@ -126,6 +127,11 @@ class SharedWriters:
         with self._lock:
             shared.leases -= 1
             shared.idle_since = time.monotonic()
+            if shared.leases or shared.writer.schema is not None:
+                return
+            for key in [key for key, other in self._writers.items() if other is shared]:
+                del self._writers[key]
+        _close(shared.writer)
 
     def _drain(self, shared: _Shared[Any]) -> Counters:
         with self._lock:

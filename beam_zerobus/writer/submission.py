@@ -14,7 +14,15 @@ import pyarrow as pa
 
 from beam_zerobus.encoding import Payload
 from beam_zerobus.encoding.take import take_rows
-from beam_zerobus.errors import ConversionError, RejectedError, RowError, TransientError, ZerobusError, summarize
+from beam_zerobus.errors import (
+    ConversionError,
+    RejectedError,
+    RowError,
+    TransientError,
+    ZerobusError,
+    counted,
+    summarize,
+)
 from beam_zerobus.logs import get_logger, outline
 from beam_zerobus.telemetry import BatchSpan
 from beam_zerobus.writer.result import TransmissionResult
@@ -83,7 +91,7 @@ class Submission:
 
     def __repr__(self) -> str:
         state = "in flight" if not self._outcome.done() else "failed" if self.failure is not None else "acknowledged"
-        return f"<Submission of {self.batch.num_rows} rows to {self._table}: {state}>"
+        return f"<Submission of {counted(self.batch.num_rows, 'row')} to {self._table}: {state}>"
 
     def result(self, timeout: float | None = None) -> TransmissionResult:
         """Wait until every row is acknowledged or rejected.
@@ -195,7 +203,9 @@ class Submission:
     def seal(self) -> None:
         """Say that there is no further payload."""
         if not self.is_encoded:  # a result would count these rows as written
-            self.fail(ZerobusError(f"{self._unencoded} rows of a batch for {self._table} were not encoded"))
+            self.fail(
+                ZerobusError(f"{counted(self._unencoded, 'row')} of a batch for {self._table} could not be encoded")
+            )
         with self._lock:
             self._sealed = True
         self._finish_if_complete()
@@ -297,7 +307,7 @@ class Submission:
         missing = np.flatnonzero(~written)
         unread = f", {len(self.unread)} could not be read" if self.unread else ""
         return TransientError(
-            f"{error} ({acknowledged} of the batch's {self.batch.num_rows} rows are acknowledged, "
+            f"{error} ({acknowledged} of the batch's {counted(self.batch.num_rows, 'row')} are acknowledged, "
             f"{len(missing)} are not{unread})",
             attempts=error.attempts,
             cause=error.cause,

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 
-from beam_zerobus.errors import ClosedError, ZerobusError
+from beam_zerobus.errors import ClosedError, ZerobusError, counted
 from beam_zerobus.logs import get_logger
 from beam_zerobus.telemetry.redaction import describe_error
 from beam_zerobus.writer.submission import Submission
@@ -118,9 +118,9 @@ class Submissions:
         submission.asked = True
         if submission.failure is not None:
             _log.error(
-                "%d of %d rows of a batch for table %s are not acknowledged: %s",
+                "%d of %s of a batch for table %s are not acknowledged: %s",
                 submission.unacknowledged_rows,
-                submission.batch.num_rows,
+                counted(submission.batch.num_rows, "row"),
                 self._table,
                 describe_error(submission.failure),
             )

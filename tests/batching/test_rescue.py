@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
 import math
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
+import apache_beam as beam
 import pyarrow as pa
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
@@ -16,6 +19,7 @@ from hypothesis import strategies as st
 
 from beam_zerobus.batching import RowConverter
 from beam_zerobus.encoding.conversion import Conversion
+from beam_zerobus.errors import ConversionError
 from beam_zerobus.schema import Array, Map, Primitive, Struct, TableSchema
 from beam_zerobus.schema import Decimal as DecimalType
 from beam_zerobus.schema.time_rules import TimeRules
@@ -167,10 +171,8 @@ def meant(schema: TableSchema, row: dict[str, Any]) -> dict[str, Any]:
     for key, value in row.items():
         found[key] = value
         if key.lower() in variants and isinstance(value, str):
-            try:
+            with suppress(ValueError):
                 found[key] = parsed(value)
-            except ValueError:
-                pass
     return found
 
 
@@ -178,17 +180,32 @@ def converter(schema: TableSchema) -> RowConverter:
     return RowConverter(schema, ignore_unknown_fields=False, rescue_column=REST, times=TimeRules())
 
 
-@pytest.mark.parametrize("wire_format", ["proto", "arrow", "json"])
-@pytest.mark.parametrize("kind", ["json", "row"])
-@settings(max_examples=25)
+EVERY_FORMAT = [(wire_format, kind) for wire_format in ("proto", "arrow", "json") for kind in ("json", "row")]
+
+
+@pytest.mark.parametrize(("wire_format", "kind"), EVERY_FORMAT)
+@settings(max_examples=5)
 @given(schemas, st.lists(rows, min_size=1, max_size=3))
 @example(
     (["STRUCT<a: INT, b: STRUCT<a: STRING NOT NULL, c: BIGINT>>"], "VARIANT", 0),
     [{"a": {"b": {"a": "x", "z": Decimal(1)}}}],
 )
 @example((["INT"], "VARIANT", 1), [{"a": Decimal(1)}, {"a": Decimal("1e400"), "new": "\ud800"}])
+@example((["ARRAY<BIGINT>", "MAP<STRING, INT>"], "STRING", 0), [{"a": [None, Decimal(1)], "b": {"x": None}}])
 @example(([], "STRING", 0), [{REST: {"a": Decimal("1.50")}}, {}])
 def test_columns_and_rescued_fields_are_the_row(wire_format, kind, parts, given_rows):
+    assert_nothing_is_lost(wire_format, kind, parts, given_rows)
+
+
+@pytest.mark.hostile
+@pytest.mark.parametrize(("wire_format", "kind"), EVERY_FORMAT)
+@settings(max_examples=300)
+@given(schemas, st.lists(rows, min_size=1, max_size=3))
+def test_columns_and_rescued_fields_are_the_row_of_many(wire_format, kind, parts, given_rows):
+    assert_nothing_is_lost(wire_format, kind, parts, given_rows)
+
+
+def assert_nothing_is_lost(wire_format, kind, parts, given_rows):
     schema = table(*parts)
     elements = [as_text(row) for row in given_rows] if kind == "json" else [as_python(row) for row in given_rows]
     converted = converter(schema).convert(elements, kind)
@@ -198,3 +215,113 @@ def test_columns_and_rescued_fields_are_the_row(wire_format, kind, parts, given_
     assert len(found) == len(given_rows)
     for row, sent in zip(found, given_rows, strict=True):
         assert same(whole(row), meant(schema, sent)), (row, sent)
+
+
+def sent(ddl: str, wire_format: str, batch: pa.RecordBatch) -> tuple[list[dict[str, Any]], list[Any]]:
+    return encoded(TableSchema.from_ddl(ddl), wire_format, batch)
+
+
+@pytest.mark.parametrize("wire_format", ["proto", "arrow", "json"])
+def test_columns_of_a_record_batch(wire_format):
+    batch = pa.RecordBatch.from_pydict(
+        {
+            "ID": pa.array([1, 2**40, None]),
+            "s": pa.array([{"x": 1, "y": Decimal("1.50")}, None, {"x": 3, "y": None}]),
+            "v": ["[1", '{"n": 1.50}', None],
+            "t": pa.array([b"\x00", None, b"a"]),
+            "d": pa.array(["2024-01-02", "x", None]),
+            "late": pa.array([dt.datetime(2024, 1, 2), None, None], pa.timestamp("ns", "UTC")),
+            "id": pa.array(["a", None, "b"]),
+        }
+    )
+    ddl = f"id INT, s STRUCT<x: INT>, v VARIANT, t BIGINT, d DATE, {REST} STRING"
+    found, rejected = sent(ddl, wire_format, batch)
+    assert not rejected
+    assert [json.loads(row[REST]) for row in found] == [
+        {"ID": 1, "s": {"y": 1.5}, "v": "[1", "t": "AA==", "late": "2024-01-02T00:00:00+00:00", "id": "a"}
+        | {"d": "2024-01-02"},
+        {"ID": 2**40, "d": "x"},
+        {"t": "YQ==", "id": "b"},
+    ]
+    assert '"y":1.50' in found[0][REST]
+    assert [(row["id"], row["s"], row["t"], row["d"]) for row in found] == [
+        (None, {"x": 1}, None, None),
+        (None, None, None, None),
+        (None, {"x": 3}, None, None),
+    ]
+    assert found[1]["v"] == {"n": Decimal("1.50")}
+
+
+@pytest.mark.parametrize("kind", ["json", "row"])
+def test_what_a_not_null_column_cannot_hold_is_rejected(kind):
+    schema = TableSchema.from_ddl(f"id INT NOT NULL, a INT, {REST} VARIANT")
+    rows = [{"id": 1}, {"id": "x", "new": 1}, {"new": 2}, {"id": 4, "new": {"b": None}}]
+    converted = converter(schema).convert([json.dumps(row) for row in rows] if kind == "json" else rows, kind)
+    found, missing = encoded(schema, "proto", converted.batch)
+    assert [(error.index, error.error_type) for error in converted.rejected] == [(1, "wrong_type")]
+    assert [(error.index, error.error_type) for error in missing] == [(1, "null_in_not_null_column")]
+    assert [(row["id"], row[REST]) for row in found] == [(1, None), (4, {"new": {"b": None}})]
+
+
+def test_a_batch_is_rejected_for_a_not_null_column():
+    ddl = f"id INT NOT NULL, {REST} STRING"
+    found, rejected = sent(ddl, "arrow", pa.RecordBatch.from_pydict({"id": [1, None, 2**40], "new": [1, 2, 3]}))
+    assert [(row["id"], row[REST]) for row in found] == [(1, '{"new":1}')]
+    assert [(error.index, error.error_type) for error in rejected] == [
+        (1, "null_in_not_null_column"),
+        (2, "out_of_range"),
+    ]
+    for columns in ({"new": [1]}, {"id": ["x"]}):
+        with pytest.raises(ConversionError, match="'id'"):
+            sent(ddl, "arrow", pa.RecordBatch.from_pydict(columns))
+
+
+def as_dataclass(row: dict[str, Any]) -> Any:
+    return dataclasses.make_dataclass("Reading", row)(**row)
+
+
+@pytest.mark.parametrize("form", [dict, lambda row: beam.Row(**row), as_dataclass, json.dumps])
+def test_every_kind_of_row(form):
+    schema = TableSchema.from_ddl(f"id INT, {REST} STRING")
+    element = form({"id": 1, "new": "é", REST: "mine"})
+    converted = converter(schema).convert([element], "json" if isinstance(element, str) else "row")
+    assert converted.batch.to_pylist() == [{"id": 1, REST: f'{{"new":"é","{REST}":"mine"}}'}]
+
+
+def test_values_that_json_does_not_have():
+    schema = TableSchema.from_ddl(f"id INT, {REST} STRING")
+    values = {
+        "bytes": b"\x00",
+        "day": dt.date(2024, 1, 2),
+        "nan": math.nan,
+        "pairs": {1: "a"},
+        "price": Decimal("1.50"),
+        "big": 10**50,
+    }
+    converted = converter(schema).convert([{"id": 1, "new": values}, {"id": 2, "new": object()}, {3: 3}], "row")
+    assert json.loads(converted.batch[REST][0].as_py())["new"] == {
+        "bytes": "AA==",
+        "day": "2024-01-02",
+        "nan": "NaN",
+        "pairs": [[1, "a"]],
+        "price": 1.5,
+        "big": 10**50,
+    }
+    assert [(error.index, error.error_type) for error in converted.rejected] == [(1, "wrong_type"), (2, "wrong_type")]
+
+
+def test_names_that_differ_in_case_only_are_both_kept():
+    schema = TableSchema.from_ddl(f"id INT, {REST} STRING")
+    converted = converter(schema).convert([{"ID": 1, "id": 2}, {"ID": 3, "Id": 4}, {"ID": 5}], "row")
+    assert [(row["id"], row[REST]) for row in converted.batch.to_pylist()] == [
+        (2, '{"ID":1}'),
+        (3, '{"Id":4}'),
+        (5, None),
+    ]
+
+
+def test_a_batch_that_is_sent_again_keeps_what_was_rescued_and_adds_to_it():
+    schema = TableSchema.from_ddl(f"id INT, a INT, {REST} STRING")
+    batch = converter(schema).convert([{"id": 1, "a": 2, "new": Decimal("1.50")}, {"id": 2}], "row").batch
+    smaller = TableSchema.from_ddl(f"id INT, {REST} STRING")
+    assert [row[REST] for row in encoded(smaller, "arrow", batch)[0]] == ['{"new":1.50,"a":2}', None]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from beam_zerobus.check import Report, check_table
@@ -16,6 +17,7 @@ from beam_zerobus.check.access import check_grants
 from beam_zerobus.check.command import run
 from beam_zerobus.emulator import Emulator, Faults, ScriptedFault
 from beam_zerobus.emulator.table import Table
+from beam_zerobus.schema import TableSchema
 
 TABLE = "main.iot.air"
 COLUMNS = "device STRING NOT NULL, co2 INT"
@@ -46,6 +48,13 @@ def state(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> State:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     return State(emulator, emulator.create_table(TABLE, COLUMNS), environment, monkeypatch)
+
+
+def test_a_schema_of_any_kind_is_compared(state):
+    for schema in (COLUMNS, TableSchema.from_ddl(COLUMNS), TableSchema.from_ddl(COLUMNS).to_arrow(), "unity_catalog"):
+        assert check_table(TABLE, schema=schema).exit_code == 0
+    assert "device" in check_table(TABLE, schema=pa.schema([("device", pa.int64())])).as_text()
+    assert check_table(TABLE, schema=3).exit_code == 2
 
 
 @pytest.mark.parametrize("wire_format", ["proto", "arrow", "json"])

@@ -45,6 +45,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.cancelled: list[Entry] = []  # after they were sent
         self.bad: dict[Entry, int] = {}
         self.offset = 0
+        self.paused = False
         self.closed = False
 
     @initialize()
@@ -54,6 +55,10 @@ class LedgerMachine(RuleBasedStateMachine):
     @property
     def on_the_wire(self):
         return sorted([*self.sent, *self.cancelled], key=lambda entry: entry.offset)
+
+    @property
+    def next(self):
+        return next((entry for entry in self.queued if not (self.paused and entry.search)), None)
 
     @property
     def room(self):
@@ -77,17 +82,17 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def send(self):
-        entry = self.ledger.next_to_send(self.conversion)
-        alone = [one for one in (*self.on_the_wire[:1], *self.queued[:1]) if one.goes_alone]
+        entry, expected = self.ledger.next_to_send(self.conversion), self.next
         if (
             self.closed
-            or not self.queued
-            or (self.on_the_wire and alone)
-            or self.queued[0].conversion is not self.conversion
+            or expected is None
+            or (self.on_the_wire and (expected.goes_alone or self.on_the_wire[0].goes_alone))
+            or expected.conversion is not self.conversion
         ):
             assert entry is None
             return
-        assert entry is self.queued.pop(0)
+        assert entry is expected
+        self.queued.remove(entry)
         assert self.ledger.mark_sent(entry, self.offset)
         self.sent.append(entry)
         self.offset += 1
@@ -124,7 +129,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def reject_piece(self, entry):
         assert self.ledger.put_back() == ([entry], 0)
         self.sent = []
-        self.queued.insert(0, entry)
+        self.put_back([entry])
         if self.ledger.reject(entry, "bad", probes=100):
             self.queued.remove(entry)
             self.settle([entry])
@@ -132,16 +137,28 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule()
     def lose_the_stream(self):
         assert self.ledger.put_back() == (self.sent, len(self.cancelled))
-        self.queued = self.sent + self.queued
+        self.put_back(self.sent)
         self.sent, self.cancelled = [], []
         self.offset = 0
+
+    def put_back(self, entries):
+        """They come before all others, except that older searches come first."""
+        searched = [] if any(entry.search for entry in entries) else self.queued
+        first = next((n for n, entry in enumerate(searched) if not entry.search), len(searched))
+        self.queued[first:first] = entries
+
+    @rule(paused=st.booleans())
+    def pause_searches(self, paused):
+        self.paused = paused
+        assert self.ledger.pause_searches(3600.0 if paused else 0.0) == (self.next is not None)
+        assert self.ledger.wait_for_work(0) == bool(self.closed or self.on_the_wire or self.next)
 
     @precondition(lambda self: len(self.sent) > 1)
     @rule()
     def send_one_by_one(self):
         suspects, _ = self.ledger.put_back()
         self.ledger.suspect(suspects)
-        self.queued = suspects + self.queued
+        self.put_back(suspects)
         self.sent, self.cancelled = [], []
 
     @rule()

@@ -165,19 +165,54 @@ class TestPace:
         said = [record.message for record in caplog.records if record.levelname == "WARNING"]
         assert len(said) == 1
         assert "Zerobus rejects rows of table main.iot.air, and each rejected call costs a stream: 8 streams" in said[0]
-        assert "20 rows wait" in said[0]
+        assert "20 rows have no outcome yet" in said[0]
 
     def test_a_batch_that_waits_may_be_cancelled_and_a_writer_closed(self, emulator, connect, monkeypatch, caplog):
         monkeypatch.setattr(limits, "STREAM_WINDOW", 3600.0)
         emulator.faults = Faults(reject_rows=(RejectRows(predicate=lambda row: row["id"] < 100),))
         writer = connect(schema=DDL)
-        waiting = writer.submit(rows(0, 20))
+        waiting = [writer.submit(rows(0, 20)), writer.submit(rows(20, 20))]
         eventually(lambda: "goes on in" in caplog.text)
-        other = writer.submit(rows(100))
-        writer.cancel(waiting)
+        writer.cancel(waiting[0])
         with pytest.raises(ClosedError):
             writer.close(0.5)
-        assert other.done
+        assert waiting[1].done
+
+    def test_other_batches_are_written_while_the_search_waits(self, emulator, table, connect, monkeypatch, caplog):
+        monkeypatch.setattr(limits, "STREAM_WINDOW", 3600.0)
+        emulator.faults = Faults(reject_rows=(RejectRows(predicate=lambda row: row["id"] < 100),))
+        writer = connect(schema=DDL)
+        waiting = [writer.submit(rows(0, 20))]
+        eventually(lambda: "goes on in" in caplog.text)
+        assert all(writer.submit(rows(n)).result(20).success for n in range(100, 300, 10))
+        waiting.append(writer.submit(rows(95)))  # its search waits too
+        assert all(writer.submit(rows(n)).result(20).success for n in range(300, 500, 10))
+        assert not any(submission.done for submission in waiting)
+        assert 8 + 2 <= emulator.stats.streams_opened <= 8 + limits.SPARE_STREAMS
+        assert set(range(100, 500)) <= set(ids(emulator))
+
+    def test_other_batches_with_rejected_rows_open_few_streams(self, emulator, connect, monkeypatch, caplog):
+        monkeypatch.setattr(limits, "STREAM_WINDOW", 3600.0)
+        emulator.faults = Faults(reject_rows=(RejectRows(predicate=lambda row: row["id"] % 2 == 1),))
+        writer = connect(schema=DDL)
+        writer.submit(rows(0, 20))
+        eventually(lambda: "goes on in" in caplog.text)
+        bad = [writer.submit(rows(n, 2)) for n in range(101, 151, 2)]
+        eventually(lambda: emulator.stats.streams_opened == 8 + limits.SPARE_STREAMS)
+        late = writer.submit(rows(300))
+        with pytest.raises(ClosedError):
+            writer.close(0.5)
+        assert emulator.stats.streams_opened == 8 + limits.SPARE_STREAMS
+        assert all(submission.done for submission in (*bad, late))
+
+    def test_searches_and_other_batches_all_end(self, emulator, connect, monkeypatch):
+        monkeypatch.setattr(limits, "STREAM_WINDOW", 0.2)
+        emulator.faults = Faults(reject_rows=(RejectRows(predicate=lambda row: row["id"] % 3 == 1),))
+        writer = connect(schema=DDL)
+        submissions = [writer.submit(rows(n, 4)) for n in range(0, 60, 4)]
+        rejected = [n * 4 + error.index for n, s in enumerate(submissions) for error in s.result(60).failed_rows]
+        assert rejected == list(range(1, 60, 3))
+        assert sorted(set(ids(emulator))) == [n for n in range(60) if n % 3 != 1]
 
     def test_streams_that_other_failures_cost_open_at_once(self, emulator, connect, monkeypatch):
         monkeypatch.setattr(limits, "STREAM_WINDOW", 3600.0)

@@ -3,12 +3,13 @@
 import json
 from typing import Any
 
+import grpc
 import pytest
 import requests
 
 from beam_zerobus.emulator import Emulator, Faults
 
-from .sdk import Stream, eventually
+from .sdk import RawStream, Stream, eventually
 from .test_rest import insert
 
 TABLE = "main.iot.air"
@@ -105,6 +106,38 @@ def test_grants_faults_tokens_and_statistics(emulator: Emulator) -> None:
     assert insert(emulator, [{"id": 1}], token).status_code == 401
     found = asked(emulator, "GET", "/control/statistics")
     assert (found["tables"][TABLE]["calls"], found["faults"]) == (3, {"status": 1})
+
+
+def test_the_clock_moves_without_waiting() -> None:
+    with Emulator(readable_after=3600, token_life=7200) as emulator:
+        table = emulator.create_table(TABLE, DDL)
+        token = emulator.issue_token(TABLE)
+        assert insert(emulator, [{"id": 1}], token).status_code == 200
+        for seconds, rows in ((1800, 0), (1800, 1)):
+            asked(emulator, "POST", "/control/clock", {"seconds": seconds})
+            assert table.count_rows() == rows
+        assert insert(emulator, [{"id": 2}], token).status_code == 200
+        with RawStream(emulator, TABLE, token) as stream:
+            stream.create(TABLE)
+            assert stream.receive().create_stream_response.stream_id
+            asked(emulator, "POST", "/control/clock", {"seconds": 3600})
+            assert stream.end()[0] is grpc.StatusCode.UNAUTHENTICATED
+        assert insert(emulator, [{"id": 3}], token).status_code == 401
+        assert insert(emulator, [{"id": 4}]).status_code == 200, "a new token"
+        assert ask(emulator, "POST", "/control/clock", {"seconds": -1}).status_code == 400
+        assert sorted(table.to_arrow()["id"].to_pylist()) == [1, 2]
+
+
+def test_streams_are_rotated(emulator: Emulator) -> None:
+    emulator.create_table(TABLE, DDL)
+    with RawStream(emulator, TABLE, emulator.issue_token(TABLE)) as stream:
+        stream.create(TABLE)
+        assert stream.receive().create_stream_response.stream_id
+        asked(emulator, "POST", "/control/streams/rotate", {"seconds": 0.1})
+        assert stream.receive().HasField("close_stream_signal")
+        code, message = stream.end()
+    assert code is grpc.StatusCode.UNAVAILABLE
+    assert "6002" in message
 
 
 def test_reset_makes_it_as_new(emulator: Emulator) -> None:

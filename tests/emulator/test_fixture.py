@@ -43,7 +43,7 @@ def test_the_marker_makes_tables_and_sets_faults(zerobus: Emulator) -> None:
 
 def test_waiting_for_rows_ends_and_says_how_many_there_are(zerobus: Emulator) -> None:
     table = zerobus.create_table(TABLE, "device STRING")
-    with pytest.raises(TimeoutError, match=f"{TABLE} has 0 of 1 rows after 0.1 s"):
+    with pytest.raises(TimeoutError, match=f"{TABLE} has 0 of 1 row after 0.1 s"):
         table.wait_for_rows(1, timeout=0.1)
 
 

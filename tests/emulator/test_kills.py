@@ -52,7 +52,7 @@ class Load:
         while not self._stop.is_set():
             with (
                 contextlib.suppress(ZerobusException),
-                Stream(self._service, TABLE, DDL, FORMATS[worker], patience_ms=2_000) as stream,
+                Stream(self._service, TABLE, DDL, FORMATS[worker], patience_ms=10_000) as stream,
             ):
                 while not self._stop.is_set():
                     ids = range(number, number + ROWS)
@@ -102,11 +102,13 @@ def test_kills_lose_nothing_that_was_acknowledged(tmp_path: Path, readable_after
             try:
                 seen = len(load.acknowledged)
                 if kill % 5:  # else at any moment of the start too
-                    eventually(lambda seen=seen: len(load.acknowledged) > seen, seconds=60)
+                    eventually(lambda seen=seen: len(load.acknowledged) > seen, seconds=180)
                 time.sleep(chance.uniform(0, 0.5))
             finally:
-                os.kill(running.pid, signal.SIGKILL)
+                ended = running.poll()
+                running.kill()
                 _, said = running.communicate(timeout=30)
+                assert ended is None, said.decode()
             assert b"Traceback" not in said, said.decode()
             assert b"skipped" not in said, said.decode()
             if path.exists():

@@ -64,7 +64,7 @@ def test_rows_near_the_limit_of_a_call() -> None:
     assert records(payloads) == expected(TableSchema.from_ddl("s STRING"), batch)
 
 
-@pytest.mark.slow
+@pytest.mark.hostile
 def test_a_batch_of_more_than_two_gigabytes_of_rows() -> None:
     """200 columns share one array of 11 MB, so that only the rows are large."""
     texts = pa.array([f"{i:05}" * 10_000 for i in range(230)])

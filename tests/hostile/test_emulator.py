@@ -215,10 +215,10 @@ def test_options_out_of_range_are_rejected(
     assert reason in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("package", ["grpc", "deltalake"])
+@pytest.mark.parametrize("package", ["grpc", "deltalake", "cryptography"])
 def test_without_its_extra_the_command_says_what_to_install(package: str) -> None:
     script = (
-        f"import sys, runpy; sys.modules[{package!r}] = None\n"
+        f"import sys, runpy; sys.modules[{package!r}] = None; sys.argv[1:] = ['--tls', '--memory']\n"
         "runpy.run_module('beam_zerobus.emulator', run_name='__main__')"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)

@@ -23,7 +23,7 @@ ROWS = 7
 PATIENCE = 60
 
 START = """
-import asyncio, logging, os, signal, sys, threading, time
+import asyncio, logging, multiprocessing, os, signal, sys, threading, time
 import pyarrow as pa
 from beam_zerobus import OAuthClientCredentials, ZerobusWriter
 from beam_zerobus.writer import endings
@@ -39,6 +39,17 @@ def ready():
     print("ready", flush=True)
 """
 
+FORKED = """
+def work(end):
+    global writer
+    writer = new_writer()
+    writer.submit(batch)
+    end()
+def child(end):
+    process = multiprocessing.get_context("fork").Process(target=work, args=(end,))
+    process.start()
+    process.join()
+"""
 ENDINGS = {
     "return": "writer = new_writer(); writer.submit(batch)",
     "exception": "writer = new_writer(); writer.submit(batch); raise RuntimeError('of the program')",
@@ -66,6 +77,9 @@ ENDINGS = {
         "while not writer.in_flight_rows and not task.done():\n    loop.run_until_complete(asyncio.sleep(0.01))\n"
         "loop.close()"
     ),
+    "exit in with": "with new_writer() as writer:\n    writer.submit(batch)\n    sys.exit(3)",
+    "forked child": FORKED + "child(end=lambda: None)",
+    "exception in a forked child": FORKED + "child(end=lambda: 1 / 0)",
     "thread": "writer = new_writer(); threading.Thread(target=lambda: writer.submit(batch)).start()",
 }
 SIGNALS = {
@@ -149,6 +163,23 @@ def test_rows_that_a_signal_leaves_behind_are_named(emulator, run, table, ending
     said = run(code, signals)
     assert table.count_rows() == 0
     assert_one_line_names_the_rows(said)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL, "os._exit"], ids=lambda end: getattr(end, "name", end)
+)
+def test_where_python_runs_nothing_more_the_program_ends_at_once(emulator, run, table, number):
+    """As documented: rows in flight may be lost, and nothing is left to say so."""
+    emulator.faults = Faults(script=(ScriptedFault("hang", at_call=1),))
+    started = time.monotonic()
+    if number == "os._exit":
+        said = run("writer = new_writer(); writer.submit(batch); os._exit(3)")
+    else:
+        said = run("writer = new_writer(); writer.submit(batch); ready(); time.sleep(60)", [number])
+    assert said == ""
+    assert time.monotonic() - started < PATIENCE / 2
+    assert table.count_rows() == 0
 
 
 def assert_one_line_names_the_rows(said):

@@ -204,6 +204,7 @@ TestOddAnswers.pytestmark = [pytest.mark.hostile]
 TestOddAnswers.settings = settings(max_examples=12, stateful_step_count=8, deadline=None)
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("oddity", ["silence", "heartbeat", "slow"])
 def test_while_nothing_is_acknowledged_no_thread_spins(oddity, monkeypatch):
     monkeypatch.setattr(limits, "ACK_TIMEOUT", 60)

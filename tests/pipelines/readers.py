@@ -13,7 +13,7 @@ from apache_beam.pvalue import TaggedOutput
 from beam_zerobus.programs.open_files import FilePart, parts_of
 from beam_zerobus.programs.read_avro import ReadRecords
 from beam_zerobus.programs.read_csv import CsvMeaning, ReadCsv
-from beam_zerobus.programs.read_json_lines import ReadLines
+from beam_zerobus.programs.read_json import ReadObjects
 from beam_zerobus.programs.read_parquet import FindRowGroups, ReadRowGroups
 from beam_zerobus.schema import TableSchema
 
@@ -40,7 +40,7 @@ def csv_rows(
 
 
 def json_lines(path: Path, part_bytes: int | None = None) -> list[bytes]:
-    return [line for part in _parts(path, part_bytes) for line in ReadLines().process(part)]
+    return [line for part in _parts(path, part_bytes) for line in ReadObjects().process(part)]
 
 
 def avro_records(path: Path, part_bytes: int | None = None) -> list[Any]:

@@ -151,7 +151,7 @@ def test_kept_rows_can_be_corrected_and_sent_again(zerobus, tmp_path, capsys, na
     assert again(tmp_path / "dead", tmp_path / "again") == 0
     assert table.to_arrow().to_pylist() == [{"id": 1, "at": dt.datetime(2026, 1, 1, tzinfo=dt.UTC), "co2": 417}]
     assert not list((tmp_path / "again").glob("*"))
-    assert "1 rows written, 0 failed" in capsys.readouterr().out
+    assert "1 row written, 0 failed" in capsys.readouterr().out
 
 
 def again(letters: Path, dead: Path) -> int:
@@ -202,7 +202,7 @@ def test_without_a_place_for_them_bad_rows_fail_the_run(zerobus, tmp_path, capsy
     assert table.count_rows() == 0
     assert send("--input", str(tmp_path / "in.csv"), "--zerobus_on_bad_rows=dead_letter") == 1
     output = capsys.readouterr().out
-    assert "1 rows written, 1 failed" in output
+    assert "1 row written, 1 failed" in output
     assert "--dead_letters DIR keeps them" in output
     assert table.count_rows() == 1
 

@@ -42,5 +42,5 @@ def test_files_are_sent_and_what_was_rejected_again(zerobus: Emulator, tmp_path:
     assert "2 rows written, 1 failed" in run(send, zerobus, tmp_path)
     [letters] = (tmp_path / "dead-letters" / "today").iterdir()
     letters.write_text(letters.read_text().replace('"device": null', '"device": "garden"'))
-    assert "1 rows written, 0 failed" in run(again, zerobus, tmp_path)
+    assert "1 row written, 0 failed" in run(again, zerobus, tmp_path)
     assert sorted(table.to_arrow()["device"].to_pylist()) == ["attic", "cellar", "garden"]

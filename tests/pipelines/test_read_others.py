@@ -20,10 +20,10 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from beam_zerobus.programs import read_json_lines
+from beam_zerobus.programs import open_files, read_json
 from beam_zerobus.programs.command import InputError
 from beam_zerobus.programs.read_avro import CODECS
-from tests.pipelines.readers import avro_records, csv_rows, json_lines, parquet_tables
+from tests.pipelines.readers import avro_records, csv_rows, json_lines, metadata, parquet_tables
 
 here = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 
@@ -68,7 +68,8 @@ def test_a_compressed_csv_that_is_cut_off_fails_with_its_name(tmp_path, ending):
 
 @here
 @given(
-    lines=st.lists(st.binary(max_size=12).filter(lambda line: b"\n" not in line), max_size=12),
+    # A file that begins with a bracket is an array.
+    lines=st.lists(st.binary(max_size=12).filter(lambda line: not set(b"\n[") & set(line)), max_size=12),
     part_bytes=st.integers(4, 60),
     chunk_bytes=st.integers(4, 30),
     mark=st.booleans(),
@@ -77,7 +78,7 @@ def test_a_compressed_csv_that_is_cut_off_fails_with_its_name(tmp_path, ending):
 def test_each_line_is_read_once_whatever_the_parts(
     *, tmp_path, monkeypatch, lines, part_bytes, chunk_bytes, mark, ended
 ):
-    monkeypatch.setattr(read_json_lines, "_CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(read_json, "_CHUNK_BYTES", chunk_bytes)
     lines = [line.removeprefix(b"\xef\xbb\xbf") for line in lines]
     path = tmp_path / "in.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" * mark + b"\n".join(lines) + b"\n" * ended)
@@ -85,8 +86,53 @@ def test_each_line_is_read_once_whatever_the_parts(
     assert json_lines(path) == json_lines(path, part_bytes) == expected
 
 
+@here
+@given(
+    elements=st.lists(
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=40),
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+            max_leaves=6,
+        ),
+        max_size=6,
+    ),
+    chunk_bytes=st.integers(4, 60),
+    indent=st.sampled_from([None, 0, 2]),
+    as_escapes=st.booleans(),
+    mark=st.booleans(),
+)
+def test_each_element_of_an_array_is_read_as_it_is_written(
+    *, tmp_path, monkeypatch, elements, chunk_bytes, indent, as_escapes, mark
+):
+    monkeypatch.setattr(read_json, "_CHUNK_BYTES", chunk_bytes)
+    path = tmp_path / "in.json"
+    text = json.dumps(elements, indent=indent, ensure_ascii=as_escapes)
+    path.write_bytes(b"\xef\xbb\xbf" * mark + text.encode(errors="replace") + b"\n")
+    assert [json.loads(element) for element in json_lines(path)] == json.loads(text.encode(errors="replace"))
+
+
+def test_numbers_of_an_array_keep_their_digits_and_what_follows_is_no_row(tmp_path):
+    path = tmp_path / "in.json"
+    path.write_text(f'[{{"a": 1.10}}, {{"b": {"9" * 5_000}}}]')
+    assert json_lines(path) == [b'{"a": 1.10}', b'{"b": %s}' % (b"9" * 5_000)]
+    for text in ('[{"a": 1}', '[{"a": 1},]', '[{"a": 1} {"a": 2}]', '[{"a": 1}] [', '[{"a": tru}, 1]', '[{"a": "x'):
+        path.write_text(text)
+        with pytest.raises(InputError, match=r"in\.json cannot be read"):
+            json_lines(path)
+    path.write_text('[{"a": 1}, nothing' + " " * 100)
+    with pytest.raises(InputError, match=r"in\.json cannot be read after element 1: the array is not valid JSON"):
+        json_lines(path)
+
+
+def test_a_large_array_is_not_divided(tmp_path, monkeypatch):
+    monkeypatch.setattr(open_files, "_PART_BYTES", 16)
+    for name, text, parts in (("a.json", "[{}, {}, {}, {}, {}]", 1), ("b.json", "{}\n" * 10, 2)):
+        (tmp_path / name).write_text(text)
+        assert len(list(read_json.parts_of_json(metadata(tmp_path / name)))) == parts
+
+
 def test_a_line_too_long_to_be_a_row_fails_with_its_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(read_json_lines, "_MAX_LINE_BYTES", 100)
+    monkeypatch.setattr(read_json, "_MAX_LINE_BYTES", 100)
     path = tmp_path / "in.jsonl"
     path.write_bytes(b"x" * 200)
     with pytest.raises(InputError, match=r"in\.jsonl: a line is longer than 100 bytes"):

@@ -39,6 +39,7 @@ def test_workers_in_this_process(options: tuple[str, ...], zerobus: Emulator) ->
     assert workers_that_wrote_the_same_table(zerobus, ROWS) == {os.getpid()}
 
 
+@pytest.mark.hostile
 def test_worker_processes_of_the_direct_runner(zerobus: Emulator) -> None:
     job.main([f"--rows={ROWS}", *PROCESSES])
     workers = workers_that_wrote_the_same_table(zerobus, ROWS)

@@ -193,6 +193,7 @@ def test_rows_are_collected_for_the_delay_and_no_longer_on_prism(prism, zerobus,
     assert len(delays) >= 30  # and no longer than the delay: most were seen while the pipeline ran
 
 
+@pytest.mark.hostile
 def test_the_page_measures_what_collecting_costs():
     [command] = commands("runners/streaming.md", "What `across_bundles` costs")
     shown = subprocess.check_output(

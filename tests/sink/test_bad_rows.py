@@ -128,6 +128,9 @@ def test_on_bad_rows_raise_fails_the_bundle_with_count_and_reasons(emulator, tab
     rows = [BREAKS["wrong_type"](good(i)) if i in (3, 7) else good(i) for i in range(50)]
     with pytest.raises(ConversionError, match=r"2 of 50 rows rejected for table main\.iot\.air: row 3: column 'name'"):
         run(lambda pipeline: pipeline | beam.Create(rows, reshuffle=False) | sink())
+    rows[5] = BREAKS["null_in_not_null_column"](good(5))
+    with pytest.raises(ConversionError, match=r"3 of 50 rows .* \(2 wrong_type, 1 null_in_not_null_column\): row 3: "):
+        run(lambda pipeline: pipeline | beam.Create(rows, reshuffle=False) | sink())
     emulator.faults = Faults(reject_rows=(RejectRows(column="id", value=9),))
     with pytest.raises(RejectedError, match=r"1 of 50 rows rejected for table main\.iot\.air: row 9: "):
         run(lambda pipeline: pipeline | beam.Create([good(i) for i in range(50)], reshuffle=False) | sink())

@@ -137,7 +137,7 @@ def test_reasons_of_a_service_are_counted_and_not_repeated(receive: Callable[...
     batch.finish(0, RejectedError("1 row rejected: value 'Alice' is not an INT", row_errors=errors))
     recorder.flush()
     (span,) = receiver.seen.spans
-    assert span.status_message == "1 rows rejected: rejected_by_service (1)"
+    assert span.status_message == "1 row rejected: rejected_by_service (1)"
     assert not any(b"Alice" in raw for raw in receiver.seen.raw)
 
 

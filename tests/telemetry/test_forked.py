@@ -12,7 +12,7 @@ from tests.telemetry.scripts import run
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-@pytest.mark.parametrize("used_before", [True, False])
+@pytest.mark.parametrize("used_before", [True, pytest.param(False, marks=pytest.mark.hostile)])
 def test_forked_children_export_for_themselves(
     used_before: bool, protocol: str, receive: Callable[..., Receiver]
 ) -> None:

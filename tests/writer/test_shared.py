@@ -5,7 +5,7 @@ import time
 import pyarrow as pa
 import pytest
 
-from beam_zerobus import OAuthClientCredentials, Retry
+from beam_zerobus import ConfigurationError, OAuthClientCredentials, Retry
 from beam_zerobus.writer.config import make_config
 from beam_zerobus.writer.shared import SharedWriters
 from tests.emulator.sdk import eventually
@@ -53,6 +53,30 @@ def test_an_idle_writer_is_closed_after_its_linger_and_made_anew(emulator, confi
     eventually(lambda: not emulator.stats.streams_open)
     with registry.acquire(config) as lease:
         assert lease.writer.send_batch(one_row()).success
+    registry.close()
+
+
+def test_a_writer_of_a_missing_table_is_not_kept(emulator, config):
+    registry = SharedWriters()
+    missing = make_config(
+        "main.iot.missing",
+        endpoint=config.endpoint,
+        workspace_url=config.workspace_url,
+        credentials=config.credentials,
+    )
+    with registry.acquire(missing) as lease, registry.acquire(missing) as other:
+        first = lease.writer
+        with pytest.raises(ConfigurationError):
+            first.send_batch(one_row())
+        other.release()
+        assert not first.closed
+    assert first.closed
+    emulator.create_table("main.iot.missing", DDL)
+    with registry.acquire(missing) as lease:
+        assert lease.writer.send_batch(one_row()).success
+        first = lease.writer
+    with registry.acquire(missing) as lease:
+        assert lease.writer is first
     registry.close()
 
 

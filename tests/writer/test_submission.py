@@ -76,7 +76,7 @@ def test_rows_that_were_forgotten_are_an_error_and_never_a_success():
     made.opened(payload(range(9)))
     made.settle([range(9)], (), 1)
     made.seal()
-    with pytest.raises(ZerobusError, match="1 rows of a batch for main.iot.air were not encoded"):
+    with pytest.raises(ZerobusError, match="1 row of a batch for main.iot.air could not be encoded"):
         made.result(0)
 
 
@@ -123,11 +123,11 @@ def test_what_is_called_at_the_end_may_fail():
 
 def test_it_says_how_it_is():
     made = submission(1)
-    assert repr(made) == "<Submission of 1 rows to main.iot.air: in flight>"
+    assert repr(made) == "<Submission of 1 row to main.iot.air: in flight>"
     made.opened(payload([0]))
     made.settle([range(1)], (), 1)
     made.seal()
-    assert repr(made) == "<Submission of 1 rows to main.iot.air: acknowledged>"
+    assert repr(made) == "<Submission of 1 row to main.iot.air: acknowledged>"
 
 
 class TestSubmissions:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from beam_zerobus.debug_files.inspect.diff import PairDiff
 from beam_zerobus.debug_files.inspect.summary import SetSummary
 from beam_zerobus.debug_files.inspect.text import visible
+from beam_zerobus.errors import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -80,7 +81,7 @@ def summary_tables(summary: SetSummary) -> list[RenderableType]:
         files,
         _title("schema" if summary.schemas < 2 else f"schema, the last of {summary.schemas}"),
         schema,
-        _title(f"first {len(summary.head):,} of {summary.matching_rows:,} rows"),
+        _title(f"first {len(summary.head):,} of {counted(summary.matching_rows, 'row')}"),
     ]
     if summary.head:
         parts.append(_head_table(summary.head))

@@ -77,7 +77,7 @@ class ManyTables:
                     self._split_rows(chosen, from_json=kind == "json")
         if incomplete:
             open_tables = self._bundle.open_tables
-            # Tables that are open come first: sending to another one closes one of them.
+            # Tables that are open are sent first: sending to another one closes one of them.
             for name in sorted(self._tables, key=lambda name: name not in open_tables):
                 self._send_held(name)
         elif self._held > _HELD_BATCHES * self._row_limit.rows:

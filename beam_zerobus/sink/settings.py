@@ -51,9 +51,9 @@ class SinkSettings:
     """
 
     config: WriterConfig
-    tables: WritersConfig | None
-    destination: Destination | None
-    kept: KeptFields | None
+    tables: WritersConfig | None = None
+    destination: Destination | None = None
+    kept: KeptFields | None = None
     batching: Batching
     dead_letters: bool
     namespace: str

@@ -139,6 +139,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         given = locals()
         super().__init__()
         check_options(SinkOptions, given)
+        check_options(WritersOptions, given)
         self._writer_options = options_among(given)
         self._kept = KeptFields.of(keep, drop)
         self._sink_options = SinkOptions(batching=batching, on_bad_rows=on_bad_rows, keep=keep, drop=drop)

@@ -78,7 +78,8 @@ class SharedWriters:
     Invariants, under the one lock:
     - `_writers` holds the writer that the next `acquire` of a key gets, unless it is closed.
     - A writer without leases is closed after `linger` seconds by the timer, which runs while there is any writer; at
-      once if it knows no schema, such as that of a missing table: there is nothing to keep for the next lease.
+      once if it is that of one table and knows no schema, such as that of a missing table: there is nothing to keep for
+      the next lease. Writers of many tables keep which tables are missing.
     - `drained` of a shared writer is what `drain_counters` has returned of its counters.
 
     Writers are closed outside the lock.
@@ -127,7 +128,7 @@ class SharedWriters:
         with self._lock:
             shared.leases -= 1
             shared.idle_since = time.monotonic()
-            if shared.leases or shared.writer.schema is not None:
+            if shared.leases or not isinstance(shared.writer, ZerobusWriter) or shared.writer.schema is not None:
                 return
             for key in [key for key, other in self._writers.items() if other is shared]:
                 del self._writers[key]

@@ -82,6 +82,8 @@ def test_every_setting_arrives(tmp_path):
         "streams_per_worker": 3,
         "max_open_tables": 5,
         "max_in_flight_bytes": 55555,
+        "keep": None,
+        "drop": None,
         "dry_run": True,
     }
     config = made._config

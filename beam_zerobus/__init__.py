@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from beam_zerobus.writer.result import TransmissionResult
     from beam_zerobus.writer.submission import Submission
     from beam_zerobus.writer.zerobus_writer import ZerobusWriter
+    from beam_zerobus.writer.zerobus_writers import ZerobusWriters
 
 __all__ = [
     "AuthenticationError",
@@ -62,6 +63,7 @@ __all__ = [
     "ZerobusError",
     "ZerobusOptions",
     "ZerobusWriter",
+    "ZerobusWriters",
     "__version__",
     "check_table",
 ]
@@ -75,6 +77,7 @@ _HOMES = {
     "WriteToZerobus": "beam_zerobus.sink",
     "ZerobusOptions": "beam_zerobus.sink.pipeline_options",
     "ZerobusWriter": "beam_zerobus.writer.zerobus_writer",
+    "ZerobusWriters": "beam_zerobus.writer.zerobus_writers",
     "check_table": "beam_zerobus.check",
 }
 

@@ -213,7 +213,7 @@ def _create_table(options: argparse.Namespace) -> int:
     """Print the statements that create a table and let a service principal write to it, to be run in Databricks."""
     from beam_zerobus.errors import ConversionError  # noqa: PLC0415
     from beam_zerobus.schema.statements import create_statement, grant_statements  # noqa: PLC0415
-    from beam_zerobus.writer.config import check_table_name  # noqa: PLC0415
+    from beam_zerobus.schema.table_name import check_table_name  # noqa: PLC0415
 
     check_table_name(options.table)
     principal = options.principal or os.environ.get("DATABRICKS_CLIENT_ID") or "<client-id>"

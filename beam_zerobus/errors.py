@@ -46,7 +46,8 @@ class RowError:
         index: The row's position in the batch that the caller passed, from 0.
         error_type: A short, stable name to group by, such as ``"null_in_not_null_column"``.
         message: What is wrong; it names the column's path and the remedy, never the row's value.
-        stage: Where the error was found: ``"batching"``, ``"schema"``, ``"encoding"`` or ``"service"``.
+        stage: Where the error was found: ``"destination"``, ``"batching"``, ``"schema"``, ``"encoding"`` or
+            ``"service"``.
     """
 
     index: int
@@ -68,9 +69,11 @@ class ZerobusError(Exception):
     Attributes:
         quoted: The part of the message that quotes the service. It may repeat what was sent, so telemetry and logs
             leave it out.
+        unknown_table: True where the table does not exist, or may not be written, so that its rows can go nowhere.
     """
 
     quoted: str = ""
+    unknown_table: bool = False
 
     def __init__(self, message: str, details: Mapping[str, Any] | None = None) -> None:
         super().__init__(*((message, details) if details else (message,)))
@@ -78,7 +81,14 @@ class ZerobusError(Exception):
 
     def quoting(self, words: str) -> Self:
         """Note which part of the message quotes the service; return this error."""
-        self.__init__(self.args[0], {**self.__dict__, "quoted": words})  # type: ignore[misc]
+        return self._noting(quoted=words)
+
+    def of_unknown_table(self) -> Self:
+        """Note that the table does not exist, or may not be written; return this error."""
+        return self._noting(unknown_table=True)
+
+    def _noting(self, **details: Any) -> Self:
+        self.__init__(self.args[0], {**self.__dict__, **details})  # type: ignore[misc]
         return self
 
     def __str__(self) -> str:

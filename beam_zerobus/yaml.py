@@ -13,7 +13,7 @@ pipeline names it as a provider:
 and Java calls it by the name ``beam_zerobus.yaml.WriteToZerobus`` with ``PythonExternalTransform``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 import apache_beam as beam
@@ -37,7 +37,8 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
     ``element``, with ``message``, ``error_type``, ``stage``, ``table``, ``attempts`` and ``timestamp`` (RFC 3339).
 
     Args:
-        table: ``catalog.schema.table``; it must exist.
+        table: ``catalog.schema.table``; it must exist. Or a template with fields of the row, such as
+            ``main.{region}.events_{device.kind}``.
         endpoint: URL of the Zerobus service, else ``ZEROBUS_ENDPOINT``.
         workspace_url: URL of the workspace, else ``DATABRICKS_HOST``.
         client_id_env: Environment variable of the worker that holds the OAuth client id, else ``DATABRICKS_CLIENT_ID``.
@@ -64,6 +65,12 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
         epoch_unit: Unit of whole numbers in timestamp columns, counted from 1970: ``s``, ``ms`` or ``us``.
             Without it Python's count as microseconds, and integers of Arrow are rejected.
         streams_per_worker: Streams of each worker process; more than one gives up the order of rows.
+        keep: Fields of an element that are written; None for all. Names are the same in any case.
+        drop: Fields of an element that are not written, such as those that only choose its table.
+        max_open_tables: Tables that a worker process has open at once, each with its own stream; the one that was used
+            least recently is flushed and closed when another is needed.
+        max_in_flight_bytes: Encoded bytes in flight of all tables of a worker process together, before callers wait; a
+            stream has at most 20 MiB of them.
         batch_max_rows: Rows in a batch at most.
         batch_max_bytes: Bytes of a batch in Arrow memory at most, approximately.
         batch_max_delay: Seconds that a row of an open bundle waits for its batch to fill at most; None waits for the
@@ -110,6 +117,10 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
         assume_timezone: Optional[str] = None,
         epoch_unit: Optional[str] = None,
         streams_per_worker: Optional[int] = None,
+        keep: Optional[Sequence[str]] = None,
+        drop: Optional[Sequence[str]] = None,
+        max_open_tables: Optional[int] = None,
+        max_in_flight_bytes: Optional[int] = None,
         batch_max_rows: Optional[int] = None,
         batch_max_bytes: Optional[int] = None,
         batch_max_delay: Optional[float] = None,

@@ -17,10 +17,11 @@ MODULES = {
 # Each room may use those named behind it, and what is FOR_ALL; docs/architecture.md shows the same arrows.
 ROOMS = {
     "programs": {"sink", "batching", "writer", "workspace", "delivery", "encoding", "schema", "telemetry"},
-    "sink": {"batching", "writer", "workspace", "delivery", "encoding", "schema", "telemetry"},
+    "sink": {"batching", "destinations", "writer", "workspace", "delivery", "encoding", "schema", "telemetry"},
     "check": {"writer", "delivery", "encoding", "schema", "workspace"},
     "gateway": {"writer", "workspace"},
-    "batching": {"schema"},
+    "batching": {"destinations", "schema"},
+    "destinations": {"schema"},
     "writer": {"batching", "delivery", "encoding", "schema", "workspace", "telemetry", "debug_files"},
     "delivery": {"encoding", "schema", "workspace"},
     "encoding": {"schema", "variant"},

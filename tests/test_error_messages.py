@@ -274,7 +274,8 @@ def test_an_element_that_is_not_a_row_has_no_column():
 def test_every_type_of_error_has_a_case_and_a_line_in_the_docs():
     with_cases = {case.error_type for case in FROM_PYTHON + FROM_ARROW}
     from_the_service = {T.REJECTED_BY_SERVICE, T.REJECTED_UNTRIED}  # tests/writer/test_recovery.py
-    assert with_cases | {T.INVALID_JSON} | from_the_service == set(RowErrorType)
+    of_destinations = {T.INVALID_TABLE, T.UNKNOWN_TABLE}  # tests/destinations, tests/sink/test_many_tables.py
+    assert with_cases | {T.INVALID_JSON} | from_the_service | of_destinations == set(RowErrorType)
     rows = DOCS[DOCS.index("| --- |") : DOCS.index("Of several reasons")]
     assert set(re.findall(r"^\| `(\w+)` \|", rows, re.MULTILINE)) == {error_type.value for error_type in RowErrorType}
 

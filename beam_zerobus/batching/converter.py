@@ -7,6 +7,7 @@ from typing import Any
 
 from beam_zerobus.batching.elements import Converted, ElementConverter, RowKind, element_converter
 from beam_zerobus.batching.rescue import RescuingConverter
+from beam_zerobus.destinations import KeptFields
 from beam_zerobus.schema import RowErrorType, TableSchema
 from beam_zerobus.schema.reasons import may_fit_wider_column
 from beam_zerobus.schema.time_rules import TimeRules
@@ -28,16 +29,23 @@ class RowConverter:
     """
 
     def __init__(
-        self, schema: TableSchema, *, ignore_unknown_fields: bool, rescue_column: str | None, times: TimeRules
+        self,
+        schema: TableSchema,
+        *,
+        ignore_unknown_fields: bool,
+        rescue_column: str | None,
+        times: TimeRules,
+        kept: KeptFields | None = None,
     ) -> None:
         self.schema = schema
         self._ignores_unknown_fields = ignore_unknown_fields
         self._rescue_column = rescue_column
+        self._kept = kept
 
         def converter(kind: RowKind) -> ElementConverter:
             if rescue_column is not None:
-                return RescuingConverter(kind, schema, rescue_column, times)
-            return element_converter(kind, schema, ignore_unknown_fields=ignore_unknown_fields, times=times)
+                return RescuingConverter(kind, schema, rescue_column, times, kept)
+            return element_converter(kind, schema, ignore_unknown_fields=ignore_unknown_fields, times=times, kept=kept)
 
         self._by_kind: dict[RowKind, ElementConverter] = {"json": converter("json"), "row": converter("row")}
 
@@ -56,5 +64,5 @@ class RowConverter:
         if self._rescue_column is not None and converted.whole.column(self._rescue_column).null_count < len(values):
             return True
         if self._ignores_unknown_fields:  # then only a strict converter notices
-            rejected = element_converter(kind, self.schema)(values).rejected
+            rejected = element_converter(kind, self.schema, kept=self._kept)(values).rejected
         return any(error.error_type == RowErrorType.UNKNOWN_FIELD for error in rejected)

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from beam_zerobus.batching.columns import Options, fields_builder
 from beam_zerobus.batching.json_objects import LostDigitsError, json_parser, parse_exactly
-from beam_zerobus.batching.records import types_of
+from beam_zerobus.batching.records import as_dicts, types_of
+from beam_zerobus.destinations import KeptFields
 from beam_zerobus.errors import RowError
 from beam_zerobus.schema import RowErrorType, TableSchema
 from beam_zerobus.schema.reasons import Faults, Place, Reason
@@ -60,6 +61,7 @@ def element_converter(
     *,
     ignore_unknown_fields: bool = False,
     times: TimeRules = TimeRules(),  # noqa: B008 - frozen
+    kept: KeptFields | None = None,
 ) -> ElementConverter:
     """Return the function that turns a list of elements into a RecordBatch that fits a table.
 
@@ -72,6 +74,7 @@ def element_converter(
         schema: The table.
         ignore_unknown_fields: Drop fields that the table does not have, instead of rejecting their elements.
         times: What timestamps may leave open.
+        kept: The fields that are written; None for all.
 
     Example:
         >>> convert = element_converter("row", TableSchema.from_ddl("id INT, name STRING"))
@@ -96,12 +99,14 @@ def element_converter(
         faults = Faults()
         place = Place(faults)
         records = list(elements) if parse is None else parsed_objects(elements, parse, place)
+        if kept is not None:
+            records = kept.of_dicts(as_dicts(records, "", place))
         arrays = build(records, place)
         batch = pa.RecordBatch.from_arrays(arrays, schema=schema_of(arrays, arrow_schema))
         if not faults:
             return Converted(batch, None, (), batch)
-        kept = faults.kept(len(records))
-        return Converted(batch.take(pa.array(kept)), kept, faults.row_errors("batching"), batch)
+        readable = faults.kept(len(records))
+        return Converted(batch.take(pa.array(readable)), readable, faults.row_errors("batching"), batch)
 
     return convert
 

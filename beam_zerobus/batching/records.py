@@ -13,7 +13,7 @@ from beam_zerobus.batching.json_objects import type_name
 from beam_zerobus.schema import RowErrorType
 from beam_zerobus.schema.reasons import Place, Reason
 
-__all__ = ["as_dict", "columns_of", "types_of"]
+__all__ = ["as_dict", "as_dicts", "columns_of", "types_of"]
 
 _SHOWN_KEYS = 5
 _SHOWN_CHARACTERS = 64
@@ -55,7 +55,7 @@ def columns_of(
     if _is_row(only):
         records = list(map(vars, records))
     elif kinds - {dict}:
-        records = _as_dicts(records, parent, place)
+        records = as_dicts(records, parent, place)
     return _from_dicts(records, names, parent, place, ignore_unknown_fields=ignore_unknown_fields)
 
 
@@ -83,7 +83,7 @@ def _from_tuples(
     return [None if position is None else list(map(itemgetter(position), records)) for position in found]
 
 
-def _as_dicts(records: list[Any], parent: str, place: Place) -> list[dict[Any, Any]]:
+def as_dicts(records: list[Any], parent: str, place: Place) -> list[dict[Any, Any]]:
     """Return each record as a dict; a value that is not a record is rejected and becomes an empty one."""
     dicts: list[dict[Any, Any]] = []
     for position, record in enumerate(records):

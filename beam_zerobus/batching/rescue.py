@@ -12,7 +12,8 @@ import pyarrow as pa
 from beam_zerobus.batching.columns import Options, fields_builder
 from beam_zerobus.batching.elements import Converted, RowKind, parsed_objects, schema_of
 from beam_zerobus.batching.json_objects import LostDigitsError, json_parser, parse_exactly
-from beam_zerobus.batching.records import as_dict
+from beam_zerobus.batching.records import as_dict, as_dicts
+from beam_zerobus.destinations import KeptFields
 from beam_zerobus.errors import RowError
 from beam_zerobus.schema import Conformer, Field, RowErrorType, Struct, TableSchema
 from beam_zerobus.schema.reasons import Faults, Place
@@ -33,6 +34,7 @@ class RescuingConverter:
         schema: The table.
         rescue_column: The name of its rescue column.
         times: What timestamps may leave open.
+        kept: The fields that are written; None for all.
 
     Example:
         >>> convert = RescuingConverter("json", TableSchema.from_ddl("id INT, rest STRING"), "rest", TimeRules())
@@ -40,7 +42,15 @@ class RescuingConverter:
         [{'id': 1, 'rest': None}, {'id': None, 'rest': '{"new":1.50,"id":"two"}'}]
     """
 
-    def __init__(self, kind: RowKind, schema: TableSchema, rescue_column: str, times: TimeRules) -> None:
+    def __init__(
+        self,
+        kind: RowKind,
+        schema: TableSchema,
+        rescue_column: str,
+        times: TimeRules,
+        kept: KeptFields | None = None,
+    ) -> None:
+        self._kept = kept
         self._column = RescueColumn.of(schema, rescue_column)
         self._parse = json_parser(schema) if kind == "json" else None
         fields = self._column.others
@@ -59,6 +69,8 @@ class RescuingConverter:
     def _convert(self, elements: Sequence[Any], parse: Callable[[Any], Any] | None) -> Converted:
         faults = Faults()
         records = list(elements) if parse is None else parsed_objects(elements, parse, Place(faults))
+        if self._kept is not None:
+            records = self._kept.of_dicts(as_dicts(records, "", Place(faults)))
         arrays = self._check.build(records, Place(faults))
         rejected = {error.index: error for error in faults.row_errors("batching")}
         texts: dict[int, str] = {}
@@ -80,6 +92,8 @@ class RescuingConverter:
         splits: dict[int, _Split] = {}
         for row in unfit:
             record = self._record(elements[row])
+            if record is not None and self._kept is not None:
+                (record,) = self._kept.of_dicts([record])
             if record is None:
                 records[row], failed[row] = {}, rejected.get(row) or self._unwritable(row)
             else:

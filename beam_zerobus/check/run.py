@@ -11,9 +11,10 @@ from beam_zerobus.check.report import Report
 from beam_zerobus.errors import ZerobusError
 from beam_zerobus.options import WireFormat
 from beam_zerobus.schema import TableSchema
+from beam_zerobus.schema.table_name import check_table_name
 from beam_zerobus.workspace.credentials import Credentials, OAuthClientCredentials
 from beam_zerobus.workspace.tokens import TokenSource
-from beam_zerobus.writer.config import SchemaSource, check_table_name, parse_schema
+from beam_zerobus.writer.config import SchemaSource, parse_schema
 
 __all__ = ["check_table"]
 

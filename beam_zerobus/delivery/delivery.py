@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 from beam_zerobus.delivery import limits
+from beam_zerobus.delivery.budget import Budget
 from beam_zerobus.delivery.connection import Connection
 from beam_zerobus.delivery.entry import Entry, Owner
 from beam_zerobus.delivery.keeper import Hooks, Keeper, Monitor, fail_all
@@ -46,6 +47,7 @@ class Delivery:
         pace: Limits the streams that searches for rejected rows open; shared too.
         monitor: Counts what happens.
         in_flight: Where the ledger writes what is in flight.
+        budget: The memory that it shares with other deliveries; None where its own limit is the only one.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Delivery:
         pace: Pace,
         monitor: Monitor,
         in_flight: InFlight,
+        budget: Budget | None = None,
     ) -> None:
         self._name = name
         self._breaker = breaker
@@ -66,6 +69,7 @@ class Delivery:
             in_flight,
             max_bytes=limits.MAX_IN_FLIGHT_BYTES,
             bytes_per_row=0 if conversion.wire_format == "arrow" else limits.BYTES_PER_ROW,
+            budget=budget,
         )
         self._connection = Connection(name, self._ledger, conversion, monitor.replayed)
         self._keeper = Keeper(

@@ -88,7 +88,9 @@ class StreamFailure(Exception):  # noqa: N818 - an event of a stream's life, not
 
     def as_error(self, table: str) -> ZerobusError:
         """Return the error that users get for a final failure: what happened to which table, and the remedy."""
-        return self._as_error(table).quoting(str(self))
+        error = self._as_error(table).quoting(str(self))
+        is_of_table = self.kind is FailureKind.NOT_FOUND or self.cause in ("PERMISSION_DENIED", "UNIMPLEMENTED")
+        return error.of_unknown_table() if is_of_table else error
 
     def _as_error(self, table: str) -> ZerobusError:
         if self.kind is FailureKind.NOT_FOUND:

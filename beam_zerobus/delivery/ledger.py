@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+from beam_zerobus.delivery.budget import Budget
 from beam_zerobus.delivery.entry import Entry, Owner
 from beam_zerobus.encoding.conversion import Conversion
 
@@ -31,13 +32,17 @@ class Ledger:
       holds it, and the service may reject it. It is not sent again, and its owner gets no outcome from it.
     - `_in_flight` has the bytes and rows of all these entries. Callers wait in `wait_for_room` while they take more
       than the memory allowed; they wait in line, so that it is exceeded by one payload at most.
+    - The `_budget` that several ledgers share has the memory of these entries, too.
     - An entry that must be sent alone is the only one in `_sent`.
     - Before `_searches_from` nothing of an entry under search is sent; those after it are.
     - Once `_closed`, nothing is added.
     """
 
-    def __init__(self, in_flight: InFlight, *, max_bytes: int, bytes_per_row: int) -> None:
+    def __init__(
+        self, in_flight: InFlight, *, max_bytes: int, bytes_per_row: int, budget: Budget | None = None
+    ) -> None:
         self._in_flight = in_flight
+        self._budget = budget
         self._max_bytes = max_bytes
         self._bytes_per_row = bytes_per_row
         self._lock = threading.Condition()
@@ -59,6 +64,10 @@ class Ledger:
     @property
     def has_room(self) -> bool:
         """True while the payloads here take less than the memory allowed."""
+        return self._has_own_room and (self._budget is None or self._budget.has_room)
+
+    @property
+    def _has_own_room(self) -> bool:
         return self._in_flight.bytes + self._in_flight.rows * self._bytes_per_row < self._max_bytes
 
     @property
@@ -78,10 +87,17 @@ class Ledger:
         Returns:
             False where it may never be added: the ledger is closed, or the owner has its outcome.
         """
+        while self._wait_for_own_room(owner, pause_left):
+            # Not under the lock: the keepers of other ledgers make room; each takes the budget's lock under its own.
+            if self._budget is None or self._budget.wait_for_room(1.0):
+                return True
+        return False
+
+    def _wait_for_own_room(self, owner: Owner, pause_left: Callable[[], float]) -> bool:
         with self._lock:
             while not (self._closed or owner.done):
                 pause = pause_left()
-                if not pause and self.has_room:
+                if not pause and self._has_own_room:
                     return True
                 self._lock.wait(pause or 1.0)  # not without a limit, so that Ctrl-C works on every system
             return False
@@ -280,6 +296,9 @@ class Ledger:
     def _account(self, entries: Iterable[Entry], sign: int) -> None:
         """Count entries in or out, and wake the threads that wait for room or for work."""
         for entry in entries:
-            self._in_flight.bytes += sign * entry.payload.size_bytes
-            self._in_flight.rows += sign * len(entry.payload.rows)
+            nbytes, rows = sign * entry.payload.size_bytes, sign * len(entry.payload.rows)
+            self._in_flight.bytes += nbytes
+            self._in_flight.rows += rows
+            if self._budget is not None:
+                self._budget.add(nbytes + rows * self._bytes_per_row)
         self._lock.notify_all()

@@ -86,6 +86,7 @@ class Stats:
     Attributes:
         streams_opened: Streams that were created, over all tables.
         streams_open: Streams that are open now.
+        most_streams_open: The most streams that were open at once.
         tokens_issued: Access tokens issued.
         tables: Counts of each table that exists or had a stream.
         streams: Every stream, in the order of creation.
@@ -95,6 +96,7 @@ class Stats:
 
     streams_opened: int
     streams_open: int
+    most_streams_open: int
     tokens_issued: int
     tables: Mapping[str, TableStats]
     streams: tuple[StreamStats, ...]
@@ -114,6 +116,7 @@ class StatsBook:
         self._calls: list[RecordedCall] = []
         self._faults: Counter[str] = Counter()
         self._tokens = 0
+        self._most_open = 0
 
     def snapshot(self) -> Stats:
         """Return the current counts."""
@@ -121,7 +124,8 @@ class StatsBook:
             tables = {name: self._with_rate(name, table) for name, table in self._tables.items()}
             return Stats(
                 streams_opened=sum(table.streams_opened for table in tables.values()),
-                streams_open=sum(table.streams_open for table in tables.values()),
+                streams_open=self._open(),
+                most_streams_open=self._most_open,
                 tokens_issued=self._tokens,
                 tables=MappingProxyType(tables),
                 streams=tuple(self._streams.values()),
@@ -150,6 +154,7 @@ class StatsBook:
             self._streams[stream_id] = StreamStats(stream_id=stream_id, table=table, wire_format=wire_format)
             self._add(table, streams_opened=1, streams_open=1)
             self._rates.setdefault(table, StreamRate(table)).opened()
+            self._most_open = max(self._most_open, self._open())
 
     def stream_ended(self, stream_id: str, end: str) -> None:
         """Note how a stream ended."""
@@ -195,6 +200,9 @@ class StatsBook:
         """Count a token."""
         with self._lock:
             self._tokens += 1
+
+    def _open(self) -> int:
+        return sum(table.streams_open for table in self._tables.values())
 
     def _with_rate(self, name: str, table: TableStats) -> TableStats:
         rate = self._rates.get(name)

@@ -12,7 +12,7 @@ import os
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from typing import Any, Literal
@@ -85,9 +85,9 @@ class Option:
 
     @property
     def kind(self) -> type:
-        """The type as a flag and in Beam YAML: bool, int, float or Mapping; str for everything else."""
+        """The type as a flag and in Beam YAML: bool, int, float, Mapping or Sequence; str for everything else."""
         first = typing.get_origin(self.types[0]) or self.types[0]
-        return first if first in (bool, int, float, Mapping) else str
+        return first if first in (bool, int, float, Mapping, Sequence) else str
 
     def remedy(self, value: object) -> str | None:
         """Return what to set in place of `value`, or None if `value` is allowed."""
@@ -134,6 +134,15 @@ def _mapping_of_text(value: object, _limits: _Limits) -> str | None:
     return None if allowed else "give a mapping of text to text"
 
 
+def _list_of_text(value: object, _limits: _Limits) -> str | None:
+    allowed = (
+        isinstance(value, Sequence)
+        and not isinstance(value, str | bytes)
+        and all(isinstance(name, str) and name for name in value)
+    )
+    return None if allowed else "give a list of names"
+
+
 def _path(value: object, _limits: _Limits) -> str | None:
     allowed = isinstance(value, str | os.PathLike) and bool(os.fspath(value))
     return None if allowed else "name a directory"
@@ -148,6 +157,7 @@ _CHECKS: Mapping[Any, Callable[[object, _Limits], str | None]] = {
     int: _whole_number,
     float: _seconds,
     Mapping: _mapping_of_text,
+    Sequence: _list_of_text,
     os.PathLike: _path,
     str: _text,
 }

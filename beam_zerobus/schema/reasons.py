@@ -30,6 +30,8 @@ class RowErrorType(StrEnum):
     NULL_LIST_ELEMENT = "null_list_element"
     NULL_MAP_VALUE = "null_map_value"
     ROW_TOO_LARGE = "row_too_large"
+    INVALID_TABLE = "invalid_table"
+    UNKNOWN_TABLE = "unknown_table"
     REJECTED_BY_SERVICE = "rejected_by_service"
     REJECTED_UNTRIED = "rejected_untried"
 

@@ -7,18 +7,21 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 
 import numpy as np
 
-from beam_zerobus.errors import RowError
-from beam_zerobus.sink.rows import RowsWithOrigin
+from beam_zerobus.errors import RowError, ZerobusError
+from beam_zerobus.sink.rows import RowsWithOrigin, unknown_table
 from beam_zerobus.writer.config import WriterConfig
 from beam_zerobus.writer.result import TransmissionResult
 from beam_zerobus.writer.shared import Lease, acquire
 from beam_zerobus.writer.submission import Submission
+from beam_zerobus.writer.writers_config import WritersConfig
 from beam_zerobus.writer.zerobus_writer import ZerobusWriter
+from beam_zerobus.writer.zerobus_writers import ZerobusWriters
 
 __all__ = ["Bundle", "Outcome"]
 
@@ -32,12 +35,14 @@ class Outcome:
     """A batch of which every row is acknowledged or rejected.
 
     Attributes:
+        table: Their table; of rows that have none, what was to choose it.
         rows: The rows, and which element each was.
         rejected: The rejected rows, by their number among all rows.
         result: The writer's result for the rows that were sent; None if there were none.
         encode_ms: Milliseconds that encoding took.
     """
 
+    table: str
     rows: RowsWithOrigin
     rejected: tuple[RowError, ...]
     result: TransmissionResult | None = None
@@ -48,13 +53,20 @@ class Outcome:
 class _Waiting:
     """A batch whose outcome nobody has taken yet; without a submission no row of it could be sent."""
 
+    table: str
     rows: RowsWithOrigin
-    writer: ZerobusWriter
-    submission: Submission | None
+    writer: ZerobusWriter | None = None
+    submission: Submission | None = None
 
     @property
     def done(self) -> bool:
         return self.submission is None or self.submission.done
+
+    @property
+    def sent_in_part(self) -> bool:
+        """True where rows are durable, so that the batch cannot be rejected as a whole."""
+        submission = self.submission
+        return submission is not None and submission.unacknowledged_rows < submission.batch.num_rows
 
     @property
     def nbytes(self) -> int:
@@ -69,42 +81,67 @@ class _Waiting:
         """Wait for the outcome; the writer numbers the rows of the batch, the outcome all rows."""
         unread = self.rows.rejected
         if self.submission is None:
-            return Outcome(self.rows, self.rows.origin.located(unread))
+            return Outcome(self.table, self.rows, self.rows.origin.located(unread))
         result = self.submission.result()
         rejected = [*unread, *(error.at(self.rows.number(error.index)) for error in result.failed_rows)]
         rejected.sort(key=lambda error: error.index)
         located = self.rows.origin.located(rejected)
-        return Outcome(self.rows, located, result, self.submission.encode_seconds * 1000)
+        return Outcome(self.table, self.rows, located, result, self.submission.encode_seconds * 1000)
 
 
 class Bundle:
-    """Sends the batches of one bundle at a time with the process's shared writer.
+    """Sends the batches of one bundle at a time with the process's shared writer, or writers of many tables.
+
+    Args:
+        tables: The options of many tables; None for one.
+        set_unknown_apart: The rows of a table that was not found are rejected, where there are many tables; otherwise
+            they fail the bundle.
+        note_written: As in `SinkSettings`.
 
     Invariants, under the one lock:
     - `_waiting` holds the batches whose outcome was not taken yet, oldest first; `_bytes` is the sum of their sizes,
       `_elements` the number of elements that they keep.
     - `_lease` is held from the first use of the writer to `finish` or `abandon`; nothing is opened before.
-
-    Args:
-        note_written: As in `SinkSettings`.
     """
 
-    def __init__(self, note_written: Callable[[np.ndarray], None] | None = None) -> None:
+    def __init__(
+        self,
+        tables: WritersConfig | None = None,
+        *,
+        set_unknown_apart: bool = False,
+        note_written: Callable[[np.ndarray], None] | None = None,
+    ) -> None:
+        self._tables = tables
+        self._sets_unknown_apart = set_unknown_apart and tables is not None
         self._note_written = note_written
         self._lock = threading.Lock()
-        self._lease: Lease | None = None
+        self._lease: Lease[ZerobusWriter] | Lease[ZerobusWriters] | None = None
         self._safeguard: weakref.finalize[..., Bundle]
         self._waiting: deque[_Waiting] = deque()
         self._bytes = 0
         self._elements = 0
 
-    def writer(self, config: WriterConfig) -> ZerobusWriter:
-        """Return the process's writer for `config`, leased until the bundle ends."""
+    @contextmanager
+    def writer(self, config: WriterConfig) -> Iterator[ZerobusWriter]:
+        """Return a block that has the process's writer for `config`, leased until the bundle ends.
+
+        Raises:
+            ZerobusError: The table was not found a moment ago.
+        """
         with self._lock:
             if self._lease is None:
-                self._lease = acquire(config)
+                self._lease = acquire(config) if self._tables is None else acquire(self._tables)
                 self._safeguard = _release_when_dropped(self, self._lease)
-            return self._lease.writer
+            shared = self._lease.writer
+        with nullcontext(shared) if isinstance(shared, ZerobusWriter) else shared.using(config.table, config) as writer:
+            yield writer
+
+    @property
+    def open_tables(self) -> frozenset[str]:
+        """Of many tables those that are open, and cost no new stream."""
+        with self._lock:
+            shared = None if self._lease is None else self._lease.writer
+        return frozenset(shared.open_tables) if isinstance(shared, ZerobusWriters) else frozenset()
 
     def send(self, writer: ZerobusWriter, rows: RowsWithOrigin) -> None:
         """Submit a batch; rows that could not be read are kept for its outcome.
@@ -115,7 +152,13 @@ class Bundle:
         submission = writer.submit(rows.batch) if rows.batch.num_rows else None
         if submission is not None and self._note_written is not None:
             submission.future.add_done_callback(partial(_note, rows, self._note_written))
-        waiting = _Waiting(rows, writer, submission)
+        self._add(_Waiting(writer.table, rows, writer, submission))
+
+    def set_apart(self, table: str, rows: RowsWithOrigin) -> None:
+        """Keep rows for the outcomes that are all rejected, and sent nowhere."""
+        self._add(_Waiting(table, rows))
+
+    def _add(self, waiting: _Waiting) -> None:
         with self._lock:
             self._waiting.append(waiting)
             self._bytes += waiting.nbytes
@@ -131,7 +174,22 @@ class Bundle:
             ZerobusError: A batch failed as a whole.
         """
         while (batch := self._next(wait=wait)) is not None:
-            yield batch.outcome()
+            yield self._outcome(batch)
+
+    def _outcome(self, batch: _Waiting) -> Outcome:
+        try:
+            return batch.outcome()
+        except ZerobusError as error:
+            if not (self._sets_unknown_apart and error.unknown_table) or batch.sent_in_part:
+                raise
+            self._note_unknown(batch.table, error)
+            return Outcome(batch.table, batch.rows, unknown_table(batch.rows.count, error))
+
+    def _note_unknown(self, table: str, error: ZerobusError) -> None:
+        with self._lock:
+            shared = None if self._lease is None else self._lease.writer
+        if isinstance(shared, ZerobusWriters):
+            shared.unknown.note(table, error)
 
     def _next(self, *, wait: bool) -> _Waiting | None:
         with self._lock:
@@ -168,11 +226,11 @@ class Bundle:
             self._waiting.clear()
             self._bytes, self._elements, self._lease = 0, 0, None
         for batch in waiting:
-            if batch.submission is not None and not batch.submission.done:
+            if batch.writer is not None and batch.submission is not None and not batch.submission.done:
                 batch.writer.cancel(batch.submission)
         self._release(lease)
 
-    def _release(self, lease: Lease | None) -> None:
+    def _release(self, lease: Lease[ZerobusWriter] | Lease[ZerobusWriters] | None) -> None:
         """Export telemetry first, because a worker may be killed without notice after a bundle; then release."""
         if lease is not None:
             self._safeguard.detach()
@@ -180,7 +238,9 @@ class Bundle:
             lease.release()
 
 
-def _release_when_dropped(bundle: Bundle, lease: Lease) -> weakref.finalize[..., Bundle]:
+def _release_when_dropped(
+    bundle: Bundle, lease: Lease[ZerobusWriter] | Lease[ZerobusWriters]
+) -> weakref.finalize[..., Bundle]:
     """Release the lease if the bundle's DoFn is dropped without teardown, as some runners do after a failure."""
 
     def release() -> None:

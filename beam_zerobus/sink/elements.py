@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
@@ -14,6 +14,7 @@ from apache_beam.transforms.window import BoundedWindow, GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
+from beam_zerobus.destinations import Positions
 from beam_zerobus.errors import RowError
 from beam_zerobus.sink.rows_of_file import RowsOfFile
 from beam_zerobus.sink.single_rows import single_row
@@ -55,12 +56,18 @@ class Elements:
             del column[:count]
         return taken
 
+    def add(self, others: Elements) -> None:
+        """Add other elements."""
+        self.values += others.values
+        self.micros += others.micros
+        self.windows += others.windows
+
     def clear(self) -> None:
         """Drop all elements."""
         for column in (self.values, self.micros, self.windows):
             column.clear()
 
-    def select(self, indices: Sequence[int]) -> Elements:
+    def select(self, indices: Positions) -> Elements:
         """Return some of the elements."""
         return Elements(
             [self.values[i] for i in indices],
@@ -76,10 +83,12 @@ class Origin:
     Attributes:
         elements: The elements, one a row; or a single one that holds all rows.
         holds_rows: The single element holds all rows.
+        first: The number of its first row in the element that it was cut from.
     """
 
     elements: Elements
     holds_rows: bool = False
+    first: int = 0
 
     def element(self, row: int) -> object:
         """Return the row's element; of a RecordBatch or Table, one that holds the row alone."""
@@ -139,7 +148,7 @@ class Origin:
         finds each of them again.
         """
         millis = np.array(self.elements.micros, np.int64) // 1_000
-        return millis[0] + rows if self.holds_rows else millis[rows]
+        return millis[0] + self.first + rows if self.holds_rows else millis[rows]
 
 
 def _placed(value: object, micros: int | None, windows: Windows) -> WindowedValue:

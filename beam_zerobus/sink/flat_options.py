@@ -20,9 +20,11 @@ from beam_zerobus.sink.settings import SinkOptions
 from beam_zerobus.sink.transform import WriteToZerobus
 from beam_zerobus.workspace.credentials import EnvironmentVariable, OAuthClientCredentials, SecretValue
 from beam_zerobus.writer.config import WriterConfig
+from beam_zerobus.writer.writers_config import WritersOptions
 
 __all__ = ["FLAT_NAMES", "FLAT_OPTIONS", "FlatOption", "flat_among", "flat_sink"]
 
+_GROUPS = (Batching, Retry, DebugFiles, Telemetry)
 _SECRET_VERSION = re.compile(r"projects/[^/]+/secrets/[^/]+/versions/[^/]+")
 
 
@@ -60,13 +62,13 @@ class FlatOption:
 
 
 def _parameter(flat: FlatOption) -> str:
-    of_group = flat.declared_by in (Batching, Retry, DebugFiles, Telemetry)
+    of_group = flat.declared_by in _GROUPS
     return f"{flat.declared_by.__name__}.{flat.option.name}" if of_group else flat.option.name
 
 
 FLAT_OPTIONS: Mapping[str, FlatOption] = {
     option.flat_name: FlatOption(declared_by, option)
-    for declared_by in (WriterConfig, _FlatCredentials, SinkOptions, Batching, Retry, DebugFiles, Telemetry)
+    for declared_by in (WriterConfig, _FlatCredentials, SinkOptions, WritersOptions, *_GROUPS)
     for option in options_of(declared_by)
     if option.flat_name is not None
 }
@@ -106,6 +108,7 @@ def flat_sink(**given: Any) -> WriteToZerobus:
     return WriteToZerobus(
         **options[WriterConfig],
         **options[SinkOptions],
+        **options[WritersOptions],
         credentials=_credentials(**options[_FlatCredentials]),
         batching=Batching(**options[Batching]),
         retry=Retry(**options[Retry]),

@@ -64,6 +64,6 @@ class SinkMetrics:
         self._unreported_seconds -= whole
         self._throttling_seconds.inc(whole)
 
-    def bundle_succeeded(self, table: str) -> None:
+    def table_written(self, table: str) -> None:
         """Report the table as a sink of the pipeline's lineage."""
         Lineage.sinks().add("databricks", *map(Lineage.wrap_segment, table.split(".")))

@@ -18,14 +18,11 @@ _AT_ONCE = 1_000  # all the rows of a rejected batch would need far more memory 
 Output: TypeAlias = "WindowedValue | TaggedOutput[str, WindowedValue]"
 
 
-def failed_outputs(
-    outcome: Outcome, *, table: str, as_element: Callable[[object], object], together: bool
-) -> Iterator[Output]:
+def failed_outputs(outcome: Outcome, *, as_element: Callable[[object], object], together: bool) -> Iterator[Output]:
     """Yield the failed rows, each with the timestamp and the windows of its element.
 
     Args:
         outcome: The batch.
-        table: The table.
         as_element: Turns what a row was into an element of the pipeline.
         together: Yield many of them as one `FailedRows`, in the place of the first.
     """
@@ -34,7 +31,7 @@ def failed_outputs(
     for start in range(0, len(outcome.rejected), _AT_ONCE):
         errors = outcome.rejected[start : start + _AT_ONCE]
         elements = [as_element(origin.element(error.index)) for error in errors]
-        failed = FailedRows.of(elements, errors, table=table, attempts=attempts)
+        failed = FailedRows.of(elements, errors, table=outcome.table, attempts=attempts)
         if together:
             yield TaggedOutput(FAILED_ROWS, origin.in_place(failed, errors[0].index))
             continue
@@ -42,7 +39,7 @@ def failed_outputs(
             yield TaggedOutput(FAILED_ROWS, origin.in_place(Row(**letter), error.index))
 
 
-def acknowledged_outputs(outcome: Outcome, *, table: str) -> Iterator[Output]:
+def acknowledged_outputs(outcome: Outcome) -> Iterator[Output]:
     """Yield one element of `acknowledged` for the rows in the same windows, with their share of the bytes."""
     result = outcome.result
     if result is None or not result.successful_count:
@@ -50,4 +47,6 @@ def acknowledged_outputs(outcome: Outcome, *, table: str) -> Iterator[Output]:
     bytes_per_row = result.batch_size_bytes / result.successful_count
     rejected = [error.index for error in outcome.rejected]
     for rows, placed in outcome.rows.origin.by_place(outcome.rows.count, without=rejected):
-        yield placed(Row(table=table, rows=rows, bytes=round(rows * bytes_per_row), latency_ms=result.latency_ms))
+        yield placed(
+            Row(table=outcome.table, rows=rows, bytes=round(rows * bytes_per_row), latency_ms=result.latency_ms)
+        )

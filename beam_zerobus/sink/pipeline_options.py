@@ -25,7 +25,7 @@ from beam_zerobus.sink.wording import as_flags, in_words
 __all__ = ["ZerobusOptions"]
 
 _PREFIX = "zerobus_"
-_FLAGS = {name: flat.option for name, flat in FLAT_OPTIONS.items() if flat.option.kind is not Mapping}
+_FLAGS = {name: flat.option for name, flat in FLAT_OPTIONS.items() if flat.option.kind not in (Mapping, Sequence)}
 
 
 def _parsing(option: Option) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -10,11 +10,14 @@ import numpy as np
 import pyarrow as pa
 
 from beam_zerobus.batching import RowKind, row_kind, types_of
-from beam_zerobus.errors import RowError
+from beam_zerobus.errors import RowError, ZerobusError
+from beam_zerobus.schema import RowErrorType
 from beam_zerobus.sink.elements import Elements, Origin
 from beam_zerobus.sink.rows_of_file import RowsOfFile
 
-__all__ = ["GatheredRows", "Kind", "RowsWithOrigin", "separated"]
+__all__ = ["GatheredRows", "Kind", "RowsWithOrigin", "rejected_rows", "separated", "unknown_table"]
+
+_NO_ROWS = pa.record_batch({})
 
 Kind: TypeAlias = RowKind | Literal["batch"]
 """How an element holds rows: it is one, or it is a RecordBatch, a Table or rows of a file."""
@@ -75,6 +78,16 @@ class GatheredRows:
         rows = RowsWithOrigin(batch=batch, origin=Origin(self._places))
         self.clear()
         return rows
+
+
+def rejected_rows(elements: Elements, errors: Sequence[RowError], *, holds_rows: bool = False) -> RowsWithOrigin:
+    """Return rows of which none is sent; the errors have the numbers of the rows."""
+    return RowsWithOrigin(batch=_NO_ROWS, origin=Origin(elements, holds_rows=holds_rows), rejected=tuple(errors))
+
+
+def unknown_table(rows: int, error: ZerobusError) -> tuple[RowError, ...]:
+    """Return an error for each of so many rows, whose table was not found."""
+    return tuple(RowError(row, RowErrorType.UNKNOWN_TABLE.value, str(error), "destination") for row in range(rows))
 
 
 def separated(elements: Elements) -> Iterator[tuple[Kind, Elements]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,11 +47,6 @@ class RowsOfFile:
         """Return some of the rows, as `pyarrow.Table.slice` does."""
         chosen = slice(offset, offset + length)
         return RowsOfFile(self.rows[chosen], self.source, self.unit, self.numbers[chosen])
-
-    def parts(self, rows: int) -> Iterator[RowsOfFile]:
-        """Yield the rows in parts of at most so many."""
-        for start in range(0, len(self.rows), rows):
-            yield self.slice(start, rows)
 
 
 registry.register_coder(RowsOfFile, WholeCoder)

@@ -9,35 +9,48 @@ from typing import Any
 
 import pyarrow as pa
 
+from beam_zerobus.destinations import KeptFields
 from beam_zerobus.errors import ConfigurationError, about_table
 from beam_zerobus.sink.row_types import has_no_columns, row_type_schema
 from beam_zerobus.sink.rows_of_file import RowsOfFile
 from beam_zerobus.writer.config import ELEMENTS, WriterConfig, make_config, parse_schema
 
-__all__ = ["with_schema_of_element", "with_schema_of_type"]
+__all__ = ["check_columns", "with_schema_of_element", "with_schema_of_type"]
 
 
-def with_schema_of_type(config: WriterConfig, element_type: Any, given: Mapping[str, Any]) -> WriterConfig:
+def check_columns(config: WriterConfig, element_type: Any) -> None:
+    """Raise ConfigurationError where the schema is that of the elements, and their type has no columns."""
+    if config.schema == ELEMENTS and has_no_columns(element_type):
+        raise _no_columns(config, element_type)
+
+
+def with_schema_of_type(
+    config: WriterConfig, element_type: Any, given: Mapping[str, Any], kept: KeptFields | None
+) -> WriterConfig:
     """Fill in the schema when the pipeline is built, where it is that of the elements and their type declares it.
 
     Args:
         config: The configuration; returned as it is if the table's schema is given or fetched.
         element_type: Beam's type of the elements.
         given: The options that the configuration was made from.
+        kept: The fields that are written.
 
     Raises:
         ConfigurationError: The type, or a field of it, does not determine column types.
     """
-    if config.schema != ELEMENTS or element_type is RowsOfFile:
+    if element_type is RowsOfFile:
         return config
-    if has_no_columns(element_type):
-        raise _no_columns(config, element_type)
+    check_columns(config, element_type)
+    if config.schema != ELEMENTS:
+        return config
     with about_table(config.table):
         schema = row_type_schema(element_type)
-    return config if schema is None else make_config(config.table, **{**given, "schema": schema})
+    if schema is None:
+        return config
+    return make_config(config.table, **{**given, "schema": schema if kept is None else kept.of_schema(schema)})
 
 
-def with_schema_of_element(config: WriterConfig, element: object) -> WriterConfig:
+def with_schema_of_element(config: WriterConfig, element: object, kept: KeptFields | None) -> WriterConfig:
     """Fill in the schema on the worker, for elements whose type was not known when the pipeline was built.
 
     Raises:
@@ -52,6 +65,8 @@ def with_schema_of_element(config: WriterConfig, element: object) -> WriterConfi
         schema = element.schema if isinstance(element, pa.RecordBatch | pa.Table) else row_type_schema(type(element))
     if schema is None:
         raise _no_columns(config, type(element))
+    if kept is not None:
+        schema = kept.of_schema(schema)
     # The key is equal in every DoFn of the process, so that they share one writer.
     key = hashlib.sha256(f"{config.key}\n{schema}".encode()).hexdigest()
     with about_table(config.table):

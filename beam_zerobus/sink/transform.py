@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import apache_beam as beam
@@ -18,6 +18,7 @@ from apache_beam.transforms.error_handling import ErrorHandler
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.typehints.batch import BatchConverter
 
+from beam_zerobus.destinations import KeptFields, TableOption, destination_of
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.options import (
     ArrowCompression,
@@ -36,10 +37,11 @@ from beam_zerobus.sink.across_bundles import CollectAcrossBundles
 from beam_zerobus.sink.dofns import WriteRows, WriteRowsInPlace, WriteRowsInWindows, WriteTables, WriteTablesInPlace
 from beam_zerobus.sink.failed_rows import FAILED_ROW_TYPE, FAILED_ROWS, FailedRows
 from beam_zerobus.sink.result import ACKNOWLEDGED, ACKNOWLEDGED_TYPE, WriteResult
-from beam_zerobus.sink.schema_choice import with_schema_of_type
+from beam_zerobus.sink.schema_choice import check_columns, with_schema_of_type
 from beam_zerobus.sink.settings import SinkOptions, SinkSettings
 from beam_zerobus.workspace.credentials import Credentials
-from beam_zerobus.writer.config import SchemaSource, WriterConfig, make_config, options_among
+from beam_zerobus.writer.config import WriterConfig, make_config, options_among
+from beam_zerobus.writer.writers_config import SchemaOfTables, WritersConfig, WritersOptions, make_writers_config
 from beam_zerobus.writer.zerobus_writer import ZerobusWriter
 
 __all__ = ["WriteToZerobus", "noting_written"]
@@ -52,14 +54,17 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
     bytes. Delivery is at least once: a bundle that the runner tries again may write rows twice.
 
     Args:
-        table: ``"catalog.schema.table"``; it must exist.
+        table: ``"catalog.schema.table"``; it must exist. Or a template with fields of the element, such as
+            ``"main.{region}.events_{device.kind}"``, or a function of the element that returns the name: see
+            `docs/many-tables.md`.
         endpoint: URL of the Zerobus service, else ``ZEROBUS_ENDPOINT``.
         workspace_url: URL of the workspace, else ``DATABRICKS_HOST``.
         credentials: `OAuthClientCredentials`, `FederatedToken` or `StaticHeaders`; else ``DATABRICKS_CLIENT_ID`` and
             ``DATABRICKS_CLIENT_SECRET``, read on the worker.
         schema: The table's schema: ``"unity_catalog"`` to fetch it; ``"elements"`` for that of the rows themselves; or
             DDL such as ``"id BIGINT NOT NULL, name STRING"``. Without it the table's own is fetched wherever a
-            workspace is known, and a dry run uses that of the rows. A `pyarrow.Schema` is accepted too.
+            workspace is known, and a dry run uses that of the rows. A `pyarrow.Schema` is accepted too; for many tables
+            also a mapping from the table's name to its schema, or a function of the name that returns it.
         wire_format: Format of the rows in a call: ``"proto"``, ``"arrow"`` or ``"json"``.
         batching: How many rows go out together, and how long they may wait for each other.
         retry: How long the writer retries while the service fails. After that the bundle fails.
@@ -82,6 +87,12 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         dry_run: Convert and check everything, send nothing. It needs neither network nor credentials, unless ``schema``
             is ``"unity_catalog"``: then rows are checked against the table.
         arrow_compression: ``"none"``, ``"lz4"`` or ``"zstd"``, for the wire format ``"arrow"``.
+        keep: Fields of an element that are written; None for all. Names are the same in any case.
+        drop: Fields of an element that are not written, such as those that only choose its table.
+        max_open_tables: Tables that a worker process has open at once, each with its own stream; the one that was used
+            least recently is flushed and closed when another is needed.
+        max_in_flight_bytes: Encoded bytes in flight of all tables of a worker process together, before callers wait; a
+            stream has at most 20 MiB of them.
 
     Raises:
         ConfigurationError: An option is wrong; or, when the sink is applied, the schema is to be that of the elements,
@@ -100,12 +111,12 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
 
     def __init__(
         self,
-        table: str,
+        table: TableOption,
         *,
         endpoint: str | None = None,
         workspace_url: str | None = None,
         credentials: Credentials | None = None,
-        schema: SchemaSource = None,
+        schema: SchemaOfTables = None,
         wire_format: WireFormat = "proto",
         batching: Batching = Batching(),  # noqa: B008 - frozen
         retry: Retry = Retry(),  # noqa: B008 - frozen
@@ -120,12 +131,27 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         telemetry: Telemetry | None = None,
         dry_run: bool = False,
         arrow_compression: ArrowCompression = "none",
+        keep: Sequence[str] | None = None,
+        drop: Sequence[str] | None = None,
+        max_open_tables: int = 50,
+        max_in_flight_bytes: int = 64 << 20,
     ) -> None:
         given = locals()
         super().__init__()
         check_options(SinkOptions, given)
+        check_options(WritersOptions, given)
         self._writer_options = options_among(given)
-        self._config = make_config(table, **self._writer_options)
+        self._kept = KeptFields.of(keep, drop)
+        self._sink_options = SinkOptions(batching=batching, on_bad_rows=on_bad_rows, keep=keep, drop=drop)
+        self._writers_options = WritersOptions(max_open_tables=max_open_tables, max_in_flight_bytes=max_in_flight_bytes)
+        self._destination = destination_of(table)
+        self._tables: WritersConfig | None = None
+        if self._destination is None:
+            self._config = make_config(str(table), **self._writer_options)
+        else:
+            label = self._destination.label
+            self._tables = make_writers_config(label, **self._writer_options, **asdict(self._writers_options))
+            self._config = self._tables.base
         self._batching = batching
         self._on_bad_rows = on_bad_rows
         self._error_handler: ErrorHandler | None = None
@@ -158,9 +184,17 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         Raises:
             ConfigurationError: The schema is to be that of the elements, and their type declares none.
         """
-        config = with_schema_of_type(self._config, elements.element_type, self._writer_options)
+        config, tables = self._config, self._tables
+        if tables is None:
+            config = with_schema_of_type(config, elements.element_type, self._writer_options, self._kept)
+        elif tables.schemas is None:
+            check_columns(config, elements.element_type)
+        config = _naming_the_step(config, self.label, elements)
         settings = SinkSettings(
-            config=_naming_the_step(config, self.label, elements),
+            config=config,
+            tables=None if tables is None else replace(tables, base=config),
+            destination=self._destination,
+            kept=self._kept,
             batching=self._batching,
             dead_letters=self._on_bad_rows == "dead_letter",
             failures_together=self._failures_together,
@@ -192,14 +226,16 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
             ConfigurationError: There is no such table; or the schema is that of the elements.
             ZerobusError: Unity Catalog could not be reached, or rejected the request.
         """
+        if self._destination is not None:
+            raise ConfigurationError(f"table={self._destination.label!r} has no single schema: name one table")
         config = replace(self._config, debug_files=None, telemetry=None, key="")
         with ZerobusWriter.from_config(config) as writer:
             return writer.resolve_schema()
 
     def display_data(self) -> dict[str, Any]:
         """Return the options that a runner may show: those that are flags, so never credentials."""
-        sink = SinkOptions(batching=self._batching, on_bad_rows=self._on_bad_rows)
-        parts: tuple[Any, ...] = (self._config, sink, sink.batching, self._config.retry)
+        sink = replace(self._sink_options, on_bad_rows=self._on_bad_rows)
+        parts: tuple[Any, ...] = (self._config, sink, self._writers_options, sink.batching, self._config.retry)
         shown = {
             option.name: getattr(options, option.name)
             for options in parts
@@ -208,6 +244,8 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         }
         if isinstance(shown["schema"], TableSchema):
             shown["schema"] = shown["schema"].to_ddl()
+        for name in ("keep", "drop"):  # Beam shows no lists
+            shown[name] = ", ".join(shown[name]) if shown[name] else None
         return {name: DisplayDataItem(value).drop_if_none() for name, value in shown.items()}
 
 

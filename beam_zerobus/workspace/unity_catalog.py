@@ -59,7 +59,8 @@ def fetch_table_schema(
     headers = {name: Secret(value) for name, value in headers.items()}  # text would be in a traceback with locals
     answer = describe_table(workspace_url, table, headers=headers, timeout=timeout)
     if kind := _unwritable_kind(answer):
-        raise RejectedError(f"table {table} is {kind}; Zerobus writes managed Delta tables only: create one")
+        error = RejectedError(f"table {table} is {kind}; Zerobus writes managed Delta tables only: create one")
+        raise error.of_unknown_table()
     return table_schema(answer, table)
 
 
@@ -121,12 +122,12 @@ def _check_status(status: int, workspace_url: str, table: str) -> None:
         raise AuthenticationError(
             f"the credentials may not read table {table} (403): grant {grants}, each by its name; "
             "ALL PRIVILEGES is not enough"
-        )
+        ).of_unknown_table()
     if status == 404:
         raise ConfigurationError(
             f"table {table} does not exist at {workspace_url}, or the credentials may not read it (404): "
             f"create it, check its name, or grant {grants}"
-        )
+        ).of_unknown_table()
     raise ConfigurationError(
         f"{workspace_url} answered {status} when asked for table {table}: check workspace_url and the table's name"
     )

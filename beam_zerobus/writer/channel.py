@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
+from beam_zerobus.delivery.budget import Budget
 from beam_zerobus.delivery.delivery import Delivery
 from beam_zerobus.delivery.failures import FailureKind, StreamFailure
 from beam_zerobus.delivery.keeper import Hooks
@@ -37,6 +38,7 @@ class Channel:
         tokens: What signs streams in.
         counters: Counts what happens.
         recorder: Where in-flight levels go.
+        budget: The bytes in flight that several writers share; None for a writer by itself.
 
     Raises:
         ConfigurationError: The directory of the debug files cannot be written.
@@ -51,6 +53,7 @@ class Channel:
         tokens: TokenSource,
         counters: CountersOfWriter,
         recorder: Recorder,
+        budget: Budget | None = None,
     ) -> None:
         self._config = config
         self._conversions = conversions
@@ -72,6 +75,7 @@ class Channel:
                     pace=pace,
                     monitor=counters,
                     in_flight=recorder.in_flight(),
+                    budget=budget,
                 )
                 for _ in range(config.streams_per_worker)
             ]

@@ -20,11 +20,12 @@ from beam_zerobus.options.fields import check_options, limits, options_of, shown
 from beam_zerobus.options.urls import check_url
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.schema.rescue import RescueColumn
+from beam_zerobus.schema.table_name import check_table_name
 from beam_zerobus.schema.time_rules import EpochUnit, TimeRules, check_timezone
 from beam_zerobus.workspace.addresses import ENDPOINT_EXAMPLE, WORKSPACE_EXAMPLE, check_addresses
 from beam_zerobus.workspace.credentials import Credentials, OAuthClientCredentials
 
-__all__ = ["SchemaSource", "WriterConfig", "make_config", "options_among"]
+__all__ = ["SchemaSource", "WriterConfig", "make_base_config", "make_config", "options_among"]
 
 UNITY_CATALOG: Literal["unity_catalog"] = "unity_catalog"
 ELEMENTS: Literal["elements"] = "elements"
@@ -32,8 +33,6 @@ ELEMENTS: Literal["elements"] = "elements"
 SchemaSource: TypeAlias = pa.Schema | TableSchema | str | None
 """What users may give as `schema`: pyarrow's, a DDL string, ``"unity_catalog"``, ``"elements"``, or None."""
 
-_NAME = re.compile(r"[A-Za-z0-9_]+")
-_NAME_WITH_HYPHENS = re.compile(r"[A-Za-z0-9_-]+")
 _ENDPOINT = ("endpoint", "ZEROBUS_ENDPOINT", ENDPOINT_EXAMPLE)
 _WORKSPACE = ("workspace_url", "DATABRICKS_HOST", WORKSPACE_EXAMPLE)
 
@@ -141,12 +140,17 @@ def make_config(table: str, **options: Any) -> WriterConfig:
         'proto'
     """
     check_table_name(table)
+    return make_base_config(table, **options)
+
+
+def make_base_config(label: str, **options: Any) -> WriterConfig:
+    """Do as `make_config` for several tables; `label` stands for their names, and is not checked."""
     check_options(WriterConfig, options)
     _replace_deprecated(options)
     _check_compression(options)
     check_timezone(options.get("assume_timezone"))
     options["credentials"] = credentials = _checked_credentials(options.get("credentials"))
-    with about_table(table):
+    with about_table(label):
         schema = parse_schema(options.get("schema"))
     sends = not options.get("dry_run")
     needs_workspace = (sends and credentials.needs_workspace) or schema == UNITY_CATALOG
@@ -155,7 +159,7 @@ def make_config(table: str, **options: Any) -> WriterConfig:
     check_addresses(options["endpoint"], options["workspace_url"])
     if schema is None:
         schema = UNITY_CATALOG if sends and options["workspace_url"] is not None else ELEMENTS
-    return WriterConfig(table=table, **{**options, "schema": schema})
+    return WriterConfig(table=label, **{**options, "schema": schema})
 
 
 def options_among(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,34 +171,6 @@ def options_among(given: Mapping[str, Any]) -> dict[str, Any]:
     """
     names = {option.name for option in options_of(WriterConfig)} - {"table", "key"}
     return {name: value for name, value in given.items() if name in names}
-
-
-def check_table_name(table: object) -> None:
-    """Raise ConfigurationError unless `table` is ``catalog.schema.table`` in letters, digits and underscores.
-
-    The names of catalogs and schemas may have hyphens, too.
-
-    >>> check_table_name("main.iot.air_quality")
-    >>> check_table_name("iot.air_quality")
-    Traceback (most recent call last):
-    beam_zerobus.errors.ConfigurationError: table='iot.air_quality' has 2 parts: write it as 'catalog.schema.table'
-    """
-    if not isinstance(table, str):
-        raise ConfigurationError(f"table has the type {type(table).__name__}: write it as 'catalog.schema.table'")
-    text = shown(table)
-    named = "table" if text is None else f"table={text}"
-    parts = table.split(".")
-    if len(parts) != 3:
-        raise ConfigurationError(
-            f"{named} has {len(parts)} part{'s' * (len(parts) != 1)}: write it as 'catalog.schema.table'"
-        )
-    for part, role in zip(parts, ("catalog", "schema", "table"), strict=True):
-        if not (_NAME if role == "table" else _NAME_WITH_HYPHENS).fullmatch(part):
-            quoted = "" if shown(part) is None else f" {part!r}"
-            raise ConfigurationError(
-                f"{named}: the {role} name{quoted} is not one that Zerobus accepts: use ASCII letters, digits and "
-                f"underscores{' only' if role == 'table' else ', or hyphens'}"
-            )
 
 
 def parse_schema(schema: SchemaSource) -> TableSchema | Literal["unity_catalog", "elements"] | None:
@@ -235,7 +211,7 @@ def _replace_deprecated(options: dict[str, Any]) -> None:
                 "ignore_unknown_fields is deprecated, and on_unknown_fields is set: drop the former"
             )
         warnings.warn(
-            'ignore_unknown_fields is deprecated: set on_unknown_fields="ignore"', DeprecationWarning, stacklevel=4
+            'ignore_unknown_fields is deprecated: set on_unknown_fields="ignore"', DeprecationWarning, stacklevel=5
         )
         options["on_unknown_fields"] = "ignore"
 

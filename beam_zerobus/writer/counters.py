@@ -44,6 +44,10 @@ class Counters:
         """Return what was counted since an earlier snapshot."""
         return Counters(**{f.name: getattr(self, f.name) - getattr(earlier, f.name) for f in fields(self)})
 
+    def __add__(self, other: Counters) -> Counters:
+        """Return what two writers counted together."""
+        return Counters(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
+
     def __repr__(self) -> str:
         counted = {f.name: value for f in fields(self) if (value := getattr(self, f.name))}
         return f"Counters({', '.join(f'{name}={value}' for name, value in counted.items())})"

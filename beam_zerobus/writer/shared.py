@@ -1,4 +1,4 @@
-"""The writers that a process shares, one for each configuration.
+"""The writers that a process shares, one for each configuration: of one table, or of many.
 
 A DoFn does not live as long as the worker: some runners set one up for every bundle, and drop it without teardown. So
 writers live here. A `Lease` keeps one open; after the last lease the writer stays open for a while, so that the next
@@ -16,37 +16,41 @@ import uuid
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Any, Generic, Self, TypeVar, overload
 
 from beam_zerobus.errors import ZerobusError
 from beam_zerobus.writer.config import WriterConfig
 from beam_zerobus.writer.counters import Counters
+from beam_zerobus.writer.writers_config import WritersConfig
 from beam_zerobus.writer.zerobus_writer import ZerobusWriter
+from beam_zerobus.writer.zerobus_writers import ZerobusWriters
 
 __all__ = ["Lease", "SharedWriters", "acquire", "close_all"]
 
 LINGER_SECONDS = 300.0
 
+_Writer = TypeVar("_Writer", ZerobusWriter, ZerobusWriters)
+
 
 @dataclass(slots=True, eq=False)
-class _Shared:
-    writer: ZerobusWriter
+class _Shared(Generic[_Writer]):
+    writer: _Writer
     leases: int = 0
     idle_since: float = 0.0
     drained: Counters = field(default_factory=Counters)
 
 
-class Lease:
+class Lease(Generic[_Writer]):
     """The right to use a shared writer until `release`; releasing twice does nothing."""
 
-    def __init__(self, shared_writers: SharedWriters, shared: _Shared) -> None:
+    def __init__(self, shared_writers: SharedWriters, shared: _Shared[_Writer]) -> None:
         self._shared_writers = shared_writers
-        self._shared = shared
+        self._shared: _Shared[_Writer] = shared
         self._released = False
 
     @property
-    def writer(self) -> ZerobusWriter:
-        """The shared writer; do not close it."""
+    def writer(self) -> _Writer:
+        """The shared writer, or writers of many tables; do not close it."""
         return self._shared.writer
 
     def drain_counters(self) -> Counters:
@@ -74,7 +78,8 @@ class SharedWriters:
     Invariants, under the one lock:
     - `_writers` holds the writer that the next `acquire` of a key gets, unless it is closed.
     - A writer without leases is closed after `linger` seconds by the timer, which runs while there is any writer; at
-      once if it knows no schema, such as that of a missing table: there is nothing to keep for the next lease.
+      once if it is that of one table and knows no schema, such as that of a missing table: there is nothing to keep for
+      the next lease. Writers of many tables keep which tables are missing.
     - `drained` of a shared writer is what `drain_counters` has returned of its counters.
 
     Writers are closed outside the lock.
@@ -83,16 +88,22 @@ class SharedWriters:
     def __init__(self, linger: float = LINGER_SECONDS) -> None:
         self._linger = linger
         self._lock = threading.Lock()
-        self._writers: dict[tuple[str, int], _Shared] = {}
+        self._writers: dict[tuple[str, int], _Shared[Any]] = {}
         self._timer: threading.Timer | None = None
 
-    def acquire(self, config: WriterConfig) -> Lease:
+    @overload
+    def acquire(self, config: WriterConfig) -> Lease[ZerobusWriter]: ...
+
+    @overload
+    def acquire(self, config: WritersConfig) -> Lease[ZerobusWriters]: ...
+
+    def acquire(self, config: WriterConfig | WritersConfig) -> Lease[Any]:
         """Return a lease of the process's writer for `config`, made if there is none; opens nothing yet."""
         key = (config.key, os.getpid())
         with self._lock:
             shared = self._writers.get(key)
             if shared is None or shared.writer.closed:
-                shared = self._writers[key] = _Shared(ZerobusWriter.from_config(config, shard=_new_shard()))
+                shared = self._writers[key] = _Shared(_writer_for(config))
             shared.leases += 1
             self._start_timer()
             return Lease(self, shared)
@@ -113,17 +124,17 @@ class SharedWriters:
         self._lock = threading.Lock()
         self._timer = None
 
-    def _return(self, shared: _Shared) -> None:
+    def _return(self, shared: _Shared[Any]) -> None:
         with self._lock:
             shared.leases -= 1
             shared.idle_since = time.monotonic()
-            if shared.leases or shared.writer.schema is not None:
+            if shared.leases or not isinstance(shared.writer, ZerobusWriter) or shared.writer.schema is not None:
                 return
             for key in [key for key, other in self._writers.items() if other is shared]:
                 del self._writers[key]
         _close(shared.writer)
 
-    def _drain(self, shared: _Shared) -> Counters:
+    def _drain(self, shared: _Shared[Any]) -> Counters:
         with self._lock:
             counted = shared.writer.counters
             fresh, shared.drained = counted - shared.drained, counted
@@ -153,7 +164,13 @@ class SharedWriters:
             _close(writer)
 
 
-def _close(writer: ZerobusWriter) -> None:
+def _writer_for(config: WriterConfig | WritersConfig) -> ZerobusWriter | ZerobusWriters:
+    if isinstance(config, WritersConfig):
+        return ZerobusWriters.from_config(config, shard=_new_shard())
+    return ZerobusWriter.from_config(config, shard=_new_shard())
+
+
+def _close(writer: ZerobusWriter | ZerobusWriters) -> None:
     with suppress(ZerobusError):  # it is logged, and there is no caller to raise it to
         writer.close()
 

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 
+from beam_zerobus.delivery.budget import Budget
 from beam_zerobus.errors import ClosedError, ZerobusError
 from beam_zerobus.telemetry import open_recorder
 from beam_zerobus.workspace.tokens import TokenSource
@@ -29,10 +30,11 @@ class WriterState:
     - A batch that was submitted is in `submissions` until its outcome is known.
     """
 
-    def __init__(self, config: WriterConfig, shard: str | None) -> None:
+    def __init__(self, config: WriterConfig, shard: str | None, budget: Budget | None = None) -> None:
         self.pid = os.getpid()
         self._config = config
         self._shard = shard
+        self._budget = budget
         self.recorder = open_recorder(config.telemetry, table=config.table, wire_format=config.wire_format)
         self.counters = CountersOfWriter(self.recorder)
         self._tokens = TokenSource(
@@ -140,6 +142,7 @@ class WriterState:
                     tokens=self._tokens,
                     counters=self.counters,
                     recorder=self.recorder,
+                    budget=self._budget,
                 )
             return self._channel
 

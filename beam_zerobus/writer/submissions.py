@@ -62,6 +62,12 @@ class Submissions:
         """True when no further submission is accepted."""
         return self._closed
 
+    @property
+    def has_unreported(self) -> bool:
+        """True where a batch failed, and no caller has asked for its outcome."""
+        with self._lock:
+            return any(not submission.asked for submission in self._failed)
+
     def open(self) -> list[Submission]:
         """Return the submissions without an outcome."""
         with self._lock:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
+from beam_zerobus.delivery.budget import Budget
 from beam_zerobus.errors import ZerobusError
 from beam_zerobus.options import ArrowCompression, DebugFiles, OnUnknownFields, Retry, Telemetry, WireFormat
 from beam_zerobus.schema import TableSchema
@@ -100,22 +101,23 @@ class ZerobusWriter:
         dry_run: bool = False,
         arrow_compression: ArrowCompression = "none",
     ) -> None:
-        self._start(make_config(table, **options_among(locals())), shard=None)
+        self._start(make_config(table, **options_among(locals())), None, None)
 
     @classmethod
-    def from_config(cls, config: WriterConfig, *, shard: str | None = None) -> Self:
-        """Make a writer from checked settings; `shard` goes into the names of its debug files."""
+    def from_config(cls, config: WriterConfig, *, shard: str | None = None, budget: Budget | None = None) -> Self:
+        """Make a writer from checked settings; `shard` is in the names of its debug files, `budget` is shared."""
         writer = cls.__new__(cls)
-        writer._start(config, shard)
+        writer._start(config, shard, budget)
         return writer
 
-    def _start(self, config: WriterConfig, shard: str | None) -> None:
+    def _start(self, config: WriterConfig, shard: str | None, budget: Budget | None) -> None:
         self.config = config
         self._shard = shard
+        self._budget = budget
         self._state = self._new_state()
 
     def _new_state(self) -> WriterState:
-        state = WriterState(self.config, self._shard)
+        state = WriterState(self.config, self._shard, self._budget)
         close_at_exit(state)
         weakref.finalize(self, close_in_background, state).atexit = False
         return state
@@ -288,6 +290,11 @@ class ZerobusWriter:
         Raises:
             ZerobusError: A batch, or rows of one, failed since the last flush, and nobody has asked for its result.
         """
+        self.retire(timeout)
+        self._here().submissions.raise_failures()
+
+    def retire(self, timeout: float | None = None) -> None:
+        """Do as `close`, and leave the failures that nobody has asked for to the next `flush`."""
         state = self._here()
         try:
             state.close(_deadline(timeout))
@@ -296,7 +303,11 @@ class ZerobusWriter:
             raise
         finally:
             forget_at_exit(state)
-        state.submissions.raise_failures()
+
+    @property
+    def has_unreported_failures(self) -> bool:
+        """True where a batch, or rows of one, failed, and nobody has asked for its result."""
+        return self._here().submissions.has_unreported
 
     def __enter__(self) -> Self:
         return self

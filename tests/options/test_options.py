@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from beam_zerobus import Batching, ConfigurationError, DebugFiles, Retry, Teleme
 from beam_zerobus.options.fields import Option, options_of
 from beam_zerobus.sink.settings import SinkOptions
 from beam_zerobus.writer.config import WriterConfig
+from beam_zerobus.writer.writers_config import WritersOptions
 
 SECRET = "s3cret"
 URLS_WITH_SECRETS = (
@@ -81,12 +82,13 @@ def allowed(option: Option, value: Any) -> bool:
     if option.choices:
         return isinstance(value, str) and value in option.choices
     may_be_zero = option.name in ("max_retries", "max_files_retained", "initial_backoff", "max_backoff")
-    most = 64 if option.name == "streams_per_worker" else 2**63 - 1
+    most = {"streams_per_worker": 64, "max_open_tables": 10_000}.get(option.name, 2**63 - 1)
     rules: dict[type, Callable[[], bool]] = {
         bool: lambda: value is True or value is False,
         int: lambda: is_number(value) and isinstance(value, int) and (0 if may_be_zero else 1) <= value <= most,
         float: lambda: is_number(value) and value <= 86_400 and (value >= 0 if may_be_zero else value > 0),
         Mapping: lambda: isinstance(value, dict) and all(isinstance(x, str) for item in value.items() for x in item),
+        Sequence: lambda: isinstance(value, list | tuple) and all(isinstance(name, str) and name for name in value),
         str: lambda: isinstance(value, str) and value != "",
     }
     return rules[option.kind]()
@@ -102,6 +104,7 @@ def cases() -> list[Any]:
         (WriterConfig, ZerobusWriter, plain),
         (WriterConfig, WriteToZerobus, plain),
         (SinkOptions, WriteToZerobus, plain),
+        (WritersOptions, WriteToZerobus, plain),
     ]
     return [
         pytest.param(make, others, option, id=f"{make.__name__}.{option.name}")

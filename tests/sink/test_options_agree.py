@@ -6,7 +6,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
@@ -23,20 +23,23 @@ from beam_zerobus.sink.flat_options import FLAT_OPTIONS
 from beam_zerobus.sink.settings import SinkOptions
 from beam_zerobus.workspace.credentials import Credentials, OAuthClientCredentials
 from beam_zerobus.writer.config import WriterConfig
+from beam_zerobus.writer.writers_config import WritersOptions
 
 PAGE = Path(__file__).parents[2] / "docs" / "runners" / "yaml.md"
 
 OF_WRITER = {option.name: option for option in options_of(WriterConfig) if option.name != "key"}
-OF_SINK = {**OF_WRITER, **{option.name: option for option in options_of(SinkOptions)}}
+OF_WRITERS = {option.name: option for option in options_of(WritersOptions)}
+OF_SINK = {**OF_WRITER, **{option.name: option for option in options_of(SinkOptions)}, **OF_WRITERS}
 
 TAKES_MORE = {
     "credentials": {Credentials, type(None)},
     "schema": {pa.Schema, TableSchema, str, type(None)},
 }
+OF_MANY = {"schema": TAKES_MORE["schema"] | {Mapping[str, Any], Callable[[str], Any]}}
 """What users may give, with None as default, where the configuration holds what was made of it."""
 
 YAML_ONLY = {"error_handling"}
-NO_FLAG = {"telemetry_attributes"}  # flags hold one value
+NO_FLAG = {"telemetry_attributes", "keep", "drop"}  # flags hold one value
 
 
 def plain(text: str) -> str:
@@ -64,6 +67,8 @@ def test_public_signatures_repeat_names_types_defaults_and_texts(made: type, dec
         default = inspect.Parameter.empty if option.default is MISSING else option.default
         if name in TAKES_MORE:
             wanted, default = TAKES_MORE[name], None
+        if made is WriteToZerobus:
+            wanted = {"table": {str, Callable[[Any], str]}, **OF_MANY}.get(name, wanted)
         assert members(types_of_it[name]) == wanted, name
         assert parameters[name].default == default, name
         assert plain(texts[name]).startswith(plain(option.text)), name
@@ -79,7 +84,8 @@ def test_yaml_repeats_names_types_and_texts_and_has_no_defaults_of_its_own() -> 
     texts = texts_in(beam_yaml.WriteToZerobus)
     types_of_it = hints(beam_yaml.WriteToZerobus.__init__)
     for name, flat in FLAT_OPTIONS.items():
-        kind = Mapping[str, str] if flat.option.kind is Mapping else flat.option.kind
+        kinds = {Mapping: Mapping[str, str], Sequence: Sequence[str]}
+        kind = kinds.get(flat.option.kind, flat.option.kind)
         assert types_of_it[name] == (str if name == "table" else kind | None), name
         assert parameters[name].default is (inspect.Parameter.empty if name == "table" else None), name
         assert plain(texts[name]).startswith(plain(flat.option.text)), name
@@ -100,7 +106,9 @@ def test_flags_repeat_names_choices_and_texts(capsys: pytest.CaptureFixture[str]
             assert f"--zerobus_{name}{{{','.join(option.choices)}}}" in printed
 
 
-@pytest.mark.parametrize("declared_by", [WriterConfig, SinkOptions, Batching, Retry, DebugFiles, Telemetry])
+@pytest.mark.parametrize(
+    "declared_by", [WriterConfig, SinkOptions, WritersOptions, Batching, Retry, DebugFiles, Telemetry]
+)
 def test_every_option_has_a_text(declared_by: type) -> None:
     assert [option.name for option in options_of(declared_by) if not option.text.endswith(".")] == []
     assert set(texts_in(declared_by)) == {option.name for option in options_of(declared_by)}
@@ -116,7 +124,14 @@ def test_flat_names_are_unique() -> None:
     assert sorted(declared) == sorted(FLAT_OPTIONS)
 
 
-KINDS = {str: "text", float: "seconds", int: "number", bool: "true or false", Mapping: "mapping"}
+KINDS = {
+    str: "text",
+    float: "seconds",
+    int: "number",
+    bool: "true or false",
+    Mapping: "mapping",
+    Sequence: "list of names",
+}
 
 
 def table_of_options() -> str:

@@ -42,6 +42,8 @@ def test_every_setting_arrives(tmp_path):
         "--zerobus_assume_timezone=UTC",
         "--zerobus_epoch_unit=ms",
         "--zerobus_streams_per_worker=3",
+        "--zerobus_max_open_tables=5",
+        "--zerobus_max_in_flight_bytes=55555",
         "--zerobus_batch_max_rows=77",
         "--zerobus_batch_max_bytes=7777",
         "--zerobus_batch_max_delay=0.25",
@@ -78,6 +80,10 @@ def test_every_setting_arrives(tmp_path):
         "assume_timezone": "UTC",
         "epoch_unit": "ms",
         "streams_per_worker": 3,
+        "max_open_tables": 5,
+        "max_in_flight_bytes": 55555,
+        "keep": None,
+        "drop": None,
         "dry_run": True,
     }
     config = made._config
@@ -184,7 +190,12 @@ def test_a_variable_that_is_missing_is_named(monkeypatch):
 
 
 def test_flags_are_named_as_in_beam_yaml():
-    of_yaml = set(inspect.signature(beam_yaml.WriteToZerobus).parameters) - {"error_handling", "telemetry_attributes"}
+    of_yaml = set(inspect.signature(beam_yaml.WriteToZerobus).parameters) - {
+        "error_handling",
+        "telemetry_attributes",
+        "keep",
+        "drop",
+    }
     of_flags = {name.removeprefix("zerobus_") for name in ZerobusOptions([]).get_all_options(current_only=True)}
     assert of_yaml == of_flags
 

@@ -1,0 +1,150 @@
+"""`TableRows`: the elements of one table, from the list to the bundle."""
+
+from __future__ import annotations
+
+from beam_zerobus.batching import RowConverter, RowKind, RowLimit, row_kind
+from beam_zerobus.errors import ConversionError, RowError
+from beam_zerobus.schema import Conformer, RowErrorType
+from beam_zerobus.sink.bundle import Bundle
+from beam_zerobus.sink.elements import Elements, Origin
+from beam_zerobus.sink.failed_rows import bundle_error
+from beam_zerobus.sink.rows import GatheredRows, RowsWithOrigin, rejected_rows, separated
+from beam_zerobus.sink.schema_choice import with_schema_of_element
+from beam_zerobus.sink.settings import SinkSettings
+from beam_zerobus.writer.config import WriterConfig
+from beam_zerobus.writer.zerobus_writer import ZerobusWriter
+
+__all__ = ["TableRows"]
+
+
+class TableRows:
+    """Converts the elements of one table and submits them as soon as they fill a batch.
+
+    Args:
+        config: The table's writer; its schema may be that of the elements.
+        settings: The sink's.
+        bundle: Sends the batches.
+        row_limit: How many rows make a batch.
+    """
+
+    def __init__(self, config: WriterConfig, settings: SinkSettings, bundle: Bundle, row_limit: RowLimit) -> None:
+        self._base = config
+        self._settings = settings
+        self._bundle = bundle
+        self._row_limit = row_limit
+        self._config: WriterConfig | None = None
+        self._converter: RowConverter | None = None
+        self._gathered = GatheredRows()
+
+    def send(self, elements: Elements, *, incomplete: bool) -> None:
+        """Submit the rows as soon as they fill a batch.
+
+        Args:
+            elements: The elements; empty for those that were gathered before.
+            incomplete: Submit a batch that is not full, too.
+
+        Raises:
+            ConversionError: Elements cannot be read, and fail the bundle.
+            ZerobusError: An error that concerns more than single rows.
+        """
+        if not elements.values and not self._gathered.count:
+            return
+        if self._config is None:
+            self._config = with_schema_of_element(self._base, elements.values[0], self._settings.kept)
+        with self._bundle.writer(self._config) as writer:
+            for kind, chosen in separated(elements):
+                if kind == "batch":
+                    self._send_whole(writer, chosen)
+                else:
+                    self._add(writer, self._convert(writer, Origin(chosen), kind))
+            if self._gathered.count and (incomplete or self._gathered.count >= self._row_limit.rows):
+                self._submit(writer, self._gathered.take())
+
+    def clear(self) -> None:
+        """Drop what was gathered."""
+        self._gathered.clear()
+
+    def finish(self) -> None:
+        """End a bundle; nothing is gathered."""
+
+    def _add(self, writer: ZerobusWriter, rows: RowsWithOrigin) -> None:
+        """Submit rows whose elements are kept for dead letters; gather others, whose elements are dropped."""
+        if self._settings.dead_letters:
+            self._submit(writer, rows)
+            return
+        if rows.rejected:
+            raise bundle_error(self._all_rejected(rows), table=self._base.table, total_rows=rows.count)
+        if not self._gathered.fits(rows):
+            self._submit(writer, self._gathered.take())
+        self._gathered.add(rows)
+
+    def _all_rejected(self, rows: RowsWithOrigin) -> list[RowError]:
+        """Return the rows that could not be read, and those that the table's schema rejects: nothing will be sent."""
+        rejected = list(rows.rejected)
+        if self._converter is not None and rows.batch.num_rows:
+            config = self._settings.config
+            conformer = Conformer(
+                self._converter.schema, ignore_unknown_fields=config.ignores_unknown_fields, times=config.times
+            )
+            unfit = conformer.conform(rows.batch).rejected
+            rejected += [error.at(rows.number(error.index)) for error in unfit]
+        return sorted(rejected, key=lambda error: error.index)
+
+    def _submit(self, writer: ZerobusWriter, rows: RowsWithOrigin) -> None:
+        self._row_limit.learn(rows=rows.batch.num_rows, nbytes=rows.batch.nbytes)
+        self._bundle.send(writer, rows)
+
+    def _send_whole(self, writer: ZerobusWriter, element: Elements) -> None:
+        """Submit a RecordBatch or Table; convert the rows of a file as other rows."""
+        origin = Origin(element, holds_rows=True)
+        if not isinstance(origin.rows, list):
+            self._submit_whole(writer, origin)
+            return
+        rows_of_file, start = element.values[0], 0
+        while start < rows_of_file.num_rows:
+            part = rows_of_file.slice(start, self._row_limit.rows)
+            origin = Origin(Elements([part], element.micros, element.windows), holds_rows=True, first=start)
+            rows = self._convert(writer, origin, row_kind(type(part.rows[0])))
+            if rows.rejected and not self._settings.dead_letters:
+                rejected = origin.located(self._all_rejected(rows))
+                raise bundle_error(rejected, table=self._base.table, total_rows=rows.count)
+            self._submit(writer, rows)
+            start += part.num_rows
+
+    def _submit_whole(self, writer: ZerobusWriter, origin: Origin) -> None:
+        """Submit a RecordBatch or Table as it is; if its columns cannot fit the table's, it is rejected as a whole."""
+        batch, kept = origin.rows, self._settings.kept
+        rows = RowsWithOrigin(batch=batch if kept is None else kept.of_batch(batch), origin=origin)
+        try:
+            self._bundle.send(writer, rows)
+        except ConversionError as error:
+            if not self._settings.dead_letters or error.unknown_table:
+                raise
+            # Its columns cannot fit the table, so each of its rows is a failed row.
+            rejected = [RowError(row, RowErrorType.WRONG_TYPE, str(error), "schema") for row in range(rows.count)]
+            self._bundle.set_apart(self._base.table, rejected_rows(origin.elements, rejected, holds_rows=True))
+
+    def _convert(self, writer: ZerobusWriter, origin: Origin, kind: RowKind) -> RowsWithOrigin:
+        """Convert rows, after another look at the table where they do not fit the schema as it is known."""
+        converter = self._converter_for(writer)
+        values = origin.rows
+        converted = converter.convert(values, kind)
+        if writer.may_look_again and converter.may_be_outdated(values, kind, converted):
+            writer.look_again()
+            newest = self._converter_for(writer)
+            converted = converted if newest is converter else newest.convert(values, kind)
+        return RowsWithOrigin(batch=converted.batch, origin=origin, kept=converted.rows, rejected=converted.rejected)
+
+    def _converter_for(self, writer: ZerobusWriter) -> RowConverter:
+        """Return the converter for the table's schema, a new one after the schema changed."""
+        schema = writer.schema or writer.resolve_schema()
+        if self._converter is None or self._converter.schema is not schema:
+            config = self._settings.config
+            self._converter = RowConverter(
+                schema,
+                ignore_unknown_fields=config.ignores_unknown_fields,
+                rescue_column=config.rescues_into,
+                times=config.times,
+                kept=self._settings.kept,
+            )
+        return self._converter

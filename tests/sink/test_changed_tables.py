@@ -119,4 +119,6 @@ def test_rows_that_wait_for_a_full_batch_outlive_a_dropped_column(emulator, sink
             | sink(schema="unity_catalog", wire_format=wire_format)
         )
     )
-    assert sorted(table.to_arrow()["id"].to_pylist()) == list(range(4000))
+    # What was sent before the change and is stored after it is in the folder of rejected rows, as at the service.
+    everywhere = [table.to_arrow(), *table.rejected_after_alter()]
+    assert sorted(number for rows in everywhere for number in rows["id"].to_pylist()) == list(range(4000))

@@ -183,6 +183,11 @@ def _run(
 
 
 def _check(files: argparse.Namespace, zerobus: ZerobusOptions, formats: Iterable[FileFormat]) -> None:
+    if "{" in zerobus.zerobus_table:
+        raise InputError(
+            f"--zerobus_table={zerobus.zerobus_table} is a template, and this program writes one table: name it, or "
+            "use WriteToZerobus in a pipeline"
+        )
     if files.dead_letters and "://" not in files.dead_letters:
         journal = journal_of(files.dead_letters)
         if files.resume and not journal.exists():

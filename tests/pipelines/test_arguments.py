@@ -14,6 +14,7 @@ from tests.pipelines.readings import TABLE, send
         (["--input", "{}/none-*.csv"], "No file matches {}/none-*.csv"),
         (["--input", "{}/in.txt"], "The ending of {}/in.txt is that of no known format: give --format"),
         (["--input", "{}/in.csv", "--zerobus_table=main.files"], "has 2 parts"),
+        (["--input", "{}/in.csv", "--zerobus_table=main.files.{{kind}}"], "is a template"),
         (["--input", "{}/in.csv", "--zerobus_tabel=x"], "did you mean --zerobus_table?"),
         (["--inptu", "{}/in.csv"], "There is no flag --inptu: did you mean --input?"),
         (

@@ -125,6 +125,8 @@ def test_every_option_can_be_written_in_yaml(environment: dict[str, str], tmp_pa
         "assume_timezone": "Europe/Berlin",
         "epoch_unit": "s",
         "streams_per_worker": 2,
+        "max_open_tables": 5,
+        "max_in_flight_bytes": 1_000_000,
         "batch_max_rows": 100,
         "batch_max_bytes": 1_000_000,
         "batch_max_delay": 0.5,
@@ -140,7 +142,7 @@ def test_every_option_can_be_written_in_yaml(environment: dict[str, str], tmp_pa
         "telemetry_attributes": {"team": "air"},
         "dry_run": True,
     }
-    others = {"client_secret_env", "client_id_gcp_secret", "table", "schema", "error_handling"}
+    others = {"client_secret_env", "client_id_gcp_secret", "table", "schema", "error_handling", "keep", "drop"}
     assert set(inspect.signature(WriteToZerobus).parameters) == {*settings, *others}
     run(with_settings(tmp_path, **settings), environment, tmp_path)
     assert list((tmp_path / "debug").rglob("*.arrow"))

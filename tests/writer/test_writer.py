@@ -133,7 +133,8 @@ def test_a_result_splits_the_batch_and_counts_by_type(emulator, table, connect, 
     assert result.successful_batch(sent).column("name").to_pylist() == ["a", "c"]
     assert type(result.failed_batch(sent)) is type(result.successful_batch(sent)) is type(sent)
     assert result.error.startswith(
-        "3 of 5 rows rejected for table main.iot.air (2 null_in_not_null_column, 1 rejected_by_service): row 1: column 'id'"
+        "3 of 5 rows rejected for table main.iot.air (2 null_in_not_null_column, 1 rejected_by_service): "
+        "row 1: column 'id'"
     )
     assert ids(emulator) == [0, 2]
 

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -221,10 +222,12 @@ def summarize(row_errors: Sequence[RowError], *, table: str, total_rows: int) ->
 
 def _of_each_kind(row_errors: Sequence[RowError]) -> list[RowError]:
     """Return the errors to show: the first ones, but as many kinds as there is room for, in the order of rows."""
-    first_of_kind = {error.error_type: error for error in reversed(row_errors)}
-    firsts = {id(error) for error in first_of_kind.values()}
-    chosen = sorted(range(len(row_errors)), key=lambda place: (id(row_errors[place]) not in firsts, place))
-    return [row_errors[place] for place in sorted(chosen[:_SHOWN_REASONS])]
+    first_of_kind: dict[str, int] = {}
+    for place, error in enumerate(row_errors):
+        first_of_kind.setdefault(error.error_type, place)
+    firsts = list(first_of_kind.values())
+    others = (place for place in range(len(row_errors)) if place not in firsts)
+    return [row_errors[place] for place in sorted(islice(chain(firsts, others), _SHOWN_REASONS))]
 
 
 def redact_url(url: str) -> str:

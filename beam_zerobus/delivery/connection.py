@@ -21,8 +21,8 @@ class Connection:
     Invariants, under the one lock, which is held during a call of the SDK:
     - One thread at a time sends, so that the order of the ledger is the order of offsets.
     - What the ledger holds as sent was sent over `_stream`. Only the keeper exchanges it.
-    - `_failure` is what `_stream` raised when it accepted no further call; nothing is sent after that. `refused` is the
-      entry of this call, and stays when the stream is exchanged.
+    - `_failure` is what `_stream` raised when it accepted no further call; nothing is sent after that. `failed_entry`
+      is the entry of this call, and stays when the stream is exchanged.
     - Only entries of `conversion` are sent; the stream is open for its schema.
     """
 
@@ -33,7 +33,7 @@ class Connection:
         self._lock = threading.Lock()
         self._stream: Stream | None = None
         self._failure: StreamFailure | None = None
-        self.refused: Entry | None = None
+        self.failed_entry: Entry | None = None
         self.conversion = conversion
 
     @property
@@ -59,7 +59,7 @@ class Connection:
         try:
             offset = stream.send(entry.to_send().records)
         except StreamFailure as failure:
-            self._failure, self.refused = failure, entry
+            self._failure, self.failed_entry = failure, entry
             self._ledger.wake()
             return
         except Exception as error:  # noqa: BLE001  it is this batch's, whichever thread sends it

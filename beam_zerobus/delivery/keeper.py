@@ -267,8 +267,8 @@ class Keeper:
 
     def _fail_first(self, error: ZerobusError) -> None:
         """Fail the batch whose call the SDK itself did not accept."""
-        if self._connection.refused is not None:
-            fail_all(self._ledger, [self._connection.refused], error)
+        if self._connection.failed_entry is not None:
+            fail_all(self._ledger, [self._connection.failed_entry], error)
 
     def _exchange_stream(self, stream: Stream | None, cause: str = "CLOSED") -> tuple[list[Entry], int]:
         """Put a new stream, or none, in place; return what the old one had not acknowledged, as `exchange` does."""

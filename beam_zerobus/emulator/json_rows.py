@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from beam_zerobus.schema import Array, DeltaType, Map, Struct, TableSchema
+from beam_zerobus.schema.float_names import float_name
 
 __all__ = ["to_json_rows"]
 
@@ -46,7 +47,7 @@ def _value(value: Any, kind: DeltaType) -> Any:
 def _scalar(value: Any) -> Any:
     match value:
         case float() if not math.isfinite(value):
-            return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+            return float_name(value)
         case dt.datetime():
             return (value.replace(tzinfo=dt.UTC) - _EPOCH) // dt.timedelta(microseconds=1)
         case dt.date():

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.schema.arrow import canonical_type
+from beam_zerobus.schema.float_names import float_name
 from beam_zerobus.schema.table import TableSchema
 from beam_zerobus.schema.types import Field, Primitive
 from beam_zerobus.variant import encode_json
@@ -190,9 +191,7 @@ def _written(value: Any) -> str:  # noqa: PLR0911, PLR0912 - one for each kind o
 
 
 def _float(value: float) -> str:
-    if math.isfinite(value):
-        return repr(value)
-    return '"NaN"' if math.isnan(value) else '"Infinity"' if value > 0 else '"-Infinity"'
+    return repr(value) if math.isfinite(value) else f'"{float_name(value)}"'
 
 
 def _nested(value: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from beam_zerobus.errors import ConfigurationError
+from beam_zerobus.errors import ConfigurationError, counted
 from beam_zerobus.options.fields import shown
 
 __all__ = ["check_table_name", "is_table_name"]
@@ -40,9 +40,7 @@ def check_table_name(table: object) -> None:
     named = "table" if text is None else f"table={text}"
     parts = table.split(".")
     if len(parts) != 3:
-        raise ConfigurationError(
-            f"{named} has {len(parts)} part{'s' * (len(parts) != 1)}: write it as 'catalog.schema.table'"
-        )
+        raise ConfigurationError(f"{named} has {counted(len(parts), 'part')}: write it as 'catalog.schema.table'")
     for part, role in zip(parts, ("catalog", "schema", "table"), strict=True):
         if not (_NAME if role == "table" else _NAME_WITH_HYPHENS).fullmatch(part):
             quoted = "" if shown(part) is None else f" {part!r}"

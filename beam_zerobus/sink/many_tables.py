@@ -13,7 +13,6 @@ from beam_zerobus.sink.bundle import Bundle
 from beam_zerobus.sink.elements import Elements
 from beam_zerobus.sink.failed_rows import bundle_error
 from beam_zerobus.sink.rows import rejected_rows, separated, unknown_table
-from beam_zerobus.sink.rows_of_file import RowsOfFile
 from beam_zerobus.sink.settings import SinkSettings
 from beam_zerobus.sink.table_rows import TableRows
 from beam_zerobus.writer.writers_config import WritersConfig
@@ -71,7 +70,7 @@ class ManyTables:
             ZerobusError: An element cannot be written, and fails the bundle.
         """
         if elements.values:
-            for kind, chosen in separated(_rows_without_places(elements)):
+            for kind, chosen in separated(elements):
                 if kind == "batch":
                     self._split_batch(chosen)
                 else:
@@ -167,15 +166,3 @@ class ManyTables:
         """Reject all rows of elements."""
         numbered = [error.at(row) for row, error in enumerate(errors)]
         self._bundle.set_apart(table, rejected_rows(elements, numbered, holds_rows=holds_rows))
-
-
-def _rows_without_places(elements: Elements) -> Elements:
-    """Return elements with the rows of files as plain rows, since each may have a table of its own."""
-    if not any(isinstance(value, RowsOfFile) for value in elements.values):
-        return elements
-    plain = Elements()
-    for i, value in enumerate(elements.values):
-        rows = value.rows if isinstance(value, RowsOfFile) else value
-        many = rows if isinstance(rows, list) else [rows]
-        plain.add(Elements(many, elements.micros[i : i + 1] * len(many), elements.windows[i : i + 1] * len(many)))
-    return plain

@@ -172,7 +172,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
     def with_failures_together(self) -> WriteToZerobus:
         """Return this transform with all the rejected rows of a batch as one element of `failed_rows`.
 
-        `KeepDeadLetters` takes such elements, too, and many rejected rows then cost hardly more than good ones.
+        `KeepDeadLetters` takes such elements, too. Many rejected rows then cost far less than an element for each.
         """
         together = copy.copy(self)
         together._failures_together = True

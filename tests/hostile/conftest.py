@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Callable, Iterator
 
@@ -22,6 +23,14 @@ def serve() -> Iterator[Callable[..., OddServer]]:
     yield start
     for server in servers:
         server.close()
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
+    """All that is logged at any level, with all that a record holds."""
+    caplog.set_level(1)
+    logging.getLogger("urllib3").setLevel(1)
+    return lambda: "\n".join(f"{record.getMessage()} {record.__dict__}" for record in caplog.records)
 
 
 @pytest.fixture

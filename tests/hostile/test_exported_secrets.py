@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
-from collections.abc import Callable
 from contextlib import suppress
 from urllib.parse import quote
 
@@ -27,13 +25,6 @@ from tests.telemetry.receiver import Receiver
 pytestmark = [pytest.mark.hostile, pytest.mark.timeout(60)]
 
 
-@pytest.fixture
-def log(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
-    caplog.set_level(1)
-    logging.getLogger("urllib3").setLevel(1)
-    return lambda: "\n".join(f"{record.getMessage()} {record.__dict__}" for record in caplog.records)
-
-
 FAULTS = {
     "accepted": (),
     "no token": (ScriptedFault("token", at_token=1, times=9, http_status=401),),
@@ -47,21 +38,8 @@ FAULTS = {
 def test_spans_metrics_and_debug_files_show_nothing(canary, fault, log, tmp_path):
     with Emulator(client_id="the-id", client_secret=canary, faults=Faults(script=FAULTS[fault])) as emulator:
         emulator.create_table(TABLE, "id BIGINT")
-        with (
-            suppress(ZerobusError),
-            ZerobusWriter(
-                TABLE,
-                endpoint=emulator.endpoint,
-                workspace_url=emulator.workspace_url,
-                credentials=OAuthClientCredentials(client_id="the-id", client_secret=canary),
-                schema="unity_catalog",
-                retry=Retry(max_retries=1, initial_backoff=0.01),
-                telemetry=Telemetry(output_dir=tmp_path, flush_timeout=10.0),
-                debug_files=DebugFiles(output_dir=tmp_path),
-            ) as writer,
-        ):
-            writer.send_batch(pa.record_batch({"id": [1]}))
-        writer.close()
+        telemetry = Telemetry(output_dir=tmp_path, flush_timeout=10.0)
+        send_with_telemetry(emulator, canary, telemetry, DebugFiles(output_dir=tmp_path))
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert files or fault == "no token"  # nothing was sent
     for path in files:
@@ -72,7 +50,9 @@ def test_spans_metrics_and_debug_files_show_nothing(canary, fault, log, tmp_path
 PROTOCOLS = ("grpc", "http/protobuf")
 
 
-def send_with_telemetry(emulator: Emulator, canary: str, telemetry: Telemetry) -> None:
+def send_with_telemetry(
+    emulator: Emulator, canary: str, telemetry: Telemetry, debug_files: DebugFiles | None = None
+) -> None:
     """Send a batch, whatever becomes of it, with the canary as client secret; then export."""
     with (
         suppress(ZerobusError),
@@ -84,6 +64,7 @@ def send_with_telemetry(emulator: Emulator, canary: str, telemetry: Telemetry) -
             schema="unity_catalog",
             retry=Retry(max_retries=1, initial_backoff=0.01),
             telemetry=telemetry,
+            debug_files=debug_files,
         ) as writer,
     ):
         writer.submit(pa.record_batch({"id": [1]})).result(30)

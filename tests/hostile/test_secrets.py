@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import logging
 import pickle
 import re
 from collections.abc import Callable, Iterator
@@ -34,13 +33,6 @@ from tests.hostile.canary import LATIN, NOT_LATIN, TABLE, assert_hidden, canarie
 from tests.hostile.http_server import OddServer, Request, dripped, whole
 
 pytestmark = [pytest.mark.hostile, pytest.mark.timeout(60)]
-
-
-@pytest.fixture
-def log(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
-    caplog.set_level(1)
-    logging.getLogger("urllib3").setLevel(1)
-    return lambda: "\n".join(f"{record.getMessage()} {record.__dict__}" for record in caplog.records)
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from apache_beam.utils.timestamp import Timestamp
 
-from beam_zerobus.sink.dead_letters.values import RawText, as_python, fields_of, float_name, items_of, key_name
+from beam_zerobus.schema.float_names import float_name
+from beam_zerobus.sink.dead_letters.values import RawText, as_python, fields_of, items_of, key_name
 
 __all__ = ["plain"]
 

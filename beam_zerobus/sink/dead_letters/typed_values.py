@@ -21,9 +21,10 @@ import pyarrow as pa
 from apache_beam.pvalue import Row
 from apache_beam.utils.timestamp import Timestamp
 
+from beam_zerobus.schema.float_names import float_name
 from beam_zerobus.sink.dead_letters import arrow_values
 from beam_zerobus.sink.dead_letters.json_text import Number, is_utf8
-from beam_zerobus.sink.dead_letters.values import OtherValue, RawText, as_python, fields_of, float_name, key_name
+from beam_zerobus.sink.dead_letters.values import OtherValue, RawText, as_python, fields_of, key_name
 
 __all__ = ["exact", "restored"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any
@@ -15,7 +14,7 @@ from apache_beam.utils.timestamp import Timestamp
 
 from beam_zerobus.sink.dead_letters.arrow_values import row_of
 
-__all__ = ["OtherValue", "RawText", "as_python", "fields_of", "float_name", "items_of", "key_name"]
+__all__ = ["OtherValue", "RawText", "as_python", "fields_of", "items_of", "key_name"]
 
 _MISSING = ("NaTType", "NAType")
 
@@ -82,8 +81,3 @@ def key_name(key: Any) -> str:
     '5'
     """
     return str(as_python(key))
-
-
-def float_name(value: float) -> str:
-    """Return the name of a float that JSON does not have."""
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

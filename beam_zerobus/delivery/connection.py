@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from beam_zerobus.delivery.entry import Entry
 from beam_zerobus.delivery.failures import StreamFailure
@@ -12,7 +13,24 @@ from beam_zerobus.delivery.stream import Stream
 from beam_zerobus.delivery.unexpected import unexpected
 from beam_zerobus.encoding.conversion import Conversion
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "Left"]
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a stream leaves.
+
+    Attributes:
+        stream: The stream; None where none was open.
+        unacknowledged: Its unacknowledged entries, which are queued again.
+        cancelled: How many other entries were cancelled.
+        not_accepted: The entry whose call it did not accept, if there is one.
+    """
+
+    stream: Stream | None
+    unacknowledged: list[Entry]
+    cancelled: int
+    not_accepted: Entry | None
 
 
 class Connection:
@@ -21,8 +39,8 @@ class Connection:
     Invariants, under the one lock, which is held during a call of the SDK:
     - One thread at a time sends, so that the order of the ledger is the order of offsets.
     - What the ledger holds as sent was sent over `_stream`. Only the keeper exchanges it.
-    - `_failure` is what `_stream` raised when it accepted no further call; nothing is sent after that. `failed_entry`
-      is the entry of this call, and stays when the stream is exchanged.
+    - `_failure` is what `_stream` raised when it accepted no further call; nothing is sent after that.
+      `_not_accepted` is the entry of this call.
     - Only entries of `conversion` are sent; the stream is open for its schema.
     """
 
@@ -33,7 +51,7 @@ class Connection:
         self._lock = threading.Lock()
         self._stream: Stream | None = None
         self._failure: StreamFailure | None = None
-        self.failed_entry: Entry | None = None
+        self._not_accepted: Entry | None = None
         self.conversion = conversion
 
     @property
@@ -59,7 +77,7 @@ class Connection:
         try:
             offset = stream.send(entry.to_send().records)
         except StreamFailure as failure:
-            self._failure, self.failed_entry = failure, entry
+            self._failure, self._not_accepted = failure, entry
             self._ledger.wake()
             return
         except Exception as error:  # noqa: BLE001  it is this batch's, whichever thread sends it
@@ -73,15 +91,13 @@ class Connection:
             entry.owner.note("replayed", rows=replayed)
         entry.drop_records()
 
-    def exchange(self, stream: Stream | None) -> tuple[Stream | None, list[Entry], int]:
-        """Put a new stream, or none, in place.
-
-        Returns:
-            The old stream, its unacknowledged entries, which are queued again, and how many others were cancelled.
-        """
+    def exchange(self, stream: Stream | None) -> Left:
+        """Put a new stream, or none, in place; return what the old one leaves."""
         with self._lock:
             old, self._stream, self._failure = self._stream, stream, None
-            return old, *self._ledger.put_back()
+            not_accepted, self._not_accepted = self._not_accepted, None
+            unacknowledged, cancelled = self._ledger.put_back()
+            return Left(old, unacknowledged, cancelled, not_accepted)
 
     def take_idle(self) -> Stream | None:
         """Remove and return the stream if nothing is sent or queued."""

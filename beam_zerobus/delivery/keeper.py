@@ -14,7 +14,7 @@ from typing import Protocol
 
 from beam_zerobus.delivery import limits
 from beam_zerobus.delivery.advice import advice
-from beam_zerobus.delivery.connection import Connection
+from beam_zerobus.delivery.connection import Connection, Left
 from beam_zerobus.delivery.decisions import Action, Situation, decide
 from beam_zerobus.delivery.entry import Entry, Owner
 from beam_zerobus.delivery.failures import FailureKind, StreamFailure
@@ -192,13 +192,14 @@ class Keeper:
     # Recovery.
 
     def _recover(self, failure: StreamFailure) -> None:
-        in_flight, cancelled = self._exchange_stream(None, failure.cause)
+        left = self._exchange_stream(None, failure.cause)
+        in_flight = left.unacknowledged
         for owner in dict.fromkeys(entry.owner for entry in in_flight):
             owner.note("stream_lost", cause=failure.cause)
         _log.debug("The stream to %s ended: %s", self._name, failure.cause)
         situation = Situation(
             # A cancelled call may be the one that was rejected: then the others are sent one by one, not searched.
-            calls_in_flight=max(2, len(in_flight)) if cancelled else len(in_flight),
+            calls_in_flight=max(2, len(in_flight)) if left.cancelled else len(in_flight),
             schema_confirmed=bool(in_flight) and all(entry.schema_confirmed for entry in in_flight),
             reopened=self._reopened,
             token_renewed=self._token_renewed,
@@ -208,9 +209,10 @@ class Keeper:
             if self._refresh_schema():
                 return
             action = decide(failure, replace(situation, schema_confirmed=True))
-        self._act(action, failure, in_flight)
+        self._act(action, failure, left)
 
-    def _act(self, action: Action, failure: StreamFailure, in_flight: Sequence[Entry]) -> None:
+    def _act(self, action: Action, failure: StreamFailure, left: Left) -> None:
+        in_flight = left.unacknowledged
         self._searching = action in (Action.SEND_SINGLY, Action.SEARCH)
         match action:
             case Action.REOPEN:
@@ -230,7 +232,8 @@ class Keeper:
                 if self._ledger.reject(in_flight[0], str(failure), probes=probes):
                     _settle(in_flight[0])
             case Action.FAIL_BATCH:
-                self._fail_first(self._final_error(failure))
+                if left.not_accepted is not None:
+                    fail_all(self._ledger, [left.not_accepted], self._final_error(failure))
             case _:
                 self._give_up(self._final_error(failure))
 
@@ -265,21 +268,16 @@ class Keeper:
         self._exchange_stream(None)
         fail_all(self._ledger, self._ledger.clear(), error)
 
-    def _fail_first(self, error: ZerobusError) -> None:
-        """Fail the batch whose call the SDK itself did not accept."""
-        if self._connection.failed_entry is not None:
-            fail_all(self._ledger, [self._connection.failed_entry], error)
-
-    def _exchange_stream(self, stream: Stream | None, cause: str = "CLOSED") -> tuple[list[Entry], int]:
-        """Put a new stream, or none, in place; return what the old one had not acknowledged, as `exchange` does."""
-        old, unacknowledged, cancelled = self._connection.exchange(stream)
-        if old is not None:
-            if unacknowledged or cancelled:
-                old.abandon()
+    def _exchange_stream(self, stream: Stream | None, cause: str = "CLOSED") -> Left:
+        """Put a new stream, or none, in place; close the old one, and return what it leaves."""
+        left = self._connection.exchange(stream)
+        if left.stream is not None:
+            if left.unacknowledged or left.cancelled:
+                left.stream.abandon()
             else:
-                old.close()
+                left.stream.close()
             self._monitor.stream_closed(cause)
-        return unacknowledged, cancelled
+        return left
 
     # A changed schema.
 

@@ -1,12 +1,17 @@
 """The keeper and the connection after unexpected errors."""
 
+import gc
+
 import pyarrow as pa
 import pytest
 
-from beam_zerobus import ZerobusError
+from beam_zerobus import Retry, ZerobusError
 from beam_zerobus.delivery.connection import Connection
 from beam_zerobus.delivery.delivery import Delivery
+from beam_zerobus.delivery.entry import Entry
+from beam_zerobus.delivery.failures import FailureKind, StreamFailure
 from beam_zerobus.delivery.keeper import Keeper
+from beam_zerobus.delivery.stream import Stream
 from beam_zerobus.emulator import Faults
 
 DDL = "id BIGINT NOT NULL"
@@ -56,6 +61,23 @@ def test_a_payload_that_cannot_be_sent_fails_its_own_batch_only(emulator, table,
     with pytest.raises(ZerobusError, match="could not be sent"):
         submissions[0].result(PATIENCE)
     assert all(submission.result(PATIENCE).success for submission in submissions[1:])
+
+
+def test_an_entry_whose_call_failed_is_not_kept_once_it_is_acknowledged(table, connect, monkeypatch):
+    writer = connect(schema=DDL, retry=Retry(initial_backoff=0.01))
+    real = Stream.send
+
+    def fail_once(stream, records):
+        monkeypatch.setattr(Stream, "send", real)
+        raise StreamFailure(FailureKind.TRANSIENT, "UNAVAILABLE", "connection lost")
+
+    assert writer.send_batch(batch(0)).success
+    monkeypatch.setattr(Stream, "send", fail_once)
+    monkeypatch.setattr(Stream, "find_cause", lambda _, said: said)
+    sent = batch(3)
+    assert writer.submit(sent).result(PATIENCE).success
+    gc.collect()
+    assert not [entry for entry in gc.get_objects() if isinstance(entry, Entry) and entry.owner.batch is sent]
 
 
 def test_all_streams_are_stopped_before_the_end_of_one_is_awaited(table, connect, monkeypatch):

@@ -177,6 +177,7 @@ def test_a_first_answer_that_opens_nothing(wire_format):
         assert str(failure).startswith("Unexpected response from server while opening stream")
 
 
+@pytest.mark.contract
 @FORMATS
 def test_a_rejection_right_after_the_headers_is_found_out(wire_format):
     def script(dialogue: Dialogue) -> Iterator[bytes]:

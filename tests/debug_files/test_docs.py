@@ -25,7 +25,7 @@ def blocks(heading: str, language: str) -> str:
     return "\n".join(found)
 
 
-@pytest.fixture(params=["closed", "open"])
+@pytest.fixture(params=["closed", pytest.param("open", marks=pytest.mark.hostile)])
 def debug_directory(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Files of a writer that is closed, and of one that still writes."""
     writer = open_writer(tmp_path / "debug")

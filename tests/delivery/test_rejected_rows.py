@@ -86,6 +86,7 @@ def test_a_hundred_thousand_rows_of_a_wrong_schema_cost_a_few_calls_in_json_whic
     assert result.errors_by_type()["rejected_by_service"] <= 20
 
 
+@pytest.mark.hostile
 def test_a_hundred_thousand_rows_that_are_all_rejected_cost_a_hundred_calls(emulator, connect):
     emulator.faults = Faults(reject_rows=(RejectRows(column="name", value=None),))
     result = connect(schema=DDL).send_batch(pa.record_batch({"id": range(100_000)}))
@@ -95,6 +96,7 @@ def test_a_hundred_thousand_rows_that_are_all_rejected_cost_a_hundred_calls(emul
     assert emulator.stats.tables["main.iot.air"].calls == 101
 
 
+@pytest.mark.hostile
 def test_where_nineteen_rows_in_twenty_are_rejected_the_good_ones_are_written(emulator, connect):
     emulator.faults = Faults(reject_rows=(RejectRows(column="name", value="bad"),))
     good = {(n * 277) % 240 for n in range(12)}

@@ -63,15 +63,21 @@ def test_it_serves_and_ends_cleanly(tmp_path: Path, number: int) -> None:
         assert emulator.table(TABLE).count_rows() == 1
 
 
-def test_the_greeting_says_how_long_rows_are_kept(tmp_path: Path) -> None:
-    for arguments, kept in (
-        (["--storage-dir", str(tmp_path)], f"Rows are kept in {tmp_path}\n"),
-        ([], ", which is removed at the end; --storage-dir DIR keeps them\n"),
-        (["--memory"], "Rows are kept in memory\n"),
-        (["--discard"], "Rows are counted and not kept\n"),
-    ):
-        with process(*arguments) as running:
-            assert kept in running.greeting
+@pytest.mark.parametrize(
+    ("arguments", "kept"),
+    [
+        (["--storage-dir", "tables"], "/tables\n"),
+        pytest.param([], ", which is removed at the end; --storage-dir DIR keeps them\n", marks=pytest.mark.hostile),
+        pytest.param(["--memory"], "Rows are kept in memory\n", marks=pytest.mark.hostile),
+        pytest.param(["--discard"], "Rows are counted and not kept\n", marks=pytest.mark.hostile),
+    ],
+)
+def test_the_greeting_says_how_long_rows_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], kept: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with process(*arguments) as running:
+        assert kept in running.greeting
 
 
 def test_the_greeting_exports_our_names_and_those_of_the_official_examples() -> None:
@@ -152,7 +158,8 @@ print("leaving")
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
-def test_sigkill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [1, pytest.param(4, marks=pytest.mark.hostile)])
+def test_sigkill_loses_nothing_that_was_acknowledged(tmp_path: Path, kills: int) -> None:
     acknowledged: list[int] = []
 
     def load(running: SimpleNamespace, worker: int) -> None:
@@ -164,7 +171,7 @@ def test_sigkill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
                 stream.wait(stream.send(rows))
                 acknowledged.extend(row["id"] for row in rows)
 
-    for kill in range(3):
+    for kill in range(kills):
         seen = len(acknowledged)
         with process("--storage-dir", str(tmp_path), "--table", f"{TABLE}={DDL}") as running:
             threads = [threading.Thread(target=load, args=(running, kill * 10 + worker)) for worker in range(3)]

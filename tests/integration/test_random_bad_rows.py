@@ -121,6 +121,7 @@ def test_exactly_the_broken_rows_come_back_on_the_fn_api_runner(emulator, **exam
     check(emulator, "FnApiRunner", **example)
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("runner", ["PortableRunner", "BundleBased"])
 @settings(max_examples=4, deadline=None, phases=NO_SHRINKING)
 @examples

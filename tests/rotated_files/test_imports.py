@@ -17,7 +17,13 @@ def room(module: str) -> str:
     return ".".join(module.split(".")[:2])
 
 
-@pytest.mark.parametrize("module", ["destination", "beam_destination", "beam_filesystems"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "destination",
+        *(pytest.param(name, marks=pytest.mark.hostile) for name in ("beam_destination", "beam_filesystems")),
+    ],
+)
 def test_rotated_files_import_no_other_room(module: str) -> None:
     # Importing any module runs the package's own __init__, which imports everything: it is left out here.
     package = "import importlib.util as u, sys, types; p = types.ModuleType('beam_zerobus'); "

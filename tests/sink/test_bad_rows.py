@@ -91,7 +91,12 @@ def test_failed_rows_keep_timestamp_and_windows(emulator, sink, runner, windows)
     assert ids == [i for i in range(100) if i not in broken]
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("examples", [5, pytest.param(60, marks=pytest.mark.hostile)])
+def test_exactly_the_broken_rows_fail(examples):
+    settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))(exactly_the_broken_rows)()
+
+
 @given(
     count=st.integers(1, 300),
     broken=st.dictionaries(st.integers(0, 299), st.sampled_from(sorted(BREAKS))),
@@ -99,7 +104,7 @@ def test_failed_rows_keep_timestamp_and_windows(emulator, sink, runner, windows)
     max_rows=st.integers(1, 200),
     wire_format=st.sampled_from(["proto", "arrow", "json"]),
 )
-def test_exactly_the_broken_rows_fail(count, broken, rejected, max_rows, wire_format):
+def exactly_the_broken_rows(count, broken, rejected, max_rows, wire_format):
     broken = {i: kind for i, kind in broken.items() if i < count}
     rejected = {i for i in rejected if i < count and i not in broken}
     expected = sorted([*broken.values(), *["rejected_by_service"] * len(rejected)])

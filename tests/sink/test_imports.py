@@ -132,7 +132,7 @@ logging.info("hello")
         "from beam_zerobus import WriteToZerobus",
         pytest.param("from beam_zerobus import ZerobusOptions", marks=pytest.mark.hostile),
         pytest.param("import beam_zerobus.sink", marks=pytest.mark.hostile),
-        "import beam_zerobus.rotated_files.beam_destination",
+        pytest.param("import beam_zerobus.rotated_files.beam_destination", marks=pytest.mark.hostile),
         pytest.param("import beam_zerobus.programs.files_to_zerobus", marks=pytest.mark.hostile),
     ],
 )

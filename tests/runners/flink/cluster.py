@@ -115,14 +115,26 @@ class SessionCluster:
         _rest("PATCH", f"jobs/{job}?mode=cancel")
 
     def stop(self, job: str) -> str:
-        """Stop a stream with a savepoint, and return its path."""
+        """Stop a stream with a savepoint, and return its path.
+
+        A savepoint fails while a task is not running yet; the stream then goes on, and one asks again.
+        """
+        return str(self._wait_until(lambda: self._savepoint(job), "the stream stopped with a savepoint"))
+
+    def _savepoint(self, job: str) -> str | None:
         target = {"targetDirectory": (self._directory / "savepoints").as_uri(), "drain": False}
-        request = _rest("POST", f"jobs/{job}/stop", target)["request-id"]
+        try:
+            request = _rest("POST", f"jobs/{job}/stop", target)["request-id"]
+        except OSError:
+            return None  # the stream is restarting
 
         def operation() -> Any:
             return _rest("GET", f"jobs/{job}/savepoints/{request}").get("operation")
 
-        return str(wait_until(operation, "the savepoint is complete")["location"])
+        ended = wait_until(operation, "the savepoint ended")
+        if "location" not in ended:
+            print("A savepoint failed:", ended.get("failure-cause"))
+        return ended.get("location")
 
     def log(self, name: str) -> str:
         """Return the output of a process so far."""

@@ -146,7 +146,9 @@ class Conversion:
         except ConversionError as error:
             unfit = self._has_lost_values(take_rows(batch, rows))
             if unfit.all() or not unfit.any():
-                rejected = tuple(RowError(row, RowErrorType.WRONG_TYPE, str(error), "schema") for row in rows.tolist())
+                rejected = tuple(
+                    RowError(row, RowErrorType.WRONG_TYPE.value, str(error), "schema") for row in rows.tolist()
+                )
                 return [Payload(records=[], rows=range(0), size_bytes=0, rejected=rejected)]
         return self.payloads_again(batch, rows[~unfit]) + self.payloads_again(batch, rows[unfit])
 

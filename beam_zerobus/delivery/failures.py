@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from enum import Enum, auto
+from typing import Final
 
 from beam_zerobus.errors import ConfigurationError, ConversionError, RejectedError, ZerobusError
 
@@ -41,9 +42,16 @@ class FailureKind(Enum):
     FORBIDDEN = auto()
     """A grant is missing, or neither service nor SDK can do what is asked."""
     MISCONFIGURED = auto()
-    """The SDK does not accept the endpoint, the workspace's URL or the table's name."""
+    """The SDK does not accept the endpoint, the workspace's URL or the table's name, or finds no certificates."""
 
 
+_SETTINGS: Final = (
+    "Check endpoint, workspace_url, the table's three-part name, and the environment variables that name a proxy"
+)
+_CERTIFICATES: Final = (
+    "It finds no certificates of authorities on this machine, which it needs even for http: install the package "
+    "ca-certificates, or set SSL_CERT_FILE to a PEM file that exists"
+)
 _FINAL = (FailureKind.REJECTED, FailureKind.NOT_FOUND, FailureKind.FORBIDDEN, FailureKind.MISCONFIGURED)
 
 
@@ -98,10 +106,8 @@ class StreamFailure(Exception):  # noqa: N818 - an event of a stream's life, not
                 f"Table {table} was not found by Zerobus: create it first, and check its three-part name ({self})"
             )
         if self.kind is FailureKind.MISCONFIGURED:
-            return ConfigurationError(
-                f"The Zerobus SDK rejected the settings for table {table}: {self}. Check endpoint, workspace_url, "
-                "the table's three-part name, and the environment variables that name a proxy"
-            )
+            remedy = _CERTIFICATES if self.cause == "TLS" else _SETTINGS
+            return ConfigurationError(f"The Zerobus SDK rejected the settings for table {table}: {self}. {remedy}")
         if self.kind is FailureKind.REJECTED:
             shown = "; ".join(self.differences[:_SHOWN_DIFFERENCES])
             how = f" It differs from the table's: {shown}." if shown else ""

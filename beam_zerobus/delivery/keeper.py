@@ -301,10 +301,10 @@ class Keeper:
             self._convert(entry)
 
     def _convert(self, entry: Entry) -> None:
-        """Convert what is left of an entry; a batch that no longer fits fails."""
+        """Convert what is left of an entry; rows that no longer fit are rejected."""
         conversion = self._connection.conversion
         try:
-            payloads = list(conversion.payloads_of(entry.owner.batch, entry.unacknowledged_rows()))
+            payloads = conversion.payloads_again(entry.owner.batch, entry.unacknowledged_rows())
         except Exception as error:  # noqa: BLE001  it is this batch's
             fail_all(self._ledger, [entry], unexpected(error, f"A batch for {self._name} could not be converted"))
             return

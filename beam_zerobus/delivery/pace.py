@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -59,9 +60,9 @@ class Pace:
         if warns:
             _log.warning(
                 "Zerobus rejects rows of table %s, and each rejected call costs a stream: %d streams were opened "
-                "within %.0f s, so the search for the rejected rows goes on in %.0f s; %d rows have no outcome yet. "
+                "within %.0f s, so the search for the rejected rows goes on in %d s; %d rows have no outcome yet. "
                 "Correct what produces the rejected rows",
-                self._name, most, limits.STREAM_WINDOW, left, rows,
+                self._name, most, limits.STREAM_WINDOW, math.ceil(left), rows,
             )  # fmt: skip
         return left
 

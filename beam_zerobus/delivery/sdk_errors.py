@@ -131,6 +131,10 @@ _INVALID_ACK = (
     r"|Empty app_metadata in PutResult - server should provide ack offset"
     r"|Failed to parse FlightAckMetadata: .*"
 )
+_INVALID_ADDRESS = (
+    r"invalid (?:URI|uri character|scheme|authority|port|format)|(?:scheme|authority|path) missing"
+    r"|(?:uri|scheme) too long|empty string"
+)
 _INVALID_COUNT = r"Acknowledgement claims \d+ records, but only \d+ records were submitted"
 
 
@@ -170,7 +174,7 @@ ERRORS: Final = (
     # The SDK calls a broken acknowledgement an invalid argument, as if the rows were at fault.
     _broken_acknowledgement("INVALID_ARGUMENT", _INVALID_ACK),
     _broken_acknowledgement("INVALID_STATE", _INVALID_COUNT),
-    _unusable("CONNECTION", "invalid URI|invalid uri character", cause="INVALID_ENDPOINT"),
+    _unusable("CONNECTION", _INVALID_ADDRESS, cause="INVALID_ENDPOINT"),
     _unusable("INVALID_ARGUMENT", "Failed to add (?:header '.*'|table name header): .*", cause="INVALID_HEADER"),
     _unusable("INVALID_ARGUMENT", "failed to parse proxy URL: .*", cause="INVALID_PROXY"),
     # Over Arrow, the SDK reports a stream that the service closed without an error as UNKNOWN.
@@ -241,8 +245,9 @@ ERRORS: Final = (
         user="`AuthenticationError`",
         source="variant",
     ),
-    *map(_misconfigured, ("INVALID_ENDPOINT", "INVALID_TABLE_NAME", "INVALID_WORKSPACE_URL")),
-    *map(_lost, ("CONNECTION", "CONNECTION_TIMEOUT", "TLS", "TOKEN_FETCH", "UNEXPECTED_RESPONSE")),
+    # TLS: the SDK found no root certificates on this machine. A handshake that fails is UNAVAILABLE.
+    *map(_misconfigured, ("INVALID_ENDPOINT", "INVALID_TABLE_NAME", "INVALID_WORKSPACE_URL", "TLS")),
+    *map(_lost, ("CONNECTION", "CONNECTION_TIMEOUT", "TOKEN_FETCH", "UNEXPECTED_RESPONSE")),
     *map(_impossible, ("INVALID_STATE", "AVRO_SCHEMA", "AVRO_ENCODING")),
     _row(
         "NonRetriableException", kind=_Kind.FORBIDDEN, sink="fails at once", user="`RejectedError`", source="class",

@@ -24,23 +24,42 @@ from beam_zerobus.errors import ConfigurationError
 
 __all__ = ["FaultInjector", "FaultKind", "Faults", "RejectRows", "ScriptedFault"]
 
-FaultKind: TypeAlias = Literal["reject", "status", "drop", "slow_ack", "no_ack", "close", "hang", "token"]
+FaultKind: TypeAlias = Literal[
+    "reject",
+    "no_answer",
+    "wrong_answer",
+    "status",
+    "drop",
+    "slow_ack",
+    "no_ack",
+    "wrong_ack",
+    "close",
+    "hang",
+    "token",
+]
 """The kinds of faults.
 
 | kind | strikes | what happens |
 | --- | --- | --- |
 | reject | a stream's creation | the stream ends with `code` before it is ready |
+| no_answer | a stream's creation | it is never answered |
+| wrong_answer | a stream's creation | it is answered by an acknowledgement, which does not open it |
 | status | a call | the stream ends with `code`, before or after storing the call; it is not acknowledged |
 | drop | a call | the connection is cut without a status, before or after storing |
 | slow_ack | a call | its acknowledgement, and those after it, are `delay` seconds late |
 | no_ack | a call | it is stored and never acknowledged by itself; the acknowledgement of a later call covers it |
+| wrong_ack | a call | it is not stored; calls that were never sent are acknowledged with it |
 | close | a call | the close signal: the server closes the stream after `delay` seconds |
 | hang | a call | the server no longer reads or answers on this stream |
 | token | a request for a token | the token endpoint answers `http_status` |
 """
 
-_CALL_KINDS = ("status", "drop", "slow_ack", "no_ack", "close", "hang")
-_PLACES = {"reject": "at_stream", "token": "at_token", **dict.fromkeys(_CALL_KINDS, "at_call")}
+_PLACES = dict.fromkeys(get_args(FaultKind), "at_call") | {
+    "reject": "at_stream",
+    "no_answer": "at_stream",
+    "wrong_answer": "at_stream",
+    "token": "at_token",
+}
 _TRANSIENT = ("UNAVAILABLE", "INTERNAL", "ABORTED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "CANCELLED")
 
 
@@ -51,11 +70,13 @@ class ScriptedFault:
     Attributes:
         kind: The kind of fault; see `FaultKind`.
         at_call: The call that it strikes, counted from 1 over all streams since the faults were set.
-        at_stream: The stream whose creation it strikes (``"reject"``), counted likewise.
+        at_stream: The stream whose creation it strikes (``"reject"``, ``"no_answer"``, ``"wrong_answer"``), counted
+            likewise.
         at_token: The request for a token that it strikes (``"token"``), counted likewise.
         times: How many calls, streams or requests in a row it strikes from there on.
         table: Count only events of this table; None counts all.
-        code: Name of the gRPC status (``"reject"``, ``"status"``).
+        code: Name of the gRPC status (``"reject"``, ``"status"``); with ``"status"`` also ``"OK"``: the stream ends
+            without an error.
         message: Text of the status, possibly empty; None gives one that says that it is injected.
         causes: Causes of a schema mismatch, such as ``("FIELD_NOT_IN_TABLE",)``, in the status's ``ErrorInfo``.
         after_storing: Store the call's rows first (``"status"``, ``"drop"``): they are in the table, unacknowledged.
@@ -93,7 +114,8 @@ class ScriptedFault:
             )
         if self.at < 1 or self.times < 1:
             raise ConfigurationError(f"ScriptedFault({self.kind!r}): {place} and times count from 1")
-        _check_codes((self.code,))
+        if (self.kind, self.code) != ("status", "OK"):
+            _check_codes((self.code,))
 
     @property
     def ends_stream(self) -> bool:
@@ -168,8 +190,8 @@ class Faults:
         script: Faults at given moments.
         rate: Chance of a random fault for each call, each stream's creation and each request for a token.
         seed: Fixes the random faults: the n-th call, stream and request always get the same.
-        kinds: The kinds of random faults. ``"hang"`` and ``"no_ack"`` make a client wait for its whole timeout each
-            time, so they are not in the default.
+        kinds: The kinds of random faults. Those that make a client wait for its whole timeout, such as ``"hang"``, and
+            answers that are wrong are not in the default.
         codes: The gRPC statuses of random ``"reject"`` and ``"status"`` faults.
         http_statuses: The answers of random ``"token"`` faults.
         max_delay: Upper bound in seconds of random ``"slow_ack"`` and ``"close"`` delays.

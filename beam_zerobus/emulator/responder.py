@@ -16,8 +16,22 @@ from beam_zerobus.emulator.host import Host
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.tokens import Token
 
-__all__ = ["ClientGone", "CloseSignal", "Cut", "Event", "Fail", "Gone", "Hang", "NoMoreCalls", "Responder", "Stored"]
+__all__ = [
+    "ClientGone",
+    "CloseSignal",
+    "Cut",
+    "Event",
+    "Fail",
+    "Gone",
+    "Hang",
+    "NoMoreCalls",
+    "Responder",
+    "Stored",
+    "WrongAcknowledgement",
+]
 
+# What a wrong acknowledgement exceeds the calls by that were sent.
+_FAR = 1_000_000
 # Seconds between checks of an idle stream's token.
 _IDLE_CHECK = 1.0
 
@@ -58,6 +72,11 @@ class Hang:
 
 
 @dataclass(frozen=True, slots=True)
+class WrongAcknowledgement:
+    """Calls are acknowledged that the client never sent."""
+
+
+@dataclass(frozen=True, slots=True)
 class NoMoreCalls:
     """The client has sent its last call."""
 
@@ -69,7 +88,7 @@ class Gone:
     """The client has left, or the server stops."""
 
 
-Event: TypeAlias = Stored | Fail | Cut | CloseSignal | Hang | NoMoreCalls | Gone
+Event: TypeAlias = Stored | Fail | Cut | CloseSignal | Hang | WrongAcknowledgement | NoMoreCalls | Gone
 
 
 class ClientGone(Exception):  # noqa: N818 - an event, not an error
@@ -167,6 +186,9 @@ class Responder:
             case CloseSignal(seconds):
                 self._closes_at = time.monotonic() + seconds
                 yield self._protocol.close_signal(*self._acknowledged, seconds)
+            case WrongAcknowledgement():
+                offset, rows = self._acknowledged
+                yield self._protocol.acknowledgement(offset + _FAR, rows + _FAR)
             case NoMoreCalls(calls):
                 self._expected_calls = calls
             case Cut():

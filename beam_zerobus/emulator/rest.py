@@ -130,7 +130,7 @@ def _outcome(stored: Future[BaseException | None]) -> Rejection | None:
 
 
 def _ending(fault: ScriptedFault) -> Exception:
-    return injected(fault) if fault.kind == "status" else NoAnswerError()
+    return injected(fault) if fault.kind == "status" and fault.code != "OK" else NoAnswerError()
 
 
 def _http_error(rejection: Rejection) -> HttpError:

@@ -32,6 +32,7 @@ from beam_zerobus.emulator.responder import (
     NoMoreCalls,
     Responder,
     Stored,
+    WrongAcknowledgement,
 )
 from beam_zerobus.emulator.stats import RecordedCall
 from beam_zerobus.emulator.status import end_stream
@@ -44,6 +45,14 @@ __all__ = ["Session"]
 _LOG = logging.getLogger(__name__)
 FIRST_MESSAGE_SECONDS = 30.0
 _TABLE_HEADER = "x-databricks-zerobus-table-name"
+
+
+class _NotOpenedError(Exception):
+    """A fault: the stream is not opened, and no status says so."""
+
+    def __init__(self, wrong_answer: bool) -> None:
+        super().__init__()
+        self.wrong_answer = wrong_answer
 
 
 class Session:
@@ -74,6 +83,9 @@ class Session:
             token, table = self._create(requests)
         except Rejection as rejection:
             end_stream(self._context, rejection)
+        except _NotOpenedError as fault:
+            yield from self._leave_unopened(wrong_answer=fault.wrong_answer)
+            return
         except (StopIteration, grpc.RpcError):
             return
         stats = self._host.stats
@@ -101,7 +113,8 @@ class Session:
             return
         except Rejection as rejection:
             end = rejection.code.name
-            end_stream(self._context, rejection)
+            if rejection.code is not grpc.StatusCode.OK:
+                end_stream(self._context, rejection)
         finally:
             self._host.leave(self)
             stats.stream_ended(self.stream_id, end)
@@ -127,6 +140,7 @@ class Session:
 
         Raises:
             Rejection: The stream is not created.
+            _NotOpenedError: It is not created, and the client does not learn that.
         """
         headers = dict(self._context.invocation_metadata())
         token = self._host.authenticate(headers.get("authorization"))
@@ -139,10 +153,18 @@ class Session:
         fault = self._host.injector.on_stream(name)
         if fault is not None:
             self._host.stats.fault_injected(fault.kind)
-            raise injected(fault)
+            raise injected(fault) if fault.kind == "reject" else _NotOpenedError(fault.kind == "wrong_answer")
         table = self._host.writable_table(token, name)
         self._bind(table)
         return token, table
+
+    def _leave_unopened(self, *, wrong_answer: bool) -> Iterator[bytes]:
+        """Answer wrongly, or not at all, until the client has left."""
+        if wrong_answer:
+            yield self._protocol.acknowledgement(0, 0)
+        gone = threading.Event()
+        if self._context.add_callback(gone.set):
+            gone.wait()
 
     def _first(self, requests: Iterator[bytes]) -> bytes:
         """Wait for the first message; a client that sends none must not keep a thread for good."""
@@ -223,6 +245,9 @@ class Session:
             self._events.put(CloseSignal(fault.delay))
         elif fault.kind == "hang":
             self._events.put(Hang())
+            return False
+        elif fault.kind == "wrong_ack":
+            self._events.put(WrongAcknowledgement())
             return False
         elif fault.ends_stream and not fault.after_storing:
             self._events.put(_ending(fault))

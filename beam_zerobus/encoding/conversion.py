@@ -13,9 +13,9 @@ from beam_zerobus.encoding import Payload, make_encoder
 from beam_zerobus.encoding.proto import ProtoEncoder
 from beam_zerobus.encoding.rescue import RescuingConformer
 from beam_zerobus.encoding.take import take_rows
-from beam_zerobus.errors import RowError, about_table
+from beam_zerobus.errors import ConversionError, RowError, about_table
 from beam_zerobus.options import WireFormat
-from beam_zerobus.schema import Conformer, TableSchema
+from beam_zerobus.schema import Conformer, RowErrorType, TableSchema
 from beam_zerobus.schema.plausible import warn_of_january_1970
 from beam_zerobus.schema.time_rules import TimeRules
 from beam_zerobus.schema.unknown_fields import has_unknown_fields
@@ -133,6 +133,32 @@ class Conversion:
         """Yield payloads of some of the batch's rows, given by ascending indices."""
         for payload in self.payloads(take_rows(batch, rows), framed=framed):
             yield _in_batch(payload, rows)
+
+    def payloads_again(self, batch: pa.RecordBatch | pa.Table, rows: np.ndarray) -> list[Payload]:
+        """Return payloads of rows that fitted the table before it changed; each that no longer fits is rejected alone.
+
+        Args:
+            batch: The batch that the rows are part of.
+            rows: Their ascending indices.
+        """
+        try:
+            return list(self.payloads_of(batch, rows))
+        except ConversionError as error:
+            unfit = self._has_lost_values(take_rows(batch, rows))
+            if unfit.all() or not unfit.any():
+                rejected = tuple(
+                    RowError(row, RowErrorType.WRONG_TYPE.value, str(error), "schema") for row in rows.tolist()
+                )
+                return [Payload(records=[], rows=range(0), size_bytes=0, rejected=rejected)]
+        return self.payloads_again(batch, rows[~unfit]) + self.payloads_again(batch, rows[unfit])
+
+    def _has_lost_values(self, rows: pa.RecordBatch | pa.Table) -> np.ndarray:
+        """Return whether each row has a value in a column that the table has lost."""
+        found = np.zeros(rows.num_rows, bool)
+        for index, field in enumerate(rows.schema):
+            if field.name.lower() in self._lost:
+                found |= np.asarray(rows.column(index).is_valid())
+        return found
 
     def _without_lost_columns(self, rows: _Batch) -> _Batch:
         """Leave out the columns that the table has lost, where no row has a value in them."""

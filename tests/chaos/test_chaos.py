@@ -94,7 +94,8 @@ def restart_now_and_then(emulator: Emulator, end: float) -> None:
 @pytest.mark.parametrize("rate", [0.02, 0.2])
 @pytest.mark.parametrize("wire_format", ["proto", "arrow", "json"])
 def test_no_acknowledged_row_is_lost(wire_format, rate, capsys):
-    kinds = ("reject", "status", "drop", "slow_ack", "no_ack", "close", "hang", "token")
+    calls = ("status", "drop", "slow_ack", "no_ack", "wrong_ack", "close", "hang")
+    kinds = ("reject", "wrong_answer", *calls, "token")
     faults = Faults(seed=SEED, rate=rate, kinds=kinds, max_delay=0.1)
     ledger = Ledger()
     with Emulator(token_life=2.0) as emulator:

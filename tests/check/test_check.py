@@ -255,6 +255,14 @@ def test_columns_that_no_stream_can_carry_are_named(state, wire_format, columns)
     assert f"column '{columns[0]}" in failed.message
 
 
+def test_a_machine_without_certificates_is_named(state):
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        state.monkeypatch.setenv(name, "/nonexistent")
+    [failed] = [finding for finding in check_table(TABLE).findings if finding.status == "fail"]
+    assert failed.name == "stream"
+    assert "install the package ca-certificates" in failed.message
+
+
 def test_a_table_with_partitions_is_a_warning(state):
     columns = state.table.schema.to_unity_catalog()
     columns[0]["partition_index"] = 0

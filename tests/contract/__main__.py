@@ -13,6 +13,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from tests.contract.cases import CASES, Case
@@ -48,7 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             continue
         for program in programs:
             formats = [name for name in program.formats if not options.format or name in options.format]
-            results[program.name] = {name: _run(program, name, cases) for name in formats}
+            # Side by side, as a case waits most of its time.
+            with ThreadPoolExecutor() as pool:
+                outcomes = pool.map(partial(_run, program, cases=cases), formats)
+                results[program.name] = dict(zip(formats, outcomes, strict=True))
     problems += [
         f"{name} {wire_format}, {case}: {outcome.text}"
         for name, formats in results.items()

@@ -19,7 +19,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".cache" / "sdk"
 SDK = "databricks-zerobus-ingest-sdk"
-FILES = tuple(f"tests/delivery/test_sdk_{name}.py" for name in ("contract", "contract_streams", "errors"))
+TESTS = ("sdk_contract", "sdk_contract_streams", "sdk_errors", "error_rows_sdk")
+FILES = tuple(f"tests/delivery/test_{name}.py" for name in TESTS)
 
 
 def allowed() -> tuple[str, str]:

@@ -66,18 +66,39 @@ def test_where_nothing_has_changed_it_is_fetched_once_for_all_that_is_in_flight(
     assert len(fetches) == 2
 
 
-def test_a_batch_that_no_longer_fits_fails_and_the_others_are_written(emulator, table, connect):
+@pytest.mark.parametrize("wire_format", ["proto", "arrow"])
+def test_rows_in_flight_that_no_longer_fit_fail_and_the_others_are_written(emulator, table, connect, wire_format):
     emulator.faults = Faults(ack_delay=0.1)
-    writer = connect(schema="unity_catalog")
+    writer = connect(schema="unity_catalog", wire_format=wire_format)
     assert writer.send_batch(sized(0)).success
     table.drop_column("size")
-    with_size = writer.submit(sized(10))
+    rows = pa.record_batch({"id": pa.array(range(10, 16), pa.int64()), "size": [None, 1, None, None, 4, None]})
+    with_size = writer.submit(rows)
     plain = writer.submit(pa.record_batch({"id": pa.array([20, 21], pa.int64())}))
-    with pytest.raises(ConversionError, match="column 'size' is not in the table"):
-        with_size.result(30)
+    result = with_size.result(30)
+    assert [(error.index, error.error_type, error.stage) for error in result.failed_rows] == [
+        (1, "wrong_type", "schema"),
+        (4, "wrong_type", "schema"),
+    ]
+    assert all("column 'size' is not in the table" in error.message for error in result.failed_rows)
     assert plain.result(30).success
-    assert ids(emulator) == [*range(10), 20, 21]
+    assert ids(emulator) == [*range(11), 12, 13, 15, 20, 21]
     assert writer.in_flight_bytes == 0
+    with pytest.raises(ConversionError, match="column 'size' is not in the table"):
+        writer.submit(rows)
+
+
+@pytest.mark.parametrize("wire_format", ["proto", "arrow"])
+def test_rows_in_flight_whose_column_has_another_type_now_fail(emulator, table, connect, wire_format):
+    emulator.faults = Faults(ack_delay=0.1)
+    writer = connect(schema="unity_catalog", wire_format=wire_format)
+    assert writer.send_batch(sized(0)).success
+    table.drop_column("size")
+    table.add_column("size BOOLEAN")
+    result = writer.submit(sized(10)).result(30)
+    assert [error.index for error in result.failed_rows] == list(range(10))
+    assert all("column 'size'" in error.message for error in result.failed_rows)
+    assert ids(emulator) == list(range(10))
 
 
 def test_unity_catalog_may_be_away_just_then(emulator, table, connect, monkeypatch):

@@ -1,8 +1,7 @@
-"""The table of errors, row by row: each is made to happen by the local Zerobus, and the writer does what it says."""
+"""The table's rows that a gRPC status makes: the local Zerobus sends each, and the writer does what the row says."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -28,31 +27,6 @@ ROWS = pa.record_batch({"id": pa.array([1, 2], pa.int64())})
 FORMATS = pytest.mark.parametrize("wire_format", ["proto", "arrow", "json"])
 PLACES = pytest.mark.parametrize("place", ["opening", "open"])
 FINAL = {FailureKind.NOT_FOUND: ConfigurationError, FailureKind.FORBIDDEN: RejectedError}
-
-# The rows that no status makes: the tests of the SDK contract that do, or why the SDK as we use it never does.
-ELSEWHERE = {
-    "INVALID_ACKNOWLEDGEMENT": "test_an_acknowledgement_out_of_range_is_a_fault_of_the_service",
-    "INVALID_ENDPOINT": "test_a_setting_that_the_sdk_does_not_accept",
-    "INVALID_HEADER": "test_a_setting_that_the_sdk_does_not_accept",
-    "INVALID_PROXY": "test_a_proxy_that_is_no_url",
-    "INVALID_TABLE_NAME": "test_a_setting_that_the_sdk_does_not_accept",
-    "INVALID_TOKEN": "test_a_setting_that_the_sdk_does_not_accept",
-    "UNKNOWN Server closed the stream": "test_a_stream_closed_without_error_is_a_rotation",
-    "UNAVAILABLE Server requested graceful stream rotation": "test_a_writer_follows_a_rotation",
-    "OK": "test_a_stream_closed_without_error_is_a_rotation",
-    "CONNECTION_TIMEOUT": "test_a_server_that_does_not_open_the_stream",
-    "UNEXPECTED_RESPONSE": "test_a_first_answer_that_opens_nothing",
-    "SCHEMA_VALIDATION_FAILED": "test_a_writer_fetches_the_schema_that_does_not_match_over_arrow_at_most_twice",
-    "INVALID_WORKSPACE_URL": "never: tokens are fetched by us",
-    "TOKEN_FETCH": "never: tokens are fetched by us",
-    "CONNECTION": "never: SDK 1.10.0 says UNAVAILABLE instead, except of an invalid address",
-    "TLS": "never: SDK 1.10.0 says UNAVAILABLE instead",
-    "INVALID_STATE": "never: streams are used as the SDK expects",
-    "AVRO_SCHEMA": "never: Avro is not used",
-    "AVRO_ENCODING": "never: Avro is not used",
-    "UNKNOWN NonRetriableException": "never: no error of SDK 3.0.0 for Rust is unknown",
-    "UNKNOWN ZerobusException": "never: no error of SDK 3.0.0 for Rust is unknown",
-}
 
 
 @dataclass(frozen=True)
@@ -116,18 +90,6 @@ def write(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator:
     yield send
     for writer in writers:
         writer.close(10)
-
-
-def test_every_row_of_the_table_is_made_to_happen_here_or_elsewhere():
-    names = ("error_rows", "sdk_contract", "sdk_contract_streams")
-    tests = "".join(Path(__file__).with_name(f"test_{name}.py").read_text() for name in names)
-    for row in ERRORS:
-        if row.source in ("status", "number") and row.conditions != ("OK",):
-            continue  # CASES has all its statuses
-        cause = row.cause or row.conditions[0]
-        word = row.sentence or (row.conditions[0] if row.source == "class" else "")
-        named = ELSEWHERE.get(f"{cause} {word}") or ELSEWHERE[cause]
-        assert named.startswith("never: ") or f"def {named}(" in tests
 
 
 @FORMATS

@@ -151,6 +151,18 @@ def test_a_search_opens_few_streams_more_than_there_are_bad_rows(emulator, conne
     assert emulator.stats.streams_opened <= most
 
 
+@pytest.mark.hostile
+def test_a_search_opens_fewer_streams_a_minute_than_the_service_likes(emulator, connect, monkeypatch):
+    """The limits are the real ones: the search has to wait for a minute."""
+    monkeypatch.undo()
+    emulator.faults = Faults(reject_rows=(RejectRows(predicate=lambda row: row["id"] % 10 != 0),))
+    result = connect(schema=DDL).send_batch(rows(0, 120))
+    assert {error.index for error in result.failed_rows} == {n for n in range(120) if n % 10}
+    assert ids(emulator) == list(range(0, 120, 10))
+    assert emulator.stats.streams_opened >= 108
+    assert emulator.stats.tables["main.iot.air"].most_streams_a_minute < 100
+
+
 class TestPace:
     """A search that needs more streams than the service likes in a minute."""
 

@@ -74,7 +74,8 @@ def test_no_error_of_the_rust_sdk_is_unknown(variant):
     failure = translate(ZerobusException(text))
     assert failure.cause == cause
     renewed = failure.kind is FailureKind.UNAUTHENTICATED  # a token, once; the SDK has no new one
-    assert failure.is_final is (not retriable and not renewed)
+    local = cause == "TLS"  # certificates that are missing here; waiting brings none
+    assert failure.is_final is ((not retriable and not renewed) or local)
 
 
 @pytest.mark.parametrize(("words", "status"), _STATUSES.items())
@@ -172,6 +173,7 @@ def test_only_the_sentences_of_the_sdk_itself_mean_waiting_and_a_hidden_cause():
     [
         (FailureKind.NOT_FOUND, "NOT_FOUND", ConfigurationError, "was not found by Zerobus: create it first"),
         (FailureKind.MISCONFIGURED, "INVALID_ENDPOINT", ConfigurationError, "Check endpoint, workspace_url"),
+        (FailureKind.MISCONFIGURED, "TLS", ConfigurationError, "install the package ca-certificates"),
         (FailureKind.REJECTED, "INVALID_ARGUMENT", ConversionError, "rejected the schema of the rows"),
         (FailureKind.FORBIDDEN, "PERMISSION_DENIED", RejectedError, "needs USE CATALOG, USE SCHEMA, SELECT and MODIFY"),
         (FailureKind.FORBIDDEN, "UNIMPLEMENTED", RejectedError, "does not support writing"),

@@ -79,6 +79,36 @@ def test_a_stream_can_be_rejected(emulator: Emulator, wire_format: str) -> None:
 
 
 @pytest.mark.parametrize("wire_format", FORMATS)
+def test_the_answer_to_a_creation_can_be_wrong(emulator: Emulator, wire_format: str) -> None:
+    inject(emulator, ScriptedFault("wrong_answer", at_stream=1))
+    assert "Unexpected response" in failure(lambda: Stream(emulator, TABLE, DDL, wire_format))
+    Stream(emulator, TABLE, DDL, wire_format).close()
+    assert emulator.stats.streams_opened == 1
+    assert emulator.stats.faults == {"wrong_answer": 1}
+
+
+@pytest.mark.parametrize("wire_format", FORMATS)
+def test_a_stream_can_end_without_an_error(emulator: Emulator, wire_format: str) -> None:
+    inject(emulator, ScriptedFault("status", at_call=2, code="OK"))
+    stream = Stream(emulator, TABLE, DDL, wire_format)
+    stream.wait(stream.send([{"id": 1}]))
+    assert "closed" in failure(lambda: stream.wait(stream.send([{"id": 2}])))
+    assert ids(emulator) == [1]
+    eventually(lambda: emulator.stats.streams[0].end == "OK")
+
+
+@pytest.mark.parametrize("wire_format", FORMATS)
+def test_an_acknowledgement_can_be_wrong(emulator: Emulator, wire_format: str) -> None:
+    inject(emulator, ScriptedFault("wrong_ack", at_call=2))
+    stream = Stream(emulator, TABLE, DDL, wire_format)
+    stream.wait(stream.send([{"id": 1}]))
+    text = "claims 1000001 records" if wire_format == "arrow" else "Invalid durability ACK offset 1000000"
+    assert text in failure(lambda: stream.wait(stream.send([{"id": 2}])))
+    eventually(lambda: emulator.stats.streams_open == 0)
+    assert ids(emulator) == [1]
+
+
+@pytest.mark.parametrize("wire_format", FORMATS)
 def test_acknowledgements_are_late(emulator: Emulator, wire_format: str) -> None:
     inject(emulator, ScriptedFault("slow_ack", at_call=2, delay=0.6))
     with Stream(emulator, TABLE, DDL, wire_format) as stream:
@@ -216,7 +246,8 @@ def test_random_faults_follow_their_seed() -> None:
         (lambda: ScriptedFault("reject", at_call=1, at_stream=1), "set at_stream, and only it"),
         (lambda: ScriptedFault("status", at_call=0), "count from 1"),
         (lambda: ScriptedFault("status", at_call=1, code="BAD"), "'BAD': use one of CANCELLED"),
-        (lambda: ScriptedFault("status", at_call=1, code="OK"), "'OK'"),
+        (lambda: ScriptedFault("reject", at_stream=1, code="OK"), "'OK'"),
+        (lambda: ScriptedFault("wrong_answer", at_call=1), "set at_stream"),
         (lambda: Faults(rate=2), r"rate=2: set a chance"),
         (lambda: Faults(ack_delay=-1), "ack_delay=-1"),
         (lambda: Faults(kinds=("status", "nothing")), "'nothing'"),

@@ -102,6 +102,7 @@ def test_faults_strike_requests(emulator: Emulator) -> None:
             ScriptedFault("drop", at_call=3),
             ScriptedFault("no_ack", at_call=4),
             ScriptedFault("slow_ack", at_call=5, delay=0.05),
+            ScriptedFault("status", at_call=7, code="OK"),
         ),
         reject_rows=(RejectRows(column="id", value=13),),
     )
@@ -113,6 +114,8 @@ def test_faults_strike_requests(emulator: Emulator) -> None:
             insert(emulator, [{"id": number}])
     assert insert(emulator, [{"id": 5}]).status_code == 200
     assert insert(emulator, [{"id": 13}]).status_code == 400
+    with pytest.raises(requests.ConnectionError):
+        insert(emulator, [{"id": 7}])
     assert ids(emulator) == [2, 4, 5]
     assert emulator.stats.tables[TABLE].rows_acknowledged == 1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -58,10 +58,15 @@ def stored(emulator: Emulator, table: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def writers(emulator: Emulator, connect: Callable[..., ZerobusWriter]) -> Iterator[dict[str, ZerobusWriter]]:
-    """One writer and table for each wire format."""
+def tables(emulator: Emulator) -> None:
+    """One table for each wire format."""
     for wire_format in FORMATS:
         emulator.create_table(f"{TABLE}_{wire_format}", DDL)
+
+
+@pytest.fixture
+def writers(tables: None, connect: Callable[..., ZerobusWriter]) -> dict[str, ZerobusWriter]:
+    """A writer to each of them."""
     return {
         wire_format: connect(f"{TABLE}_{wire_format}", schema=DDL, wire_format=wire_format) for wire_format in FORMATS
     }
@@ -77,6 +82,25 @@ def test_json_reads_back_as_it_was_sent_in_every_format(
         sent = [row | {"id": first + index} for index, row in enumerate(rows * times)]
         assert writer.send_batch(batch(sent)).success
         arrived = stored(emulator, f"{TABLE}_{wire_format}")[first:]
+        assert list(map(exact_row, arrived)) == list(map(exact_row, sent))
+
+
+@pytest.mark.hostile
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=ROWS)
+def test_json_through_pipelines_reads_back_in_every_format(
+    emulator: Emulator, tables: None, sink: Any, run: Any, rows: list[dict[str, Any]]
+) -> None:
+    for wire_format in FORMATS:
+        table = f"{TABLE}_{wire_format}"
+        first = emulator.table(table).count_rows()
+        sent = [row | {"id": first + index} for index, row in enumerate(rows)]
+        run(
+            lambda pipeline, sent=sent, table=table, wire_format=wire_format: (
+                pipeline | beam.Create(sent, reshuffle=False) | sink(table, wire_format=wire_format)
+            )
+        )
+        arrived = stored(emulator, table)[first:]
         assert list(map(exact_row, arrived)) == list(map(exact_row, sent))
 
 

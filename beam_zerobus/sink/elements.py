@@ -15,7 +15,7 @@ from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_zerobus.destinations import Positions
-from beam_zerobus.errors import RowError
+from beam_zerobus.errors import RowError, ZerobusError
 from beam_zerobus.sink.rows_of_file import RowsOfFile
 from beam_zerobus.sink.single_rows import single_row
 
@@ -112,6 +112,11 @@ class Origin:
             RowError(error.index, error.error_type, f"{whole.place(error.index)}, {error.message}", error.stage)
             for error in errors
         )
+
+    def named(self, error: ZerobusError) -> ZerobusError:
+        """Return an error with the place of the rows in its message, where they are those of a file."""
+        whole = self.elements.values[0] if self.holds_rows else None
+        return type(error)(f"{whole.source}: {error}", *error.args[1:]) if isinstance(whole, RowsOfFile) else error
 
     def in_place(self, value: object, row: int) -> WindowedValue:
         """Return a value with the timestamp and the windows of the row's element."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
@@ -17,7 +17,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from beam_zerobus.destinations import Positions
 from beam_zerobus.errors import RowError, ZerobusError
 from beam_zerobus.sink.rows_of_file import RowsOfFile
-from beam_zerobus.sink.single_rows import single_row
+from beam_zerobus.sink.single_rows import SingleRows, single_row
 
 __all__ = ["Elements", "Origin", "Windows", "holds_rows"]
 
@@ -94,6 +94,10 @@ class Origin:
         """Return the row's element; of a RecordBatch or Table, one that holds the row alone."""
         rows = self.rows
         return rows[row] if isinstance(rows, list) else single_row(rows, row)
+
+    def single_rows(self, indices: Sequence[int]) -> SingleRows | None:
+        """Return some rows of a RecordBatch or Table together; None for other rows."""
+        return None if isinstance(self.rows, list) else SingleRows.of(self.rows, indices)
 
     @property
     def rows(self) -> list[Any] | pa.RecordBatch | pa.Table:

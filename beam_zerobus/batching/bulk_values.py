@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_zerobus.batching.json_objects import FIRST_LOST, FIRST_ROUNDED, JsonNumber, LostDigitsError
+from beam_zerobus.batching.json_objects import FIRST_LOST, JsonNumber, LostDigitsError
 from beam_zerobus.schema import Decimal, Primitive
 from beam_zerobus.schema.casts.decimals import from_integers, from_text
 from beam_zerobus.schema.texts import read_text
@@ -19,16 +20,18 @@ from beam_zerobus.schema.time_rules import TimeRules, in_zone
 __all__ = [
     "NUMBERS_OR_NONE",
     "TEXT_OR_NONE",
+    "checked",
     "decimals",
     "integers",
     "json_floats",
-    "json_integers",
     "never",
     "singles",
     "texts",
     "timestamps",
     "timestamps_ntz",
 ]
+
+_Bulk: TypeAlias = Callable[[list[Any], set[type]], list[Any] | pa.Array | None]
 
 _NONE = type(None)
 _NAIVE = pa.timestamp("us")
@@ -60,15 +63,18 @@ def integers(target: pa.DataType, values: list[Any], kinds: set[type]) -> list[A
     return values if kinds <= _INTEGERS_OR_NONE else None
 
 
-def json_integers(target: pa.DataType, values: list[Any], kinds: set[type]) -> list[Any] | pa.Array | None:
-    """Convert JSON's integers, and its floats that are whole numbers.
+def checked(bulk: _Bulk) -> _Bulk:
+    """Return a conversion of JSON's whole numbers, which rejects floats that are whole only because digits were lost.
 
-    Raises:
-        LostDigitsError: A float may have been a whole number with other digits.
+    Its function raises `LostDigitsError`.
     """
-    if float in kinds and any(type(value) is float and abs(value) >= FIRST_ROUNDED for value in values):
-        raise LostDigitsError
-    return integers(target, values, kinds)
+
+    def convert(values: list[Any], kinds: set[type]) -> list[Any] | pa.Array | None:
+        if float in kinds and any(type(value) is float and value.is_integer() for value in values):
+            raise LostDigitsError
+        return bulk(values, kinds)
+
+    return convert
 
 
 def texts(delta_type: Primitive, values: list[Any], kinds: set[type]) -> pa.Array | None:

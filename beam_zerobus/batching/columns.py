@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from beam_zerobus.batching.json_objects import type_name
+from beam_zerobus.batching.json_objects import json_key, type_name
 from beam_zerobus.batching.misfit import MisfitError
 from beam_zerobus.batching.records import columns_of, types_of
 from beam_zerobus.batching.values import Leaf, leaf
@@ -24,10 +24,13 @@ from beam_zerobus.schema.arrow import canonical_type
 from beam_zerobus.schema.reasons import Place, Reason
 from beam_zerobus.schema.time_rules import TimeRules
 
-__all__ = ["ColumnBuilder", "Options", "fields_builder"]
+__all__ = ["ColumnBuilder", "FieldsBuilder", "Options", "fields_builder"]
 
 ColumnBuilder: TypeAlias = Callable[[list[Any], Place], pa.Array]
 """Makes the array of a column; rejected positions are null."""
+
+FieldsBuilder: TypeAlias = Callable[[list[Any], Place], list[pa.Array]]
+"""Makes the arrays of a record's fields."""
 
 _ARROW_REJECTS = (pa.ArrowException, ValueError, TypeError, ArithmeticError)
 _OUT_OF_RANGE = MisfitError(
@@ -43,16 +46,17 @@ class Options:
         from_json: The values were read from JSON.
         ignore_unknown_fields: Drop fields that the table does not have.
         times: What timestamps may leave open.
+        may_lack_digits: Floats from JSON may not have all digits of the text; where this matters, there is a
+            `LostDigitsError`.
     """
 
     from_json: bool
     ignore_unknown_fields: bool
     times: TimeRules
+    may_lack_digits: bool = False
 
 
-def fields_builder(
-    fields: tuple[Field, ...], parent: str, options: Options
-) -> Callable[[list[Any], Place], list[pa.Array]]:
+def fields_builder(fields: tuple[Field, ...], parent: str, options: Options) -> FieldsBuilder:
     """Return the function that makes the arrays of a record's fields.
 
     Args:
@@ -89,7 +93,7 @@ def _builder(delta_type: DeltaType, path: str, options: Options) -> ColumnBuilde
 
 def _leaf_builder(delta_type: Primitive | Decimal, path: str, options: Options) -> ColumnBuilder:
     target = canonical_type(delta_type)
-    rules = leaf(delta_type, from_json=options.from_json, times=options.times)
+    rules = leaf(delta_type, from_json=options.from_json, may_lack_digits=options.may_lack_digits, times=options.times)
     reject = _Rejecter(delta_type, path)
 
     def build(values: list[Any], place: Place) -> pa.Array:
@@ -217,7 +221,7 @@ def _map_builder(delta_type: Map, path: str, options: Options) -> ColumnBuilder:
         offsets = _offsets(held)
         inside = _inside(place, offsets)
         entries = list(chain.from_iterable(held))
-        keys = of_key([key for key, _ in entries], inside)
+        keys = of_key([json_key(key, delta_type.key) if options.from_json else key for key, _ in entries], inside)
         items = of_value([item for _, item in entries], inside)
         if keys.null_count:
             # Arrow does not build a map with null keys; their rows are rejected, so the entries can be dropped.

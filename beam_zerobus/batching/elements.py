@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
-from beam_zerobus.batching.columns import Options, fields_builder
-from beam_zerobus.batching.json_objects import LostDigitsError, json_parser, parse_exactly
+from beam_zerobus.batching.columns import FieldsBuilder, Options, fields_builder
+from beam_zerobus.batching.json_objects import LostDigitsError, json_parser, parse_exactly, parse_long_numbers
 from beam_zerobus.batching.records import as_dicts, types_of
 from beam_zerobus.destinations import KeptFields
 from beam_zerobus.errors import RowError
@@ -86,16 +86,19 @@ def element_converter(
     """
     options = Options(from_json=kind == "json", ignore_unknown_fields=ignore_unknown_fields, times=times)
     build = fields_builder(schema.columns, "", options)
+    build_checked = fields_builder(schema.columns, "", replace(options, may_lack_digits=True))
     arrow_schema = schema.to_canonical_arrow()
     parse = json_parser(schema) if kind == "json" else None
 
     def convert(elements: Sequence[Any]) -> Converted:
+        if parse is None:
+            return converted(elements, None, build)
         try:
-            return converted(elements, parse)
+            return converted(elements, parse, build_checked)
         except LostDigitsError:
-            return converted(elements, parse_exactly)
+            return converted(elements, parse_long_numbers, build)
 
-    def converted(elements: Sequence[Any], parse: Callable[[Any], Any] | None) -> Converted:
+    def converted(elements: Sequence[Any], parse: Callable[[Any], Any] | None, build: FieldsBuilder) -> Converted:
         faults = Faults()
         place = Place(faults)
         records = list(elements) if parse is None else parsed_objects(elements, parse, place)

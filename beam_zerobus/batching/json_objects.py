@@ -2,7 +2,8 @@
 
 orjson is several times as fast as Python's own parser, but reads a number with a fraction, or beyond 64 bits, as a
 float. Where that could change a value, Python's parser reads the text once more. Both accept the same text: what orjson
-rejects, Python's parser may still read, such as a number that no float can hold.
+rejects, Python's parser may still read, such as a number that no float can hold. Of two equal keys in an object both
+keep the last.
 """
 
 from __future__ import annotations
@@ -16,32 +17,34 @@ import orjson
 
 from beam_zerobus.schema import Array, Decimal, DeltaType, Map, Primitive, Struct, TableSchema
 from beam_zerobus.schema.rescue import Verbatim
+from beam_zerobus.schema.texts import INTEGERS
 
 __all__ = [
     "FIRST_LOST",
-    "FIRST_ROUNDED",
     "JsonNumber",
     "LostDigitsError",
+    "json_key",
     "json_parser",
     "json_text",
     "parse_exactly",
+    "parse_long_numbers",
     "type_name",
 ]
 
 FIRST_LOST = 2**63
 """From here on, a whole number in the text was read as a float if it was read by orjson."""
 
-FIRST_ROUNDED = 2**53
-"""From here on, a float may be another number than the text's."""
-
 _DIGITS_OF_INT64 = 19  # with a sign, numbers of 18 digits have as many characters and are read exactly too
 _DIGITS_BEYOND_DOUBLE = 400
+_WHOLE_NUMBER = re.compile("-?(?:0|[1-9][0-9]*)")
 _FORM = r"[0-9][.eE]|[0-9]{19}|[\s:\[,]-0"
 _MAY_CHANGE, _MAY_CHANGE_BYTES = re.compile(_FORM), re.compile(_FORM.encode())
+_LONG_FORM = r"[0-9.]{16}|[0-9][eE]"  # any other number is exactly the float that it is read as, if that is whole
+_LONG, _LONG_BYTES = re.compile(_LONG_FORM), re.compile(_LONG_FORM.encode())
 
 
 class LostDigitsError(Exception):
-    """A number was read as a float that may not have all its digits; read the text with `parse_exactly`."""
+    """A number was read as a float that may not have all its digits; read the text with `parse_long_numbers`."""
 
 
 class JsonNumber(Verbatim):
@@ -64,6 +67,20 @@ class JsonNumber(Verbatim):
             # JSON allows no leading zeros: a number with more digits is too large for every type in any case.
             return int(self.text[:_DIGITS_BEYOND_DOUBLE])
         return float(self.text)
+
+
+def json_key(key: Any, delta_type: DeltaType) -> Any:
+    """Return the key of a JSON object, which is always text, as a key of a map; text of another form stays text.
+
+    Example:
+        >>> json_key("-5", Primitive.INT), json_key("true", Primitive.BOOLEAN), json_key("05", Primitive.INT)
+        (-5, True, '05')
+    """
+    if not isinstance(key, str):
+        return key
+    if delta_type is Primitive.BOOLEAN:
+        return {"true": True, "false": False}.get(key, key)
+    return int(key[:_DIGITS_BEYOND_DOUBLE]) if delta_type in INTEGERS and _WHOLE_NUMBER.fullmatch(key) else key
 
 
 def type_name(value: object) -> str:
@@ -95,6 +112,21 @@ def _shows_digits(delta_type: DeltaType) -> bool:
 
 def _parse_with_digits(text: Any) -> Any:
     pattern: re.Pattern[Any] = _MAY_CHANGE if isinstance(text, str) else _MAY_CHANGE_BYTES
+    return parse_exactly(text) if pattern.search(text) else orjson.loads(text)
+
+
+def parse_long_numbers(text: Any) -> Any:
+    """Parse JSON; a float that is a whole number is one in the text, and others may have lost digits.
+
+    Raises:
+        ValueError: The text is not valid JSON.
+
+    Example:
+        >>> parsed = parse_long_numbers('{"a": 5.0, "b": 5.00000000000000001}'), parse_long_numbers('{"a": 5.0}')
+        >>> type(parsed[0]["b"]).__name__, type(parsed[1]["a"]).__name__
+        ('JsonNumber', 'float')
+    """
+    pattern: re.Pattern[Any] = _LONG if isinstance(text, str) else _LONG_BYTES
     return parse_exactly(text) if pattern.search(text) else orjson.loads(text)
 
 

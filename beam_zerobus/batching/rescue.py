@@ -54,7 +54,9 @@ class RescuingConverter:
         self._column = RescueColumn.of(schema, rescue_column)
         self._parse = json_parser(schema) if kind == "json" else None
         fields = self._column.others
-        options = Options(from_json=kind == "json", ignore_unknown_fields=False, times=times)
+        options = Options(
+            from_json=kind == "json", ignore_unknown_fields=False, times=times, may_lack_digits=kind == "json"
+        )
         self._known = _Known.of(fields)
         self._check = _Check(fields, options)
         self._checks = [(field, _Check((field,), options)) for field in fields]

@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from beam_zerobus.batching.json_objects import FIRST_LOST, FIRST_ROUNDED, JsonNumber, LostDigitsError
+from beam_zerobus.batching.json_objects import FIRST_LOST, JsonNumber, LostDigitsError
 from beam_zerobus.batching.misfit import MisfitError
 from beam_zerobus.schema import Decimal, RowErrorType
 from beam_zerobus.schema.casts.decimals import exact_decimal
 
 __all__ = [
+    "checked",
     "decimal_of",
     "double",
     "finite",
     "integer",
     "is_integer",
-    "json_integer",
     "json_number",
     "single",
     "whole",
@@ -107,11 +107,15 @@ def finite(convert: Callable[[Any], float]) -> Callable[[Any], float]:
     return one
 
 
-def json_integer(value: Any) -> int:
-    """Return a value of an integer column that was read from JSON."""
-    if type(value) is float and abs(value) >= FIRST_ROUNDED:
-        raise LostDigitsError
-    return integer(value)
+def checked(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a converter of JSON's whole numbers, which rejects floats that are whole only because digits were lost."""
+
+    def one(value: Any) -> Any:
+        if type(value) is float and value.is_integer():
+            raise LostDigitsError
+        return convert(value)
+
+    return one
 
 
 def json_number(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import decimal
 import math
 from typing import Any
 
@@ -10,15 +11,18 @@ import numpy as np
 import pyarrow as pa
 
 from beam_zerobus.batching.datetime64 import exact_micros
+from beam_zerobus.batching.json_objects import JsonNumber
 from beam_zerobus.batching.misfit import MisfitError
 from beam_zerobus.batching.single_numbers import is_integer, whole
-from beam_zerobus.schema import Primitive, RowErrorType
+from beam_zerobus.schema import Decimal, Primitive, RowErrorType
+from beam_zerobus.schema.casts.decimals import exact_decimal
 from beam_zerobus.schema.texts import read_text
 from beam_zerobus.schema.time_rules import UNIT_NAMES, TimeRules, in_zone
 
 __all__ = ["date", "timestamp", "timestamp_ntz"]
 
 _NAIVE = pa.timestamp("us")
+_WHOLE = Decimal(38, 0)
 _MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 
 
@@ -75,7 +79,7 @@ def _moment(naive: dt.datetime | int, zone: str) -> int:
     try:
         moments, unclear = in_zone(pa.array([naive], _NAIVE), zone)
     except OverflowError:
-        raise MisfitError("is outside the years 1 to 9999; correct the row", RowErrorType.OUT_OF_RANGE) from None
+        raise _outside() from None
     if unclear.any():
         raise MisfitError(
             f"is at a change of the clocks in {zone}, which show it twice or never; give it a time zone",
@@ -87,14 +91,22 @@ def _moment(naive: dt.datetime | int, zone: str) -> int:
 def _epoch(value: Any, times: TimeRules) -> int | None:
     """Return the microseconds of a number in the unit that numbers have; None for anything else."""
     factor = _MICROSECONDS[times.epoch_unit or "us"]
-    if is_integer(value):
-        return int(value) * factor
-    if times.epoch_unit is not None and isinstance(value, float | np.floating):
-        if math.isfinite(value) and not value.is_integer():
-            what = f"is not a whole number of {UNIT_NAMES[times.epoch_unit]}; correct the row, or pass a datetime"
-            raise MisfitError(what, RowErrorType.INEXACT)
-        return whole(value) * factor
-    return None
+    number = value.number() if isinstance(value, JsonNumber) else value
+    if is_integer(number):
+        return int(number) * factor
+    if times.epoch_unit is None or not isinstance(number, float | np.floating):
+        return None
+    digits = exact_decimal(value.text, _WHOLE) if isinstance(value, JsonNumber) else None
+    if digits is RowErrorType.OUT_OF_RANGE:
+        raise _outside()
+    if digits is RowErrorType.INEXACT or (math.isfinite(number) and not number.is_integer()):
+        what = f"is not a whole number of {UNIT_NAMES[times.epoch_unit]}; correct the row, or pass a datetime"
+        raise MisfitError(what, RowErrorType.INEXACT)
+    return (int(digits) if isinstance(digits, decimal.Decimal) else whole(number)) * factor
+
+
+def _outside() -> MisfitError:
+    return MisfitError("is outside the years 1 to 9999; correct the row", RowErrorType.OUT_OF_RANGE)
 
 
 def timestamp_ntz(value: Any, times: TimeRules) -> dt.datetime | int:
@@ -123,7 +135,7 @@ def _microseconds(value: dt.datetime) -> dt.datetime:
     if moment is not None:
         _whole_microseconds(moment)
         if not dt.MINYEAR <= value.year <= dt.MAXYEAR:
-            raise MisfitError("is outside the years 1 to 9999; correct the row", RowErrorType.OUT_OF_RANGE)
+            raise _outside()
     return value
 
 

@@ -47,6 +47,7 @@ def leaf(
     delta_type: Primitive | Decimal,
     *,
     from_json: bool,
+    may_lack_digits: bool = False,
     times: TimeRules = TimeRules(),  # noqa: B008 - frozen
 ) -> Leaf:
     """Return how values of a type are converted.
@@ -54,6 +55,8 @@ def leaf(
     Args:
         delta_type: The column's type.
         from_json: The values were read from JSON, which has neither bytes nor infinity.
+        may_lack_digits: Its floats may not have all digits of the text; where this matters, there is a
+            `LostDigitsError`.
         times: What timestamps may leave open.
 
     Example:
@@ -69,8 +72,11 @@ def leaf(
         )
     if delta_type in _TIMESTAMPS:
         found = _timestamps(times, *_TIMESTAMPS[delta_type])
-        return replace(found, one=number.json_number(found.one)) if from_json else found
-    return (_JSON_LEAVES if from_json else _LEAVES)[delta_type]
+    else:
+        found = (_JSON_LEAVES if from_json else _LEAVES)[delta_type]
+    if may_lack_digits and (delta_type in _INTEGERS or delta_type in _TIMESTAMPS):
+        return replace(found, bulk=bulk.checked(found.bulk), one=number.checked(found.one))
+    return found
 
 
 def _timestamps(times: TimeRules, all_at_once: Callable[..., Any], singly: Callable[..., Any]) -> Leaf:
@@ -117,10 +123,6 @@ def _floats_from_json(target: pa.DataType, convert: Callable[[Any], float]) -> L
 
 _JSON_LEAVES = {
     **_LEAVES,
-    **{
-        name: Leaf(frozenset(), partial(bulk.json_integers, target), one.present(number.json_integer))
-        for name, target in _INTEGERS.items()
-    },
     Primitive.DATE: replace(_LEAVES[Primitive.DATE], one=number.json_number(_LEAVES[Primitive.DATE].one)),
     Primitive.FLOAT: _floats_from_json(pa.float32(), number.single),
     Primitive.DOUBLE: _floats_from_json(pa.float64(), number.double),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +31,8 @@ from beam_zerobus.schema.rescue import UNWRITABLE, RescueColumn, Verbatim, read_
 from beam_zerobus.schema.time_rules import TimeRules
 
 __all__ = ["RescuingConformer"]
+
+_FINE_TIMES = "time64[ns]"
 
 
 class RescuingConformer:
@@ -246,11 +249,34 @@ def _valid(array: pa.Array) -> np.ndarray:
 
 
 def _values(array: pa.Array) -> list[Any]:
-    """Return values for `write_json`; those that Python has no type for, such as the year 10000, as Arrow's text."""
+    """Return values for `write_json`; those that Python has no value for, such as the year 10000, as Arrow's text."""
+    values = None
+    if _FINE_TIMES not in str(array.type):
+        with suppress(ValueError, ArithmeticError, LookupError, pa.ArrowException):
+            values = array.to_pylist()
+    return [_with_objects(value, array.type) for value in (map(_value, array) if values is None else values)]
+
+
+def _value(scalar: pa.Scalar) -> Any:  # noqa: PLR0911 - one for each kind of value
+    if not scalar.is_valid:
+        return None
+    if isinstance(scalar, pa.ExtensionScalar | pa.DictionaryScalar | pa.RunEndEncodedScalar):
+        return _value(scalar.value)
+    if isinstance(scalar, pa.StructScalar):
+        return {name: _value(scalar[index]) for index, name in enumerate(scalar.type.names)}
+    if isinstance(scalar, pa.MapScalar):
+        return [(_value(pair[0]), _value(pair[1])) for pair in scalar.values]
+    if isinstance(scalar, pa.ListScalar):  # and its subclasses
+        return [_value(inner) for inner in scalar.values]
+    if not pa.types.is_time64(scalar.type):  # Python's times have no nanoseconds
+        with suppress(ValueError, ArithmeticError, LookupError):
+            return scalar.as_py()
+    if isinstance(scalar, pa.StringScalar):  # not UTF-8
+        return scalar.as_buffer().to_pybytes()
     try:
-        return [_with_objects(value, array.type) for value in array.to_pylist()]
-    except (ValueError, OverflowError, pa.ArrowException):
-        return array.cast(pa.string()).to_pylist()
+        return scalar.cast(pa.string()).as_py()
+    except pa.ArrowException:  # such as a time in an unknown zone
+        return scalar.value
 
 
 def _with_objects(value: Any, arrow_type: pa.DataType) -> Any:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Quotes", "Records", "last_line_end", "quotes_of", "records_of"]
+__all__ = ["Quotes", "Records", "last_line_end", "quotes_of", "records_of", "spans_of"]
 
 _QUOTE = ord('"')
 _LF, _CR = b"\n\r"
@@ -182,13 +182,19 @@ def records_of(data: bytes, delimiter: int, quotes: Quotes, start: int = 0) -> R
         >>> records_of(data, ord(","), quotes_of(data, ord(","))).values.tolist()
         [2, 3]
     """
+    starts, ends = spans_of(data, quotes, start)
+    text = np.frombuffer(data, np.uint8)[start:]
+    delimiters = _outside(start + np.flatnonzero(text == delimiter), quotes)
+    return Records(starts, ends, np.searchsorted(delimiters, ends) - np.searchsorted(delimiters, starts) + 1)
+
+
+def spans_of(data: bytes, quotes: Quotes, start: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return where the records of a text start and end; as `records_of`, which also counts their values."""
     text = np.frombuffer(data, np.uint8)[start:]
     line_ends = _outside(start + np.flatnonzero((text == _LF) | (text == _CR)), quotes)
     starts = np.concatenate(([start], line_ends + 1))
     ends = np.concatenate((line_ends, [len(data)]))
-    starts, ends = starts[starts < ends], ends[starts < ends]
-    delimiters = _outside(start + np.flatnonzero(text == delimiter), quotes)
-    return Records(starts, ends, np.searchsorted(delimiters, ends) - np.searchsorted(delimiters, starts) + 1)
+    return starts[starts < ends], ends[starts < ends]
 
 
 def _outside(positions: np.ndarray, quotes: Quotes) -> np.ndarray:

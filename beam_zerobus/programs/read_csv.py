@@ -1,4 +1,4 @@
-"""CSV files as RecordBatches in the types of a table.
+"""CSV files as RecordBatches in the types of a table, with the line of each row.
 
 A file is read in blocks of whole records. Arrow splits a block into values, which are text until they are cast to the
 types of the table's columns, a column at a time. A row is rejected alone if its text does not fit its columns, if it
@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, TypeAlias
 
 import apache_beam as beam
 import numpy as np
@@ -24,14 +24,16 @@ from pyarrow import csv as arrow_csv
 from beam_zerobus.errors import ConversionError, RowError, counted
 from beam_zerobus.options import OnUnknownFields
 from beam_zerobus.programs.command import InputError
+from beam_zerobus.programs.csv_blocks import Block, blocks
 from beam_zerobus.programs.csv_columns import Column
-from beam_zerobus.programs.csv_records import Quotes, Records, last_line_end, quotes_of, records_of
-from beam_zerobus.programs.open_files import naming, opened, read_exactly
+from beam_zerobus.programs.csv_records import records_of
+from beam_zerobus.programs.open_files import naming, opened
 from beam_zerobus.schema import Conformer, Primitive, RowErrorType, TableSchema
 from beam_zerobus.schema.reasons import Faults, Place
 from beam_zerobus.schema.time_rules import TimeRules
 from beam_zerobus.sink.dead_letters import RawText
 from beam_zerobus.sink.failed_rows import FailedRows
+from beam_zerobus.sink.rows_of_file import RowsOfFile
 
 __all__ = ["REJECTED", "CsvMeaning", "ReadCsv", "check_header"]
 
@@ -39,10 +41,8 @@ REJECTED = "rejected"
 
 _STAGE = "reading"
 _SHOWN_REASONS = 3
-_BLOCK_BYTES = 16 << 20  # a record must fit into a block; Zerobus accepts none above 10 MB
 _ELEMENTS_AT_ONCE = 1_000
 _HEADER_BYTES = 64 << 10  # where the header mostly ends
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 _TEXT = re.compile(rb"[^\r\n]")
 
@@ -72,7 +72,7 @@ class CsvMeaning:
 
 
 class ReadCsv(beam.DoFn):
-    """Reads files into RecordBatches; rows that cannot be read go to the output `REJECTED`.
+    """Reads files into RecordBatches with lines; rows that cannot be read go to the output `REJECTED`.
 
     Args:
         meaning: How the text represents rows.
@@ -92,11 +92,11 @@ class ReadCsv(beam.DoFn):
             ConversionError: Its header does not fit the table; or a row is rejected and must not be a dead letter.
         """
         table = self._meaning.table
-        for batch, (errors, elements) in _batches(file.path, self._meaning):
+        for rows, (errors, elements) in _rows(file.path, self._meaning):
             if errors and not self._dead_letters:
-                raise _unreadable(errors, batch.num_rows + len(errors), table)
-            if batch.num_rows:
-                yield batch
+                raise _unreadable(errors, rows.num_rows + len(errors), table)
+            if rows.num_rows:
+                yield rows
             # In parts, since there may be very many.
             for start in range(0, len(errors), _ELEMENTS_AT_ONCE):
                 part = list(islice(elements, _ELEMENTS_AT_ONCE))
@@ -120,74 +120,12 @@ def check_header(path: str, meaning: CsvMeaning) -> None:
         ConversionError: The header does not fit; the message names each wrong column and the remedy.
     """
     with naming(path), opened(path) as stream:
-        for block in _blocks(path, stream, meaning):
+        for block in blocks(path, stream, meaning.delimiter):
             _header(path, block, meaning)
             return
 
 
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """Whole records of a file.
-
-    Attributes:
-        data: Their text.
-        quotes: Its quoted parts.
-        line: The number of its first line in the file.
-        start: Where the first record starts.
-    """
-
-    data: bytes
-    quotes: Quotes
-    line: int
-    start: int = 0
-
-    def records(self, delimiter: str) -> Records:
-        """Return the records."""
-        return records_of(self.data, ord(delimiter), self.quotes, self.start)
-
-    def lines_of(self, starts: np.ndarray) -> np.ndarray:
-        """Return the line numbers of positions."""
-        text = np.frombuffer(self.data, np.uint8)
-        feeds = np.flatnonzero(text == ord("\n"))
-        if not len(feeds):
-            feeds = np.flatnonzero(text == ord("\r"))
-        return self.line + np.searchsorted(feeds, starts)
-
-
-def _blocks(path: str, stream: BinaryIO, meaning: CsvMeaning) -> Iterator[_Block]:
-    """Yield a file in blocks of whole records.
-
-    Raises:
-        InputError: A quote is not closed at the end of the file, or a record does not fit into a block.
-    """
-    delimiter = ord(meaning.delimiter)
-    rest, line, last = b"", 1, False
-    while not last:
-        data = read_exactly(stream, _BLOCK_BYTES - len(rest))
-        last = len(data) < _BLOCK_BYTES - len(rest)
-        data = rest + data
-        if line == 1:
-            data = data.removeprefix(_BYTE_ORDER_MARK)
-        quotes = quotes_of(data, delimiter)
-        end = len(data) if last else last_line_end(data, quotes)
-        if quotes.unclosed is not None and (last or not end):
-            at = int(_Block(data, quotes, line).lines_of(np.array([quotes.unclosed]))[0])
-            raise InputError(
-                f"{path}, line {at}: a quote is opened and not closed; close it or double it, and check --delimiter"
-            )
-        if not end and not last:
-            raise InputError(f"{path}, line {line}: a row is longer than {_BLOCK_BYTES:,} bytes; split the row")
-        block, rest = data[:end], data[end:]
-        if block:
-            yield _Block(block, replace(quotes, stray=quotes.stray[quotes.stray < end]), line)
-        line += _count(b"\n", block) or _count(b"\r", block)
-
-
-def _count(byte: bytes, data: bytes) -> int:
-    return int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord(byte)))  # twice as fast as bytes.count
-
-
-def _header(path: str, block: _Block, meaning: CsvMeaning) -> tuple[list[str], dict[str, Column], int]:
+def _header(path: str, block: Block, meaning: CsvMeaning) -> tuple[list[str], dict[str, Column], int]:
     """Return the names in the header, the columns that the table has, and where the rows start.
 
     Raises:
@@ -217,13 +155,13 @@ def _header(path: str, block: _Block, meaning: CsvMeaning) -> tuple[list[str], d
     return names, columns, end
 
 
-def _batches(path: str, meaning: CsvMeaning) -> Iterator[tuple[pa.RecordBatch, Rejected]]:
+def _rows(path: str, meaning: CsvMeaning) -> Iterator[tuple[RowsOfFile, Rejected]]:
     """Yield the rows of a file: those that can be read, and the others."""
     names: list[str] = []
     columns: dict[str, Column] = {}
     line = 0
     with naming(path, lambda: f"after line {line}" if line else ""), opened(path) as stream:
-        for block in _blocks(path, stream, meaning):
+        for block in blocks(path, stream, meaning.delimiter):
             if not names:
                 names, columns, start = _header(path, block, meaning)
                 block = replace(block, start=start)  # noqa: PLW2901 - the header is not a row
@@ -233,31 +171,32 @@ def _batches(path: str, meaning: CsvMeaning) -> Iterator[tuple[pa.RecordBatch, R
 
 
 def _read(
-    path: str, block: _Block, names: list[str], columns: dict[str, Column], meaning: CsvMeaning
-) -> tuple[pa.RecordBatch, Rejected]:
+    path: str, block: Block, names: list[str], columns: dict[str, Column], meaning: CsvMeaning
+) -> tuple[RowsOfFile, Rejected]:
     malformed: list[Any] = []
     errors: list[RowError] = []
-    lines = None
     texts = None if len(block.quotes.stray) else _split(block.data, block.start, names, columns, meaning)
-    if texts is None:
+    if texts is not None:
+        lines = block.lines(texts.num_rows)
+    else:
         data, lines, malformed, errors = _without_malformed(path, block, len(names), meaning)
         texts = _split(data, 0, names, columns, meaning)
     if texts is None:
         raise InputError(f"{path}, line {block.line}: this block cannot be read as CSV; check --delimiter")
+    if len(lines) != texts.num_rows:
+        raise InputError(f"{path}, line {block.line}: the rows of this block cannot be counted; check its quotes")
     faults = Faults()
     place = Place(faults)
     arrays = [columns[name].typed(text, place) for name, text in zip(columns, texts.columns, strict=True)]
     batch = pa.RecordBatch.from_arrays(arrays, names=list(columns))
     if not faults:
-        return batch, (errors, iter(malformed))
-    if lines is None:
-        lines = block.lines_of(block.records(meaning.delimiter).starts)
-    if len(lines) != batch.num_rows:
-        raise InputError(f"{path}, line {block.line}: the rows of this block cannot be counted; check its quotes")
+        return RowsOfFile(batch, path, "line", lines), (errors, iter(malformed))
     unfit = faults.row_errors(_STAGE)
     elements = _elements(batch, texts, list(columns.values()), [error.index for error in unfit])
     errors += [_at(path, lines, error) for error in unfit]
-    return batch.take(pa.array(faults.kept(batch.num_rows))), (errors, chain(malformed, elements))
+    kept = faults.kept(batch.num_rows)
+    rows = RowsOfFile(batch.take(pa.array(kept)), path, "line", lines[kept])
+    return rows, (errors, chain(malformed, elements))
 
 
 def _at(path: str, lines: np.ndarray, error: RowError) -> RowError:
@@ -293,7 +232,7 @@ def _split(
 
 
 def _without_malformed(
-    path: str, block: _Block, values: int, meaning: CsvMeaning
+    path: str, block: Block, values: int, meaning: CsvMeaning
 ) -> tuple[bytes, np.ndarray, list[Any], list[RowError]]:
     """Return a block without records that have stray quotes or a wrong number of values.
 

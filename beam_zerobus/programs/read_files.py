@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
-import pyarrow as pa
 from apache_beam.io.filesystem import FileMetadata
 from apache_beam.pvalue import PCollection
 
@@ -44,11 +43,11 @@ def read_rows(pipeline: beam.Pipeline, file_format: FileFormat, files: Sequence[
 
 def read_csv(
     pipeline: beam.Pipeline, files: Sequence[FileMetadata], meaning: CsvMeaning, *, dead_letters: bool
-) -> tuple[PCollection[pa.RecordBatch], PCollection[Any]]:
+) -> tuple[PCollection[RowsOfFile], PCollection[Any]]:
     """Read CSV into RecordBatches; the second result is rows that cannot be read, as a sink's `failed_rows`."""
     read = _spread(pipeline, "csv", files) | "Read csv" >> beam.ParDo(
         ReadCsv(meaning, dead_letters=dead_letters)
-    ).with_output_types(pa.RecordBatch, **{REJECTED: FailedRows}).with_outputs(REJECTED, main="rows")
+    ).with_output_types(RowsOfFile, **{REJECTED: FailedRows}).with_outputs(REJECTED, main="rows")
     return read["rows"], read[REJECTED]
 
 
@@ -75,11 +74,9 @@ def read_numbered(
         whole: Callable[[FileMetadata], Iterator[Any]] = ReadCsv(meaning, dead_letters=True).process
     else:
         whole = {"parquet": _tables, "avro": _records, "jsonl": _objects}[file_format]
-    # Elements of one kind, else Beam cannot know how to encode them.
-    kind = RowsOfFile if meaning is None else pa.RecordBatch
     read = _spread(pipeline, file_format, files) | f"Read {file_format}" >> beam.ParDo(
         ReadUnwritten(whole, written)
-    ).with_output_types(kind, **{REJECTED: FailedRows}).with_outputs(REJECTED, main="rows")
+    ).with_output_types(RowsOfFile, **{REJECTED: FailedRows}).with_outputs(REJECTED, main="rows")
     return read["rows"], read[REJECTED]
 
 

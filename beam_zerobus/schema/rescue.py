@@ -26,7 +26,7 @@ from beam_zerobus.variant import encode_json
 
 __all__ = ["UNWRITABLE", "RescueColumn", "Verbatim", "read_rescued", "write_json"]
 
-UNWRITABLE = (TypeError, ValueError, RecursionError)
+UNWRITABLE = (TypeError, ValueError, ArithmeticError, RecursionError)
 """What `write_json` raises for a value that has no JSON."""
 
 _MARK = {b"beam_zerobus.rescued": b"1"}
@@ -149,7 +149,7 @@ def write_json(value: Any) -> str:
     keys are not all text becomes an array of pairs.
 
     Raises:
-        TypeError, ValueError, RecursionError: The value has no JSON.
+        TypeError, ValueError, ArithmeticError, RecursionError: The value has no JSON.
 
     Example:
         >>> write_json({"price": decimal.Decimal("1.50"), "day": dt.date(2024, 1, 2), "raw": b"\x00"})
@@ -194,9 +194,16 @@ def _float(value: float) -> str:
     return repr(value) if math.isfinite(value) else f'"{float_name(value)}"'
 
 
+def _moment(value: Any) -> str:
+    try:
+        return str(value.to_rfc3339())
+    except OverflowError:  # beyond the years of Python's datetimes
+        return str(pa.scalar(value.micros, pa.timestamp("us", "UTC")).cast(pa.string()))
+
+
 def _nested(value: Any) -> str:
     if hasattr(value, "to_rfc3339"):  # Beam's Timestamp
-        return f'"{value.to_rfc3339()}"'
+        return f'"{_moment(value)}"'
     if hasattr(value, "_asdict"):  # NamedTuples, Beam's Rows
         value = value._asdict()
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):

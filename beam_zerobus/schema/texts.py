@@ -136,7 +136,8 @@ def _unrounded(values: pa.Array, text: pa.Array, gap: float, misfits: Misfits) -
     too_large = infinite & ~_marked(pc.match_substring(text, "inf", ignore_case=True))
     rounds = large & ~infinite & _matches(text, _WHOLE)
     for position in np.flatnonzero(rounds).tolist():
-        rounds[position] = int(text[position].as_py()) != int(values[position].as_py())
+        digits = text[position].as_py().lstrip("+-0")  # Python reads at most 4,300
+        rounds[position] = int(digits or 0) != int(abs(values[position].as_py()))
     values = _without(values, too_large, RowErrorType.OUT_OF_RANGE, misfits)
     return _without(values, rounds, RowErrorType.INEXACT, misfits)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
@@ -15,9 +15,9 @@ from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_zerobus.destinations import Positions
-from beam_zerobus.errors import RowError
+from beam_zerobus.errors import RowError, ZerobusError
 from beam_zerobus.sink.rows_of_file import RowsOfFile
-from beam_zerobus.sink.single_rows import single_row
+from beam_zerobus.sink.single_rows import SingleRows, single_row
 
 __all__ = ["Elements", "Origin", "Windows", "holds_rows"]
 
@@ -95,6 +95,10 @@ class Origin:
         rows = self.rows
         return rows[row] if isinstance(rows, list) else single_row(rows, row)
 
+    def single_rows(self, indices: Sequence[int]) -> SingleRows | None:
+        """Return some rows of a RecordBatch or Table together; None for other rows."""
+        return None if isinstance(self.rows, list) else SingleRows.of(self.rows, indices)
+
     @property
     def rows(self) -> list[Any] | pa.RecordBatch | pa.Table:
         """All rows, as they came."""
@@ -112,6 +116,11 @@ class Origin:
             RowError(error.index, error.error_type, f"{whole.place(error.index)}, {error.message}", error.stage)
             for error in errors
         )
+
+    def named(self, error: ZerobusError) -> ZerobusError:
+        """Return an error with the place of the rows in its message, where they are those of a file."""
+        whole = self.elements.values[0] if self.holds_rows else None
+        return type(error)(f"{whole.source}: {error}", *error.args[1:]) if isinstance(whole, RowsOfFile) else error
 
     def in_place(self, value: object, row: int) -> WindowedValue:
         """Return a value with the timestamp and the windows of the row's element."""

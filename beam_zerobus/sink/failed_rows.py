@@ -14,6 +14,7 @@ from apache_beam.typehints.row_type import RowTypeConstraint
 from apache_beam.utils.timestamp import Timestamp
 
 from beam_zerobus.errors import ConversionError, RejectedError, RowError, ZerobusError, counted, summarize
+from beam_zerobus.sink.single_rows import SingleRows
 from beam_zerobus.sink.whole_coder import WholeCoder
 from beam_zerobus.telemetry import get_logger
 
@@ -51,7 +52,7 @@ class FailedRows:
         timestamp: When they were rejected.
     """
 
-    elements: Sequence[Any]
+    elements: Sequence[Any] | SingleRows
     error_types: Sequence[str]  # as columns, which are pickled far faster than `RowError`s
     messages: Sequence[str]
     stages: Sequence[str]
@@ -60,7 +61,9 @@ class FailedRows:
     timestamp: Timestamp
 
     @classmethod
-    def of(cls, elements: Sequence[Any], errors: Sequence[RowError], *, table: str, attempts: int = 0) -> FailedRows:
+    def of(
+        cls, elements: Sequence[Any] | SingleRows, errors: Sequence[RowError], *, table: str, attempts: int = 0
+    ) -> FailedRows:
         """Return rows that were rejected now."""
         return cls(
             elements,

@@ -30,7 +30,9 @@ def failed_outputs(outcome: Outcome, *, as_element: Callable[[object], object], 
     origin = outcome.rows.origin
     for start in range(0, len(outcome.rejected), _AT_ONCE):
         errors = outcome.rejected[start : start + _AT_ONCE]
-        elements = [as_element(origin.element(error.index)) for error in errors]
+        indices = [error.index for error in errors]
+        rows = origin.single_rows(indices) if together else None
+        elements = [as_element(origin.element(index)) for index in indices] if rows is None else rows
         failed = FailedRows.of(elements, errors, table=outcome.table, attempts=attempts)
         if together:
             yield TaggedOutput(FAILED_ROWS, origin.in_place(failed, errors[0].index))

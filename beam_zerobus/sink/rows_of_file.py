@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from apache_beam.coders.typecoders import registry
 
@@ -19,7 +20,7 @@ class RowsOfFile:
     """Rows that were read from a file, together one element of the sink; a rejected one is named by its place.
 
     Attributes:
-        rows: The rows, all of one kind: JSON text, dicts, or a Table.
+        rows: The rows, all of one kind: JSON text, dicts, a RecordBatch or a Table.
         source: What they were read from, such as ``in.parquet, row group 0``.
         unit: What a row is there, such as ``line``.
         numbers: The number of each row there.
@@ -29,10 +30,10 @@ class RowsOfFile:
         'in.jsonl, line 7'
     """
 
-    rows: list[Any] | pa.Table
+    rows: list[Any] | pa.RecordBatch | pa.Table
     source: str
     unit: str
-    numbers: Sequence[int]
+    numbers: Sequence[int] | np.ndarray
 
     def place(self, row: int) -> str:
         """Return the place of a row, for messages."""

@@ -60,7 +60,7 @@ def with_schema_of_element(config: WriterConfig, element: object, kept: KeptFiel
         return config
     with about_table(config.table):
         if isinstance(element, RowsOfFile):
-            element = element.rows if isinstance(element.rows, pa.Table) else element.rows[0]
+            element = element.rows[0] if isinstance(element.rows, list) else element.rows
         # Named, not left to the first batch of a shared writer: that may be another pipeline's.
         schema = element.schema if isinstance(element, pa.RecordBatch | pa.Table) else row_type_schema(type(element))
     if schema is None:

@@ -5,15 +5,47 @@ A slice would keep, pickle and write all the rows that it is a part of, and not 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
 
 import pyarrow as pa
 
-__all__ = ["single_row"]
+__all__ = ["SingleRows", "single_row"]
 
 _FIRST = pa.array([0])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SingleRows:
+    """Some rows of a RecordBatch or Table, each of which would be an element: pickled and written together.
+
+    Attributes:
+        batch: The rows. A slice of one row, written as an Arrow IPC stream, has the memory for that row only.
+
+    Example:
+        >>> rows = SingleRows.of(pa.table({"id": [1, 2, 3]}), [0, 2])
+        >>> len(rows), [row.to_pylist() for row in rows]
+        (2, [[{'id': 1}], [{'id': 3}]])
+    """
+
+    batch: pa.RecordBatch
+
+    @classmethod
+    def of(cls, rows: pa.RecordBatch | pa.Table, indices: Sequence[int]) -> SingleRows | None:
+        """Return rows by index; None for types of which Arrow cannot take rows."""
+        if not all(_can_be_taken(kind) for kind in rows.schema.types):
+            return None
+        taken = rows.take(pa.array(indices, pa.int64()))
+        batches = taken.combine_chunks().to_batches() if isinstance(taken, pa.Table) else [taken]
+        return cls(batches[0]) if len(batches) == 1 else None
+
+    def __len__(self) -> int:
+        return self.batch.num_rows
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        return (single_row(self.batch, index) for index in range(len(self)))
 
 
 def single_row(rows: pa.RecordBatch | pa.Table, index: int) -> pa.RecordBatch | pa.Table:

@@ -119,7 +119,7 @@ class TableRows:
             self._bundle.send(writer, rows)
         except ConversionError as error:
             if not self._settings.dead_letters or error.unknown_table:
-                raise
+                raise origin.named(error) from None
             # Its columns cannot fit the table, so each of its rows is a failed row.
             rejected = [RowError(row, RowErrorType.WRONG_TYPE, str(error), "schema") for row in range(rows.count)]
             self._bundle.set_apart(self._base.table, rejected_rows(origin.elements, rejected, holds_rows=True))

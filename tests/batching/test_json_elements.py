@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from beam_zerobus.schema.time_rules import TimeRules
 from tests.batching.conversion import convert
 
 UTC = dt.UTC
@@ -126,3 +127,68 @@ def test_whole_numbers_in_json_and_dicts_have_one_rule(text):
     assert json_row.batch.equals(dict_row.batch)
     assert json_row.rejected == dict_row.rejected
     assert bool(json_row.rejected) == (int(float(text)) != int(text))
+
+
+WHOLE = ["TINYINT", "INT", "BIGINT"]
+hidden = st.builds(
+    "{}.{}{}".format, st.integers(-200, 2**31), st.text("0", min_size=1, max_size=20), st.sampled_from(["", "1", "e1"])
+)
+
+
+@given(number_texts | hidden | st.sampled_from(["-0", "-0.0", "1e-400", "1e400", "0.4e00669999999999"]))
+def test_a_whole_number_is_exact_or_rejected_whatever_other_columns_the_table_has(text):
+    exact = decimal.Decimal(text)
+    for kind, bits in zip(WHOLE, (8, 32, 64), strict=True):
+        for extra in EXTRA_COLUMNS:
+            # One good row beside it, as columns of one kind are converted at once.
+            converted = convert("json", f"x {kind}{extra}", [f'{{"x": {text}}}', '{"x": 1.0}', '{"x": 2}'])
+            *value, one, two = converted.batch.column("x").to_pylist()
+            assert (one, two) == (1, 2)
+            if (
+                exact.adjusted() < 40
+                and exact == exact.to_integral_value()
+                and -(2 ** (bits - 1)) <= exact < 2 ** (bits - 1)
+            ):
+                assert value == [int(exact)]
+            else:
+                (rejected,) = converted.rejected
+                too_large = exact.adjusted() >= 0 and exact.copy_abs() >= 2 ** (bits - 1)
+                assert rejected.error_type in (("out_of_range", "inexact") if too_large else ("inexact",))
+
+
+@pytest.mark.parametrize("extra", EXTRA_COLUMNS)
+def test_numbers_since_1970_are_exact_or_rejected(extra):
+    texts = ["1700000000000000", "1.7e15", "1700000000000000.0", "1700000000000000.1", "1e400", "1700000000000000.25"]
+    converted = convert(
+        "json", f"t TIMESTAMP{extra}", [f'{{"t": {text}}}' for text in texts], times=TimeRules(epoch_unit="us")
+    )
+    assert len(set(converted.batch.column("t").to_pylist())) == 1
+    assert [(error.index, error.error_type) for error in converted.rejected] == [
+        (3, "inexact"), (4, "out_of_range"), (5, "inexact"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("extra", EXTRA_COLUMNS)
+def test_keys_of_objects_are_keys_of_maps(extra):
+    elements = [
+        '{"m": {"5": "five", "-0": "zero"}, "b": {"true": 1}, "d": {"1.50": 1}, "t": {"2026-01-31": 1}}',
+        '{"m": [[5, "five"]]}',
+        '{"m": {"05": "five"}}',
+        '{"m": {"9223372036854775808": "large"}}',
+        '{"b": {"True": 1}}',
+    ]
+    ddl = "m MAP<BIGINT, STRING>, b MAP<BOOLEAN, INT>, d MAP<DECIMAL(5,2), INT>, t MAP<DATE, INT>"
+    converted = convert("json", ddl + extra, elements)
+    first, second = converted.batch.to_pylist()
+    assert first["m"] == [(5, "five"), (0, "zero")]
+    assert (first["b"], first["d"], first["t"]) == ([(True, 1)], [(D("1.50"), 1)], [(dt.date(2026, 1, 31), 1)])
+    assert second["m"] == [(5, "five")]
+    assert [error.error_type for error in converted.rejected] == ["wrong_type", "out_of_range", "wrong_type"]
+    (rejected,) = convert("row", ddl, [{"m": {"5": "five"}}]).rejected  # Python has keys of any type
+    assert rejected.error_type == "wrong_type"
+
+
+@pytest.mark.parametrize("extra", EXTRA_COLUMNS)
+def test_of_two_equal_keys_the_last_counts_in_every_table(extra):
+    converted = convert("json", f"i INT, v VARIANT{extra}", ['{"i": 1, "i": 2, "v": {"a": 1.0, "a": 2.50}}'])
+    assert (converted.batch.column("i")[0].as_py(), converted.batch.column("v")[0].as_py()) == (2, '{"a":2.50}')

@@ -17,6 +17,7 @@ from beam_zerobus.programs.read_csv import CsvMeaning, ReadCsv
 from beam_zerobus.programs.read_json import ReadObjects
 from beam_zerobus.programs.read_parquet import FindRowGroups, ReadRowGroups
 from beam_zerobus.schema import TableSchema
+from beam_zerobus.sink.rows_of_file import RowsOfFile
 
 TABLE = "main.files.readings"
 
@@ -36,8 +37,15 @@ def csv_rows(
         if isinstance(output, TaggedOutput):
             failed += [beam.Row(**letter) for letter in output.value.letters()]
         else:
-            rows += output.to_pylist()
+            rows += output.rows.to_pylist()
     return rows, failed
+
+
+def csv_lines(path: Path, ddl: str) -> list[int]:
+    """Return the line of each row that can be read."""
+    reader = ReadCsv(CsvMeaning(table=TABLE, schema=TableSchema.from_ddl(ddl)), dead_letters=True)
+    outputs = reader.process(metadata(path))
+    return [int(line) for rows in outputs if isinstance(rows, RowsOfFile) for line in rows.numbers]
 
 
 def json_lines(path: Path, part_bytes: int | None = None) -> list[bytes]:

@@ -1,7 +1,6 @@
 """Random files, randomly damaged, through the whole program: no row is lost without an error.
 
-Either each row of the file is in the table or kept, or the exit code is not zero and the message names the file, or the
-rejected row.
+Either each row of the file is in the table or kept, or the exit code is not zero and the message names the file.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import gzip
 import io
 import json
 import lzma
-import re
 import tempfile
 import zlib
 from collections.abc import Callable
@@ -211,7 +209,7 @@ def test_each_row_is_written_or_kept_or_the_run_fails(zerobus, capsys, file_form
         said = captured.out + captured.err
         if code:
             assert code in (1, 2)
-            assert re.search(rf"{re.escape(file.name)}|rows? rejected for table", said), said
+            assert file.name in said, said
             assert "Traceback" not in said
         else:
             assert table.count_rows() - before + kept == file.rows()

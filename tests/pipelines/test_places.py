@@ -46,3 +46,30 @@ def test_a_rejected_row_names_its_place(zerobus, tmp_path, capsys, ending, keep)
         assert table.count_rows() == 2
     else:
         assert PLACES[ending] in said
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_row_of_csv_that_the_sink_rejects_names_its_line(zerobus, tmp_path, capsys, keep):
+    table = zerobus.create_table("main.files.readings", "id INT, name STRING, price DECIMAL(4,2)")
+    path, dead = tmp_path / "in.csv", tmp_path / "dead"
+    path.write_text('id,name,price\n\n1,"two\nlines",1.25\n\n2,,123.45\n' + "x,,\n" * keep)
+    arguments = ["--input", str(path), "--zerobus_table", "main.files.readings"]
+    keeping = ["--dead_letters", str(dead)] if keep else []
+    assert files_to_zerobus.main([*arguments, *keeping]) == (0 if keep else 1)
+    said = capsys.readouterr().out
+    if keep:
+        letters = [json.loads(line) for kept in dead.glob("*") for line in kept.read_text().splitlines()]
+        places = sorted(letter["message"].partition(", column")[0].rpartition("/")[2] for letter in letters)
+        assert places == ["in.csv, line 6", "in.csv, line 7"]
+        assert table.count_rows() == 1
+    else:
+        assert "in.csv, line 6, column 'price'" in said
+
+
+def test_columns_that_do_not_fit_name_the_file(zerobus, tmp_path, capsys):
+    zerobus.create_table("main.files.readings", "id INT")
+    pq.write_table(pa.table({"id": ["one"]}), tmp_path / "in.parquet")
+    arguments = ["--input", str(tmp_path / "in.parquet"), "--zerobus_table", "main.files.readings"]
+    assert files_to_zerobus.main(arguments) == 1
+    said = capsys.readouterr().out
+    assert "in.parquet, row group 0: table main.files.readings: the batch does not fit: column 'id'" in said, said

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from beam_zerobus.programs import read_csv
+from beam_zerobus.programs import csv_blocks, read_csv
 from beam_zerobus.programs.command import InputError
 from beam_zerobus.programs.csv_records import quotes_of, records_of
 from beam_zerobus.schema.time_rules import TimeRules
-from tests.pipelines.readers import csv_rows
+from tests.pipelines.readers import csv_lines, csv_rows
 
 here = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 
@@ -51,13 +51,42 @@ def test_records_are_those_of_a_strict_reader(text):
     mark=st.booleans(),
 )
 def test_values_do_not_depend_on_where_a_block_ends(*, tmp_path, monkeypatch, rows, block_bytes, line_end, mark):
-    monkeypatch.setattr(read_csv, "_BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(csv_blocks, "_BLOCK_BYTES", block_bytes)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator=line_end, quoting=csv.QUOTE_ALL)
     writer.writerows([("id", "name"), *rows])
     path = tmp_path / "in.csv"
     path.write_bytes(b"\xef\xbb\xbf" * mark + text.getvalue().encode())
     assert csv_rows(path, "id INT, name STRING") == ([{"id": id_, "name": name} for id_, name in rows], [])
+
+
+@here
+@given(
+    rows=st.lists(st.none() | st.tuples(st.integers(0, 9), st.text('x"\n, é', max_size=12)), min_size=1, max_size=12),
+    block_bytes=st.integers(120, 200),
+    line_end=st.sampled_from(["\n", "\r\n"]),
+    ended=st.booleans(),
+    bad=st.booleans(),
+)
+def test_each_row_has_the_line_where_it_starts(*, tmp_path, monkeypatch, rows, block_bytes, line_end, ended, bad):
+    monkeypatch.setattr(csv_blocks, "_BLOCK_BYTES", block_bytes)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator=line_end)
+    for row in [("id", "name"), *rows, ("0", "last")]:
+        if row is None:
+            text.write(line_end)  # an empty line
+        else:
+            writer.writerow((row[0], "\ufffd") if bad and row[1] == "" else row)
+    path = tmp_path / "in.csv"
+    data = text.getvalue() if ended else text.getvalue().removesuffix(line_end)
+    path.write_bytes(data.encode().replace("\ufffd".encode(), b"\xff"))
+    expected, before = [], 0
+    reader = csv.reader(io.StringIO(data, newline=""))
+    for record in reader:
+        if record and "\ufffd" not in record:
+            expected.append(before + 1)
+        before = reader.line_num
+    assert csv_lines(path, "id INT, name STRING") == expected[1:]
 
 
 def test_a_quoted_line_end_at_the_end_of_a_block_stays(tmp_path):
@@ -124,7 +153,7 @@ blanks = st.sampled_from(["", " ", "\t"])
 def read_one_by_one(tmp_path, monkeypatch, ddl, texts):
     """Return for each text its value, and "rejected" where it has none; texts are read together, and so affect none."""
     path = tmp_path / "in.csv"
-    monkeypatch.setattr(read_csv, "_BLOCK_BYTES", 1 << 16)  # a new buffer for each file takes its time
+    monkeypatch.setattr(csv_blocks, "_BLOCK_BYTES", 1 << 16)  # a new buffer for each file takes its time
     path.write_text("n,v\n" + "".join(f"{number},{text}\n" for number, text in enumerate(texts)))
     rows, failed = csv_rows(path, f"n INT, v {ddl}")
     found = {row["n"]: row["v"] for row in rows} | {row.element["n"]: row.error_type for row in failed}
@@ -215,7 +244,7 @@ def test_dates_are_exact_or_rejected(tmp_path, monkeypatch, texts):
 
 
 def test_without_dead_letters_the_first_bad_block_ends_the_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(read_csv, "_BLOCK_BYTES", 1_000)
+    monkeypatch.setattr(csv_blocks, "_BLOCK_BYTES", 1_000)
     seen = []
     monkeypatch.setattr(read_csv, "_split", lambda *block, split=read_csv._split: seen.append(1) or split(*block))
     path = tmp_path / "in.csv"

@@ -154,3 +154,10 @@ def test_blanks_are_ignored_where_the_caller_says_so():
     text = pa.array([" 7 ", "7", "\t8"])
     assert read_text(text, Primitive.INT, trim=True)[0].to_pylist() == [7, 7, 8]
     assert read_text(text, Primitive.INT)[0].to_pylist() == [None, 7, None]
+
+
+def test_a_whole_number_may_have_any_number_of_digits():
+    assert outcome("-" + "0" * 5_000 + "9007199254740992", Primitive.DOUBLE) == -(2.0**53)
+    assert outcome("0" * 5_000 + "9007199254740993", Primitive.DOUBLE) == "inexact"
+    assert outcome("0" * 5_000 + "7", Primitive.INT) == 7
+    assert outcome("9" * 5_000, Primitive.INT) == "out_of_range"

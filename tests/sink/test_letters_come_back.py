@@ -324,3 +324,20 @@ def test_corrected_numbers_keep_their_digits():
     corrected = to_element(kept, schema)
     assert corrected == {"i": 1, "v": "12345678901234567.89", "d": 1e-7, "j": '{"a": 0.10}', "tags": ["0.100"]}
     assert "12345678901234567.89" in outcome(corrected, schema)
+
+
+def test_a_corrected_number_is_never_rounded_nor_infinite():
+    schema = TableSchema.from_ddl("x INT")
+    kept = letter({"x": "?"})
+    for text, expected in {
+        "5.0": "[{'x': 5}]",
+        "5e0": "[{'x': 5}]",
+        "5.00000000000000000001": "wrong_type",
+        "5.5": "inexact",
+        "1e400": "wrong_type",
+    }.items():
+        corrected = to_element(kept | {"element": loads(f'{{"x": {text}}}')}, schema)
+        assert outcome(corrected, schema) == expected
+    doubles = TableSchema.from_ddl("x DOUBLE, m MAP<INT, DOUBLE>")
+    assert outcome(to_element(kept | {"element": loads('{"x": -1e400}')}, doubles), doubles) == "wrong_type"
+    assert to_element(kept | {"element": loads('{"m": {"5": 0.5}}')}, doubles) == {"m": {5: 0.5}}

@@ -1,18 +1,21 @@
-"""The one row of a RecordBatch or Table: as Python values, and as text that holds it exactly."""
+"""The rows of a RecordBatch or Table, one by one: as Python values, and as text that holds each exactly."""
 
 from __future__ import annotations
 
 import base64
 import datetime as dt
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pyarrow as pa
 
-__all__ = ["from_base64", "row_of", "to_base64"]
+__all__ = ["each_to_base64", "from_base64", "row_of", "rows_of", "to_base64"]
 
 _EPOCH = dt.datetime(1970, 1, 1)
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _NANOS = 10**9
+_END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
 
 def to_base64(rows: pa.RecordBatch | pa.Table) -> str:
@@ -21,6 +24,14 @@ def to_base64(rows: pa.RecordBatch | pa.Table) -> str:
     with pa.ipc.new_stream(sink, rows.schema) as writer:
         writer.write(rows)
     return base64.b64encode(sink.getvalue()).decode()
+
+
+def each_to_base64(rows: pa.RecordBatch) -> Iterator[str]:
+    """Yield what `to_base64` returns for each row, for types without dictionaries, several times as fast."""
+    schema = rows.schema.serialize().to_pybytes()
+    for index in range(rows.num_rows):
+        stream = schema + rows.slice(index, 1).serialize().to_pybytes() + _END_OF_STREAM
+        yield base64.b64encode(stream).decode()
 
 
 def from_base64(text: str) -> pa.RecordBatch:
@@ -39,7 +50,32 @@ def row_of(rows: pa.RecordBatch | pa.Table) -> dict[str, Any]:
     >>> row_of(pa.table({"id": [1], "at": pa.array([253402300800], pa.timestamp("s"))}))
     {'id': 1, 'at': 253402300800000000}
     """
-    return {name: _value(column[0]) for name, column in zip(rows.schema.names, rows.columns, strict=True)}
+    return next(rows_of(rows.slice(0, 1)))
+
+
+def rows_of(rows: pa.RecordBatch | pa.Table) -> Iterator[dict[str, Any]]:
+    """Yield each row as Python values, as `row_of` returns them."""
+    columns = map(_values, rows.columns)
+    return (dict(zip(rows.schema.names, values, strict=True)) for values in zip(*columns, strict=True))
+
+
+def _values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
+    if _is_plain(column.type):
+        with suppress(UnicodeDecodeError):
+            return column.to_pylist()
+    return list(map(_value, column))
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    """Return whether Python has all values of a type, but text that is not UTF-8."""
+    types = pa.types
+    return (
+        types.is_integer(kind)
+        or types.is_floating(kind)
+        or types.is_boolean(kind)
+        or types.is_decimal(kind)
+        or kind in (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
+    )
 
 
 def _value(scalar: pa.Scalar) -> Any:  # noqa: PLR0911 - one for each kind of value

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import base64
 import binascii
+import decimal
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from beam_zerobus.batching.json_objects import json_key
 from beam_zerobus.schema import Array, Decimal, DeltaType, Map, Primitive, Struct, TableSchema
+from beam_zerobus.schema.casts.decimals import exact_decimal
+from beam_zerobus.schema.texts import INTEGERS
 from beam_zerobus.sink.dead_letters.json_text import Number, dumps, loads
 from beam_zerobus.sink.dead_letters.readable import plain
 from beam_zerobus.sink.dead_letters.typed_values import restored
 from beam_zerobus.sink.dead_letters.values import fields_of, items_of, key_name
 
 __all__ = ["to_element"]
+
+_WHOLE = Decimal(38, 0)
 
 
 def to_element(
@@ -100,10 +107,25 @@ def _from_json(value: Any, delta_type: DeltaType | None) -> Any:  # noqa: PLR091
     if delta_type is Primitive.VARIANT:
         return value if isinstance(value, str) else dumps(value)
     if isinstance(value, Number):
-        return value.text if isinstance(delta_type, Decimal) else float(value)
+        return _number(value, delta_type)
     if isinstance(value, list):
         kind = delta_type.element if isinstance(delta_type, Array) else None
         return [_from_json(inner, kind) for inner in value]
     if isinstance(value, dict):
-        return {name: _from_json(inner, _type_of(delta_type, name)) for name, inner in value.items()}
+        key_type = delta_type.key if isinstance(delta_type, Map) else Primitive.STRING
+        return {
+            json_key(name, key_type): _from_json(inner, _type_of(delta_type, name)) for name, inner in value.items()
+        }
     return value
+
+
+def _number(number: Number, delta_type: DeltaType | None) -> Any:
+    """Return a number that people wrote: only FLOAT and DOUBLE round it, and none makes infinity of it."""
+    if isinstance(delta_type, Decimal):
+        return number.text
+    if math.isinf(number):
+        return decimal.Decimal(number)  # which no other column takes
+    if delta_type in (*INTEGERS, Primitive.TIMESTAMP, Primitive.TIMESTAMP_NTZ) and number.is_integer():
+        exact = exact_decimal(number.text, _WHOLE)
+        return int(exact) if isinstance(exact, decimal.Decimal) else number.text
+    return float(number)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import decimal
 import math
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import apache_beam as beam
 import orjson
@@ -20,17 +22,20 @@ from apache_beam.transforms.window import GlobalWindow, GlobalWindows
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
+from beam_zerobus.sink.dead_letters.arrow_values import each_to_base64, rows_of
 from beam_zerobus.sink.dead_letters.json_text import dumps, is_utf8
 from beam_zerobus.sink.dead_letters.readable import plain
 from beam_zerobus.sink.dead_letters.typed_values import exact
 from beam_zerobus.sink.failed_rows import FailedRows
+from beam_zerobus.sink.single_rows import SingleRows
 
 __all__ = ["KeepDeadLetters", "LetterFormat", "to_json", "to_record"]
 
 LetterFormat: TypeAlias = Literal["jsonl", "parquet"]
 
 _BYTES = (bytes, bytearray)
-_SIMPLE = {str, int, float, bool, type(None)}
+_SIMPLE: frozenset[type] = frozenset({str, int, float, bool, type(None)})
+_SIMPLE_IN_ROWS = _SIMPLE | {bytes, decimal.Decimal, dt.date, dt.datetime}
 _AT_ONCE = 1_000
 _PARQUET = pa.schema(
     [
@@ -139,8 +144,23 @@ class _WriteEachBundle(beam.DoFn):
 def _letters(failed: Any) -> Iterable[dict[str, Any]]:
     """Return the letters of an element: a Row, the NamedTuple that some runners make of it, or `FailedRows`."""
     if isinstance(failed, FailedRows):
+        if isinstance(failed.elements, SingleRows):
+            failed = replace(failed, elements=list(_written(failed.elements.batch)))
         return failed.letters()
     return (failed.as_dict() if isinstance(failed, Row) else failed._asdict(),)
+
+
+class _Written(NamedTuple):
+    """The two forms of an element as JSON text."""
+
+    readable: str
+    typed: str | None
+
+
+def _written(rows: pa.RecordBatch) -> Iterator[_Written]:
+    for row, stream in zip(rows_of(rows), each_to_base64(rows), strict=True):
+        text = _simple(row) if _is_simple(row, _SIMPLE_IN_ROWS) else None
+        yield _Written(text or dumps(plain(row)), f'{{"$arrow": "{stream}"}}')
 
 
 def _to_table(letters: list[dict[str, Any]]) -> pa.Table:
@@ -183,6 +203,8 @@ _text_once = lru_cache(maxsize=256, typed=True)(_text)  # all but elements and m
 
 def _texts(element: Any) -> tuple[str, str | None]:
     """Return the two forms of an element as JSON text."""
+    if isinstance(element, _Written):
+        return element
     if type(element) is dict and _is_simple(element) and (text := _simple(element)):
         return text, text
     readable, typed = _forms(element)
@@ -190,20 +212,22 @@ def _texts(element: Any) -> tuple[str, str | None]:
     return text or dumps(readable), None if typed is None else dumps(typed)
 
 
-def _is_simple(fields: dict[Any, Any]) -> bool:
-    """Return whether a row's two forms are both its JSON: fields of plain types, no name that looks like a tag."""
-    return (
-        set(map(type, fields.values())) <= _SIMPLE
-        and set(map(type, fields)) == {str}
-        and not any(name.startswith("$") for name in fields)
-        and not any(type(value) is float and not math.isfinite(value) for value in fields.values())
-    )
+def _is_simple(fields: dict[Any, Any], simple: frozenset[type] = _SIMPLE) -> bool:
+    """Return whether `_simple` writes a row's form for people, and of the default types also the exact one."""
+    types = set(map(type, fields.values()))
+    finite = float not in types or all(math.isfinite(value) for value in fields.values() if type(value) is float)
+    return finite and types <= simple and _have_no_tag(tuple(fields))
+
+
+@lru_cache(maxsize=256)
+def _have_no_tag(names: tuple[Any, ...]) -> bool:
+    return all(type(name) is str and not name.startswith("$") for name in names)
 
 
 def _simple(value: Any) -> str | None:
     """Write JSON fast; None where `dumps` must do it: text that UTF-8 cannot hold, integers of many digits."""
     try:
-        return orjson.dumps(value).decode()
+        return orjson.dumps(value, default=plain).decode()
     except TypeError:
         return None
 
@@ -221,11 +245,16 @@ def to_record(failed_row: Any) -> dict[str, Any]:
 
 def _record(letter: dict[str, Any]) -> dict[str, Any]:
     element = letter["element"]
-    readable, typed = _forms(element)
+    if not isinstance(element, _Written):
+        readable, typed = _forms(element)
+        element = _Written(
+            readable if typed is None or isinstance(element, _BYTES) else dumps(readable),
+            None if typed is None else dumps(typed),
+        )
     return letter | {
-        "element": readable if typed is None or isinstance(element, _BYTES) else dumps(readable),
+        "element": element.readable,
         "timestamp": letter["timestamp"].to_utc_datetime(has_tz=True),
-        "typed": None if typed is None else dumps(typed),
+        "typed": element.typed,
     }
 
 

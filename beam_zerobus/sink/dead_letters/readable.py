@@ -24,6 +24,8 @@ def plain(value: Any) -> Any:
     >>> plain({"id": 1, "raw": b"ab", "on": dt.date(2026, 1, 31)})
     {'id': 1, 'raw': 'YWI=', 'on': '2026-01-31'}
     """
+    if value is None or type(value) is str:  # first what is most frequent
+        return value
     value = as_python(value)
     if (fields := fields_of(value)) is not None:
         named = {key_name(key): plain(inner) for key, inner in fields.items()}

@@ -37,6 +37,8 @@ def exact(value: Any) -> Any:
     >>> exact({"id": 1, "price": decimal.Decimal("1.10")})
     {'id': 1, 'price': {'$decimal': '1.10'}}
     """
+    if value is None or (type(value) is str and is_utf8(value)):  # first what is most frequent
+        return value
     value = as_python(value)
     for tag, (fits, write, _) in _TAGS.items():
         if fits(value):

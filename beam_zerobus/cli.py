@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beam_zerobus.errors import ZerobusError
+from beam_zerobus.options.flags import CommandParser
 from beam_zerobus.version import __version__
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="beam-zerobus", description=__doc__)
     parser.add_argument("--version", action="version", version=f"beam-zerobus {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=CommandParser)
 
     inspect = commands.add_parser("inspect", help="show the content of debug files", description=_inspect.__doc__)
     inspect.add_argument(

@@ -246,3 +246,32 @@ def test_without_its_extra_a_program_names_the_remedy():
     done = subprocess.run([sys.executable, "-c", script, "send"], check=False, capture_output=True, text=True)
     assert done.returncode == 2
     assert "pip install '.[cli]'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["inspect", "--jsno", "debug"], "inspect: error: There is no flag --jsno: did you mean --json?"),
+        (["schema", "--formt=ddl", "id INT"], "There is no flag --formt: did you mean --format?"),
+        (["create-table", "a.b.c", "--shema", "id INT"], "There is no flag --shema: did you mean --schema?"),
+        (["check", "a.b.c", "--wire-fromat=json"], "There is no flag --wire-fromat: did you mean --wire-format?"),
+        (["emulator", "--stroage-dir", "x"], "There is no flag --stroage-dir: did you mean --storage-dir?"),
+        (["gateway", "--prot", "3"], "There is no flag --prot: did you mean --port?"),
+        (["gateway", "--xyzzy"], "There is no flag --xyzzy: see --help for the flags"),
+        (["replay", "--inptu", "x", "--zerobus_table=a.b.c"], "There is no flag --inptu: did you mean --input?"),
+        (["replay", "--input", "x"], "Name the table: --zerobus_table=catalog.schema.table"),
+        (["kafka", "--topc", "x", "--zerobus_table=a.b.c"], "There is no flag --topc: did you mean --topic?"),
+    ],
+)
+def test_an_unknown_flag_has_the_nearest_name(arguments, says, capsys):
+    try:
+        status = main(arguments)
+    except SystemExit as ended:
+        status = ended.code
+    assert status == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_flag_may_be_shortened(capsys):
+    assert main(["schema", "id INT", "--form", "ddl"]) == 0
+    assert capsys.readouterr().out == "id INT\n"

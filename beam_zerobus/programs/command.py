@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import logging
 import re
 import sys
@@ -13,13 +12,14 @@ from typing import Any
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
+from beam_zerobus.options.flags import flags_of, nearest, no_such_flag
 from beam_zerobus.sink.pipeline_options import ZerobusOptions
 from beam_zerobus.sink.transform import WriteToZerobus
 
 __all__ = ["InputError", "arguments_of", "check_unused", "last_line", "literal", "parser_of", "quieten", "sink_of"]
 
 _GLOB = re.compile(r"[*?\[]")
-_FLAG = re.compile(r"(?<![\w-])--[\w-]+")
+_STEP = re.compile(r" \[while running '[^']*'\]$")
 _FURTHER_FLAGS = ("flink", "spark", "portable", "dataflow")  # runners whose service adds flags that Beam does not list
 
 
@@ -60,7 +60,7 @@ def arguments_of(
         The program's own arguments, and all others as Beam's options.
 
     Raises:
-        InputError: Nobody knows one of the flags.
+        InputError: Nobody knows one of the flags, or none names the table.
     """
     given = sys.argv[1:] if arguments is None else arguments
     if {"-h", "--help"} & set(given):
@@ -70,12 +70,15 @@ def arguments_of(
     standard = options.view_as(StandardOptions)
     standard.runner = standard.runner or runner
     _reject_unknown(others, parser, standard.runner)
-    return parser.parse_args(own), options
+    parsed = parser.parse_args(own)
+    if not options.view_as(ZerobusOptions).zerobus_table:
+        raise InputError("Name the table: --zerobus_table=catalog.schema.table")
+    return parsed, options
 
 
 def _split(arguments: Sequence[str], parser: argparse.ArgumentParser) -> tuple[list[str], list[str]]:
     """Assign each argument to a flag; argparse would assign a value with a space to the flag before it."""
-    flags = _flags_of(parser)
+    flags = flags_of(parser)
     own: list[str] = []
     others: list[str] = []
     target = own
@@ -86,16 +89,10 @@ def _split(arguments: Sequence[str], parser: argparse.ArgumentParser) -> tuple[l
     return own, others
 
 
-def _flags_of(parser: argparse.ArgumentParser) -> set[str]:
-    """Return the long flags of a parser; its help is the only public list of them."""
-    lines = [line.strip() for line in parser.format_help().splitlines() if line.startswith("  -")]
-    return {flag for line in lines for flag in _FLAG.findall(re.split(r"\s{2,}", line, maxsplit=1)[0])}
-
-
 def _reject_unknown(others: Sequence[str], parser: argparse.ArgumentParser, runner: str) -> None:
     """Reject flags that neither the program nor Beam knows; Beam itself runs without them."""
-    known = _flags_of(parser)
-    PipelineOptions([]).get_all_options(add_extra_args_fn=lambda beams: known.update(_flags_of(beams)))
+    known = flags_of(parser)
+    PipelineOptions([]).get_all_options(add_extra_args_fn=lambda beams: known.update(flags_of(beams)))
     # The service of such a runner may know a flag that resembles no other.
     cutoff = 0.8 if any(name in runner.lower() for name in _FURTHER_FLAGS) else 0.6
     for argument in others:
@@ -103,10 +100,9 @@ def _reject_unknown(others: Sequence[str], parser: argparse.ArgumentParser, runn
         if not flag.startswith("--") or flag in known:
             continue
         of_the_sink = f"--zerobus_{flag[2:].replace('-', '_')}"
-        close = [of_the_sink] if of_the_sink in known else difflib.get_close_matches(flag, sorted(known), 1, cutoff)
-        if close or cutoff < 0.8:
-            remedy = f"did you mean {close[0]}?" if close else "see --help for the flags"
-            raise InputError(f"There is no flag {flag}: {remedy}")
+        near = of_the_sink if of_the_sink in known else nearest(flag, known, cutoff)
+        if near or cutoff < 0.8:
+            raise InputError(no_such_flag(flag, near))
 
 
 def _with_flags_of_the_sink(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -174,6 +170,6 @@ def quieten() -> None:
 
 
 def last_line(error: BaseException) -> str:
-    """Return the reason at the end of a message, which Beam prefixes with a traceback."""
+    """Return the reason at the end of a message, without the traceback before it and the step that Beam adds."""
     lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
+    return _STEP.sub("", lines[-1].strip()) if lines else type(error).__name__

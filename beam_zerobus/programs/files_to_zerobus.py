@@ -205,8 +205,8 @@ def _check(files: argparse.Namespace, zerobus: ZerobusOptions, formats: Iterable
     untyped = [file_format for file_format in formats if file_format != "parquet"]
     if untyped and zerobus.zerobus_dry_run and not zerobus.zerobus_schema:
         raise InputError(
-            f"A dry run asks nobody for the table's columns, and {', '.join(untyped)} does not determine them: "
-            "give --zerobus_schema"
+            f"A dry run sends no request, and {', '.join(untyped)} does not determine the columns: give "
+            "--zerobus_schema=unity_catalog to fetch the table's, or write them as DDL"
         )
 
 

@@ -14,6 +14,11 @@ from tests.pipelines.readings import TABLE, send
         (["--input", "{}/none-*.csv"], "No file matches {}/none-*.csv"),
         (["--input", "{}/in.txt"], "The ending of {}/in.txt is that of no known format: give --format"),
         (["--input", "{}/in.csv", "--zerobus_table=main.files"], "has 2 parts"),
+        (["--input", "{}/in.csv", "--zerobus_table="], "Name the table: --zerobus_table=catalog.schema.table"),
+        (["--input", "{}/delta"], "{}/delta/main/readings is a Delta table, whose files hold deleted rows too"),
+        (["--input", "{}/delta/main/readings/"], "{}/delta/main/readings is a Delta table"),
+        (["--input", "{}/texts"], "No file below {}/texts ends in .parquet, .csv"),
+        (["--input", "{}/in.csv", "--zerobus_dry_run"], "give --zerobus_schema=unity_catalog"),
         (["--input", "{}/in.csv", "--zerobus_table=main.files.{{kind}}"], "is a template"),
         (["--input", "{}/in.csv", "--zerobus_tabel=x"], "did you mean --zerobus_table?"),
         (["--inptu", "{}/in.csv"], "There is no flag --inptu: did you mean --input?"),
@@ -43,13 +48,16 @@ def test_what_is_wrong_is_said_before_anything_runs(zerobus, tmp_path, capsys, a
     table = zerobus.create_table(TABLE, "id INT, co2 INT")
     for name in ("in.csv", "in.txt"):
         (tmp_path / name).write_text("id,co2\n1,2\n")
+    for name in ("delta/main/readings/_delta_log/0.json", "delta/main/readings/0.parquet", "texts/in.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
     assert send(*(argument.format(tmp_path) for argument in arguments)) == 2
     assert reason.format(tmp_path) in capsys.readouterr().err
     assert table.count_rows() == 0
 
 
 def test_a_flag_that_only_the_service_of_a_runner_knows_is_passed_on():
-    arguments = ["--runner=FlinkRunner", "--checkpointing_interval=3000"]
+    arguments = ["--runner=FlinkRunner", "--checkpointing_interval=3000", f"--zerobus_table={TABLE}"]
     _, options = command.arguments_of(command.parser_of("files_to_zerobus", "Send files."), arguments)
     assert options.get_all_options(retain_unknown_options=True)["checkpointing_interval"] == "3000"
 

@@ -163,6 +163,8 @@ def literal(pattern: str) -> str:
 
 def quieten() -> None:
     """Log warnings of the sink only; the reason why a pipeline failed is printed once, at its end."""
+    if logging.lastResort is not None:  # it writes to what is standard error then, above the progress line
+        logging.basicConfig(format="%(levelname)s: %(message)s", handlers=[logging.lastResort])
     logging.getLogger().setLevel(logging.ERROR)
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     logging.getLogger("PrismRunner").disabled = True  # Beam sets its level when it starts

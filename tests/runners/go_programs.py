@@ -12,9 +12,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
-
-import apache_beam
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ROOT / ".cache" / "bin"
@@ -25,12 +24,12 @@ _SAY_SECONDS = 10.0
 
 def go_module(package: str) -> str:
     """Return the argument of ``go install`` for a package of Beam's Go module, in the version of the installed Beam."""
-    return f"{BEAM}/{package}@v{apache_beam.__version__}"
+    return f"{BEAM}/{package}@v{version('apache-beam')}"
 
 
 def program_path(name: str) -> Path:
     """Return where a program of the installed Beam's version is built."""
-    return PROGRAMS / f"{name}-{apache_beam.__version__}"
+    return PROGRAMS / f"{name}-{version('apache-beam')}"
 
 
 def build(package: str, name: str, say: Callable[[str], None]) -> Path:

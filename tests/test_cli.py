@@ -1,4 +1,6 @@
 import json
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -275,3 +277,15 @@ def test_an_unknown_flag_has_the_nearest_name(arguments, says, capsys):
 def test_a_flag_may_be_shortened(capsys):
     assert main(["schema", "id INT", "--form", "ddl"]) == 0
     assert capsys.readouterr().out == "id INT\n"
+
+
+PAGE = (Path(__file__).parents[1] / "docs" / "schema.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("command", "printed"), re.findall(r"```console\nbeam-zerobus ([^\n]*)\n```\n\n```text\n(.*?)```", PAGE, re.DOTALL)
+)
+def test_the_page_of_schemas_shows_what_is_printed(tmp_path, capsys, monkeypatch, command, printed):
+    monkeypatch.chdir(tmp_path)
+    pq.write_table(pa.table({"device": ["attic"], "co2": pa.array([417], pa.int32())}), "readings.parquet")
+    assert run(capsys, *shlex.split(command)) == (0, printed, "")

@@ -70,7 +70,7 @@ test-languages: $(VENV)/.test ## The gateway's clients in Rust, Go and Java (nee
 test-dataflow: $(VENV)/.test ## The steps of Dataflow's image, and the job that it would submit
 	$(PYTEST) tests/runners -m dataflow
 
-bench: $(VENV)/.bench ## The benchmarks that the README quotes
+bench: $(VENV)/.bench ## The benchmarks that the README and docs/performance.md quote
 	$(BIN)/python -m tests.benchmarks.encode
 	$(BIN)/python -m tests.benchmarks.sink
 	$(BIN)/python -m tests.benchmarks.debug_files

@@ -147,13 +147,14 @@ def test_a_killed_run_is_resumed_without_its_acknowledged_batches(zerobus, tmp_p
     command = [sys.executable, "-m", "pipelines.files_to_zerobus", "--input", str(tmp_path / "in.parquet")]
     command += [f"--zerobus_table={TABLE}", "--dead_letters", str(dead)]
     copies_when_noted: dict[int, int] = {}
+    journal = dead / "unfinished-run"
     for attempt in range(2):
         more = ["--resume"] if attempt else []
         with started(
             [*command, *more], environment=zerobus_environment(zerobus), log=tmp_path / f"log{attempt}"
         ) as sending:
-            before = table.count_rows()
-            wait_until(lambda before=before: table.count_rows() > before, "rows arrive")
+            before = noted(dead) if attempt else 0
+            wait_until(lambda before=before: journal.exists() and noted(dead) > before, "rows are noted")
             sending.kill()
             sending.wait(60)
         _, spans = WrittenRows(str(dead / "unfinished-run")).read()

@@ -16,10 +16,21 @@ from beam_zerobus.options.flags import flags_of, nearest, no_such_flag
 from beam_zerobus.sink.pipeline_options import ZerobusOptions
 from beam_zerobus.sink.transform import WriteToZerobus
 
-__all__ = ["InputError", "arguments_of", "check_unused", "last_line", "literal", "parser_of", "quieten", "sink_of"]
+__all__ = [
+    "InputError",
+    "arguments_of",
+    "check_unused",
+    "in_flags",
+    "last_line",
+    "literal",
+    "parser_of",
+    "quieten",
+    "sink_of",
+]
 
 _GLOB = re.compile(r"[*?\[]")
 _STEP = re.compile(r" \[while running '[^']*'\]$")
+_OPTIONS_IN_REASONS = ("assume_timezone", "epoch_unit", "on_unknown_fields", "wire_format")
 _FURTHER_FLAGS = ("flink", "spark", "portable", "dataflow")  # runners whose service adds flags that Beam does not list
 
 
@@ -163,15 +174,34 @@ def literal(pattern: str) -> str:
 
 def quieten() -> None:
     """Log warnings of the sink only; the reason why a pipeline failed is printed once, at its end."""
-    if logging.lastResort is not None:  # it writes to what is standard error then, above the progress line
-        logging.basicConfig(format="%(levelname)s: %(message)s", handlers=[logging.lastResort])
+    logging.basicConfig(format="%(levelname)s: %(message)s", handlers=[_StandardError()])
     logging.getLogger().setLevel(logging.ERROR)
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     logging.getLogger("PrismRunner").disabled = True  # Beam sets its level when it starts
     logging.getLogger("beam_zerobus").setLevel(logging.WARNING)
 
 
+class _StandardError(logging.Handler):
+    """Writes to what is standard error at the time, which is above the progress line while that is shown."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record; its message names flags."""
+        sys.stderr.write(in_flags(self.format(record)) + "\n")
+
+
+def in_flags(reason: str) -> str:
+    """Return the reason of a rejected row with flags in place of parameters; cheap, as there may be many.
+
+    Example:
+        >>> in_flags('the column has no time zone; set assume_timezone="UTC"')
+        'the column has no time zone; set --zerobus_assume_timezone="UTC"'
+    """
+    for name in _OPTIONS_IN_REASONS:
+        reason = reason.replace(f" {name}=", f" --zerobus_{name}=")
+    return reason
+
+
 def last_line(error: BaseException) -> str:
     """Return the reason at the end of a message, without the traceback before it and the step that Beam adds."""
     lines = [line for line in str(error).splitlines() if line.strip()]
-    return _STEP.sub("", lines[-1].strip()) if lines else type(error).__name__
+    return in_flags(_STEP.sub("", lines[-1].strip())) if lines else type(error).__name__

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Self
 
@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from beam_zerobus.errors import counted
-from beam_zerobus.programs.command import last_line
+from beam_zerobus.programs.command import in_flags, last_line
 from beam_zerobus.programs.open_files import bytes_read
 from beam_zerobus.sink.failed_rows import FailedRows
 
@@ -78,7 +78,7 @@ class CountWritten(beam.PTransform[PCollection[Any], PCollection[Any]]):
 
 
 class CountFailed(beam.PTransform[PCollection[Any], PCollection[Any]]):
-    """Counts the rows of `failed_rows` of a sink with failures together, and passes them on."""
+    """Counts the rows of `failed_rows` of a sink with failures together; their reasons name flags from there on."""
 
     def expand(self, failed_rows: PCollection[Any]) -> PCollection[Any]:
         """Count them."""
@@ -94,7 +94,7 @@ def _note_failed(failed: FailedRows) -> FailedRows:
     for kind, count in Counter(failed.error_types).items():
         _here.failed[kind] += count
         Metrics.counter(_NAMESPACE, _FAILED + kind).inc(count)
-    return failed
+    return replace(failed, messages=[in_flags(message) for message in failed.messages])
 
 
 def again_from_the_start(written: int) -> str:

@@ -77,3 +77,14 @@ def test_help_names_the_options_of_the_program_and_of_the_sink(program, capsys):
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     assert all(option in shown for option in ("--input", "--dead_letters", "--zerobus_table", "--runner"))
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_reasons_of_rows_name_flags(zerobus, tmp_path, capsys, kept):
+    zerobus.create_table(TABLE, "at TIMESTAMP")
+    (tmp_path / "in.jsonl").write_text('{"at": "2026-01-01T00:00:00"}\n{"at": 1, "co2": 2}\n')
+    dead = ["--dead_letters", str(tmp_path / "dead")] if kept else []
+    assert send("--input", str(tmp_path / "in.jsonl"), *dead) == (0 if kept else 1)
+    said = "".join(path.read_text() for path in tmp_path.glob("dead/*")) if kept else capsys.readouterr().out
+    assert "--zerobus_assume_timezone=" in said
+    assert "--zerobus_on_unknown_fields=" in said or not kept

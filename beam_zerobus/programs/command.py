@@ -31,6 +31,7 @@ __all__ = [
 _GLOB = re.compile(r"[*?\[]")
 _STEP = re.compile(r" \[while running '[^']*'\]$")
 _OPTIONS_IN_REASONS = ("assume_timezone", "epoch_unit", "on_unknown_fields", "wire_format")
+_OTHER_CREDENTIALS = "name other variables with --zerobus_client_id_env and --zerobus_client_secret_env"
 _FURTHER_FLAGS = ("flink", "spark", "portable", "dataflow")  # runners whose service adds flags that Beam does not list
 
 
@@ -202,6 +203,9 @@ def in_flags(reason: str) -> str:
 
 
 def last_line(error: BaseException) -> str:
-    """Return the reason at the end of a message, without the traceback before it and the step that Beam adds."""
+    """Return the reason at the end of a message, in flags, without the traceback before it and the step after it."""
     lines = [line for line in str(error).splitlines() if line.strip()]
-    return in_flags(_STEP.sub("", lines[-1].strip())) if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    reason = in_flags(_STEP.sub("", lines[-1].strip())).replace("check workspace_url", "check --zerobus_workspace_url")
+    return reason.replace("pass credentials=OAuthClientCredentials(...)", _OTHER_CREDENTIALS)

@@ -88,3 +88,37 @@ def test_reasons_of_rows_name_flags(zerobus, tmp_path, capsys, kept):
     said = "".join(path.read_text() for path in tmp_path.glob("dead/*")) if kept else capsys.readouterr().out
     assert "--zerobus_assume_timezone=" in said
     assert "--zerobus_on_unknown_fields=" in said or not kept
+
+
+@pytest.fixture
+def one_row(zerobus, tmp_path):
+    zerobus.create_table(TABLE, "id INT")
+    (tmp_path / "in.jsonl").write_text('{"id": 1}\n')
+    return tmp_path / "in.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ("DATABRICKS_CLIENT_SECRET", "or name other variables with --zerobus_client_id_env"),
+        ("DATABRICKS_CLIENT_SECRET=dapi123", "client_secret is a personal access token"),
+        (
+            "DATABRICKS_CLIENT_SECRET=wrong",
+            "rejected the credentials (401, invalid_client): check client id and secret",
+        ),
+        ("DATABRICKS_HOST=http://127.0.0.1:1", "could not be reached (ConnectionError): check --zerobus_workspace_url"),
+        (
+            "DATABRICKS_HOST",
+            "--zerobus_workspace_url is not set: pass --zerobus_workspace_url=... or set DATABRICKS_HOST",
+        ),
+        ("ZEROBUS_ENDPOINT=https://dbc-1-2.cloud.databricks.com", "--zerobus_endpoint looks like the workspace's"),
+    ],
+)
+def test_wrong_addresses_and_credentials_are_named_in_one_line(one_row, capsys, monkeypatch, changed, reason):
+    variable, equals, value = changed.partition("=")
+    monkeypatch.setenv(variable, value) if equals else monkeypatch.delenv(variable)
+    assert send("--input", str(one_row), "--zerobus_max_retries=0") in (1, 2)
+    said = "".join(capsys.readouterr())
+    assert reason in said
+    assert "while running" not in said
+    assert "Traceback" not in said

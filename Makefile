@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
+QUIET  := $(if $(MAKE_TERMERR),,--quiet) # on a terminal, uv shows how far it is
 
 .PHONY: help quickstart first-hour test lint types chaos bench docs clean
 .PHONY: soak test-hostile test-contract test-flink test-prism test-java test-go test-kafka test-dataflow test-languages
@@ -14,7 +15,7 @@ $(VENV)/.%: pyproject.toml
 	@test -x $(BIN)/python || { echo "1/3 Making the virtual environment $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@test -x $(BIN)/uv || { echo "2/3 Installing uv, which installs the rest"; $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; }
 	@echo "3/3 Installing beam-zerobus[$*] and what it needs into $(VENV)"
-	@UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 $(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[$*]'
+	@UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 $(BIN)/uv pip install $(QUIET) --python $(BIN)/python --editable '.[$*]'
 	@touch $@
 
 quickstart: $(VENV)/.quickstart ## 336,776 flights through Beam into a local Delta table
@@ -50,7 +51,7 @@ test-flink: $(VENV)/.test ## A real Flink cluster: batch, killed workers, checkp
 	$(PYTEST) tests/runners/flink -m flink
 
 test-prism: $(VENV)/.test ## Prism, built from Go (needs Go)
-	@ls .cache/bin/prism-* >/dev/null 2>&1 || echo "Building Prism from Go, which takes some minutes the first time"
+	@$(BIN)/python -m tests.runners.go_programs
 	$(PYTEST) tests/runners tests/pipelines -m prism
 
 test-java: $(VENV)/.test ## A Java pipeline through the expansion service (needs Java 17 and Maven)
@@ -60,6 +61,7 @@ test-go: $(VENV)/.test ## A Go pipeline through the expansion service (needs Go)
 	$(PYTEST) tests/runners/go -m go
 
 test-kafka: $(VENV)/.test ## A real Kafka broker into Delta tables (needs Java 17, Maven and Go)
+	@$(BIN)/python -m tests.runners.go_programs
 	$(PYTEST) tests/pipelines -m kafka
 
 test-languages: $(VENV)/.test ## The gateway's clients in Rust, Go and Java (needs Cargo, Go, Java 17, Maven); WITHOUT=rust
@@ -68,7 +70,7 @@ test-languages: $(VENV)/.test ## The gateway's clients in Rust, Go and Java (nee
 test-dataflow: $(VENV)/.test ## The steps of Dataflow's image, and the job that it would submit
 	$(PYTEST) tests/runners -m dataflow
 
-bench: $(VENV)/.bench ## The benchmarks that the README quotes
+bench: $(VENV)/.bench ## The benchmarks that the README and docs/performance.md quote
 	$(BIN)/python -m tests.benchmarks.encode
 	$(BIN)/python -m tests.benchmarks.sink
 	$(BIN)/python -m tests.benchmarks.debug_files

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beam_zerobus.errors import ZerobusError
+from beam_zerobus.options.flags import CommandParser
 from beam_zerobus.version import __version__
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="beam-zerobus", description=__doc__)
     parser.add_argument("--version", action="version", version=f"beam-zerobus {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=CommandParser)
 
     inspect = commands.add_parser("inspect", help="show the content of debug files", description=_inspect.__doc__)
     inspect.add_argument(
@@ -83,7 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     inspect.add_argument("--this-file-only", action="store_true", help="leave out the rotated files of PATH")
     inspect.add_argument("--diff", action="store_true", help="compare Arrow files with protobuf files, row by row")
-    inspect.add_argument("--limit", type=_count, default=20, metavar="N", help="differences to show (%(default)s)")
+    inspect.add_argument(
+        "--limit", type=_count, default=20, metavar="N", help="rejected rows or differences to show (%(default)s)"
+    )
     inspect.add_argument("--json", action="store_true", help="write JSON")
     inspect.set_defaults(command=_inspect)
 
@@ -167,11 +170,12 @@ def _inspect(options: argparse.Namespace) -> int:
         head=options.head,
         columns=[name for name in options.columns.split(",") if name],
         conditions=[Condition.parse(text) for text in options.where],
+        limit=options.limit,
     )
     if options.json:
         _write([as_json(summary) for summary in summaries], as_json=True)
     else:
-        _write([table for summary in summaries for table in summary_tables(summary)], as_json=False)
+        _write([table for summary in summaries for table in summary_tables(summary, _width())], as_json=False)
     return 0
 
 
@@ -294,6 +298,12 @@ def _write(output: list[Any], *, as_json: bool) -> None:
     console = Console()
     for part in output:
         console.print(part)
+
+
+def _width() -> int:
+    from rich.console import Console  # noqa: PLC0415  an extra
+
+    return Console().width
 
 
 def _say_missing(command: str, extra: str, error: ModuleNotFoundError, otherwise: str = "") -> int:

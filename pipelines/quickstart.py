@@ -27,7 +27,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from pyarrow import csv
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from beam_zerobus import OAuthClientCredentials
@@ -70,7 +70,8 @@ def run_with_progress(console: Console, total_rows: int, **sink_options: Any) ->
 
     started = time.perf_counter()
     pipeline = threading.Thread(target=run, name="pipeline", daemon=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    counts = TextColumn("{task.completed:,.0f} of {task.total:,.0f}")
+    columns = (TextColumn("{task.description}"), BarColumn(), counts, TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("Flights acknowledged", total=total_rows)
         pipeline.start()

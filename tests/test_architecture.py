@@ -16,7 +16,7 @@ MODULES = {
 
 # Each room may use those named behind it, and what is FOR_ALL; docs/architecture.md shows the same arrows.
 ROOMS = {
-    "programs": {"sink", "batching", "writer", "workspace", "delivery", "encoding", "schema", "telemetry"},
+    "programs": {"sink", "batching", "writer", "workspace", "schema", "rotated_files"},
     "sink": {"batching", "destinations", "writer", "workspace", "delivery", "encoding", "schema", "telemetry"},
     "check": {"writer", "delivery", "encoding", "schema", "workspace"},
     "gateway": {"writer", "workspace"},

@@ -1,4 +1,6 @@
 import json
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -246,3 +248,44 @@ def test_without_its_extra_a_program_names_the_remedy():
     done = subprocess.run([sys.executable, "-c", script, "send"], check=False, capture_output=True, text=True)
     assert done.returncode == 2
     assert "pip install '.[cli]'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["inspect", "--jsno", "debug"], "inspect: error: There is no flag --jsno: did you mean --json?"),
+        (["schema", "--formt=ddl", "id INT"], "There is no flag --formt: did you mean --format?"),
+        (["create-table", "a.b.c", "--shema", "id INT"], "There is no flag --shema: did you mean --schema?"),
+        (["check", "a.b.c", "--wire-fromat=json"], "There is no flag --wire-fromat: did you mean --wire-format?"),
+        (["emulator", "--stroage-dir", "x"], "There is no flag --stroage-dir: did you mean --storage-dir?"),
+        (["gateway", "--prot", "3"], "There is no flag --prot: did you mean --port?"),
+        (["gateway", "--xyzzy"], "There is no flag --xyzzy: see --help for the flags"),
+        (["replay", "--inptu", "x", "--zerobus_table=a.b.c"], "There is no flag --inptu: did you mean --input?"),
+        (["replay", "--input", "x"], "Name the table: --zerobus_table=catalog.schema.table"),
+        (["kafka", "--topc", "x", "--zerobus_table=a.b.c"], "There is no flag --topc: did you mean --topic?"),
+    ],
+)
+def test_an_unknown_flag_has_the_nearest_name(arguments, says, capsys):
+    try:
+        status = main(arguments)
+    except SystemExit as ended:
+        status = ended.code
+    assert status == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_flag_may_be_shortened(capsys):
+    assert main(["schema", "id INT", "--form", "ddl"]) == 0
+    assert capsys.readouterr().out == "id INT\n"
+
+
+PAGE = (Path(__file__).parents[1] / "docs" / "schema.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("command", "printed"), re.findall(r"```console\nbeam-zerobus ([^\n]*)\n```\n\n```text\n(.*?)```", PAGE, re.DOTALL)
+)
+def test_the_page_of_schemas_shows_what_is_printed(tmp_path, capsys, monkeypatch, command, printed):
+    monkeypatch.chdir(tmp_path)
+    pq.write_table(pa.table({"device": ["attic"], "co2": pa.array([417], pa.int32())}), "readings.parquet")
+    assert run(capsys, *shlex.split(command)) == (0, printed, "")

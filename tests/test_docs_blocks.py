@@ -1,7 +1,8 @@
 """Each block of the documentation that a reader can copy and run is run by a test, or says why not.
 
-A comment before the block says which: ``<!-- run by tests/... -->`` or ``<!-- not run: reason -->``. Without a comment,
-a ``python`` block is run here, and a ``console`` block by a test that reads it with `tests.runners.pages.commands`.
+A comment before the block says which: ``<!-- run by tests/... -->``, ``<!-- part of tests/... -->``, a program that a
+test runs, or ``<!-- not run: reason -->``. Without a comment, a ``python`` block is run here, and a ``console`` block
+by a test that reads it with `tests.runners.pages.commands`.
 """
 
 from __future__ import annotations
@@ -29,10 +30,9 @@ from tests.runners.support import ROOT, zerobus_environment
 
 TABLE = "main.iot.air_quality"
 HERE = "tests/test_docs_blocks.py"
-BLOCK = re.compile(
-    r"(?:<!-- (?P<mark>[^\n]*) -->\n)?```(?P<language>console|sh|python|yaml)\n(?P<code>.*?)```", re.DOTALL
-)
-MARK = re.compile(r"not run: \S.*|run by (?P<test>tests/\S+\.py)")
+LANGUAGES = "console|sh|bash|python|yaml|toml|sql|go|java|rust"
+BLOCK = re.compile(rf"(?:<!-- (?P<mark>[^\n]*) -->\n)?```(?P<language>{LANGUAGES})\n(?P<code>.*?)```", re.DOTALL)
+MARK = re.compile(r"not run: \S.*|run by (?P<test>tests/\S+\.py)|part of (?P<program>tests/\S+)")
 TESTS = {path: path.read_text("utf-8") for path in sorted((ROOT / "tests").rglob("*.py"))}
 READERS_OF_COMMANDS = "\n".join(text for text in TESTS.values() if "from tests.runners.pages import commands\n" in text)
 
@@ -109,7 +109,11 @@ def test_a_test_runs_the_block_or_a_reason_says_why_not(block: Block) -> None:
             read = f'"{page}"' in READERS_OF_COMMANDS and f'"{block.heading}"' in READERS_OF_COMMANDS
             assert read, "no test reads these commands: put a comment before the block"
         return
-    assert MARK.fullmatch(block.mark), f"this comment says neither 'run by tests/...' nor 'not run: ...': {block.mark}"
+    found = MARK.fullmatch(block.mark)
+    assert found, f"this comment says neither 'run by tests/...', 'part of tests/...' nor 'not run: ...': {block.mark}"
+    if found["program"]:
+        program = {line.strip() for line in (ROOT / found["program"]).read_text("utf-8").splitlines()}
+        assert {line.strip() for line in block.code.splitlines()} - program == set()
     if block.test == HERE:
         assert block in COMMANDS, f"a {block.language} block is run here without a comment"
     elif block.test is not None:

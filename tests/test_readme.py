@@ -1,23 +1,54 @@
 """What README.md shows runs as it is; docs/index.md shows the same commands."""
 
 import ast
+import dataclasses
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
+import typing
+import venv
 from pathlib import Path
 
 import apache_beam as beam
+import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from beam_zerobus import WriteToZerobus
 
+
+class Reading(typing.NamedTuple):
+    device: str
+    co2: int
+
+
+@dataclasses.dataclass
+class ReadingClass:
+    device: str
+    co2: int
+
+
+READING = {"device": "attic", "co2": 417}
+ELEMENTS = {
+    "dict": READING,
+    "beam.Row": beam.Row(**READING),
+    "NamedTuple": Reading(**READING),
+    "dataclass": ReadingClass(**READING),
+    "str": json.dumps(READING),
+    "bytes": json.dumps(READING).encode(),
+    "RecordBatch": pa.RecordBatch.from_pylist([READING]),
+    "Table": pa.Table.from_pylist([READING]),
+}
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+UV = Path(sys.executable).parent / "uv"
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
@@ -42,6 +73,25 @@ def test_the_pipeline(table):
         {"device": "attic", "co2": 417},
         {"device": "cellar", "co2": 655},
     ]
+
+
+@pytest.mark.parametrize("kind", ELEMENTS)
+def test_the_pipeline_with_each_kind_of_element(table, kind):
+    start, end = SNIPPETS[0].index("beam.Create("), SNIPPETS[0].index("])") + 2
+    example = SNIPPETS[0][:start] + "beam.Create([element])" + SNIPPETS[0][end:]
+    example = example.replace("beam.Pipeline()", "beam.Pipeline(runner=FnApiRunner())")
+    exec(example, {"FnApiRunner": FnApiRunner, "element": ELEMENTS[kind]})
+    assert table.to_arrow().to_pylist() == [READING]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [[READING], pd.DataFrame([READING]), pl.DataFrame([READING]), ELEMENTS["Table"]],
+    ids=["list", "pandas", "polars", "Table"],
+)
+def test_the_writer_with_each_kind_of_rows(table, rows):
+    exec(SNIPPETS[1], {"record_batch": rows})
+    assert table.to_arrow().to_pylist() == [READING]
 
 
 def test_the_writer(table, capsys):
@@ -92,6 +142,27 @@ def test_docs_index_shows_the_same_commands():
 def test_the_extras_exist():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
     assert {"emulator", "otlp", "cli", "yaml"} <= set(re.findall(r'"\.\[(\w+)\]"', README)) <= set(extras)
+
+
+@pytest.mark.hostile
+@pytest.mark.skipif(not UV.exists(), reason="uv resolves the extras; make installs it")
+@pytest.mark.parametrize("line", re.findall(r"^pip install (\S+)", README, re.MULTILINE))
+def test_each_line_of_the_installation_can_be_installed(line, tmp_path):
+    venv.create(tmp_path / "venv", with_pip=False, symlinks=os.name != "nt")
+    [python] = [path for path in (tmp_path / "venv").glob("*/python*") if path.stem == "python"]
+    command = [UV, "pip", "install", "--dry-run", "--python", python, *shlex.split(line)]
+    environment = {**os.environ, "UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, check=False, timeout=110, text=True, stderr=subprocess.PIPE
+    )
+    assert done.returncode == 0, done.stderr
+    assert "beam-zerobus" in done.stderr
+
+
+def test_it_is_read_in_two_minutes():
+    prose = re.sub(r"```.*?```|<!--.*?-->", "", README, flags=re.DOTALL)
+    prose = re.sub(r"\]\([^)]*\)", "]", prose)
+    assert len(re.findall(r"[^\s|#*`-]\S*", prose)) <= 620
 
 
 def test_every_link_leads_somewhere():

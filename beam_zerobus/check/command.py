@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from typing import get_args
 
 from beam_zerobus.check.run import check_table
 from beam_zerobus.options import WireFormat
+from beam_zerobus.options.flags import CommandParser
 
 __all__ = ["run"]
 
@@ -19,7 +19,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: The arguments; None means those of the process.
     """
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="beam-zerobus check",
         description="Check what keeps rows from a table, without sending one: environment, addresses, network, token, "
         "grants, table, schema, stream. Exit code: 0 all passed, 1 with warnings, 2 with failures.",

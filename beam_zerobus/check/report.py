@@ -13,7 +13,7 @@ __all__ = ["Finding", "Report", "Status"]
 Status: TypeAlias = Literal["pass", "warn", "fail", "skip"]
 
 _WIDTH = 80
-_NAME_WIDTH = 24
+_NAME_WIDTH = 25  # that of the longest name, and a space
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

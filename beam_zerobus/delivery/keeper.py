@@ -164,7 +164,6 @@ class Keeper:
         self._pace.opened()
         self._searching = False
         self._monitor.stream_opened()
-        _log.debug("Opened a stream to %s", self._name)
         self._connection.send_queued()
 
     def _await_acknowledgement(self, stream: Stream, entry: Entry) -> None:

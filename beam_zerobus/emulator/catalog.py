@@ -84,9 +84,15 @@ class Catalog:
                 layout.check(schema)
                 table = self._tables[name.lower()] = self._make(name, schema, layout)
             elif table.schema != schema:
-                raise ConfigurationError(f"table {name} exists with other columns: {table.schema.to_ddl()}")
+                raise ConfigurationError(
+                    f"table {name} exists with other columns: {table.schema.to_ddl()}; use these, drop the table, or "
+                    "keep tables in another storage directory"
+                )
             elif table.layout != layout:
-                raise ConfigurationError(f"table {name} exists with other partitions or another rescue column")
+                raise ConfigurationError(
+                    f"table {name} exists with other partitions or another rescue column: drop it, or keep tables in "
+                    "another storage directory"
+                )
             return table
 
     def _make(self, name: str, schema: TableSchema, layout: Layout) -> Table:

@@ -13,6 +13,7 @@ from typing import Any, get_args
 from beam_zerobus.emulator.emulator import Emulator
 from beam_zerobus.emulator.faults import FaultKind, Faults, RejectRows, ScriptedFault
 from beam_zerobus.errors import ZerobusError
+from beam_zerobus.options.flags import CommandParser
 
 __all__ = ["run"]
 
@@ -35,7 +36,7 @@ The process runs until SIGINT or SIGTERM. Acknowledged rows are in the tables th
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="beam-zerobus emulator",
         description="A local Zerobus: clients of the real service write to it, rows land in Delta tables.",
         epilog=_EPILOG,

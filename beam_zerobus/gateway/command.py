@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.gateway.gateway import Gateway
 from beam_zerobus.gateway.loading import FLAGS, PREFIX, load_settings
+from beam_zerobus.options.flags import CommandParser
 
 __all__ = ["run"]
 
@@ -61,7 +62,7 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="beam-zerobus gateway",
         description="Writes the RecordBatches of Arrow Flight clients, in any language, to Zerobus.",
         epilog=_EPILOG,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import logging
 import re
 import sys
@@ -13,13 +12,26 @@ from typing import Any
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
+from beam_zerobus.options.flags import flags_of, nearest, no_such_flag
 from beam_zerobus.sink.pipeline_options import ZerobusOptions
 from beam_zerobus.sink.transform import WriteToZerobus
 
-__all__ = ["InputError", "arguments_of", "check_unused", "last_line", "literal", "parser_of", "quieten", "sink_of"]
+__all__ = [
+    "InputError",
+    "arguments_of",
+    "check_unused",
+    "in_flags",
+    "last_line",
+    "literal",
+    "parser_of",
+    "quieten",
+    "sink_of",
+]
 
 _GLOB = re.compile(r"[*?\[]")
-_FLAG = re.compile(r"(?<![\w-])--[\w-]+")
+_STEP = re.compile(r" \[while running '[^']*'\]$")
+_OPTIONS_IN_REASONS = ("assume_timezone", "epoch_unit", "on_unknown_fields", "wire_format")
+_OTHER_CREDENTIALS = "name other variables with --zerobus_client_id_env and --zerobus_client_secret_env"
 _FURTHER_FLAGS = ("flink", "spark", "portable", "dataflow")  # runners whose service adds flags that Beam does not list
 
 
@@ -60,7 +72,7 @@ def arguments_of(
         The program's own arguments, and all others as Beam's options.
 
     Raises:
-        InputError: Nobody knows one of the flags.
+        InputError: Nobody knows one of the flags, or none names the table.
     """
     given = sys.argv[1:] if arguments is None else arguments
     if {"-h", "--help"} & set(given):
@@ -70,12 +82,15 @@ def arguments_of(
     standard = options.view_as(StandardOptions)
     standard.runner = standard.runner or runner
     _reject_unknown(others, parser, standard.runner)
-    return parser.parse_args(own), options
+    parsed = parser.parse_args(own)
+    if not options.view_as(ZerobusOptions).zerobus_table:
+        raise InputError("Name the table: --zerobus_table=catalog.schema.table")
+    return parsed, options
 
 
 def _split(arguments: Sequence[str], parser: argparse.ArgumentParser) -> tuple[list[str], list[str]]:
     """Assign each argument to a flag; argparse would assign a value with a space to the flag before it."""
-    flags = _flags_of(parser)
+    flags = flags_of(parser)
     own: list[str] = []
     others: list[str] = []
     target = own
@@ -86,16 +101,10 @@ def _split(arguments: Sequence[str], parser: argparse.ArgumentParser) -> tuple[l
     return own, others
 
 
-def _flags_of(parser: argparse.ArgumentParser) -> set[str]:
-    """Return the long flags of a parser; its help is the only public list of them."""
-    lines = [line.strip() for line in parser.format_help().splitlines() if line.startswith("  -")]
-    return {flag for line in lines for flag in _FLAG.findall(re.split(r"\s{2,}", line, maxsplit=1)[0])}
-
-
 def _reject_unknown(others: Sequence[str], parser: argparse.ArgumentParser, runner: str) -> None:
     """Reject flags that neither the program nor Beam knows; Beam itself runs without them."""
-    known = _flags_of(parser)
-    PipelineOptions([]).get_all_options(add_extra_args_fn=lambda beams: known.update(_flags_of(beams)))
+    known = flags_of(parser)
+    PipelineOptions([]).get_all_options(add_extra_args_fn=lambda beams: known.update(flags_of(beams)))
     # The service of such a runner may know a flag that resembles no other.
     cutoff = 0.8 if any(name in runner.lower() for name in _FURTHER_FLAGS) else 0.6
     for argument in others:
@@ -103,10 +112,9 @@ def _reject_unknown(others: Sequence[str], parser: argparse.ArgumentParser, runn
         if not flag.startswith("--") or flag in known:
             continue
         of_the_sink = f"--zerobus_{flag[2:].replace('-', '_')}"
-        close = [of_the_sink] if of_the_sink in known else difflib.get_close_matches(flag, sorted(known), 1, cutoff)
-        if close or cutoff < 0.8:
-            remedy = f"did you mean {close[0]}?" if close else "see --help for the flags"
-            raise InputError(f"There is no flag {flag}: {remedy}")
+        near = of_the_sink if of_the_sink in known else nearest(flag, known, cutoff)
+        if near or cutoff < 0.8:
+            raise InputError(no_such_flag(flag, near))
 
 
 def _with_flags_of_the_sink(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -167,13 +175,37 @@ def literal(pattern: str) -> str:
 
 def quieten() -> None:
     """Log warnings of the sink only; the reason why a pipeline failed is printed once, at its end."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", handlers=[_StandardError()])
     logging.getLogger().setLevel(logging.ERROR)
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     logging.getLogger("PrismRunner").disabled = True  # Beam sets its level when it starts
     logging.getLogger("beam_zerobus").setLevel(logging.WARNING)
 
 
+class _StandardError(logging.Handler):
+    """Writes to what is standard error at the time, which is above the progress line while that is shown."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record; its message names flags."""
+        sys.stderr.write(in_flags(self.format(record)) + "\n")
+
+
+def in_flags(reason: str) -> str:
+    """Return the reason of a rejected row with flags in place of parameters; cheap, as there may be many.
+
+    Example:
+        >>> in_flags('the column has no time zone; set assume_timezone="UTC"')
+        'the column has no time zone; set --zerobus_assume_timezone="UTC"'
+    """
+    for name in _OPTIONS_IN_REASONS:
+        reason = reason.replace(f" {name}=", f" --zerobus_{name}=")
+    return reason
+
+
 def last_line(error: BaseException) -> str:
-    """Return the reason at the end of a message, which Beam prefixes with a traceback."""
+    """Return the reason at the end of a message, in flags, without the traceback before it and the step after it."""
     lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    reason = in_flags(_STEP.sub("", lines[-1].strip())).replace("check workspace_url", "check --zerobus_workspace_url")
+    return reason.replace("pass credentials=OAuthClientCredentials(...)", _OTHER_CREDENTIALS)

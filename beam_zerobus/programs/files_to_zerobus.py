@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import apache_beam as beam
@@ -29,7 +30,7 @@ from beam_zerobus.programs.progress import (
 )
 from beam_zerobus.programs.read_csv import CsvMeaning, check_header
 from beam_zerobus.programs.read_files import read_csv, read_numbered, read_rows
-from beam_zerobus.programs.written_rows import Run, journal_of
+from beam_zerobus.programs.written_rows import Run, check_free, journal_of
 from beam_zerobus.schema.time_rules import TimeRules
 from beam_zerobus.sink.dead_letters import KeepDeadLetters
 from beam_zerobus.sink.pipeline_options import ZerobusOptions
@@ -63,27 +64,44 @@ def _send(files: argparse.Namespace, patterns: list[str], options: PipelineOptio
     """
     zerobus = options.view_as(ZerobusOptions)
     found, left_out = files_by_format(patterns, files.format)
-    pipeline, run = _pipeline(files, found, options)
-    all_files = [file for of_format in found.values() for file in of_format]
+    _check(files, zerobus, found)
+    sink = sink_of(options, dead_letters=files.dead_letters)
+    meaning = _csv_meaning(files, zerobus, sink) if "csv" in found else None
+    if meaning is not None:
+        check_header(found["csv"][0].path, meaning)
+    run = _run(files, found, options, meaning)
+    with nullcontext() if run is None else run:
+        pipeline = _pipeline(files, found, options, sink=sink, meaning=meaning, run=run)
+        _announce(zerobus, found, left_out, run, console)
+        status = run_and_report(
+            pipeline,
+            console,
+            dead_letters=files.dead_letters,
+            dry_run=bool(zerobus.zerobus_dry_run),
+            total_bytes=sum(file.size_in_bytes for of_format in found.values() for file in of_format),
+            how_to_go_on=_from_the_start if run is None else run.how_to_go_on,
+        )
+        if run is not None and status == 0:
+            run.finish()
+    return status
+
+
+def _announce(
+    zerobus: ZerobusOptions,
+    found: Mapping[FileFormat, list[FileMetadata]],
+    left_out: Sequence[str],
+    run: Run | None,
+    console: Console,
+) -> None:
+    count = sum(map(len, found.values()))
     verb = "Checking (nothing is sent)" if zerobus.zerobus_dry_run else "Sending"
     say = console.out
-    say(f"{verb} {counted(len(all_files), 'file')} to {zerobus.zerobus_table}", highlight=False)
+    say(f"{verb} {counted(count, 'file')} to {zerobus.zerobus_table}", highlight=False)
     if left_out:
         names = ", ".join(left_out[:_SHOWN_FILES]) + (", ..." if len(left_out) > _SHOWN_FILES else "")
         say(f"Left out {counted(len(left_out), 'file')} of unknown format: {names}", highlight=False)
     if run is not None and run.rows_before:
         say(f"{counted(run.rows_before, 'row')} of an earlier run are written, and not sent again", highlight=False)
-    status = run_and_report(
-        pipeline,
-        console,
-        dead_letters=files.dead_letters,
-        dry_run=bool(zerobus.zerobus_dry_run),
-        total_bytes=sum(file.size_in_bytes for file in all_files),
-        how_to_go_on=_from_the_start if run is None else run.how_to_go_on,
-    )
-    if run is not None and status == 0:
-        run.finish()
-    return status
 
 
 def _from_the_start(written: int) -> str:
@@ -92,25 +110,16 @@ def _from_the_start(written: int) -> str:
 
 
 def _pipeline(
-    files: argparse.Namespace, found: Mapping[FileFormat, list[FileMetadata]], options: PipelineOptions
-) -> tuple[beam.Pipeline, Run | None]:
-    """Check what can be checked before anything runs, and make the pipeline.
-
-    Returns:
-        The pipeline, and the run if it can be resumed.
-
-    Raises:
-        InputError: A file or an argument is wrong.
-        ZerobusError: A setting of the sink is wrong, or the header of a CSV file does not fit the table.
-    """
+    files: argparse.Namespace,
+    found: Mapping[FileFormat, list[FileMetadata]],
+    options: PipelineOptions,
+    *,
+    sink: WriteToZerobus,
+    meaning: CsvMeaning | None,
+    run: Run | None,
+) -> beam.Pipeline:
     zerobus = options.view_as(ZerobusOptions)
-    _check(files, zerobus, found)
     with_failed_rows = bool(files.dead_letters) or zerobus.zerobus_on_bad_rows == "dead_letter"
-    sink = sink_of(options, dead_letters=files.dead_letters)
-    meaning = _csv_meaning(files, zerobus, sink) if "csv" in found else None
-    if meaning is not None:
-        check_header(found["csv"][0].path, meaning)
-    run = _run(files, found, options, meaning)
     if run is not None:
         sink = noting_written(sink, run.journal.note)
     pipeline = beam.Pipeline(options=options)
@@ -138,7 +147,7 @@ def _pipeline(
     all_failed = (failed[0] if len(failed) == 1 else failed | beam.Flatten()) | CountFailed()
     if files.dead_letters:
         all_failed | KeepDeadLetters(files.dead_letters)
-    return pipeline, run
+    return pipeline
 
 
 def _run(
@@ -150,7 +159,8 @@ def _run(
     """Begin the run that notes what is written; None where it cannot be resumed.
 
     Raises:
-        InputError: There is nothing to resume, or it would not find the same rows again.
+        InputError: There is nothing to resume, it would not find the same rows again, or another run is using the
+            directory.
     """
     zerobus = options.view_as(ZerobusOptions)
     reasons = {
@@ -189,6 +199,7 @@ def _check(files: argparse.Namespace, zerobus: ZerobusOptions, formats: Iterable
             "use WriteToZerobus in a pipeline"
         )
     if files.dead_letters and "://" not in files.dead_letters:
+        check_free(files.dead_letters)
         journal = journal_of(files.dead_letters)
         if files.resume and not journal.exists():
             raise InputError(
@@ -205,8 +216,8 @@ def _check(files: argparse.Namespace, zerobus: ZerobusOptions, formats: Iterable
     untyped = [file_format for file_format in formats if file_format != "parquet"]
     if untyped and zerobus.zerobus_dry_run and not zerobus.zerobus_schema:
         raise InputError(
-            f"A dry run asks nobody for the table's columns, and {', '.join(untyped)} does not determine them: "
-            "give --zerobus_schema"
+            f"A dry run sends no request, and {', '.join(untyped)} does not determine the columns: give "
+            "--zerobus_schema=unity_catalog to fetch the table's, or write them as DDL"
         )
 
 

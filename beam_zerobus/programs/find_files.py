@@ -87,10 +87,12 @@ def _below(directory: str) -> list[FileMetadata]:
     root = directory.rstrip("/") or "/"
     files = _matching(FileSystems.join(literal(root), "**"))
     names = {file.path: file.path[len(root) :].lstrip("/").split("/") for file in files}
-    if any(parts[0] == "_delta_log" for parts in names.values()):
-        raise InputError(
-            f"{directory} is a Delta table, whose files hold deleted rows too: name the files, or read it with Spark"
-        )
+    for parts in names.values():
+        if "_delta_log" in parts:
+            table = "/".join([root, *parts[: parts.index("_delta_log")]])
+            raise InputError(
+                f"{table} is a Delta table, whose files hold deleted rows too: name the files, or read it with Spark"
+            )
     return [file for file in files if not any(part.startswith((".", "_")) for part in names[file.path])]
 
 

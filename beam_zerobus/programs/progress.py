@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Self
 
@@ -22,11 +22,19 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from beam_zerobus.errors import counted
-from beam_zerobus.programs.command import last_line
+from beam_zerobus.programs.command import in_flags, last_line
 from beam_zerobus.programs.open_files import bytes_read
 from beam_zerobus.sink.failed_rows import FailedRows
 
-__all__ = ["CountFailed", "CountWritten", "Totals", "again_from_the_start", "rows_that_stay", "run_and_report"]
+__all__ = [
+    "CountFailed",
+    "CountWritten",
+    "Totals",
+    "again_from_the_start",
+    "progress_line",
+    "rows_that_stay",
+    "run_and_report",
+]
 
 _NAMESPACE = "pipelines"
 _WRITTEN = "rows_written"
@@ -35,6 +43,8 @@ _IS_WRITTEN, _WOULD_BE_WRITTEN = "written", "would be written"
 _UNKNOWN_ROWS_STAY = "Rows that were written before stay in the table"
 _REFRESH_SECONDS = 0.2
 _QUERY_SECONDS = 2.0
+_IDLE_SECONDS = 5.0
+_BESIDE_THE_LINE = len("- ") + len(" 100:00:00")  # the spinner and the elapsed time
 
 
 @dataclass(slots=True)
@@ -68,7 +78,7 @@ class CountWritten(beam.PTransform[PCollection[Any], PCollection[Any]]):
 
 
 class CountFailed(beam.PTransform[PCollection[Any], PCollection[Any]]):
-    """Counts the rows of `failed_rows` of a sink with failures together, and passes them on."""
+    """Counts the rows of `failed_rows` of a sink with failures together; their reasons name flags from there on."""
 
     def expand(self, failed_rows: PCollection[Any]) -> PCollection[Any]:
         """Count them."""
@@ -84,7 +94,7 @@ def _note_failed(failed: FailedRows) -> FailedRows:
     for kind, count in Counter(failed.error_types).items():
         _here.failed[kind] += count
         Metrics.counter(_NAMESPACE, _FAILED + kind).inc(count)
-    return failed
+    return replace(failed, messages=[in_flags(message) for message in failed.messages])
 
 
 def again_from_the_start(written: int) -> str:
@@ -208,7 +218,8 @@ class _Display(threading.Thread):
         self._progress = progress
         self._outcome = outcome
         self._total_bytes = total_bytes
-        self._since = time.monotonic()
+        self._since = self._changed = time.monotonic()
+        self._shown_rows = 0
         self._ended = threading.Event()
         self._task = progress.add_task(self._line(), total=None)
 
@@ -238,26 +249,59 @@ class _Display(threading.Thread):
                 self.totals = _metrics_of(self.result)
 
     def _show(self) -> None:
+        before = self._shown_rows
         self.totals = max(self.totals, _here, key=lambda totals: totals.rows)
+        self._shown_rows = self.totals.rows
+        if self._shown_rows != before:
+            self._changed = time.monotonic()
         self._progress.update(self._task, description=self._line())
 
     def _line(self) -> str:
-        totals = self.totals
-        seconds = max(time.monotonic() - self._since, _REFRESH_SECONDS)
-        rows = f"{counted(totals.written, 'row')} {self._outcome}, {totals.failed.total():,} failed"
-        left = "" if self._ended.is_set() else remaining(bytes_read.count, self._total_bytes, seconds)
-        return f"{rows}, {totals.rows / seconds:,.0f} rows/s{left}"
+        now = time.monotonic()
+        return progress_line(
+            self.totals,
+            outcome=self._outcome,
+            seconds=now - self._since,
+            idle_seconds=0.0 if self._ended.is_set() else now - self._changed,
+            read=0.0 if self._ended.is_set() or not self._total_bytes else bytes_read.count / self._total_bytes,
+            width=self._progress.console.width - _BESIDE_THE_LINE,
+        )
 
 
-def remaining(done: int, total: int, seconds: float) -> str:
-    """Return how much is read and how long the rest takes; nothing where that is not known.
+def progress_line(
+    totals: Totals, *, outcome: str, seconds: float, idle_seconds: float = 0.0, read: float = 0.0, width: int = 80
+) -> str:
+    """Return the counts so far, with as much of the rest as fits.
 
-    >>> remaining(25, 100, 10.0), remaining(0, 100, 10.0)
-    (', 25%, 0:00:30 left', '')
+    Args:
+        totals: The counts.
+        outcome: What rows are that did not fail, such as ``written``.
+        seconds: Since the start.
+        idle_seconds: Since a count last changed.
+        read: The share of the input that is read; 0 where that is not known.
+        width: Characters at most, where the counts themselves fit.
+
+    Example:
+        >>> progress_line(Totals(written=1000), outcome="written", seconds=10.0, read=0.25)
+        '1,000 rows written, 0 failed, 25% read, 0:00:30 left, 100 rows/s'
+        >>> progress_line(Totals(written=1000), outcome="written", seconds=40.0, idle_seconds=9.0, read=1.0)
+        '1,000 rows written, 0 failed, none for 9 s, 99% read'
     """
     # What is read is not yet written, and parts of a file are read with their neighbours' edges.
-    share = min(done / total, 0.99) if total else 0.0
-    return f", {share:.0%}, {timedelta(seconds=round(seconds * (1 - share) / share))} left" if share else ""
+    read = min(read, 0.99)
+    idle = idle_seconds >= _IDLE_SECONDS
+    parts = [f"{counted(totals.written, 'row')} {outcome}", f"{totals.failed.total():,} failed"]
+    if idle:
+        parts.append(f"none for {idle_seconds:.0f} s")
+    if read:
+        parts.append(f"{read:.0%} read")
+    if 0 < read < 0.99 and not idle:
+        parts.append(f"{timedelta(seconds=round(seconds * (1 - read) / read))} left")
+    if not idle:
+        parts.append(f"{totals.rows / max(seconds, _REFRESH_SECONDS):,.0f} rows/s")
+    while len(parts) > 2 and len(", ".join(parts)) > width:
+        parts.pop()
+    return ", ".join(parts)
 
 
 def _metrics_of(result: PipelineResult) -> Totals:

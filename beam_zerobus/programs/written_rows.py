@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import apache_beam as beam
 import numpy as np
@@ -25,11 +25,13 @@ from apache_beam.utils.timestamp import Timestamp
 
 from beam_zerobus.errors import counted
 from beam_zerobus.programs.command import InputError
+from beam_zerobus.rotated_files.lock import NameLock
 from beam_zerobus.sink.elements import holds_rows
 
-__all__ = ["NumberedFile", "ReadUnwritten", "Run", "Spans", "WrittenRows", "journal_of"]
+__all__ = ["NumberedFile", "ReadUnwritten", "Run", "Spans", "WrittenRows", "check_free", "journal_of"]
 
 _NAME = "unfinished-run"
+_LOCK = "unfinished-run.lock"
 
 NumberedFile: TypeAlias = "tuple[int, FileMetadata]"
 Spans: TypeAlias = "list[list[int]]"
@@ -84,14 +86,16 @@ class WrittenRows:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run that can be resumed.
+    """A run that can be resumed; as a context, it lets other runs use the directory afterwards.
 
     Attributes:
         journal: Where written rows are noted.
         numbers: The number of each input file, by its path.
         written: The rows of each file that an earlier run wrote, by the number of the file.
+        lock: Keeps other runs from the directory, also from resuming this one.
     """
 
+    lock: NameLock
     journal: WrittenRows
     numbers: dict[str, int]
     written: dict[int, Spans]
@@ -107,9 +111,20 @@ class Run:
             resume: Go on where an earlier run ended.
 
         Raises:
-            InputError: There is nothing to resume, or it would not find the same rows again.
+            InputError: There is nothing to resume, it would not find the same rows again, or another run is using the
+                directory.
         """
-        path = journal_of(directory)
+        lock = _locked(directory)
+        try:
+            return cls._begin(lock, journal_of(directory), files, meaning, resume=resume)
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def _begin(
+        cls, lock: NameLock, path: Path, files: Sequence[FileMetadata], meaning: Mapping[str, Any], *, resume: bool
+    ) -> Run:
         journal = WrittenRows(str(path))
         known: list[Any] = []
         written: dict[int, Spans] = {}
@@ -134,7 +149,6 @@ class Run:
                 known[number] = facts
         if len(known) > _MAX_FILES:
             raise InputError(f"A run that can be resumed has at most {_MAX_FILES:,} files: send them in several runs")
-        path.parent.mkdir(parents=True, exist_ok=True)
         # Whole or not at all: a run that is killed here can still be resumed.
         draft = path.with_suffix(".draft")
         with draft.open("w", encoding="utf-8") as file_object:
@@ -143,7 +157,13 @@ class Run:
                 lines = [[number, start, stop - start] for start, stop in spans]
                 file_object.write(json.dumps(lines) + "\n")
         draft.replace(path)
-        return cls(journal, numbers, written)
+        return cls(lock, journal, numbers, written)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
 
     @property
     def rows_before(self) -> int:
@@ -166,8 +186,28 @@ class Run:
         """Remove the file: every row is written or a dead letter."""
         path = Path(self.journal.path)
         path.unlink()
+        self.lock.release()
         if not any(path.parent.iterdir()):
             path.parent.rmdir()
+
+
+def check_free(directory: str) -> None:
+    """Check that no other run is using a local directory.
+
+    Raises:
+        InputError: One is.
+    """
+    if Path(directory, _LOCK).exists():
+        _locked(directory).release()
+
+
+def _locked(directory: str) -> NameLock:
+    path = Path(directory).absolute() / _LOCK
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = NameLock.acquire(path)
+    if lock is None:
+        raise InputError(f"Another run is using {directory}: wait for its end, or name another directory")
+    return lock
 
 
 def journal_of(directory: str) -> Path:

@@ -17,6 +17,7 @@ from beam_zerobus.delivery.stream_spec import StreamSpec
 from beam_zerobus.encoding import Payload
 from beam_zerobus.encoding.conversion import Conversion
 from beam_zerobus.errors import RowError
+from beam_zerobus.logs import get_logger
 from beam_zerobus.telemetry import Recorder
 from beam_zerobus.workspace.tokens import TokenSource
 from beam_zerobus.writer.config import WriterConfig
@@ -26,6 +27,8 @@ from beam_zerobus.writer.debug_record import DebugRecorder, open_debug_recorder
 from beam_zerobus.writer.submission import Submission
 
 __all__ = ["Channel"]
+
+_log = get_logger(__name__)
 
 
 class Channel:
@@ -146,13 +149,15 @@ class Channel:
         config = self._config
         spec = StreamSpec.of(conversion, compression=config.arrow_compression)
         try:
-            return open_stream(
+            stream = open_stream(
                 spec, endpoint=config.endpoint or "", workspace_url=config.workspace_url, tokens=self._tokens
             )
         except StreamFailure as failure:
             if failure.kind is FailureKind.REJECTED:
                 failure.differences = self._conversions.differences()
             raise
+        _log.debug("Opened a stream to %s at %s for %s", config.table, config.endpoint, config.wire_format)
+        return stream
 
 
 def _room(delivery: Delivery | None, submission: Submission) -> AbstractContextManager[bool]:

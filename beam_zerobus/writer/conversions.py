@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterable
@@ -157,6 +158,9 @@ class Conversions:
                 self._current = conversion
 
     def _convert_with(self, schema: TableSchema, *, before: Conversion | None = None) -> Conversion:
+        if _log.isEnabledFor(logging.DEBUG):
+            source = "from Unity Catalog" if self.may_change else "as given" if self._config.schema else "of the rows"
+            _log.debug("Schema of %s, %s: %s", self._config.table, source, schema.to_ddl())
         return Conversion(
             schema,
             self._config.wire_format,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
 
 from beam_zerobus.delivery.budget import Budget
-from beam_zerobus.errors import ClosedError, ZerobusError
+from beam_zerobus.errors import ClosedError, ZerobusError, counted
+from beam_zerobus.logs import get_logger
 from beam_zerobus.telemetry import open_recorder
 from beam_zerobus.workspace.tokens import TokenSource
 from beam_zerobus.writer.channel import Channel
@@ -20,6 +22,8 @@ from beam_zerobus.writer.submission import Submission
 from beam_zerobus.writer.submissions import Submissions
 
 __all__ = ["WriterState"]
+
+_log = get_logger(__name__)
 
 
 class WriterState:
@@ -157,6 +161,12 @@ class WriterState:
                 rows_failed=result.failed_count,
                 size_bytes=result.batch_size_bytes,
             )
+            if _log.isEnabledFor(logging.DEBUG):
+                _log.debug(
+                    "Batch for %s: %s written, %d failed, %d bytes, %.0f ms",
+                    self._config.table, counted(result.successful_count, "row"), result.failed_count,
+                    result.batch_size_bytes, result.latency_ms,
+                )  # fmt: skip
             if result.failed_rows:
                 self.conversions.note_rejected(result.failed_rows)
                 submission.span.rejected(result.failed_rows)

@@ -59,8 +59,7 @@ def main() -> int:
     machine = (
         f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, pyarrow {pa.__version__}"
     )
-    console.print(_table(results, rows))
-    console.print(_small_table(small))
+    console.print(*tables_of(results, rows), small_table(small))
     console.print(machine)
     if options.json:
         json.dump({"machine": machine, "rows": rows, "cases": results, "small_batches": small}, sys.stdout, indent=1)
@@ -262,41 +261,42 @@ def _repeated(candidate: Candidate, times: int) -> Candidate:
     return run
 
 
-def _table(results: list[dict[str, Any]], rows: int) -> Table:
-    table = Table(title=f"RecordBatch to protobuf rows: ns a row, {rows:,} rows")
+def tables_of(results: list[dict[str, Any]], rows: int) -> list[Table]:
+    """Return times and ratios as two tables, which fit 80 columns."""
+    times = Table(title=f"RecordBatch to protobuf rows: ns a row, {rows:,} rows")
+    ratios = Table(title="Times as fast as protobuf's classes and ptars, and memory on the way")
     timed = ("floor", "encoder", "protobuf", PLAIN, "ptars")
-    for heading in ("case", "what", "bytes", *timed, "x protobuf", "x plain", "x ptars", "MB"):
-        table.add_column(heading, justify="left" if heading in ("case", "what") else "right")
+    for table, headings in ((times, ("bytes", *timed)), (ratios, ("x protobuf", "x plain", "x ptars", "MB"))):
+        table.add_column("case")
+        for heading in headings:
+            table.add_column(heading, justify="right")
     for result in results:
-        times = result["ns_per_row"]
-        shown = [f"{times[name]:,.0f}" if name in times else "-" for name in timed]
+        taken = result["ns_per_row"]
+        shown = [f"{taken[name]:,.0f}" if name in taken else "-" for name in timed]
         plain = "-" if result["times_plain"] is None else f"{result['times_plain']:.1f}"
         ptars = "-" if result["times_ptars"] is None else f"{result['times_ptars']:.2f}"
         differs = "" if result["same_bytes"].get("ptars", True) else " (other bytes)"
         style = "red" if result["missed"] else ""
-        table.add_row(
-            result["case"],
-            result["about"],
-            f"{result['bytes_per_row']:,.0f}",
-            *shown,
+        times.add_row(result["case"], f"{result['bytes_per_row']:,.0f}", *shown, style=style)
+        ratios.add_row(
+            f"{result['case']}: {result['about']}",
             f"{result['times_protobuf']:.1f}",
             plain,
             ptars + differs,
             f"{result['transient_mb']:.1f}",
             style=style,
         )
-    return table
+    return [times, ratios]
 
 
-def _small_table(small: list[dict[str, Any]]) -> Table:
+def small_table(small: list[dict[str, Any]]) -> Table:
+    """Return the ratios of small batches as a table."""
+    columns = {f"{result['case']}: {name}": times for result in small for name, times in result["times"].items()}
     table = Table(title="Small batches: times protobuf's classes, by rows")
-    table.add_column("case")
-    table.add_column("against")
+    for heading in ("rows", *columns):
+        table.add_column(heading, justify="right")
     for rows in SMALL_BATCHES:
-        table.add_column(f"{rows:,}", justify="right")
-    for result in small:
-        for name, ratios in result["times"].items():
-            table.add_row(result["case"], name, *(f"{ratio:.2f}" for ratio in ratios.values()))
+        table.add_row(f"{rows:,}", *(f"{times[rows]:.2f}" for times in columns.values()))
     return table
 
 

@@ -20,6 +20,7 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 
 from beam_zerobus import OAuthClientCredentials
@@ -108,7 +109,7 @@ def report(figures: list[Figure], *, as_json: bool, check: bool) -> int:
         f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, "
         f"Beam {beam.__version__}, pyarrow {pa.__version__}"
     )
-    console.print(_table(figures))
+    console.print(table_of(figures))
     console.print(machine)
     if as_json:
         results = [{"name": f.name, "value": f.value, "target": f.target, "unit": f.unit} for f in figures]
@@ -116,10 +117,13 @@ def report(figures: list[Figure], *, as_json: bool, check: bool) -> int:
     return 1 if check and not all(figure.reached for figure in figures) else 0
 
 
-def _table(figures: list[Figure]) -> Table:
-    table = Table("what", "measured", "target", "", box=None, padding=(0, 2, 0, 0))
+def table_of(figures: list[Figure]) -> Table:
+    """Return figures as a table that fits 80 columns, each with its note below it."""
+    table = Table("what", "measured", "target", box=None, padding=(0, 2, 0, 0))
     for figure in figures:
         colour = "green" if figure.reached else "red"
         target = f"{'at least' if figure.at_least else 'at most'} {figure.target:g} {figure.unit}"
-        table.add_row(figure.name, f"[{colour}]{figure.value:.2f} {figure.unit}", target, f"[dim]{figure.note}")
+        table.add_row(figure.name, f"[{colour}]{figure.value:.2f} {figure.unit}", target)
+        if figure.note:
+            table.add_row(Padding(f"[dim]{figure.note}", (0, 0, 0, 2)))
     return table

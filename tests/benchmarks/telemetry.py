@@ -146,7 +146,7 @@ def main() -> int:
         machine = {"cpus": os.cpu_count(), "python": platform.python_version(), "pyarrow": pa.__version__}
         print(json.dumps({"machine": machine, "results": results, "missed": missed}, indent=2))
     else:
-        Console().print(_table(results, options))
+        Console().print(table_of(results, options))
     return 1 if options.check and missed else 0
 
 
@@ -326,7 +326,7 @@ def _result(kind: Kind, rows: int) -> dict[str, Any]:
     }
 
 
-def _table(results: list[dict[str, Any]], options: argparse.Namespace) -> Table:
+def table_of(results: list[dict[str, Any]], options: argparse.Namespace) -> Table:
     first = results[0]
     table = Table(
         title=f"Batches of {options.rows:,} rows, {first['rounds']} and {first['paced_rounds']} rounds; targets: "

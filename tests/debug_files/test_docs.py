@@ -8,14 +8,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
-from .samples import TABLE, air
+from beam_zerobus import DebugFiles, ZerobusWriter
+from beam_zerobus.emulator import Emulator
+from tests.runners.support import zerobus_environment
+
+from .samples import TABLE
 from .test_writer import open_writer, write
 
 PAGE = (Path(__file__).parents[2] / "docs" / "debug-files.md").read_text("utf-8")
-ROWS = 12
+ROWS = [{"device": "attic", "co2": 417}, {"device": "cellar", "co2": 655}]
 
 
 def blocks(heading: str, language: str) -> str:
@@ -26,35 +29,34 @@ def blocks(heading: str, language: str) -> str:
 
 
 @pytest.fixture(params=["closed", pytest.param("open", marks=pytest.mark.hostile)])
-def debug_directory(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Files of a writer that is closed, and of one that still writes."""
-    writer = open_writer(tmp_path / "debug")
-    for start in range(0, ROWS, 3):
-        write(writer, start)
-    if request.param == "closed":
-        writer.close()
+def debug_directory(
+    request: pytest.FixtureRequest, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """What the page's first example writes, and the same of a writer that is still open."""
     monkeypatch.chdir(tmp_path)
-    yield tmp_path / "debug"
-    writer.close()
+    for name, value in zerobus_environment(emulator).items():
+        monkeypatch.setenv(name, value)
+    emulator.create_table(TABLE, "device STRING, co2 INT")
+    if request.param == "closed":
+        exec(blocks("Debug files", "python"), {})
+        yield tmp_path / "debug"
+        return
+    with ZerobusWriter(TABLE, debug_files=DebugFiles(output_dir="debug")) as writer:
+        writer.send(ROWS)
+        yield tmp_path / "debug"
 
 
 @pytest.mark.usefixtures("debug_directory")
 @pytest.mark.parametrize(
-    ("heading", "name", "rows"),
-    [
-        ("Python", "went_in", ROWS),
-        ("Python", "was_sent", ROWS),
-        ("pyarrow", "table", ROWS),
-        ("Polars", "frame", ROWS),
-        ("DuckDB", "result", 7),
-    ],
+    ("heading", "name"),
+    [("Python", "went_in"), ("Python", "was_sent"), ("pyarrow", "table"), ("Polars", "frame"), ("DuckDB", "result")],
 )
-def test_python_recipe(heading: str, name: str, rows: int) -> None:
+def test_python_recipe(heading: str, name: str) -> None:
     namespace: dict[str, object] = {}
     exec(blocks(heading, "python"), namespace)
-    assert len(namespace[name]) == rows
+    assert len(namespace[name]) == len(ROWS)
     if heading == "pyarrow":
-        assert namespace["table"] == pa.Table.from_batches([air(start) for start in range(0, ROWS, 3)])
+        assert namespace["table"].to_pylist() == ROWS
 
 
 def run(script: str, directory: Path) -> subprocess.CompletedProcess[str]:
@@ -76,11 +78,12 @@ def run(script: str, directory: Path) -> subprocess.CompletedProcess[str]:
 def test_protoc_recipe(debug_directory: Path) -> None:
     done = run(blocks("protoc", "console"), debug_directory)
     assert done.stderr == ""
-    assert done.stdout.count("rows {") == ROWS
-    assert re.findall(r"id: (\d+)", done.stdout) == [str(i) for i in range(ROWS)]
+    assert done.stdout.count("rows {") == len(ROWS)
+    assert re.findall(r"co2: (\d+)", done.stdout) == [str(row["co2"]) for row in ROWS]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the recipes are for a POSIX shell")
+@pytest.mark.parametrize("debug_directory", ["closed"], indirect=True)
 def test_inspect_recipes(debug_directory: Path) -> None:
     script = blocks("Inspect them", "console").replace("pip install '.[cli]'\n", "")
     done = run(script, debug_directory)

@@ -14,6 +14,11 @@ from tests.pipelines.readings import TABLE, send
         (["--input", "{}/none-*.csv"], "No file matches {}/none-*.csv"),
         (["--input", "{}/in.txt"], "The ending of {}/in.txt is that of no known format: give --format"),
         (["--input", "{}/in.csv", "--zerobus_table=main.files"], "has 2 parts"),
+        (["--input", "{}/in.csv", "--zerobus_table="], "Name the table: --zerobus_table=catalog.schema.table"),
+        (["--input", "{}/delta"], "{}/delta/main/readings is a Delta table, whose files hold deleted rows too"),
+        (["--input", "{}/delta/main/readings/"], "{}/delta/main/readings is a Delta table"),
+        (["--input", "{}/texts"], "No file below {}/texts ends in .parquet, .csv"),
+        (["--input", "{}/in.csv", "--zerobus_dry_run"], "give --zerobus_schema=unity_catalog"),
         (["--input", "{}/in.csv", "--zerobus_table=main.files.{{kind}}"], "is a template"),
         (["--input", "{}/in.csv", "--zerobus_tabel=x"], "did you mean --zerobus_table?"),
         (["--inptu", "{}/in.csv"], "There is no flag --inptu: did you mean --input?"),
@@ -43,13 +48,16 @@ def test_what_is_wrong_is_said_before_anything_runs(zerobus, tmp_path, capsys, a
     table = zerobus.create_table(TABLE, "id INT, co2 INT")
     for name in ("in.csv", "in.txt"):
         (tmp_path / name).write_text("id,co2\n1,2\n")
+    for name in ("delta/main/readings/_delta_log/0.json", "delta/main/readings/0.parquet", "texts/in.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
     assert send(*(argument.format(tmp_path) for argument in arguments)) == 2
     assert reason.format(tmp_path) in capsys.readouterr().err
     assert table.count_rows() == 0
 
 
 def test_a_flag_that_only_the_service_of_a_runner_knows_is_passed_on():
-    arguments = ["--runner=FlinkRunner", "--checkpointing_interval=3000"]
+    arguments = ["--runner=FlinkRunner", "--checkpointing_interval=3000", f"--zerobus_table={TABLE}"]
     _, options = command.arguments_of(command.parser_of("files_to_zerobus", "Send files."), arguments)
     assert options.get_all_options(retain_unknown_options=True)["checkpointing_interval"] == "3000"
 
@@ -69,3 +77,48 @@ def test_help_names_the_options_of_the_program_and_of_the_sink(program, capsys):
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     assert all(option in shown for option in ("--input", "--dead_letters", "--zerobus_table", "--runner"))
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_reasons_of_rows_name_flags(zerobus, tmp_path, capsys, kept):
+    zerobus.create_table(TABLE, "at TIMESTAMP")
+    (tmp_path / "in.jsonl").write_text('{"at": "2026-01-01T00:00:00"}\n{"at": 1, "co2": 2}\n')
+    dead = ["--dead_letters", str(tmp_path / "dead")] if kept else []
+    assert send("--input", str(tmp_path / "in.jsonl"), *dead) == (0 if kept else 1)
+    said = "".join(path.read_text() for path in tmp_path.glob("dead/*")) if kept else capsys.readouterr().out
+    assert "--zerobus_assume_timezone=" in said
+    assert "--zerobus_on_unknown_fields=" in said or not kept
+
+
+@pytest.fixture
+def one_row(zerobus, tmp_path):
+    zerobus.create_table(TABLE, "id INT")
+    (tmp_path / "in.jsonl").write_text('{"id": 1}\n')
+    return tmp_path / "in.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ("DATABRICKS_CLIENT_SECRET", "or name other variables with --zerobus_client_id_env"),
+        ("DATABRICKS_CLIENT_SECRET=dapi123", "client_secret is a personal access token"),
+        (
+            "DATABRICKS_CLIENT_SECRET=wrong",
+            "rejected the credentials (401, invalid_client): check client id and secret",
+        ),
+        ("DATABRICKS_HOST=http://127.0.0.1:1", "could not be reached (ConnectionError): check --zerobus_workspace_url"),
+        (
+            "DATABRICKS_HOST",
+            "--zerobus_workspace_url is not set: pass --zerobus_workspace_url=... or set DATABRICKS_HOST",
+        ),
+        ("ZEROBUS_ENDPOINT=https://dbc-1-2.cloud.databricks.com", "--zerobus_endpoint looks like the workspace's"),
+    ],
+)
+def test_wrong_addresses_and_credentials_are_named_in_one_line(one_row, capsys, monkeypatch, changed, reason):
+    variable, equals, value = changed.partition("=")
+    monkeypatch.setenv(variable, value) if equals else monkeypatch.delenv(variable)
+    assert send("--input", str(one_row), "--zerobus_max_retries=0") in (1, 2)
+    said = "".join(capsys.readouterr())
+    assert reason in said
+    assert "while running" not in said
+    assert "Traceback" not in said

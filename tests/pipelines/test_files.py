@@ -226,7 +226,7 @@ def test_a_dry_run_needs_no_workspace(tmp_path, capsys, monkeypatch):
     assert "would be written  1,000\n" in output
     write_csv(tmp_path / "in.csv", ROWS)
     assert send("--input", str(tmp_path / "in.csv"), "--zerobus_dry_run") == 2
-    assert "csv does not determine them: give --zerobus_schema" in capsys.readouterr().err
+    assert "csv does not determine the columns: give --zerobus_schema" in capsys.readouterr().err
     assert send("--input", str(tmp_path / "in.csv"), "--zerobus_dry_run", "--zerobus_schema", DDL) == 0
 
 

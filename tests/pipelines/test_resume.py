@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from beam_zerobus.emulator import Faults, ScriptedFault
 from beam_zerobus.programs import files_to_zerobus
-from beam_zerobus.programs.written_rows import ReadUnwritten, WrittenRows
+from beam_zerobus.programs.written_rows import ReadUnwritten, Run, WrittenRows
 from tests.pipelines.readers import metadata
 from tests.runners.support import started, wait_until, zerobus_environment
 
@@ -147,13 +147,14 @@ def test_a_killed_run_is_resumed_without_its_acknowledged_batches(zerobus, tmp_p
     command = [sys.executable, "-m", "pipelines.files_to_zerobus", "--input", str(tmp_path / "in.parquet")]
     command += [f"--zerobus_table={TABLE}", "--dead_letters", str(dead)]
     copies_when_noted: dict[int, int] = {}
+    journal = dead / "unfinished-run"
     for attempt in range(2):
         more = ["--resume"] if attempt else []
         with started(
             [*command, *more], environment=zerobus_environment(zerobus), log=tmp_path / f"log{attempt}"
         ) as sending:
-            before = table.count_rows()
-            wait_until(lambda before=before: table.count_rows() > before, "rows arrive")
+            before = noted(dead) if attempt else 0
+            wait_until(lambda before=before: journal.exists() and noted(dead) > before, "rows are noted")
             sending.kill()
             sending.wait(60)
         _, spans = WrittenRows(str(dead / "unfinished-run")).read()
@@ -167,3 +168,19 @@ def test_a_killed_run_is_resumed_without_its_acknowledged_batches(zerobus, tmp_p
     assert len(copies) == rows
     assert {row: copies[row] for row in copies_when_noted} == copies_when_noted
     assert not (dead / "unfinished-run").exists()  # Beam leaves the temporary folder of a killed run
+
+
+def test_two_runs_do_not_share_a_directory(zerobus, tmp_path, capsys):
+    table = zerobus.create_table(TABLE, "id BIGINT")
+    (tmp_path / "in.csv").write_text("id\n1\n")
+    flags = ["--input", tmp_path / "in.csv", "--dead_letters", tmp_path / "dead"]
+    with Run.begin(str(tmp_path / "dead"), [], {}, resume=False):
+        for more in ([], ["--resume"]):
+            assert send(*flags, *more) == 2
+            assert f"Another run is using {tmp_path / 'dead'}: wait for its end" in capsys.readouterr().err
+    assert send(*flags) == 2
+    assert "add --resume" in capsys.readouterr().err
+    (tmp_path / "dead" / "unfinished-run").unlink()
+    assert send(*flags) == 0
+    assert table.count_rows() == 1
+    assert not (tmp_path / "dead").exists()

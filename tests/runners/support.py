@@ -7,21 +7,19 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import apache_beam
 import pytest
 
 from beam_zerobus.emulator import Emulator
 from tests.runners import job
+from tests.runners.go_programs import build, program_path
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = ROOT / ".cache" / "bin"
 ROWS = int(os.environ.get("RUNNER_ROWS", "1000000"))
 """Rows of the large job on each runner."""
 
@@ -43,22 +41,11 @@ def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if not name.startswith("DATABRICKS_CLIENT")}
 
 
-def go_module(package: str) -> str:
-    """Return the argument of ``go install`` for a package of Beam's Go module, in the version of the installed Beam."""
-    return f"github.com/apache/beam/sdks/v2/{package}@v{apache_beam.__version__}"
-
-
 def go_program(package: str, name: str) -> Path:
     """Return a program of Beam's Go module, built once into the cache; skips the test where Go is missing."""
-    program = PROGRAMS / f"{name}-{apache_beam.__version__}"
-    if not program.exists():
-        if shutil.which("go") is None:
-            pytest.skip(f"{name} is built from Go, and go is not on the PATH")
-        PROGRAMS.mkdir(exist_ok=True, parents=True)
-        with tempfile.TemporaryDirectory(dir=PROGRAMS) as directory:
-            subprocess.run(["go", "install", go_module(package)], check=True, env={**os.environ, "GOBIN": directory})
-            (Path(directory) / package.rpartition("/")[2]).rename(program)
-    return program
+    if not program_path(name).exists() and shutil.which("go") is None:
+        pytest.skip(f"{name} is built from Go, and go is not on the PATH")
+    return build(package, name, print)
 
 
 @contextmanager

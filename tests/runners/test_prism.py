@@ -13,11 +13,11 @@ import pytest
 
 from beam_zerobus.emulator import Emulator
 from tests.runners import job
+from tests.runners.go_programs import go_module
 from tests.runners.pages import commands
 from tests.runners.support import (
     ROOT,
     ROWS,
-    go_module,
     go_program,
     started,
     without_secrets,

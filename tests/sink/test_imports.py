@@ -56,6 +56,7 @@ assert "apache_beam" not in sys.modules
         "from beam_zerobus.emulator import Emulator",
         "import beam_zerobus.emulator.command",
         "import beam_zerobus.cli",
+        "import beam_zerobus.gateway.command",
         "import beam_zerobus.writer.shared",
     ],
 )
@@ -98,7 +99,10 @@ COMMANDS = (
     ["schema", "id BIGINT"],
     ["schema", "id BIGINT", "--format", "arrow"],
     ["inspect", "nowhere", "--json"],
+    ["create-table", "main.iot.air", "--schema", "id BIGINT"],
     ["emulator", "--help"],
+    ["gateway", "--help"],
+    ["check", "--help"],
     ["--help"],
 )
 

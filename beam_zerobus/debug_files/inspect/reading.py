@@ -23,7 +23,7 @@ __all__ = ["arrow_batches", "proto_batches", "read_arrow", "read_marks", "read_p
 _log = get_logger(__name__)
 
 _ROWS_PER_BATCH = 10_000
-_MARK_FIELDS = {"batch": int, "row": int, "stage": str}  # those that readers use
+_MARK_FIELDS = {"batch": int, "row": int, "stage": str, "error_type": str, "reason": str}  # those that readers use
 
 
 def read_arrow(path: str | os.PathLike[str], *, rotated: bool = True) -> Iterator[pa.RecordBatch]:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["as_json", "diff_as_json", "diff_tables", "summary_tables"]
 
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
-_MAX_COLUMNS = 8
+_MAX_NAME = 30  # characters of a file's name beside its counts
+_MAX_CELL = 40  # characters of a value beside others
 
 
 def as_json(summary: SetSummary) -> dict[str, Any]:
@@ -56,14 +57,14 @@ def diff_as_json(diff: PairDiff) -> dict[str, Any]:
     }
 
 
-def summary_tables(summary: SetSummary) -> list[RenderableType]:
-    """Return a summary as tables for a terminal."""
+def summary_tables(summary: SetSummary, width: int) -> list[RenderableType]:
+    """Return a summary as tables for a terminal of this many columns."""
     directories = {os.path.dirname(file.path) for file in summary.files}  # noqa: PTH120  they may be URLs
     directory = directories.pop() if len(directories) == 1 else ""
-    files = _table("file", ">size", ">batches", ">rows", ">rejected rows")
+    files = _table("file", ">size", ">batches", ">rows", ">rejected")
     for file in summary.files:
         files.add_row(
-            _cell(file.path.removeprefix(directory).lstrip(r"\/") if directory else file.path),
+            _cell(_short(_below(file.path, directory), summary.base)),
             _size(file.size_bytes),
             f"{file.batches:,}" if summary.format == "arrow" else "",
             f"{file.rows:,}",
@@ -72,34 +73,46 @@ def summary_tables(summary: SetSummary) -> list[RenderableType]:
     if len(summary.files) > 1:
         files.add_section()
         files.add_row("", _size(sum(file.size_bytes or 0 for file in summary.files)), "", f"{summary.rows:,}", "")
-    schema = _table("column", "type", "nullable", "from", "to")
+    schema = _table("column", "type", "nullable")
     for field in summary.schema:
-        span = (_cell(value) for value in summary.time_spans.get(field.name, ("", "")))
-        schema.add_row(_cell(field.name), _cell(str(field.type)), "yes" if field.nullable else "no", *span)
+        schema.add_row(_cell(field.name), _cell(str(field.type)), "yes" if field.nullable else "no")
     parts: list[RenderableType] = [
         _title(f"{summary.base}: {summary.format} files" + (f" in {directory}" if directory else "")),
         files,
         _title("schema" if summary.schemas < 2 else f"schema, the last of {summary.schemas}"),
         schema,
-        _title(f"first {len(summary.head):,} of {counted(summary.matching_rows, 'row')}"),
     ]
+    if summary.time_spans:
+        spans = _table("times", "from", "to")
+        for name, ends in summary.time_spans.items():
+            spans.add_row(_cell(name), *(_cell(str(_json(end)).replace("+00:00", "Z")) for end in ends))
+        parts.append(spans)
+    parts.append(_title(f"first {len(summary.head):,} of {counted(summary.matching_rows, 'row')}"))
     if summary.head:
-        parts.append(_head_table(summary.head))
+        parts.append(_head_table(summary.head, width))
+    for file in summary.files:
+        if file.rejections:
+            count = f"first {len(file.rejections):,} of {counted(file.rejected_rows, 'rejected row')}"
+            rejected = _table(">batch", ">row", "why")
+            for mark in file.rejections:
+                rejected.add_row(str(mark["batch"]), str(mark["row"]), _cell(f"{mark['error_type']}: {mark['reason']}"))
+            parts += [_title(f"{_below(file.path, directory)}: {count}"), rejected]
     return parts
 
 
 def diff_tables(diffs: Sequence[PairDiff]) -> list[RenderableType]:
-    """Return differences as tables for a terminal."""
-    overview = _table("files", ">Arrow rows", ">rejected before sending", ">protobuf rows", ">different values", "")
+    """Return differences for a terminal: two lines for each pair of files, then the first values that differ."""
+    from rich.table import Table  # noqa: PLC0415  an extra
+
+    overview = Table.grid(padding=(0, 2, 0, 0))
     for diff in diffs:
-        overview.add_row(
-            _cell(diff.stem),
-            "missing" if diff.arrow_rows is None else f"{diff.arrow_rows:,}",
-            f"{diff.rejected_rows:,}",
-            "missing" if diff.proto_rows is None else f"{diff.proto_rows:,}",
-            f"{diff.different_values:,}",
-            "[green]same[/green]" if diff.is_same else "[red]differs[/red]",
+        arrow, proto = (
+            f"no {kind} file" if rows is None else f"{counted(rows, 'row')} in {kind}"
+            for kind, rows in (("Arrow", diff.arrow_rows), ("protobuf", diff.proto_rows))
         )
+        values = f"{counted(diff.different_values, 'value')} {'differs' if diff.different_values == 1 else 'differ'}"
+        overview.add_row("[green]same[/green]" if diff.is_same else "[red]differs[/red]", _cell(diff.stem))
+        overview.add_row("", f"{arrow}, {diff.rejected_rows:,} rejected before sending, {proto}, {values}")
     parts: list[RenderableType] = [_title("Arrow side and protobuf side"), overview]
     for diff in diffs:
         if diff.columns_only_in_arrow:
@@ -113,18 +126,35 @@ def diff_tables(diffs: Sequence[PairDiff]) -> list[RenderableType]:
     return parts
 
 
-def _head_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """Return rows as a table; with many columns, one line a column, so that it fits the terminal."""
-    names = list(rows[0])
-    if len(names) <= _MAX_COLUMNS:
+def _head_table(rows: Sequence[dict[str, Any]], width: int) -> Table:
+    """Return rows as a table; where that is wider than the terminal, one line for each value."""
+    names = list(dict.fromkeys(name for row in rows for name in row))  # those of an earlier file may differ
+    cells = [[_cell(row[name]) if name in row else _cell("") for name in names] for row in rows]
+    widths = [max(len(name), *(len(row[number]) for row in cells)) for number, name in enumerate(names)]
+    if sum(min(of_column, _MAX_CELL) + len(" │ ") for of_column in widths) < width:
         table = _table(*names)
-        for row in rows:
-            table.add_row(*map(_cell, row.values()))
+        for row in cells:
+            table.add_row(*row)
         return table
-    table = _table("column", *(f"row {number}" for number in range(len(rows))))
-    for name in names:
-        table.add_row(_cell(name), *(_cell(row.get(name)) for row in rows))
+    table = _table(">row", "column", "value")
+    for number, row in enumerate(cells):
+        for name, cell in zip(names, row, strict=True):
+            table.add_row(str(number), _cell(name), cell)
+        table.add_section()
     return table
+
+
+def _below(path: str, directory: str) -> str:
+    return path.removeprefix(directory).lstrip(r"\/") if directory else path
+
+
+def _short(name: str, base: str) -> str:
+    """Return the name of a file, without its base where that would leave no room for the counts.
+
+    >>> _short("main.iot.air-host-123.20261123T231945Z-000001.arrow", "main.iot.air-host-123")
+    '….20261123T231945Z-000001.arrow'
+    """
+    return f"…{name.removeprefix(base)}" if len(name) > _MAX_NAME and name.startswith(base) else name
 
 
 def _table(*headings: str) -> Table:

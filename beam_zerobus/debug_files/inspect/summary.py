@@ -21,13 +21,14 @@ __all__ = ["FileSummary", "SetSummary", "python_value", "summarize"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSummary:
-    """One file: its path, size and counts."""
+    """One file: its path, size and counts, and the first marks of its rejected rows, as they are in the file."""
 
     path: str
     size_bytes: int | None
     batches: int
     rows: int
     rejected_rows: int
+    rejections: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,7 +59,12 @@ class SetSummary:
 
 
 def summarize(
-    files: Sequence[DebugFile], *, head: int, columns: Sequence[str] = (), conditions: Sequence[Condition] = ()
+    files: Sequence[DebugFile],
+    *,
+    head: int,
+    columns: Sequence[str] = (),
+    conditions: Sequence[Condition] = (),
+    limit: int = 20,
 ) -> list[SetSummary]:
     """Read files and summarize them by table and shard; memory holds one batch at a time.
 
@@ -67,6 +73,7 @@ def summarize(
         head: How many rows to keep.
         columns: The columns to keep of these rows; none keeps all.
         conditions: Only rows that match all of them are counted as matching, and kept.
+        limit: How many rejected rows of each file to keep.
 
     Raises:
         ConfigurationError: A column does not exist, or cannot hold the value of a condition.
@@ -81,13 +88,15 @@ def summarize(
             batches += 1
             rows += batch.num_rows
             _add(summary, batch, head=head, columns=columns, conditions=conditions)
+        marks = read_marks(file)
         summary.files.append(
             FileSummary(
                 path=str(file),
                 size_bytes=file.size(),
                 batches=batches,
                 rows=rows,
-                rejected_rows=len(read_marks(file)),
+                rejected_rows=len(marks),
+                rejections=tuple(marks[:limit]),
             )
         )
     return list(summaries.values())

@@ -19,11 +19,11 @@ from beam_zerobus.emulator import Emulator
 from tests.runners import job
 from tests.runners.flink import cluster as flink
 from tests.runners.flink.cluster import SessionCluster
+from tests.runners.go_programs import go_module
 from tests.runners.pages import commands
 from tests.runners.support import (
     ROOT,
     ROWS,
-    go_module,
     go_program,
     started,
     wait_until,

@@ -131,6 +131,7 @@ _INVALID_ACK = (
     r"|Empty app_metadata in PutResult - server should provide ack offset"
     r"|Failed to parse FlightAckMetadata: .*"
 )
+_TOO_LARGE = r"Error, decoded message length too large: found \d+ bytes, the limit is: \d+ bytes"
 _INVALID_COUNT = r"Acknowledgement claims \d+ records, but only \d+ records were submitted"
 
 
@@ -170,6 +171,8 @@ ERRORS: Final = (
     # The SDK calls a broken acknowledgement an invalid argument, as if the rows were at fault.
     _broken_acknowledgement("INVALID_ARGUMENT", _INVALID_ACK),
     _broken_acknowledgement("INVALID_STATE", _INVALID_COUNT),
+    # It gives an answer that is too large the status of a row out of range.
+    _broken_acknowledgement("OUT_OF_RANGE", _TOO_LARGE),
     _unusable("CONNECTION", "invalid URI|invalid uri character", cause="INVALID_ENDPOINT"),
     _unusable("INVALID_ARGUMENT", "Failed to add (?:header '.*'|table name header): .*", cause="INVALID_HEADER"),
     _unusable("INVALID_ARGUMENT", "failed to parse proxy URL: .*", cause="INVALID_PROXY"),

@@ -193,6 +193,16 @@ ERRORS: Final = (
         source="sentence",
         sentence="Server requested graceful stream rotation",
     ),
+    # The SDK noticed the end of the stream while it sent, before it had read the status: a new stream learns that.
+    _row(
+        "INTERNAL",
+        kind=_Kind.ROTATION,
+        sink=_REOPEN,
+        user="nothing",
+        source="sentence",
+        sentence="Failed to send (?:batch|record)",
+        cause="STATUS_UNREAD",
+    ),
     _row(*_RETRIABLE, kind=_Kind.ROTATION, sink=_REOPEN, user="nothing", source="number", number=6002),
     _row(
         *_RETRIABLE,

@@ -130,9 +130,9 @@ class Channel:
         for delivery in self._deliveries:
             delivery.stop()
         for delivery in self._deliveries:  # all of them are stopping already
-            delivery.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            delivery.join(_left(deadline))
         if self._debug is not None:
-            self._debug.close()
+            self._debug.close(_left(deadline))
 
     def _hooks(self, first: Conversion) -> Hooks:
         return Hooks(
@@ -153,6 +153,10 @@ class Channel:
             if failure.kind is FailureKind.REJECTED:
                 failure.differences = self._conversions.differences()
             raise
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
 def _room(delivery: Delivery | None, submission: Submission) -> AbstractContextManager[bool]:

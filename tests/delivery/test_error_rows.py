@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from zerobus.sdk.sync import ZerobusException
 
 from beam_zerobus import (
     AuthenticationError,
@@ -18,8 +19,9 @@ from beam_zerobus import (
     ZerobusWriter,
 )
 from beam_zerobus.delivery import limits
+from beam_zerobus.delivery.decisions import Action, Situation, decide
 from beam_zerobus.delivery.failures import FailureKind
-from beam_zerobus.delivery.sdk_errors import ERRORS
+from beam_zerobus.delivery.sdk_errors import ERRORS, translate
 from beam_zerobus.emulator import Emulator, Faults, ScriptedFault
 
 TABLE = "main.iot.air"
@@ -39,6 +41,7 @@ ELSEWHERE = {
     "INVALID_TOKEN": "test_a_setting_that_the_sdk_does_not_accept",
     "UNKNOWN Server closed the stream": "test_a_stream_closed_without_error_is_a_rotation",
     "UNAVAILABLE Server requested graceful stream rotation": "test_a_writer_follows_a_rotation",
+    "STATUS_UNREAD": "test_an_end_whose_status_the_sdk_has_not_read_is_learned_from_a_new_stream",
     "OK": "test_a_stream_closed_without_error_is_a_rotation",
     "CONNECTION_TIMEOUT": "test_a_server_that_does_not_open_the_stream",
     "UNEXPECTED_RESPONSE": "test_a_first_answer_that_opens_nothing",
@@ -150,6 +153,15 @@ def test_what_does_not_pass_is_given_up_after_the_last_retry(write, wire_format,
         submission.result(30)
     assert error.value.cause == f"{case.status}: {case.message}"
     assert error.value.unacknowledged_rows == 2
+
+
+@pytest.mark.parametrize("what", ["batch", "record"])
+def test_an_end_whose_status_the_sdk_has_not_read_is_learned_from_a_new_stream(what):
+    """Seen on a busy machine only: of a service that ends a stream, the SDK says that it failed to send."""
+    said = f"Stream is closed: code: 'Internal error', message: \"Failed to send {what}\""
+    failure = translate(ZerobusException(said))
+    assert decide(failure, Situation(calls_in_flight=3)) is Action.REOPEN
+    assert decide(failure, Situation(calls_in_flight=3, reopened=True)) is Action.RETRY
 
 
 @FORMATS

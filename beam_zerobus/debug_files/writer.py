@@ -24,11 +24,13 @@ from beam_zerobus.schema.table import TableSchema
 if TYPE_CHECKING:
     from google.protobuf.descriptor_pb2 import DescriptorProto
 
-__all__ = ["DebugFileWriter"]
+__all__ = ["UPLOAD_LIMIT", "DebugFileWriter"]
 
 _log = get_logger(__name__)
 
-_CLOSE_TIMEOUT = 60.0  # seconds for the last upload
+UPLOAD_LIMIT = 60.0
+"""Seconds that closing waits for the last upload of remote files."""
+
 _CHECK_INTERVAL = 0.1  # seconds
 
 
@@ -186,8 +188,13 @@ class DebugFileWriter:
         if self._thread is not None:
             self._wake.set()
 
-    def close(self) -> None:
-        """End the files, and upload the rest of remote ones; a second call does nothing."""
+    def close(self, timeout: float | None = None) -> None:
+        """End the files, and upload the rest of remote ones; a second call does nothing.
+
+        Args:
+            timeout: Seconds to wait for the last upload at most; None waits for a minute.
+        """
+        limit = UPLOAD_LIMIT if timeout is None else min(timeout, UPLOAD_LIMIT)
         with self._lock:
             self._closing = True
             if self._destination is not None:
@@ -197,10 +204,10 @@ class DebugFileWriter:
                     self._fail(error)
         if self._thread is not None:
             self._wake.set()
-            self._thread.join(_CLOSE_TIMEOUT)
+            self._thread.join(limit)
             if self._thread.is_alive():
                 with self._lock:
-                    self._fail(TimeoutError(f"the last upload did not end within {_CLOSE_TIMEOUT:g} s"))
+                    self._fail(TimeoutError(f"the last upload did not end within {limit:.1f} s"))
         with self._lock:
             destination, self._destination = self._destination, None
         if destination is not None:

@@ -135,6 +135,7 @@ _INVALID_ADDRESS = (
     r"invalid (?:URI|uri character|scheme|authority|port|format)|(?:scheme|authority|path) missing"
     r"|(?:uri|scheme) too long|empty string"
 )
+_TOO_LARGE = r"Error, decoded message length too large: found \d+ bytes, the limit is: \d+ bytes"
 _INVALID_COUNT = r"Acknowledgement claims \d+ records, but only \d+ records were submitted"
 
 
@@ -175,6 +176,8 @@ ERRORS: Final = (
     _broken_acknowledgement("INVALID_ARGUMENT", _INVALID_ACK),
     _broken_acknowledgement("INVALID_STATE", _INVALID_COUNT),
     _unusable("CONNECTION", _INVALID_ADDRESS, cause="INVALID_ENDPOINT"),
+    # It gives an answer that is too large the status of a row out of range.
+    _broken_acknowledgement("OUT_OF_RANGE", _TOO_LARGE),
     _unusable("INVALID_ARGUMENT", "Failed to add (?:header '.*'|table name header): .*", cause="INVALID_HEADER"),
     _unusable("INVALID_ARGUMENT", "failed to parse proxy URL: .*", cause="INVALID_PROXY"),
     # Over Arrow, the SDK reports a stream that the service closed without an error as UNKNOWN.
@@ -193,6 +196,16 @@ ERRORS: Final = (
         user="nothing",
         source="sentence",
         sentence="Server requested graceful stream rotation",
+    ),
+    # The SDK noticed the end of the stream while it sent, before it had read the status: a new stream learns that.
+    _row(
+        "INTERNAL",
+        kind=_Kind.ROTATION,
+        sink=_REOPEN,
+        user="nothing",
+        source="sentence",
+        sentence="Failed to send (?:batch|record)",
+        cause="STATUS_UNREAD",
     ),
     _row(*_RETRIABLE, kind=_Kind.ROTATION, sink=_REOPEN, user="nothing", source="number", number=6002),
     _row(

@@ -339,8 +339,7 @@ class Emulator:
 
     def rotate_streams(self, seconds: float = 0.0) -> None:
         """Rotate all open streams, as the service does: the close signal, and so many seconds later the end."""
-        for stream in self._host.streams():
-            stream.rotate(seconds)
+        self._host.rotate(seconds)
 
     def revoke_tokens(self) -> None:
         """Make all tokens issued so far invalid; open streams end with UNAUTHENTICATED."""

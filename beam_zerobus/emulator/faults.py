@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import grpc
 import pyarrow as pa
 
+from beam_zerobus.emulator.limits import check_seconds
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.errors import ConfigurationError
 
@@ -116,6 +117,8 @@ class ScriptedFault:
             raise ConfigurationError(f"ScriptedFault({self.kind!r}): {place} and times count from 1")
         if (self.kind, self.code) != ("status", "OK"):
             _check_codes((self.code,))
+        _check_http_statuses((self.http_status,))
+        check_seconds(f"ScriptedFault({self.kind!r}): delay", self.delay)
 
     @property
     def ends_stream(self) -> bool:
@@ -222,10 +225,13 @@ class Faults:
         if not 0 <= self.rate <= 1:
             raise ConfigurationError(f"Faults.rate={self.rate!r}: set a chance from 0 to 1")
         for name in ("max_delay", "ack_delay", "ack_interval"):
-            if getattr(self, name) < 0:
-                raise ConfigurationError(f"Faults.{name}={getattr(self, name)!r}: set seconds of at least 0")
+            check_seconds(f"Faults.{name}", getattr(self, name))
+        for name in ("kinds", "codes", "http_statuses"):
+            if self.rate and not getattr(self, name):
+                raise ConfigurationError(f"Faults.{name} is empty: random faults are chosen from it")
         _check_kinds(self.kinds)
         _check_codes(self.codes)
+        _check_http_statuses(self.http_statuses)
 
 
 def _key(table: str | None) -> str | None:
@@ -244,6 +250,12 @@ def _check_codes(codes: tuple[str, ...]) -> None:
         if code not in grpc.StatusCode.__members__ or code == "OK":
             names = ", ".join(name for name in grpc.StatusCode.__members__ if name != "OK")
             raise ConfigurationError(f"gRPC status {code!r}: use one of {names}")
+
+
+def _check_http_statuses(statuses: tuple[int, ...]) -> None:
+    for status in statuses:
+        if not 400 <= status <= 599:
+            raise ConfigurationError(f"HTTP status {status!r}: set one from 400 to 599")
 
 
 class FaultInjector:

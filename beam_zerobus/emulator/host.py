@@ -9,6 +9,7 @@ from typing import Protocol
 import grpc
 
 from beam_zerobus.emulator.faults import FaultInjector, ScriptedFault
+from beam_zerobus.emulator.limits import check_seconds
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.stats import StatsBook
 from beam_zerobus.emulator.table import GRANTS, Table
@@ -77,6 +78,16 @@ class Host:
         """Return the open streams."""
         with self._lock:
             return list(self._streams)
+
+    def rotate(self, seconds: float) -> None:
+        """Rotate all open streams.
+
+        Raises:
+            ConfigurationError: The number of seconds is out of range.
+        """
+        check_seconds("seconds", seconds)
+        for stream in self.streams():
+            stream.rotate(seconds)
 
     def authenticate(self, authorization: str | None) -> Token:
         """Return the token of the header `authorization`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.schema import Array, DeltaType, Map, Struct, TableSchema
 
-__all__ = ["MAX_MESSAGE_BYTES", "MAX_NESTING", "MAX_RECORD_BYTES", "MAX_ROWS", "check_nesting"]
+__all__ = ["MAX_MESSAGE_BYTES", "MAX_NESTING", "MAX_RECORD_BYTES", "MAX_ROWS", "check_nesting", "check_seconds"]
 
 MAX_MESSAGE_BYTES = 64 << 20
 """Bytes of a gRPC message, and of the buffers of an Arrow batch after decompression."""
@@ -18,6 +18,22 @@ MAX_ROWS = 16 << 20
 
 MAX_NESTING = 20
 """Levels of ARRAY, MAP and STRUCT in a column. With more, Delta's Python library cannot read its own tables back."""
+
+
+_MAX_SECONDS = 86_400.0
+
+
+def check_seconds(name: str, seconds: float) -> None:
+    """Reject a delay below 0 or above a day: threads and Protobuf's Duration cannot wait for any number of seconds.
+
+    Raises:
+        ConfigurationError: Names what is wrong.
+
+    Example:
+        >>> check_seconds("Faults.ack_delay", 0.2)
+    """
+    if not 0 <= seconds <= _MAX_SECONDS:
+        raise ConfigurationError(f"{name}={seconds!r}: set seconds of at least 0, and at most a day")
 
 
 def check_nesting(schema: TableSchema) -> None:

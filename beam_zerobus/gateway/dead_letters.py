@@ -50,9 +50,13 @@ class DeadLetters:
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         path = directory / f"{stamp}-{os.getpid()}-{next(self._numbers):06}.arrow"
         unfinished = path.with_suffix(".tmp")
-        with pa.OSFile(str(unfinished), "wb") as file, pa.ipc.new_file(file, rows.schema) as writer:
-            writer.write_batch(rows)
-        unfinished.replace(path)
+        try:
+            with pa.OSFile(str(unfinished), "wb") as file, pa.ipc.new_file(file, rows.schema) as writer:
+                writer.write_batch(rows)
+            unfinished.replace(path)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
 
 
 def _with_reasons(batch: pa.RecordBatch, result: TransmissionResult) -> pa.RecordBatch:

@@ -9,6 +9,7 @@ The file begins with a line of JSON that names the input files; a line for each 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,14 +25,18 @@ from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
 
 from beam_zerobus.errors import counted
+from beam_zerobus.logs import get_logger
 from beam_zerobus.programs.command import InputError
 from beam_zerobus.rotated_files.lock import NameLock
 from beam_zerobus.sink.elements import holds_rows
 
 __all__ = ["NumberedFile", "ReadUnwritten", "Run", "Spans", "WrittenRows", "check_free", "journal_of"]
 
+_log = get_logger(__name__)
+
 _NAME = "unfinished-run"
 _LOCK = "unfinished-run.lock"
+_reported: set[str] = set()  # files that could not be written, each reported once in a process
 
 NumberedFile: TypeAlias = "tuple[int, FileMetadata]"
 Spans: TypeAlias = "list[list[int]]"
@@ -53,16 +58,24 @@ class WrittenRows:
     path: str
 
     def note(self, numbers: np.ndarray) -> None:
-        """Add a line for rows that are acknowledged; it is on disk, or with the system, when this returns."""
+        """Add a line for rows that are acknowledged; it is on disk, or with the system, when this returns.
+
+        Where that fails, which one line in the log says, the rows are sent again if the run is resumed.
+        """
         if not len(numbers):
             return
-        line = json.dumps([[*divmod(start, _MAX_ROWS), stop - start] for start, stop in _spans(numbers)]) + "\n"
-        # One call a line, at the end of the file: several worker processes may write to it.
-        file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        spans = [[*divmod(start, _MAX_ROWS), stop - start] for start, stop in _spans(numbers)]
         try:
-            os.write(file, line.encode())
-        finally:
-            os.close(file)
+            _append(self.path, f"{json.dumps(spans)}\n".encode())
+        except OSError as error:  # the rows are written all the same
+            if self.path not in _reported:
+                _reported.add(self.path)
+                _log.error(
+                    "%s cannot be written: %s. Rows that are acknowledged from now on are not noted; a run with "
+                    "--resume would send them again",
+                    self.path,
+                    error,
+                )
 
     def read(self) -> tuple[dict[str, Any], dict[int, Spans]]:
         """Return the first line, and the rows of each file that are written.
@@ -71,11 +84,10 @@ class WrittenRows:
             InputError: It cannot be read.
         """
         try:
-            # A line without an end was being written when the run was killed.
             first, *lines = Path(self.path).read_text("utf-8").splitlines(keepends=True)
             found: dict[int, list[tuple[int, int]]] = {}
             for line in lines:
-                for file, start, rows in json.loads(line) if line.endswith("\n") else ():
+                for file, start, rows in json.loads(_whole(line)):
                     found.setdefault(file, []).append((start, start + rows))
             return json.loads(first), {file: _merged(spans) for file, spans in found.items()}
         except (OSError, ValueError) as error:
@@ -258,6 +270,30 @@ class ReadUnwritten(beam.DoFn):
                 yield TimestampedValue(piece, Timestamp(micros=(number * _MAX_ROWS + at) * 1_000))
                 at = end
             row = stop
+
+
+def _append(path: str, line: bytes) -> None:
+    """Add a line to a file.
+
+    Raises:
+        OSError: It cannot be written; the file may have a part of it.
+    """
+    # One call a line, at the end of the file: several worker processes may write to it.
+    file = os.open(path, os.O_WRONLY | os.O_APPEND)
+    try:
+        if os.write(file, line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    finally:
+        os.close(file)
+
+
+def _whole(line: str) -> str:
+    """Return the note in a line: without one that a full disk cut off before it; none where a kill cut it off.
+
+    >>> _whole("[[0, 0, 5[[0, 9, 1]]" + chr(10)).strip()
+    '[[0, 9, 1]]'
+    """
+    return line[line.rfind("[[") :] if line.endswith("\n") else "[]"
 
 
 def _spans(numbers: np.ndarray) -> Iterator[tuple[int, int]]:

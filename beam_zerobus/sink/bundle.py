@@ -150,8 +150,10 @@ class Bundle:
             ConversionError: The batch's schema cannot fit the table's.
         """
         submission = writer.submit(rows.batch) if rows.batch.num_rows else None
-        if submission is not None and self._note_written is not None:
-            submission.future.add_done_callback(partial(_note, rows, self._note_written))
+        if submission is not None:
+            submission.expect()
+            if self._note_written is not None:
+                submission.future.add_done_callback(partial(_note, rows, self._note_written))
         self._add(_Waiting(writer.table, rows, writer, submission))
 
     def set_apart(self, table: str, rows: RowsWithOrigin) -> None:

@@ -24,7 +24,7 @@ def run_bounded(work: Callable[[], _T], limit: float) -> _T:
     """Run `work` in a daemon thread and wait at most `limit` seconds for its result.
 
     Work that has not ended by then goes on, and its result is dropped. When 100 such threads still run, no further
-    work is started.
+    work is started. At the end of the process, where Python starts no thread, the caller's thread does the work.
 
     Raises:
         CannotRunError: The limit has passed, or no thread can be started.
@@ -47,7 +47,9 @@ def run_bounded(work: Callable[[], _T], limit: float) -> _T:
         target=contextvars.copy_context().run, args=(run,), name="beam_zerobus-request", daemon=True
     )
     if not _start(thread):
-        raise CannotRunError("no thread could be started for it")
+        if threading.main_thread().is_alive():
+            raise CannotRunError("no thread could be started for it")
+        return work()  # Python starts no thread at the end of a process, which waits no longer than EXIT_SECONDS
     if not wait([future], limit).done:
         _abandoned.append(thread)
         raise CannotRunError(f"no answer within {limit:g} s")

@@ -133,9 +133,9 @@ class Channel:
         for delivery in self._deliveries:
             delivery.stop()
         for delivery in self._deliveries:  # all of them are stopping already
-            delivery.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            delivery.join(_left(deadline))
         if self._debug is not None:
-            self._debug.close()
+            self._debug.close(_left(deadline))
 
     def _hooks(self, first: Conversion) -> Hooks:
         return Hooks(
@@ -158,6 +158,10 @@ class Channel:
             raise
         _log.debug("Opened a stream to %s at %s for %s", config.table, config.endpoint, config.wire_format)
         return stream
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
 def _room(delivery: Delivery | None, submission: Submission) -> AbstractContextManager[bool]:

@@ -117,9 +117,9 @@ class DebugRecorder:
             self._in_proto = changed
         return changed
 
-    def close(self) -> None:
-        """Close the files."""
-        self._files.close()
+    def close(self, timeout: float | None) -> None:
+        """Close the files; see `DebugFileWriter.close`."""
+        self._files.close(timeout)
 
 
 class BatchRecord:

@@ -9,6 +9,8 @@ import threading
 import time
 from contextlib import AbstractContextManager, suppress
 from multiprocessing.util import Finalize
+from typing import Protocol
+from weakref import WeakSet
 
 from beam_zerobus.logs import get_logger, outline
 from beam_zerobus.writer.state import WriterState
@@ -19,8 +21,11 @@ __all__ = [
     "close_at_exit",
     "close_in_background",
     "forget_at_exit",
+    "forget_if_over",
     "left_to_the_parent",
     "process_lock",
+    "raise_failures",
+    "start_anew_in_children",
 ]
 
 EXIT_SECONDS = 10.0
@@ -33,6 +38,13 @@ ABORT_SECONDS = 2.0
 left_to_the_parent: list[WriterState] = []
 
 _log = get_logger(__name__)
+
+
+class _StartsAnew(Protocol):
+    def start_anew(self) -> None: ...
+
+
+_start_anew_in_children: WeakSet[_StartsAnew] = WeakSet()
 
 _lock = threading.RLock()  # a garbage collection in the middle may drop a writer
 _open_states: set[WriterState] = set()
@@ -60,6 +72,29 @@ def forget_at_exit(state: WriterState) -> None:
         _open_states.discard(state)
 
 
+def forget_if_over(state: WriterState) -> None:
+    """Do as `forget_at_exit`, unless a failure is left that the end of the process has to log."""
+    if state.is_over:
+        forget_at_exit(state)
+
+
+def raise_failures(state: WriterState) -> None:
+    """Log what failed and nobody asked for, and raise the first.
+
+    Raises:
+        ZerobusError: What a batch, or rows of one, failed with.
+    """
+    try:
+        state.submissions.raise_failures()
+    finally:
+        forget_if_over(state)
+
+
+def start_anew_in_children(one: _StartsAnew) -> None:
+    """Have `start_anew` called in each forked child, as long as somebody holds the object."""
+    _start_anew_in_children.add(one)
+
+
 def close_in_background(state: WriterState) -> None:
     """Close the state of a writer that was garbage collected, without delaying the thread that dropped it.
 
@@ -67,7 +102,7 @@ def close_in_background(state: WriterState) -> None:
     """
     if state.pid != os.getpid():
         left_to_the_parent.append(state)
-    elif state.is_used:
+    elif state.is_used and not state.is_over:
         with suppress(RuntimeError):  # no thread to be had: the end of the process closes it
             threading.Thread(target=_close_dropped, args=(state,), name="zerobus-close", daemon=True).start()
     else:
@@ -105,6 +140,8 @@ def _start_anew() -> None:
     _finalizer = None  # multiprocessing forgets the parent's
     left_to_the_parent.extend(_open_states)
     _open_states.clear()
+    for one in list(_start_anew_in_children):
+        one.start_anew()
 
 
 if hasattr(os, "register_at_fork"):

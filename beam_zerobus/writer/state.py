@@ -62,6 +62,11 @@ class WriterState:
         return self._channel is not None
 
     @property
+    def is_over(self) -> bool:
+        """True once it is closed, and no failure is left that nobody knows of."""
+        return self._closed.is_set() and not self.submissions.has_unreported
+
+    @property
     def in_flight_bytes(self) -> int:
         """Encoded bytes without an outcome."""
         return 0 if self._channel is None else self._channel.in_flight_bytes

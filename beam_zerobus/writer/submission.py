@@ -116,13 +116,17 @@ class Submission:
     @contextmanager
     def awaited(self) -> Iterator[None]:
         """Wait for the outcome in a block that raises it, so that no other thread does so meanwhile."""
-        with self._lock:
-            self._awaiting += 1
+        self.expect()
         try:
             yield
         finally:
             with self._lock:
                 self._awaiting -= 1
+
+    def expect(self) -> None:
+        """Leave the outcome to a caller that will ask for it: only the end of the process reports it before."""
+        with self._lock:
+            self._awaiting += 1
 
     @property
     def is_unreported(self) -> bool:
@@ -186,8 +190,6 @@ class Submission:
                 return False
             wait([self._outcome], left)
         return True
-
-    # What follows is the delivery's side.
 
     def opened(self, payload: Payload) -> None:
         """Count a payload that is about to be sent, and the rows rejected while it was encoded."""

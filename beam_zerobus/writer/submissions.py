@@ -55,7 +55,7 @@ class Submissions:
             if submission.failure is not None and not submission.asked:
                 self._failed.append(submission)
                 if len(self._failed) > _MAX_UNREPORTED:
-                    self._log_failure(self._failed.popleft())
+                    self._log_oldest()
 
     @property
     def closed(self) -> bool:
@@ -112,6 +112,13 @@ class Submissions:
             for submission in failed:
                 self._log_failure(submission)
         return [submission.failure for submission in failed if submission.failure is not None]
+
+    def _log_oldest(self) -> None:
+        """Log the oldest failure that nobody will ask for, where there is one."""
+        oldest = next((submission for submission in self._failed if submission.is_unreported), None)
+        if oldest is not None:
+            self._failed.remove(oldest)
+            self._log_failure(oldest)
 
     def _log_failure(self, submission: Submission) -> None:
         """Log how many rows of a batch are not in the table, and why; never what they hold."""

@@ -22,9 +22,10 @@ from beam_zerobus.writer.endings import (
     ABORT_SECONDS,
     close_at_exit,
     close_in_background,
-    forget_at_exit,
+    forget_if_over,
     left_to_the_parent,
     process_lock,
+    raise_failures,
 )
 from beam_zerobus.writer.result import TransmissionResult
 from beam_zerobus.writer.rows import Rows
@@ -271,10 +272,10 @@ class ZerobusWriter:
             TimeoutError: It took longer than `timeout` seconds.
             ZerobusError: A batch, or rows of one, failed since the last flush, and nobody has asked for its result.
         """
-        submissions = self._here().submissions
-        if not submissions.wait(_deadline(timeout)):
+        state = self._here()
+        if not state.submissions.wait(_deadline(timeout)):
             raise TimeoutError(f"{self.config.table}: not everything was acknowledged within {timeout} s")
-        submissions.raise_failures()
+        raise_failures(state)
 
     def flush_telemetry(self) -> None:
         """Export metrics and spans now, to providers that `telemetry` asked for; waits `flush_timeout` at most."""
@@ -291,7 +292,7 @@ class ZerobusWriter:
             ZerobusError: A batch, or rows of one, failed since the last flush, and nobody has asked for its result.
         """
         self.retire(timeout)
-        self._here().submissions.raise_failures()
+        raise_failures(self._here())
 
     def retire(self, timeout: float | None = None) -> None:
         """Do as `close`, and leave the failures that nobody has asked for to the next `flush`."""
@@ -302,7 +303,7 @@ class ZerobusWriter:
             state.submissions.log_failures()  # such as Ctrl-C: that is raised
             raise
         finally:
-            forget_at_exit(state)
+            forget_if_over(state)
 
     @property
     def has_unreported_failures(self) -> bool:

@@ -19,7 +19,7 @@ from beam_zerobus.schema.time_rules import EpochUnit
 from beam_zerobus.workspace.credentials import Credentials
 from beam_zerobus.writer.config import WriterConfig, options_among
 from beam_zerobus.writer.counters import Counters
-from beam_zerobus.writer.endings import ABORT_SECONDS
+from beam_zerobus.writer.endings import ABORT_SECONDS, start_anew_in_children
 from beam_zerobus.writer.result import TransmissionResult
 from beam_zerobus.writer.rows import Rows
 from beam_zerobus.writer.submission import Submission
@@ -126,7 +126,12 @@ class ZerobusWriters:
     def _start(self, config: WritersConfig, shard: str | None) -> None:
         self.config = config
         self._shard = shard
-        self._budget = Budget(config.options.max_in_flight_bytes)
+        self.start_anew()
+        start_anew_in_children(self)
+
+    def start_anew(self) -> None:
+        """Begin without any writer, as in a forked child, whose parent keeps its own."""
+        self._budget = Budget(self.config.options.max_in_flight_bytes)
         self._lock = threading.Condition()
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self.unknown = UnknownTables()

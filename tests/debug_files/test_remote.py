@@ -1,8 +1,10 @@
 """Debug files on a Beam filesystem."""
 
+import io
 import json
 import logging
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,6 +124,23 @@ def test_an_upload_that_fails_stops_the_files_with_one_warning(
     writer.close()
     (warning,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert "quota exceeded" in warning
+
+
+def test_closing_waits_no_longer_than_it_may_for_an_upload_that_hangs(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = open_writer(URL, flush_interval=600)
+    write(writer, 0)
+    answering, create = threading.Event(), MemoryFileSystem.create
+
+    def hang(*arguments: str) -> io.BytesIO:
+        assert answering.wait(60)
+        return create(*arguments)
+
+    monkeypatch.setattr(MemoryFileSystem, "create", hang)
+    writer.close(0.1)  # it returns
+    assert "the last upload did not end within 0.1 s" in caplog.text
+    answering.set()
 
 
 def test_uploads_that_do_not_keep_up_fill_no_disk(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 import pytest
+from zerobus.sdk.sync import ZerobusException
 
 from beam_zerobus import (
     AuthenticationError,
@@ -17,8 +18,9 @@ from beam_zerobus import (
     ZerobusWriter,
 )
 from beam_zerobus.delivery import limits
+from beam_zerobus.delivery.decisions import Action, Situation, decide
 from beam_zerobus.delivery.failures import FailureKind
-from beam_zerobus.delivery.sdk_errors import ERRORS
+from beam_zerobus.delivery.sdk_errors import ERRORS, translate
 from beam_zerobus.emulator import Emulator, Faults, ScriptedFault
 
 TABLE = "main.iot.air"
@@ -112,6 +114,15 @@ def test_what_does_not_pass_is_given_up_after_the_last_retry(write, wire_format,
         submission.result(30)
     assert error.value.cause == f"{case.status}: {case.message}"
     assert error.value.unacknowledged_rows == 2
+
+
+@pytest.mark.parametrize("what", ["batch", "record"])
+def test_an_end_whose_status_the_sdk_has_not_read_is_learned_from_a_new_stream(what):
+    """Seen on a busy machine only: of a service that ends a stream, the SDK says that it failed to send."""
+    said = f"Stream is closed: code: 'Internal error', message: \"Failed to send {what}\""
+    failure = translate(ZerobusException(said))
+    assert decide(failure, Situation(calls_in_flight=3)) is Action.REOPEN
+    assert decide(failure, Situation(calls_in_flight=3, reopened=True)) is Action.RETRY
 
 
 @FORMATS

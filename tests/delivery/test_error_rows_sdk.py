@@ -133,6 +133,8 @@ SETTINGS = {
 # ---- what other tests make happen, and what nothing does
 
 ELSEWHERE = {
+    "INTERNAL: STATUS_UNREAD": "test_an_end_whose_status_the_sdk_has_not_read_is_learned_from_a_new_stream",
+    "OUT_OF_RANGE: INVALID_ACKNOWLEDGEMENT": "test_an_answer_that_is_too_large_is_a_fault_of_the_service",
     "SCHEMA_VALIDATION_FAILED": "test_a_writer_fetches_the_schema_that_does_not_match_over_arrow_at_most_twice",
     "UNAVAILABLE: Server requested graceful stream rotation": "test_a_writer_follows_a_rotation",
 }
@@ -195,7 +197,10 @@ def writer(emulator: Emulator) -> Iterator[Callable[..., ZerobusWriter]]:
 
 
 def test_every_row_is_made_to_happen_or_said_never_to():
-    tests = "".join(Path(__file__).with_name(f"test_{name}.py").read_text() for name in ("error_rows", "sdk_contract"))
+    tests = "".join(
+        Path(__file__).with_name(f"test_{name}.py").read_text()
+        for name in ("error_rows", "sdk_contract", "sdk_contract_streams")
+    )
     assert all(f"def {name}(" in tests for name in ELSEWHERE.values())
     faults = {row for rows in FAULTS.values() for row in rows}
     calls = {row for _, *rows in CALLS.values() for row in rows}

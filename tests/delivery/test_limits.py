@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from beam_zerobus.debug_files import writer as debug_files
 from beam_zerobus.delivery import limits
 from beam_zerobus.workspace import credentials, http, retry_after
 from beam_zerobus.writer import conversions, endings
@@ -18,9 +19,11 @@ def test_each_limit_of_the_page_is_that_of_the_code():
     }
     code = {
         name: value
-        for module in (limits, conversions, endings, http, credentials, retry_after)
+        for module in (limits, conversions, endings, http, credentials, retry_after, debug_files)
         for name, value in vars(module).items()
-        if name.isupper() and isinstance(value, int | float) and name not in ("BYTES_PER_ROW", "OUTAGE_LOG_INTERVAL")
+        if name.isupper()
+        and isinstance(value, int | float)
+        and name not in ("BYTES_PER_ROW", "OUTAGE_LOG_INTERVAL", "TYPE_CHECKING")
         if name[0] != "_"
     }
     assert documented == code

@@ -14,6 +14,7 @@ from zerobus.sdk.sync import NonRetriableException, ZerobusException
 from beam_zerobus.delivery import limits
 from beam_zerobus.delivery.failures import FailureKind, StreamFailure
 from beam_zerobus.emulator import Emulator, Faults
+from beam_zerobus.emulator.wire import PutResult
 from tests.delivery.scripted_server import Dialogue, Script, ScriptedServer
 from tests.delivery.sdk_failures import (
     DDL,
@@ -76,6 +77,22 @@ def test_an_acknowledgement_without_offset_is_a_fault_of_the_service(wire_format
     failure, text, _ = scripted(script, wire_format)
     assert text in expected_texts("open", wire_format, "INTERNAL", "Missing ack offset in server response")
     assert failure.kind is FailureKind.TRANSIENT
+
+
+def test_an_answer_that_is_too_large_is_a_fault_of_the_service():
+    """Over Arrow; the other formats say INTERNAL, "Unexpected response from server"."""
+
+    def script(dialogue: Dialogue) -> Iterator[bytes]:
+        yield dialogue.ready()
+        dialogue.read()
+        yield PutResult(app_metadata=bytes(6 << 20)).SerializeToString()
+        dialogue.wait()
+
+    failure, text, error_class = scripted(script, "arrow")
+    assert error_class is NonRetriableException
+    message = "Error, decoded message length too large: found 6291461 bytes, the limit is: 4194304 bytes"
+    assert text in expected_texts("open", "arrow", "OUT_OF_RANGE", message)
+    assert (failure.kind, failure.cause) == (FailureKind.TRANSIENT, "INVALID_ACKNOWLEDGEMENT")
 
 
 @FORMATS

@@ -11,7 +11,8 @@ from typing import Any, Self
 
 import grpc
 
-from beam_zerobus.emulator.wire import ZEROBUS_EPHEMERAL_STREAM, ZEROBUS_SERVICE, Request, Response
+from beam_zerobus.emulator.wire import FLIGHT_DO_PUT, FLIGHT_SERVICE, ZEROBUS_EPHEMERAL_STREAM, ZEROBUS_SERVICE
+from tests.hostile.odd_wire import BODIES, EphemeralWire, FlightWire, Wire
 
 # For each oddity what is acknowledged, and after how many seconds; `offset` is the call's.
 _ACKNOWLEDGEMENTS: dict[str, Callable[[int], list[tuple[float, int]]]] = {
@@ -20,6 +21,7 @@ _ACKNOWLEDGEMENTS: dict[str, Callable[[int], list[tuple[float, int]]]] = {
     "repeated": lambda offset: [(0, offset)] * 5,
     "decreasing": lambda offset: [(0, offset), (0, offset - 1)],
     "out of range": lambda offset: [(0, offset + 1_000_000)],
+    "largest": lambda _: [(0, 2**63 - 1)],
     "before data": lambda offset: [(0, offset + 1)],
     "negative": lambda _: [(0, -5)],
     "silence": lambda _: [],
@@ -39,17 +41,8 @@ _STATUSES: dict[str, tuple[grpc.StatusCode, str, bytes]] = {
     "the words of a wait": (grpc.StatusCode.RESOURCE_EXHAUSTED, "Waiting for acknowledgement timed out", b""),
     "a long message": (grpc.StatusCode.DATA_LOSS, "odd " * 1_000, b""),
 }
-_BODIES = {
-    "nothing": b"",
-    "not a message": b"\xff" * 20,
-    "cut off": b"\x12\x7f",
-    "another message": Response(create_stream_response={"stream_id": "again"}).SerializeToString(),
-    "deep": b"\x7b" * 50_000 + b"\x7c" * 50_000,  # groups in groups
-    "large": b"\x7a\x80\x80\xc0\x01" + bytes(3 << 20),  # an unknown field, below the SDK's limit of 4 MiB
-    "huge": b"\x7a\x80\x80\x80\x03" + bytes(6 << 20),
-}
 HONEST = ("good", "late", "repeated", "decreasing")
-ODDITIES = (*_ACKNOWLEDGEMENTS, *_STATUSES, *_BODIES, "end")
+ODDITIES = (*_ACKNOWLEDGEMENTS, *_STATUSES, *BODIES, "end")
 FINAL = {
     f"{code.name}, message {message!r}, {len(details)} bytes of details": (code, message, details)
     for code in (
@@ -69,21 +62,21 @@ class OddServer:
     """Takes streams and answers each call as the next oddity of `script` says; well when that is at its end.
 
     Attributes:
-        acknowledged: The records of the calls of which the client was sent the acknowledgement.
+        acknowledged: The ids of rows of which the client was sent the acknowledgement.
         before_data: Whether each stream that opens acknowledges a call before there is one.
     """
 
     def __init__(self) -> None:
         self.script: deque[str] = deque()
-        self.acknowledged: set[bytes] = set()
+        self.acknowledged: set[int] = set()
         self.before_data = False
         self._lock = threading.Lock()
         self._server = grpc.server(futures.ThreadPoolExecutor(16), options=[("grpc.max_receive_message_length", -1)])
-        handler = grpc.stream_stream_rpc_method_handler(
-            self._stream, request_deserializer=Request.FromString, response_serializer=_serialize
-        )
         self._server.add_generic_rpc_handlers(
-            [grpc.method_handlers_generic_handler(ZEROBUS_SERVICE, {ZEROBUS_EPHEMERAL_STREAM: handler})]
+            [
+                self._handler(ZEROBUS_SERVICE, ZEROBUS_EPHEMERAL_STREAM, EphemeralWire),
+                self._handler(FLIGHT_SERVICE, FLIGHT_DO_PUT, FlightWire),
+            ]
         )
         self.port = self._server.add_insecure_port("127.0.0.1:0")
 
@@ -102,59 +95,58 @@ class OddServer:
         with self._lock:
             return self.script.popleft() if self.script else "good"
 
-    def _stream(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+    def _handler(self, service: str, method: str, wire: Callable[[], Wire]) -> grpc.GenericRpcHandler:
+        def serve(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+            return self._stream(requests, context, wire())
+
+        return grpc.method_handlers_generic_handler(service, {method: grpc.stream_stream_rpc_method_handler(serve)})
+
+    def _stream(self, requests: Iterator[bytes], context: grpc.ServicerContext, wire: Wire) -> Iterator[bytes]:
         context.send_initial_metadata(())
         answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        threading.Thread(target=self._read, args=(requests, context, answers), daemon=True).start()
+        threading.Thread(target=self._read, args=(requests, answers, wire), daemon=True).start()
         while (answer := answers.get()) is not None:
-            if isinstance(answer, tuple):
+            if len(answer) == 3:
                 code, message, details = answer
                 context.set_trailing_metadata((("grpc-status-details-bin", details),) if details else ())
                 context.abort(code, message)
-            answer, records = answer if isinstance(answer, list) else (answer, ())
-            yield answer
+            body, ids = answer
+            yield body
             with self._lock:
-                self.acknowledged.update(records)
+                self.acknowledged.update(ids)
 
-    def _read(self, requests: Iterator[Any], context: grpc.ServicerContext, answers: Any) -> None:
-        waiting: list[bytes] = []
+    def _read(self, requests: Iterator[bytes], answers: Any, wire: Wire) -> None:
+        waiting: tuple[int, ...] = ()
         try:
-            for request in requests:
-                if request.HasField("create_stream"):
-                    answers.put(Response(create_stream_response={"stream_id": "odd"}))
+            for message in requests:
+                call = wire.read(message)
+                if call is None:
+                    answers.put((wire.ready(), ()))
                     if self.before_data:
-                        answers.put(_acknowledgement(0))
+                        answers.put((wire.acknowledge(0), ()))
                     continue
-                call = request.ingest_record_batch
-                waiting += call.proto_encoded_batch.records
-                if self._answer(self._next(), call.offset_id, answers, tuple(waiting)):
-                    waiting = []
+                offset, ids = call
+                waiting += ids
+                if self._answer(self._next(), offset, answers, waiting, wire):
+                    waiting = ()
         except grpc.RpcError:
             return  # the client went away
         finally:
             answers.put(None)
 
-    def _answer(self, oddity: str, offset: int, answers: Any, waiting: tuple[bytes, ...]) -> bool:
+    def _answer(self, oddity: str, offset: int, answers: Any, waiting: tuple[int, ...], wire: Wire) -> bool:
         """Answer a call; return whether it, and all before it, are acknowledged."""
         if oddity == "end":
             answers.put(None)
         elif oddity in _STATUSES_OF_ALL:
             answers.put(_STATUSES_OF_ALL[oddity])
-        elif oddity in _BODIES:
-            answers.put(_BODIES[oddity])
+        elif oddity in BODIES:
+            answers.put((wire.bodies.get(oddity, b""), ()))
         else:
             for delay, up_to in _ACKNOWLEDGEMENTS[oddity](offset):
-                answer = [_acknowledgement(up_to), waiting if oddity in HONEST else ()]
+                answer = (wire.acknowledge(up_to), waiting if oddity in HONEST else ())
                 if delay:
                     threading.Timer(delay, answers.put, [answer]).start()
                 else:
                     answers.put(answer)
         return oddity in HONEST
-
-
-def _acknowledgement(offset: int) -> Any:
-    return Response(ingest_record_response={"durability_ack_up_to_offset": offset})
-
-
-def _serialize(answer: Any) -> bytes:
-    return answer if isinstance(answer, bytes) else answer.SerializeToString()

@@ -15,6 +15,7 @@ import pytest
 from beam_zerobus import ConversionError, OAuthClientCredentials, RejectedError, ZerobusWriter
 from beam_zerobus.emulator import Faults, ScriptedFault
 from tests.emulator.sdk import eventually
+from tests.hostile.ending_programs import ENDINGS, OF_MANY_TABLES, SIGNALS, START
 
 pytestmark = pytest.mark.hostile  # seconds each
 
@@ -22,85 +23,13 @@ DDL = "id BIGINT NOT NULL"
 ROWS = 7
 PATIENCE = 60
 
-START = """
-import asyncio, logging, multiprocessing, os, signal, sys, threading, time
-import pyarrow as pa
-from beam_zerobus import OAuthClientCredentials, ZerobusWriter
-from beam_zerobus.writer import endings
 
-endings.EXIT_SECONDS = 3.0
-logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(message)s")
-endpoint, workspace, client, secret = sys.argv[1:5]
-def new_writer():
-    return ZerobusWriter("main.iot.air", endpoint=endpoint, workspace_url=workspace, schema="id BIGINT NOT NULL",
-                         credentials=OAuthClientCredentials(client_id=client, client_secret=secret))
-batch = pa.record_batch({"id": pa.array(range(7), pa.int64())})
-def ready():
-    print("ready", flush=True)
-"""
-
-FORKED = """
-def work(end):
-    global writer
-    writer = new_writer()
-    writer.submit(batch)
-    end()
-def child(end):
-    process = multiprocessing.get_context("fork").Process(target=work, args=(end,))
-    process.start()
-    process.join()
-"""
-ENDINGS = {
-    "return": "writer = new_writer(); writer.submit(batch)",
-    "exception": "writer = new_writer(); writer.submit(batch); raise RuntimeError('of the program')",
-    "sys.exit": "writer = new_writer(); writer.submit(batch); sys.exit(3)",
-    "with": "with new_writer() as writer: writer.submit(batch)",
-    "exception in with": "with new_writer() as writer:\n    writer.submit(batch)\n    raise RuntimeError('ours')",
-    "dropped": "new_writer().submit(batch)",
-    "function": "def send():\n    writer = new_writer()\n    writer.submit(batch)\nsend()",
-    "daemon thread": (
-        "writer = new_writer()\n"
-        "thread = threading.Thread(target=lambda: writer.submit(batch), daemon=True)\n"
-        "thread.start(); thread.join()"
-    ),
-    "asyncio": (
-        "writer = new_writer()\n"
-        "async def main():\n"
-        "    task = asyncio.ensure_future(writer.asend_batch(batch))\n"
-        "    while not writer.in_flight_rows and not task.done():\n        await asyncio.sleep(0.01)\n"
-        "asyncio.run(main())"
-    ),
-    "closed loop": (
-        "for name in ('asyncio', 'concurrent.futures'):\n    logging.getLogger(name).setLevel(logging.CRITICAL)\n"
-        "writer, loop = new_writer(), asyncio.new_event_loop()\n"
-        "task = loop.create_task(writer.asend_batch(batch))\n"
-        "while not writer.in_flight_rows and not task.done():\n    loop.run_until_complete(asyncio.sleep(0.01))\n"
-        "loop.close()"
-    ),
-    "exit in with": "with new_writer() as writer:\n    writer.submit(batch)\n    sys.exit(3)",
-    "forked child": FORKED + "child(end=lambda: None)",
-    "exception in a forked child": FORKED + "child(end=lambda: 1 / 0)",
-    "thread": "writer = new_writer(); threading.Thread(target=lambda: writer.submit(batch)).start()",
-}
-SIGNALS = {
-    "SIGINT": ([signal.SIGINT], "writer = new_writer(); writer.submit(batch); ready(); time.sleep(60)"),
-    "SIGINT in with": (
-        [signal.SIGINT],
-        "with new_writer() as writer:\n    writer.submit(batch); ready(); time.sleep(60)",
-    ),
-    "SIGINT while closing": ([signal.SIGINT], "writer = new_writer(); writer.submit(batch); ready(); writer.close()"),
-    "SIGINT twice": (
-        [signal.SIGINT, signal.SIGINT],
-        "writer = new_writer(); writer.submit(batch); ready(); time.sleep(60)",
-    ),
-    "SIGTERM with the documented handler": (
-        [signal.SIGTERM],
-        (
-            "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
-            "writer = new_writer(); writer.submit(batch); ready(); time.sleep(60)"
-        ),
-    ),
-}
+def each(endings):
+    """Run a test for each ending, with the writer of one table, and for some with writers of many."""
+    endings = list(endings)
+    kinds = [(ending, "one") for ending in endings]
+    kinds += [(ending, "many") for ending in endings if ending in OF_MANY_TABLES]
+    return pytest.mark.parametrize(("ending", "kind"), kinds)
 
 
 @pytest.fixture(autouse=True)
@@ -112,8 +41,8 @@ def table(emulator):
 def run(emulator):
     """Start a program that has the rows in flight; `signals` are sent once it is ready."""
 
-    def start(code, signals=()):
-        address = [emulator.endpoint, emulator.workspace_url, emulator.client_id, emulator.client_secret]
+    def start(code, signals=(), kind="one"):
+        address = [emulator.endpoint, emulator.workspace_url, emulator.client_id, emulator.client_secret, kind]
         with subprocess.Popen(
             [sys.executable, "-c", START + code, *address], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
@@ -130,37 +59,37 @@ def run(emulator):
     return start
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_rows_of_a_program_that_ends_are_in_the_table(emulator, run, table, ending):
+@each(ENDINGS)
+def test_rows_of_a_program_that_ends_are_in_the_table(emulator, run, table, ending, kind):
     emulator.faults = Faults(ack_delay=0.3)
-    said = run(ENDINGS[ending])
+    said = run(ENDINGS[ending], kind=kind)
     assert table.count_rows() == ROWS, said
     assert "ERROR" not in said
 
 
-@pytest.mark.parametrize("ending", [name for name in ENDINGS if name != "with"])
-def test_rows_that_are_never_acknowledged_are_named(emulator, run, table, ending):
+@each(name for name in ENDINGS if name != "with")
+def test_rows_that_are_never_acknowledged_are_named(emulator, run, table, ending, kind):
     emulator.faults = Faults(script=(ScriptedFault("hang", at_call=1),))
-    said = run(ENDINGS[ending])
+    said = run(ENDINGS[ending], kind=kind)
     assert table.count_rows() == 0
     assert_one_line_names_the_rows(said)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-@pytest.mark.parametrize("ending", ["SIGINT", "SIGINT in with", "SIGTERM with the documented handler"])
-def test_rows_of_a_program_that_a_signal_ends_are_in_the_table(emulator, run, table, ending):
+@each(["SIGINT", "SIGINT in with", "SIGTERM with the documented handler"])
+def test_rows_of_a_program_that_a_signal_ends_are_in_the_table(emulator, run, table, ending, kind):
     emulator.faults = Faults(ack_delay=0.3)
     signals, code = SIGNALS[ending]
-    said = run(code, signals)
+    said = run(code, signals, kind)
     assert table.count_rows() == ROWS, said
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-@pytest.mark.parametrize("ending", SIGNALS)
-def test_rows_that_a_signal_leaves_behind_are_named(emulator, run, table, ending):
+@each(SIGNALS)
+def test_rows_that_a_signal_leaves_behind_are_named(emulator, run, table, ending, kind):
     emulator.faults = Faults(script=(ScriptedFault("hang", at_call=1),))
     signals, code = SIGNALS[ending]
-    said = run(code, signals)
+    said = run(code, signals, kind)
     assert table.count_rows() == 0
     assert_one_line_names_the_rows(said)
 
@@ -186,6 +115,43 @@ def assert_one_line_names_the_rows(said):
     assert re.fullmatch(
         rf"ERROR {ROWS} of {ROWS} rows of a batch for table main\.iot\.air are not acknowledged: .+", lines[0]
     )
+
+
+@pytest.mark.parametrize("kind", ["one", "many"])
+def test_a_program_that_ends_before_it_has_a_token_waits_for_it(emulator, run, table, kind):
+    """At the end Python starts no thread, so the request for the token runs in the one that needs it."""
+    emulator.faults = Faults(script=(ScriptedFault("token", at_token=1, http_status=503),))
+    said = run("writer = new_writer(); writer.submit(batch)", kind=kind)
+    assert table.count_rows() == ROWS, said
+    assert "ERROR" not in said
+
+
+@pytest.mark.parametrize("end", ["", "; del writer", "; writer.close()", "; os.kill(os.getpid(), signal.SIGINT)"])
+def test_a_batch_that_failed_for_a_table_that_made_room_is_named(emulator, run, end):
+    emulator.create_table("main.iot.b", DDL)
+    code = f"writer = new_writer(); writer.submit(bad); writer.submit(batch, 'main.iot.b'){end}"
+    said = run("bad = pa.record_batch({'id': pa.array([None], pa.int64())})\n" + code, kind="many")
+    lines = [line for line in said.splitlines() if line.startswith("ERROR")]
+    assert len(lines) == 1, said
+    assert lines[0].startswith("ERROR 1 of 1 row of a batch for table main.iot.air are not acknowledged: "), said
+    assert emulator.table("main.iot.b").count_rows() == ROWS
+
+
+def test_a_forked_child_has_room_of_its_own(emulator, run):
+    """The parent's writers of many tables have no room, and never will."""
+    emulator.create_table("main.iot.b", DDL)
+    emulator.faults = Faults(script=(ScriptedFault("hang", at_call=1, table="main.iot.air"),))
+    code = """
+options["max_in_flight_bytes"] = 10
+writer = new_writer()
+writer.submit(batch)
+while not writer.in_flight_rows: time.sleep(0.01)
+child = multiprocessing.get_context("fork").Process(target=lambda: writer.submit(batch, "main.iot.b").result(30))
+child.start()
+child.join()
+"""
+    run(code, kind="many")
+    assert emulator.table("main.iot.b").count_rows() == ROWS
 
 
 def test_writers_that_cannot_end_share_one_limit(emulator, run, table):

@@ -231,6 +231,17 @@ class TestSubmissions:
         assert len(logged) == 10  # and forgotten
         assert len(submissions.log_failures()) == 1_000
 
+    def test_failures_that_somebody_will_ask_for_are_not_logged_however_many_there_are(self, caplog):
+        submissions = Submissions(TABLE)
+        for _ in range(1_010):
+            made = submission(3, on_outcome=submissions.ended)
+            submissions.add(made)
+            made.expect()
+            made.fail(ConversionError("no"))
+        assert not caplog.records
+        submissions.raise_failures()
+        assert len(submissions.log_failures()) == 1_010  # the end of the process
+
     def test_waiting_has_an_end(self):
         submissions = Submissions(TABLE)
         made = submission(1, on_outcome=submissions.ended)

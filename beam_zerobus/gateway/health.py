@@ -6,10 +6,51 @@ import json
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 __all__ = ["HealthServer"]
+
+
+_MAX_CONNECTIONS = 32
+REQUEST_SECONDS = 10.0
+"""Seconds that a connection has for its one request and the answer."""
+
+
+class _Server(ThreadingHTTPServer):
+    """Serves few connections at once, each for a limited time: anybody who reaches the port may use it."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self._connections = threading.BoundedSemaphore(_MAX_CONNECTIONS)
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self._connections.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        limit = threading.Timer(REQUEST_SECONDS, _cut_off, (request,))
+        limit.daemon = True
+        limit.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            limit.cancel()
+            self._connections.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that left, or was cut off."""
+
+
+def _cut_off(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 class HealthServer:
@@ -23,8 +64,6 @@ class HealthServer:
 
     def __init__(self, host: str, port: int, health: Callable[[], dict[str, Any]]) -> None:
         class Handler(BaseHTTPRequestHandler):
-            timeout = 10
-
             def do_GET(self) -> None:
                 state = health()
                 if self.path.partition("?")[0] != "/health":
@@ -43,11 +82,7 @@ class HealthServer:
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
                 """Log nothing: Kubernetes asks every few seconds."""
 
-        class Server(ThreadingHTTPServer):
-            address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            daemon_threads = True
-
-        self._server = Server((host, port), Handler)
+        self._server = _Server((host, port), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, name="gateway-health", daemon=True)
         self._thread.start()
 

@@ -12,12 +12,15 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, Self
 
 import duckdb
 import polars as pl
 import pytest
+import requests
 from deltalake import DeltaTable
 from zerobus.sdk.sync import ZerobusException
 
@@ -29,6 +32,7 @@ KILLS = int(
     os.environ.get("SOAK_KILLS", "5")
 )  # with rows that are readable at once, and as many with rows that are not
 ROWS = 20
+CONTROL_TOKEN = "control"
 SEED = 17
 
 
@@ -38,21 +42,49 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+class Rest:
+    """REST insert, used as a stream."""
+
+    def __init__(self, service: SimpleNamespace) -> None:
+        self._url = service.workspace_url
+        token = self._post("/control/tokens", {"table": TABLE}, CONTROL_TOKEN).json()["access_token"]
+        self._insert = partial(self._post, f"/zerobus/v1/tables/{TABLE}/insert", token=token)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def send(self, rows: list[dict[str, Any]]) -> int:
+        self._insert(rows)
+        return 0
+
+    def wait(self, offset: int) -> None:
+        """Do nothing: the answer is the acknowledgement."""
+
+    def _post(self, path: str, body: Any, token: str) -> requests.Response:
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = requests.post(self._url + path, json=body, headers=headers, timeout=10)
+        answer.raise_for_status()
+        return answer
+
+
 class Load:
-    """Writes from one thread for each wire format, through the real SDK, and notes what is acknowledged."""
+    """Writes from one thread for each wire format, through the real SDK, and over REST; notes what is acknowledged."""
 
     def __init__(self, service: SimpleNamespace) -> None:
         self._service = service
         self._stop = threading.Event()
         self.acknowledged: list[int] = []
-        self._threads = [threading.Thread(target=self._write, args=(n,), daemon=True) for n in range(len(FORMATS))]
+        self._threads = [threading.Thread(target=self._write, args=(n,), daemon=True) for n in range(len(FORMATS) + 1)]
 
     def _write(self, worker: int) -> None:
         number = worker * 1_000_000_000
         while not self._stop.is_set():
             with (
-                contextlib.suppress(ZerobusException),
-                Stream(self._service, TABLE, DDL, FORMATS[worker], patience_ms=10_000) as stream,
+                contextlib.suppress(ZerobusException, requests.RequestException),
+                self._open(worker) as stream,
             ):
                 while not self._stop.is_set():
                     ids = range(number, number + ROWS)
@@ -60,6 +92,11 @@ class Load:
                     stream.wait(stream.send([{"id": value, "name": f"n{value}"} for value in ids]))
                     self.acknowledged += ids
             time.sleep(0.01)
+
+    def _open(self, worker: int) -> Stream | Rest:
+        if worker == len(FORMATS):
+            return Rest(self._service)
+        return Stream(self._service, TABLE, DDL, FORMATS[worker], patience_ms=10_000)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -88,7 +125,8 @@ def test_kills_lose_nothing_that_was_acknowledged(tmp_path: Path, readable_after
     )
     command = [sys.executable, "-m", "beam_zerobus.emulator", "--storage-dir", str(tmp_path)]
     command += ["--table", f"{TABLE}={DDL}", "--port", str(port), "--http-port", str(http_port)]
-    command += ["--client-id", "client", "--client-secret", "secret", "--readable-after"]
+    command += ["--client-id", "client", "--client-secret", "secret"]
+    command += ["--control-token", CONTROL_TOKEN, "--readable-after"]
     path = tmp_path.joinpath(*TABLE.split("."))
     chance = random.Random(SEED)
     load = Load(service)

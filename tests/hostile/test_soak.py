@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from beam_zerobus import OAuthClientCredentials, ZerobusWriter
+from beam_zerobus import OAuthClientCredentials, ZerobusWriter, ZerobusWriters
 from beam_zerobus.emulator import Emulator
 from tests.emulator.sdk import eventually
 
@@ -102,6 +102,22 @@ def test_writers_that_are_opened_and_closed_leave_nothing(server, capsys):
         cycle(number)
     assert_flat(before, server, capsys)
     assert server.stats.tables[TABLE].rows_acknowledged == CYCLES
+
+
+def test_tables_that_make_room_for_others_leave_nothing(server, capsys):
+    tables = [f"main.many.t{number}" for number in range(5)]
+    for table in tables:
+        server.create_table(table, "id BIGINT")
+    credentials = OAuthClientCredentials(client_id=server.client_id, client_secret=server.client_secret)
+    addresses = {"endpoint": server.endpoint, "workspace_url": server.workspace_url}
+    count = max(WARM_UP, CYCLES // 5)
+    with ZerobusWriters(credentials=credentials, schema="id BIGINT", max_open_tables=2, **addresses) as writers:
+        for number in range(WARM_UP + count):
+            if number == WARM_UP:
+                before = Used.now()
+            assert writers.send(tables[number % len(tables)], BATCH).success
+    assert_flat(before, server, capsys)
+    assert sum(server.stats.tables[table].rows_acknowledged for table in tables) == WARM_UP + count
 
 
 def test_writers_that_are_dropped_leave_nothing(server, capsys):

@@ -12,7 +12,6 @@ from typing import Any
 
 __all__ = ["HealthServer"]
 
-
 _MAX_CONNECTIONS = 32
 REQUEST_SECONDS = 10.0
 """Seconds that a connection has for its one request and the answer."""
@@ -29,16 +28,20 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if self._connections.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
+        if not self._connections.acquire(blocking=False):
             self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._connections.release()  # there is no thread to be had
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         limit = threading.Timer(REQUEST_SECONDS, _cut_off, (request,))
         limit.daemon = True
-        limit.start()
         try:
+            limit.start()
             super().process_request_thread(request, client_address)
         finally:
             limit.cancel()

@@ -40,11 +40,18 @@ class Block:
     def lines(self, rows: int) -> np.ndarray:
         """Return the line number of each record, of which there should be `rows`."""
         header = self.data.count(b"\n", 0, self.start) + bool(self.start)
-        each_is_a_line = self.feeds + (not self.data.endswith(b"\n")) == header + rows
-        if each_is_a_line and (b"\r" not in self.data or _count(_CR, self.data) == self.feeds):
-            return np.arange(rows) + self.line + header
-        # Some lines are empty, or rows have several, or line ends differ.
-        return self.lines_of(spans_of(self.data, self.quotes, self.start)[0])
+        first = self.line + header
+        returns = _count(_CR, self.data) if b"\r" in self.data else 0
+        if returns in (0, self.feeds) and self.feeds + (not self.data.endswith(b"\n")) == header + rows:
+            return np.arange(rows) + first  # each record is a line
+        if returns:
+            return self.lines_of(spans_of(self.data, self.quotes, self.start)[0])
+        feeds = self.start + np.flatnonzero(np.frombuffer(self.data, np.uint8)[self.start :] == _LF)
+        ending = np.flatnonzero(~self.quotes.cover(feeds))
+        starts = np.concatenate(([self.start], feeds[ending] + 1))
+        ends = np.concatenate((feeds[ending], [len(self.data)]))
+        lines = np.concatenate(([0], ending + 1)) + first - bool(self.start)
+        return lines[starts < ends]
 
     def records(self, delimiter: str) -> Records:
         """Return the records."""

@@ -9,6 +9,7 @@ corrected and sent again, debug files inspected. Each step is printed with its s
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import subprocess
@@ -190,7 +191,9 @@ def _send_files_and_letters(hour: Hour) -> None:
     page = "docs/pipelines.md"
     hour.run("files sent, one row rejected", hour.line(page, "readings/*.parquet"), expect="1 out_of_range")
     [letters] = (hour.clone / "dead-letters" / "today").iterdir()
-    letters.write_text(letters.read_text("utf-8").replace('"co2": 99999999999', '"co2": 411'), "utf-8")
+    [letter] = map(json.loads, letters.read_text("utf-8").splitlines())
+    letter["element"]["co2"] = 411
+    letters.write_text(json.dumps(letter) + "\n", "utf-8")
     hour.run("the corrected row sent again", hour.line(page, "dead-letters/again"), expect="1 row written, 0 failed")
 
 

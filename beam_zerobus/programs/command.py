@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
@@ -153,11 +155,18 @@ def sink_of(options: PipelineOptions, *, dead_letters: str | None, **defaults: A
 
 
 def check_unused(directory: str) -> None:
-    """Check that a directory for dead letters is empty, so that no earlier file is overwritten.
+    """Check that a directory for dead letters is empty, so that no earlier file is overwritten, or can be made.
 
     Raises:
-        InputError: The directory has files.
+        InputError: The directory has files, or cannot be made.
     """
+    if "://" not in directory:
+        path = Path(directory).absolute()
+        existing = next(parent for parent in (path, *path.parents) if parent.exists())
+        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+            raise InputError(
+                f"{directory} cannot hold dead letters: {existing} is not a directory that you may write to"
+            )
     pattern = FileSystems.join(literal(directory), "*")
     if FileSystems.match([pattern], limits=[1])[0].metadata_list:
         raise InputError(f"{directory} holds the dead letters of an earlier run: name another directory")

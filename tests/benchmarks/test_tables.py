@@ -11,6 +11,8 @@ from rich.console import Console, RenderableType
 
 from tests.benchmarks import encode, harness, telemetry
 
+pytestmark = pytest.mark.hostile  # the benchmarks' own imports take seconds
+
 FIGURE = harness.Figure(
     name="RecordBatches, proto / bare SDK loop that encodes",
     value=12345.67,

@@ -39,6 +39,14 @@ from tests.pipelines.readings import TABLE, send
         (["--input", "{}/in.csv", "--zerobus_schema=id INT, co2 MAP<STRING, INT>"], "which CSV cannot represent"),
         (["--input", "{}/in.csv", "--dead_letters", "{}"], "holds the dead letters of an earlier run"),
         (
+            ["--input", "{}/in.csv", "--dead_letters", "{}/in.txt"],
+            "{}/in.txt cannot hold dead letters",
+        ),
+        (
+            ["--input", "{}/in.csv", "--dead_letters", "{}/in.txt/d"],
+            "{}/in.txt is not a directory that you may write to",
+        ),
+        (
             ["--input", "{}/in.csv", "--dead_letters", "{}/d", "--zerobus_on_bad_rows=raise"],
             "--zerobus_on_bad_rows=raise fails on them",
         ),

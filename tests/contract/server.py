@@ -13,7 +13,7 @@ from tests.contract.payloads import COLUMNS, TABLE
 
 ROOT = Path(__file__).parents[2]
 CLIENT_ID, CLIENT_SECRET = "contract", "contract-secret"
-START_SECONDS = 30.0
+START_SECONDS = 120
 
 
 class ServerProcess:

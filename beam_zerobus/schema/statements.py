@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from beam_zerobus.schema.table import TableSchema
 
-__all__ = ["create_statement", "grant_statement", "grant_statements", "quoted"]
+__all__ = [
+    "create_statement",
+    "grant_statement",
+    "grant_statements",
+    "needed_grants",
+    "quoted",
+    "show_grants_statement",
+]
 
 
 def create_statement(table: str, schema: TableSchema) -> str:
@@ -36,11 +43,20 @@ def grant_statements(table: str, principal: str) -> list[str]:
         >>> grant_statements("main.iot.air", "1234")[0]
         'GRANT USE CATALOG ON CATALOG `main` TO `1234`;'
     """
+    return [grant_statement(", ".join(given), kind, name, principal) for kind, name, given in needed_grants(table)]
+
+
+def needed_grants(table: str) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Return what a principal needs to write to a table: on what, its name, and which privileges.
+
+    >>> needed_grants("main.iot.air")[2]
+    ('table', 'main.iot.air', ('SELECT', 'MODIFY'))
+    """
     catalog, schema, _ = table.split(".")
     return [
-        grant_statement("USE CATALOG", "catalog", catalog, principal),
-        grant_statement("USE SCHEMA", "schema", f"{catalog}.{schema}", principal),
-        grant_statement("SELECT, MODIFY", "table", table, principal),
+        ("catalog", catalog, ("USE CATALOG",)),
+        ("schema", f"{catalog}.{schema}", ("USE SCHEMA",)),
+        ("table", table, ("SELECT", "MODIFY")),
     ]
 
 
@@ -58,6 +74,15 @@ def grant_statement(privileges: str, kind: str, name: str, principal: str) -> st
         'GRANT USE SCHEMA ON SCHEMA `main`.`iot` TO `ann.lee@example.com`;'
     """
     return f"GRANT {privileges} ON {kind.upper()} {quoted(name)} TO {_quoted_part(principal)};"
+
+
+def show_grants_statement(kind: str, name: str, principal: str) -> str:
+    """Return the statement that shows what a principal was granted; arguments as for `grant_statement`.
+
+    >>> show_grants_statement("catalog", "main", "1234")
+    'SHOW GRANTS `1234` ON CATALOG `main`'
+    """
+    return f"SHOW GRANTS {_quoted_part(principal)} ON {kind.upper()} {quoted(name)}"
 
 
 def quoted(name: str) -> str:

@@ -25,6 +25,7 @@ ROOMS = {
     "writer": {"batching", "delivery", "encoding", "schema", "workspace", "telemetry", "debug_files"},
     "delivery": {"encoding", "schema", "workspace"},
     "encoding": {"schema", "variant"},
+    "tables": {"schema", "workspace"},
     "workspace": {"schema"},
     "schema": {"variant"},
     "variant": set(),

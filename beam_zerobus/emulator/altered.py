@@ -1,94 +1,14 @@
-"""A table's columns after ALTER TABLE, and rows that were received before: which still fit, and their conversion."""
+"""Rows that were received before the table's columns changed: which of them still fit, and their conversion."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-
 import pyarrow as pa
 
-from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.schema import Array, Decimal, DeltaType, Field, Map, Primitive, Struct, TableSchema
 
-__all__ = ["Addition", "FieldExistsError", "convert", "is_wider", "still_fits", "with_additions"]
+__all__ = ["convert", "is_wider", "still_fits"]
 
 _WHOLE = (Primitive.TINYINT, Primitive.SMALLINT, Primitive.INT, Primitive.BIGINT)
-
-
-class FieldExistsError(ConfigurationError):
-    """The table has a column or field of that name already."""
-
-
-@dataclass(frozen=True, slots=True)
-class Addition:
-    """A column to add, or a field of a struct.
-
-    Attributes:
-        path: Where: nothing for a column, else the names from the column to the struct; ``element``, ``key`` and
-            ``value`` lead into arrays and maps.
-        field: What; its number does not count.
-    """
-
-    path: tuple[str, ...]
-    field: Field
-
-
-def with_additions(schema: TableSchema, additions: Sequence[Addition], last_number: int) -> TableSchema:
-    """Return a table's columns after ALTER TABLE ADD COLUMNS.
-
-    Args:
-        schema: The columns before.
-        additions: What is added, at the end of the table or of its struct.
-        last_number: The highest number that a column has had; numbers are not used again, like positions in Unity
-            Catalog.
-
-    Raises:
-        FieldExistsError: The table has such a field.
-        ConfigurationError: An addition is NOT NULL, or is inside something that is not a struct.
-
-    Example:
-        >>> schema = TableSchema.from_ddl("id INT, at STRUCT<x: INT>")
-        >>> y = Field(name="y", type=Primitive.INT, number=1)
-        >>> with_additions(schema, [Addition(("at",), y), Addition((), y)], last_number=2).to_ddl()
-        'id INT, at STRUCT<x: INT, y: INT>, y INT'
-    """
-    columns = schema.columns
-    for addition in additions:
-        if not addition.field.nullable:
-            raise ConfigurationError(
-                f"column {addition.field.name!r} cannot be added as NOT NULL: existing rows have no value for it"
-            )
-        columns = _with_field(columns, addition, addition.path, last_number)
-        last_number = max(last_number, *(column.number for column in columns))
-    return TableSchema(columns)
-
-
-def _with_field(fields: tuple[Field, ...], added: Addition, path: tuple[str, ...], last: int) -> tuple[Field, ...]:
-    if not path:
-        if any(field.name.lower() == added.field.name.lower() for field in fields):
-            raise FieldExistsError(f"column {'.'.join((*added.path, added.field.name))!r} exists already")
-        return (*fields, replace(added.field, number=last + 1))
-    name, *inside = path
-    for index, field in enumerate(fields):
-        if field.name.lower() == name.lower():
-            changed = replace(field, type=_with_inside(field.type, added, tuple(inside)))
-            return (*fields[:index], changed, *fields[index + 1 :])
-    raise _no_struct(added)
-
-
-def _with_inside(delta_type: DeltaType, added: Addition, path: tuple[str, ...]) -> DeltaType:
-    match delta_type, path:
-        case Struct(fields), _:
-            return Struct(_with_field(fields, added, path, max(field.number for field in fields)))
-        case Array(element, contains_null), ("element", *inside):
-            return Array(_with_inside(element, added, tuple(inside)), contains_null)
-        case Map(key, value, value_contains_null), ("value", *inside):
-            return Map(key, _with_inside(value, added, tuple(inside)), value_contains_null)
-    raise _no_struct(added)
-
-
-def _no_struct(added: Addition) -> ConfigurationError:
-    return ConfigurationError(f"column {'.'.join(added.path)!r} is not a struct, so it has no fields to add to")
 
 
 def is_wider(old: DeltaType, new: DeltaType) -> bool:

@@ -278,5 +278,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Return the time for the header ``Date``: the emulator's, which `Emulator.advance_clock` changes."""
+        return super().date_time_string(self.server.workspace.tokens.now() if timestamp is None else timestamp)
+
     def log_message(self, *_: object) -> None:
         """Write no access log."""

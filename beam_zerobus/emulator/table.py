@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 import pyarrow as pa
 
-from beam_zerobus.emulator.altered import Addition, is_wider, with_additions
+from beam_zerobus.emulator.altered import is_wider
 from beam_zerobus.emulator.grants import GRANTS, Grants
 from beam_zerobus.emulator.layout import Layout, TableRules
 from beam_zerobus.emulator.limits import check_nesting
@@ -25,6 +25,7 @@ from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.storage import DeltaStorage, Storage
 from beam_zerobus.errors import ConfigurationError, counted
 from beam_zerobus.schema import Field, TableSchema
+from beam_zerobus.schema.additions import Addition, with_additions
 
 __all__ = ["Table"]
 

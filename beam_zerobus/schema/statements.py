@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from beam_zerobus.schema.additions import Addition
 from beam_zerobus.schema.table import TableSchema
 
 __all__ = [
+    "add_columns_statement",
     "create_statement",
     "grant_statement",
     "grant_statements",
     "needed_grants",
     "quoted",
+    "quoted_part",
     "show_grants_statement",
 ]
 
@@ -30,6 +35,24 @@ def create_statement(table: str, schema: TableSchema) -> str:
     """
     columns = ",\n".join(f"  {column.to_ddl()}" for column in schema.columns)
     return f"CREATE TABLE IF NOT EXISTS {quoted(table)} (\n{columns}\n);"
+
+
+def add_columns_statement(table: str, additions: Iterable[Addition]) -> str:
+    """Return the statement that adds columns, and fields of structs.
+
+    Args:
+        table: ``catalog.schema.table``.
+        additions: At least one.
+
+    Example:
+        >>> note = TableSchema.from_ddl("note STRING").columns[0]
+        >>> add_columns_statement("main.iot.air", [Addition((), note), Addition(("at",), note)])
+        'ALTER TABLE `main`.`iot`.`air` ADD COLUMNS (note STRING, `at`.note STRING);'
+    """
+    columns = ", ".join(
+        "".join(f"{quoted_part(name)}." for name in addition.path) + addition.field.to_ddl() for addition in additions
+    )
+    return f"ALTER TABLE {quoted(table)} ADD COLUMNS ({columns});"
 
 
 def grant_statements(table: str, principal: str) -> list[str]:
@@ -73,7 +96,7 @@ def grant_statement(privileges: str, kind: str, name: str, principal: str) -> st
         >>> grant_statement("USE SCHEMA", "schema", "main.iot", "ann.lee@example.com")
         'GRANT USE SCHEMA ON SCHEMA `main`.`iot` TO `ann.lee@example.com`;'
     """
-    return f"GRANT {privileges} ON {kind.upper()} {quoted(name)} TO {_quoted_part(principal)};"
+    return f"GRANT {privileges} ON {kind.upper()} {quoted(name)} TO {quoted_part(principal)};"
 
 
 def show_grants_statement(kind: str, name: str, principal: str) -> str:
@@ -82,7 +105,7 @@ def show_grants_statement(kind: str, name: str, principal: str) -> str:
     >>> show_grants_statement("catalog", "main", "1234")
     'SHOW GRANTS `1234` ON CATALOG `main`'
     """
-    return f"SHOW GRANTS {_quoted_part(principal)} ON {kind.upper()} {quoted(name)}"
+    return f"SHOW GRANTS {quoted_part(principal)} ON {kind.upper()} {quoted(name)}"
 
 
 def quoted(name: str) -> str:
@@ -91,8 +114,13 @@ def quoted(name: str) -> str:
     >>> quoted("main.iot")
     '`main`.`iot`'
     """
-    return ".".join(map(_quoted_part, name.split(".")))
+    return ".".join(map(quoted_part, name.split(".")))
 
 
-def _quoted_part(part: str) -> str:
+def quoted_part(part: str) -> str:
+    """Return one name in backticks.
+
+    >>> quoted_part("odd`name")
+    '`odd``name`'
+    """
     return f"`{part.replace('`', '``')}`"

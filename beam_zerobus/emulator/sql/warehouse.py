@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from beam_zerobus.emulator.altered import FieldExistsError
 from beam_zerobus.emulator.catalog import Catalog
 from beam_zerobus.emulator.grants import Grants
 from beam_zerobus.emulator.layout import Layout
@@ -21,6 +20,7 @@ from beam_zerobus.emulator.sql.statements import (
 )
 from beam_zerobus.emulator.table import Table
 from beam_zerobus.errors import ConfigurationError
+from beam_zerobus.schema.additions import FieldExistsError
 from beam_zerobus.schema.ddl import DdlError
 from beam_zerobus.schema.statements import quoted
 

@@ -148,8 +148,7 @@ class Table:
         """Add columns, or fields of structs, as `add_column` does.
 
         Raises:
-            FieldExistsError: The table has one of them.
-            ConfigurationError: As for `add_column`; or one would be inside something that is not a struct.
+            ConfigurationError: As for `with_additions`, or one nests too deep.
         """
         with self._exclusive():
             schema = with_additions(self._schema, additions, self._last_number)

@@ -50,7 +50,7 @@ def _missing(ours: Sequence[Field], table: Sequence[Field], path: tuple[str, ...
         there = known.get(field.name.lower())
         if there is None:
             added = _nullable_field(field)
-            known[field.name.lower()] = added  # once, where a name comes in two cases
+            known[field.name.lower()] = added  # once, where two names differ in case only
             yield Addition(path, added)
         else:
             yield from _missing_inside(field.type, there.type, (*path, there.name))

@@ -22,7 +22,7 @@ ROOMS = {
     "gateway": {"writer", "workspace"},
     "batching": {"destinations", "schema"},
     "destinations": {"schema"},
-    "writer": {"batching", "delivery", "encoding", "schema", "workspace", "telemetry", "debug_files"},
+    "writer": {"batching", "delivery", "encoding", "schema", "tables", "workspace", "telemetry", "debug_files"},
     "delivery": {"encoding", "schema", "workspace"},
     "encoding": {"schema", "variant"},
     "tables": {"schema", "workspace"},

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import quote
 
 import pyarrow as pa
 
@@ -20,7 +19,7 @@ from beam_zerobus.schema.statements import add_columns_statement, grant_statemen
 from beam_zerobus.workspace.http import Answer, ask
 from beam_zerobus.workspace.secret import Secret
 from beam_zerobus.workspace.tokens import TokenSource
-from beam_zerobus.workspace.unity_catalog import describe_table, table_schema
+from beam_zerobus.workspace.unity_catalog import describe_table, effective_privileges, table_schema
 
 __all__ = ["check_clock", "check_grants", "check_schema", "check_table_kind", "check_token"]
 
@@ -77,7 +76,7 @@ def check_grants(report: Report, workspace_url: str, table: str, principal: str,
     known: dict[str, set[str] | None] = {}
     for kind, name, privilege in wanted:
         if name not in known:
-            known[name] = _privileges(workspace_url, kind, name, principal, headers)
+            known[name] = effective_privileges(workspace_url, kind, name, principal, headers=headers)
         held = known[name]
         step = f"grant {privilege}"
         if held is None:
@@ -88,37 +87,6 @@ def check_grants(report: Report, workspace_url: str, table: str, principal: str,
             all_of = "; ALL PRIVILEGES does not count for Zerobus" if "ALL PRIVILEGES" in held else ""
             remedy = grant_statement(privilege, kind, name, principal)
             report.add(step, "fail", f"is missing on {name}{all_of}", remedy)
-
-
-def _privileges(
-    workspace_url: str, kind: str, name: str, principal: str, headers: Mapping[str, Secret]
-) -> set[str] | None:
-    """Return the privileges of the principal, inherited ones too; None where the workspace does not say."""
-    path = f"/api/2.1/unity-catalog/effective-permissions/{kind}/{quote(name, safe='')}"
-    try:
-        answer = ask(
-            "GET",
-            f"{workspace_url}{path}?principal={quote(principal, safe='')}",
-            service="Unity Catalog",
-            cause="UNITY_CATALOG",
-            headers=headers,
-        )
-    except ZerobusError:
-        return None
-    content = answer.json()
-    if answer.status != 200 or not isinstance(content, dict):
-        return None
-    return {_words(privilege) for privilege in _privileges_in(content)}
-
-
-def _privileges_in(content: Mapping[str, Any]) -> Iterator[str]:
-    for assignment in _mappings(content.get("privilege_assignments")):
-        for privilege in _list(assignment.get("privileges")):
-            yield str(privilege.get("privilege") if isinstance(privilege, Mapping) else privilege)
-
-
-def _words(privilege: str) -> str:
-    return privilege.replace("_", " ").upper()
 
 
 def check_table_kind(
@@ -212,12 +180,8 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
 def _mappings(value: object) -> list[Mapping[str, Any]]:
-    return [item for item in _list(value) if isinstance(item, dict)]
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def check_schema(report: Report, table: str, description: Answer, schema: TableSchema | None) -> TableSchema | None:

@@ -17,6 +17,7 @@ from beam_zerobus.options.urls import check_url
 __all__ = [
     "ArrowCompression",
     "Batching",
+    "CreateTable",
     "DebugFiles",
     "OnBadRows",
     "OnUnknownFields",
@@ -27,6 +28,7 @@ __all__ = [
 
 WireFormat: TypeAlias = Literal["proto", "arrow", "json"]
 ArrowCompression: TypeAlias = Literal["none", "lz4", "zstd"]
+CreateTable: TypeAlias = Literal["never", "if_needed"]
 OnBadRows: TypeAlias = Literal["raise", "dead_letter"]
 OnUnknownFields: TypeAlias = Literal["reject", "ignore", "rescue"]
 

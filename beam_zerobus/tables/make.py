@@ -2,35 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import pyarrow as pa
+
+from beam_zerobus.errors import ConfigurationError, ConversionError
 from beam_zerobus.logs import get_logger
-from beam_zerobus.schema import TableSchema
+from beam_zerobus.schema import Conformer, TableSchema
 from beam_zerobus.schema.statements import create_statement, grant_statement, needed_grants, show_grants_statement
 from beam_zerobus.workspace.sql_warehouse import SqlWarehouse, StatementError
+from beam_zerobus.workspace.unity_catalog import effective_privileges
 
-__all__ = ["make_table", "missing_grants"]
+__all__ = ["find_or_make_table", "missing_grants"]
 
 _log = get_logger(__name__)
 
 
-def make_table(warehouse: SqlWarehouse, table: str, schema: TableSchema, principal: str | None) -> None:
-    """Create a table if there is none, and let a principal write to it.
+def find_or_make_table(
+    warehouse: SqlWarehouse,
+    table: str,
+    wanted: TableSchema,
+    *,
+    principal: str | None,
+    describe: Callable[[], TableSchema],
+) -> TableSchema:
+    """Return the columns of a table, which is created first if there is none; any number of workers may do so at once.
+
+    Args:
+        warehouse: Creates it.
+        table: ``catalog.schema.table``.
+        wanted: The columns of a new table, and of the rows.
+        principal: Who writes, and is granted what is missing for that; None for a principal that is not known.
+        describe: Fetches the columns of the table.
+
+    Raises:
+        ConfigurationError: There is a table that rows of these columns do not fit; it is left as it is.
+        ZerobusError: The table cannot be created.
+    """
+    found = _find(describe)
+    if found is None:
+        try:
+            warehouse.execute(create_statement(table, wanted))
+        except StatementError:
+            if _find(describe) is None:  # else another worker was faster
+                raise
+        found = describe()
+    if principal is not None:
+        _grant(warehouse, table, principal)
+    try:
+        Conformer(found).conform(pa.RecordBatch.from_pylist([], schema=wanted.to_canonical_arrow()))
+    except ConversionError as error:
+        raise ConfigurationError(
+            f"table {table} exists with other columns, and is left as it is; rows of the schema do not fit them: "
+            f"{str(error).removeprefix('the batch does not fit: ')}"
+        ) from error
+    return found
+
+
+def _find(describe: Callable[[], TableSchema]) -> TableSchema | None:
+    try:
+        return describe()
+    except ConfigurationError as error:
+        if error.unknown_table:
+            return None
+        raise
+
+
+def _grant(warehouse: SqlWarehouse, table: str, principal: str) -> None:
+    """Let a principal write to a table, if it does not yet: another worker may have created it this moment.
 
     A grant that cannot be given is only logged, as the principal may have the privilege from elsewhere. The service
     says what is missing when it opens a stream.
-
-    Args:
-        warehouse: Executes the statements.
-        table: ``catalog.schema.table``.
-        schema: Its columns.
-        principal: Who writes; None for a principal that is not known.
-
-    Raises:
-        ZerobusError: The table could not be created.
     """
-    warehouse.execute(create_statement(table, schema))
-    if principal is None:
+    url, headers = warehouse.workspace_url, warehouse.headers()
+    held = effective_privileges(url, "table", table, principal, headers=headers)
+    if held is None or {"SELECT", "MODIFY"} <= held:  # a warehouse is not started for nothing
         return
     for statement in missing_grants(warehouse, table, principal):
         try:

@@ -16,7 +16,9 @@ from beam_zerobus.errors import ConfigurationError, RowError, ZerobusError, abou
 from beam_zerobus.logs import get_logger
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.schema.reasons import may_fit_wider_column
+from beam_zerobus.tables.make import find_or_make_table
 from beam_zerobus.workspace.single_flight import SingleFlight
+from beam_zerobus.workspace.sql_warehouse import SqlWarehouse
 from beam_zerobus.workspace.tokens import TokenSource
 from beam_zerobus.workspace.unity_catalog import fetch_table_schema
 from beam_zerobus.writer.config import UNITY_CATALOG, WriterConfig
@@ -87,7 +89,7 @@ class Conversions:
     @property
     def may_change(self) -> bool:
         """True where the schema is the table's own, which can be fetched again."""
-        return self._config.schema == UNITY_CATALOG
+        return self._config.fetches_schema
 
     @property
     def may_look_again(self) -> bool:
@@ -134,10 +136,27 @@ class Conversions:
         return conversion
 
     def _find_schema(self, batch: pa.RecordBatch | pa.Table | None) -> TableSchema:
+        if self._config.schema == UNITY_CATALOG:
+            return retry_transient(self._fetch, self._config.retry)
+        wanted = self._given_schema(batch)
+        if not self._config.creates_table:
+            return wanted
+        return retry_transient(lambda: self._make_table(wanted), self._config.retry)
+
+    def _make_table(self, wanted: TableSchema) -> TableSchema:
+        config = self._config
+        warehouse = SqlWarehouse(
+            workspace_url=config.workspace_url or "",
+            warehouse_id=config.warehouse_id or "",
+            headers=self._tokens.workspace_headers,
+        )
+        return find_or_make_table(
+            warehouse, config.table, wanted, principal=config.credentials.principal(), describe=self._fetch
+        )
+
+    def _given_schema(self, batch: pa.RecordBatch | pa.Table | None) -> TableSchema:
         if isinstance(self._config.schema, TableSchema):
             return self._config.schema
-        if self.may_change:
-            return retry_transient(self._fetch, self._config.retry)
         if batch is None:
             raise ConfigurationError(
                 f"The schema of {self._config.table} is not known before its first batch: "

@@ -57,7 +57,8 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
         on_bad_rows: ``raise`` fails the bundle with the count of rejected rows and the first reasons; ``dead_letter``
             writes all other rows and sends the rejected ones to the output `failed_rows`.
         on_unknown_fields: What becomes of fields that the table does not have: ``reject`` rejects their rows,
-            ``ignore`` drops them, ``rescue`` writes them into ``rescue_column``, with values that do not fit.
+            ``ignore`` drops them, ``add`` adds columns for them in a SQL warehouse, ``rescue`` writes them into
+            ``rescue_column``, with values that do not fit.
         rescue_column: The VARIANT or STRING column for ``rescue``; it receives one JSON object a row.
         ignore_unknown_fields: Deprecated: set ``on_unknown_fields`` to ``ignore``.
         create_table: ``if_needed`` creates a missing table before the first row, with the columns of ``schema`` or the

@@ -30,7 +30,7 @@ WireFormat: TypeAlias = Literal["proto", "arrow", "json"]
 ArrowCompression: TypeAlias = Literal["none", "lz4", "zstd"]
 CreateTable: TypeAlias = Literal["never", "if_needed"]
 OnBadRows: TypeAlias = Literal["raise", "dead_letter"]
-OnUnknownFields: TypeAlias = Literal["reject", "ignore", "rescue"]
+OnUnknownFields: TypeAlias = Literal["reject", "ignore", "add", "rescue"]
 
 
 def _check(options: Any) -> None:

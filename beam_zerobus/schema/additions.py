@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
-from beam_zerobus.errors import ConfigurationError
+import pyarrow as pa
+
+from beam_zerobus.errors import ConfigurationError, ZerobusError
 from beam_zerobus.schema.table import TableSchema
 from beam_zerobus.schema.types import Array, DeltaType, Field, Map, Struct
 
-__all__ = ["Addition", "FieldExistsError", "missing_fields", "with_additions"]
+__all__ = [
+    "Addition",
+    "FieldExistsError",
+    "FindAdditions",
+    "arrow_fields_to_add",
+    "missing_fields",
+    "with_additions",
+    "writable",
+]
 
 
 class FieldExistsError(ConfigurationError):
@@ -30,6 +42,10 @@ class Addition:
     field: Field
 
 
+FindAdditions: TypeAlias = Callable[[TableSchema], list[Addition]]
+"""Finds what is to be added to a table."""
+
+
 def missing_fields(ours: Sequence[Field], table: Sequence[Field]) -> list[Addition]:
     """Return the fields that a table lacks, at any depth, each nullable with all that is inside.
 
@@ -42,6 +58,34 @@ def missing_fields(ours: Sequence[Field], table: Sequence[Field]) -> list[Additi
         [((), 'id INT'), (('at',), 'y INT')]
     """
     return list(_missing(ours, table, ()))
+
+
+def arrow_fields_to_add(incoming: Iterable[pa.Field], table: TableSchema) -> list[Addition]:
+    """Return the fields of an Arrow schema that a table lacks, at any depth, without those that Zerobus cannot write.
+
+    Example:
+        >>> incoming = pa.schema({"id": pa.int64(), "when": pa.time32("s"), "note": pa.string()})
+        >>> [each.field.to_ddl() for each in arrow_fields_to_add(incoming, TableSchema.from_ddl("id BIGINT"))]
+        ['note STRING']
+    """
+    ours: list[Field] = []
+    for field in incoming:
+        with suppress(ZerobusError):  # its rows are rejected with the reason
+            ours += TableSchema.from_arrow(pa.schema([field])).columns
+    return [addition for addition in missing_fields(ours, table.columns) if writable(addition.field)]
+
+
+def writable(field: Field) -> bool:
+    """Return whether Zerobus can write to a column of this name and type.
+
+    >>> writable(TableSchema.from_ddl("grid ARRAY<ARRAY<INT>>").columns[0])
+    False
+    """
+    try:
+        TableSchema((field,)).to_descriptor()
+    except ZerobusError:
+        return False
+    return True
 
 
 def _missing(ours: Sequence[Field], table: Sequence[Field], path: tuple[str, ...]) -> Iterator[Addition]:

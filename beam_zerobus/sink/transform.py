@@ -75,7 +75,8 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
             provides each element's timestamp, 0.7 µs an element even with a sink that does nothing, so that dicts
             reach some 0.6 of the rate (`python -m tests.benchmarks.sink --only dead-letters`).
         on_unknown_fields: What becomes of fields that the table does not have: ``"reject"`` rejects their rows,
-            ``"ignore"`` drops them, ``"rescue"`` writes them into `rescue_column`, with values that do not fit.
+            ``"ignore"`` drops them, ``"add"`` adds columns for them in a SQL warehouse, ``"rescue"`` writes them into
+            `rescue_column`, with values that do not fit.
         rescue_column: The VARIANT or STRING column for ``"rescue"``; it receives one JSON object a row.
         ignore_unknown_fields: Deprecated: set `on_unknown_fields` to ``"ignore"``.
         create_table: ``"if_needed"`` creates a missing table before the first row, with the columns of `schema` or the

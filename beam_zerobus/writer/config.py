@@ -64,7 +64,8 @@ class WriterConfig:
         wire_format: Format of the rows in a call: ``"proto"``, ``"arrow"`` or ``"json"``.
         retry: How long the writer retries while the service fails.
         on_unknown_fields: What becomes of fields that the table does not have: ``"reject"`` rejects their rows,
-            ``"ignore"`` drops them, ``"rescue"`` writes them into `rescue_column`, with values that do not fit.
+            ``"ignore"`` drops them, ``"add"`` adds columns for them in a SQL warehouse, ``"rescue"`` writes them into
+            `rescue_column`, with values that do not fit.
         rescue_column: The VARIANT or STRING column for ``"rescue"``; it receives one JSON object a row.
         ignore_unknown_fields: Deprecated: set `on_unknown_fields` to ``"ignore"``.
         create_table: ``"if_needed"`` creates a missing table before the first row, with the columns of `schema` or the
@@ -129,6 +130,11 @@ class WriterConfig:
         return self.rescue_column if self.on_unknown_fields == "rescue" else None
 
     @property
+    def adds_fields(self) -> bool:
+        """Add columns for fields that the table does not have."""
+        return self.on_unknown_fields == "add"
+
+    @property
     def creates_table(self) -> bool:
         """Create the table before the first row, if there is none."""
         return self.create_table == "if_needed" and not self.dry_run
@@ -182,7 +188,13 @@ def make_base_config(label: str, **options: Any) -> WriterConfig:
             'schema="unity_catalog" is that of a table that exists: with create_table="if_needed" give the columns, '
             'such as schema="id BIGINT NOT NULL, name STRING", or schema="elements"'
         )
-    needs_warehouse = sends and creates
+    adds = options.get("on_unknown_fields") == "add"
+    if adds and not creates and schema not in (None, UNITY_CATALOG):
+        raise ConfigurationError(
+            'on_unknown_fields="add" changes the table, and schema=... says that its columns are fixed: leave schema '
+            'out, or set create_table="if_needed"'
+        )
+    needs_warehouse = sends and (creates or adds)
     needs_workspace = (sends and credentials.needs_workspace) or schema == UNITY_CATALOG or needs_warehouse
     options["warehouse_id"] = _warehouse_id(options.get("warehouse_id"), needed=needs_warehouse)
     options["endpoint"] = _url(options.get("endpoint"), *_ENDPOINT, needed=sends)
@@ -269,7 +281,7 @@ def _warehouse_id(value: str | None, *, needed: bool) -> str | None:
     if needed and found is None:
         raise ConfigurationError(
             "warehouse_id is not set: pass warehouse_id=... or set DATABRICKS_WAREHOUSE_ID, to the id of a SQL "
-            "warehouse that creates the table"
+            "warehouse that creates tables and adds columns"
         )
     return found if needed else value
 

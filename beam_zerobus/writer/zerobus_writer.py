@@ -22,6 +22,7 @@ from beam_zerobus.options import (
     WireFormat,
 )
 from beam_zerobus.schema import TableSchema
+from beam_zerobus.schema.additions import FindAdditions
 from beam_zerobus.schema.time_rules import EpochUnit
 from beam_zerobus.workspace.credentials import Credentials
 from beam_zerobus.writer.config import SchemaSource, WriterConfig, make_config, options_among
@@ -66,7 +67,8 @@ class ZerobusWriter:
         wire_format: Format of the rows in a call: ``"proto"``, ``"arrow"`` or ``"json"``.
         retry: How long the writer retries while the service fails.
         on_unknown_fields: What becomes of fields that the table does not have: ``"reject"`` rejects their rows,
-            ``"ignore"`` drops them, ``"rescue"`` writes them into `rescue_column`, with values that do not fit.
+            ``"ignore"`` drops them, ``"add"`` adds columns for them in a SQL warehouse, ``"rescue"`` writes them into
+            `rescue_column`, with values that do not fit.
         rescue_column: The VARIANT or STRING column for ``"rescue"``; it receives one JSON object a row.
         ignore_unknown_fields: Deprecated: set `on_unknown_fields` to ``"ignore"``.
         create_table: ``"if_needed"`` creates a missing table before the first row, with the columns of `schema` or the
@@ -176,16 +178,17 @@ class ZerobusWriter:
         """True where rows with unknown fields are a reason to call `look_again`."""
         return self._here().conversions.may_look_again
 
-    def look_again(self) -> TableSchema:
+    def look_again(self, find: FindAdditions | None = None) -> TableSchema:
         """Return the table's schema, fetched again if it may have changed and was not fetched in the last 30 seconds.
 
-        For rows with a field that `schema` lacks, before they are rejected; `submit` does so by itself.
+        For rows with a field that `schema` lacks, before they are rejected; `submit` does so by itself. With
+        ``on_unknown_fields="add"``, what `find` finds is added to the table.
 
         Raises:
-            ZerobusError: The schema is not known yet, and cannot be fetched.
+            ZerobusError: The schema is not known yet, and cannot be fetched; or columns cannot be added.
         """
         conversions = self._here().conversions
-        return conversions.look_again(conversions.resolve(None)).schema
+        return conversions.look_again(conversions.resolve(None), find).schema
 
     @property
     def counters(self) -> Counters:

@@ -166,7 +166,7 @@ def _unknown(fields: Mapping[Any, Any], parent: str) -> Reason:
     return Reason(
         RowErrorType.UNKNOWN_FIELD,
         f"{_listed(fields, parent)} of Python type {kinds} not in the table; drop it, "
-        'set on_unknown_fields="add", "ignore" or "rescue", or add it to the table',
+        'set on_unknown_fields="ignore", "add" or "rescue", or add it to the table',
     )
 
 

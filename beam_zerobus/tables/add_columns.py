@@ -1,4 +1,4 @@
-"""Adds columns to a table, whoever else adds some at the same time."""
+"""Adds columns to a table, to which others may add some at the same time."""
 
 from __future__ import annotations
 

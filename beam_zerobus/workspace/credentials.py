@@ -61,7 +61,7 @@ class Credentials(ABC):
         """Return a digest that is equal for equal credentials, or None where they cannot be compared."""
 
     def principal(self) -> str | None:
-        """Return the client id, which is no secret; None where it is not known."""
+        """Return the client id, which may be shown; None where it is not known."""
         return None
 
     @abstractmethod

@@ -51,7 +51,8 @@ def alterations(table: Table) -> int:
 def written(table: Table) -> list[dict[str, Any]]:
     def clean(value: Any) -> Any:
         if isinstance(value, dict):
-            return {name: clean(item) for name, item in value.items() if item is not None}
+            # protobuf has no null lists, but empty ones
+            return {name: clean(item) for name, item in value.items() if item is not None and item != []}
         return [clean(item) for item in value] if isinstance(value, list) else value
 
     return [clean(row) for row in sorted(table.to_arrow().to_pylist(), key=lambda row: row["id"])]
@@ -71,11 +72,7 @@ def test_rows_with_new_fields_in_the_middle(emulator, adding, wire_format, form)
     assert result.success, result.failed_rows
     assert writer.send([form({**OLD, "id": 5})]).success
     assert table.schema.to_ddl() == WIDER
-    if wire_format == "proto":  # which has no null lists
-        table_rows = [{k: v for k, v in row.items() if v != []} for row in written(table)]
-    else:
-        table_rows = written(table)
-    assert table_rows == without_nulls([OLD, *NEW, {**OLD, "id": 5}])
+    assert written(table) == without_nulls([OLD, *NEW, {**OLD, "id": 5}])
     assert alterations(table) == 1
 
 
@@ -147,8 +144,6 @@ def test_two_writers_that_see_different_types(emulator, adding):
 
 def test_columns_that_may_not_be_added(emulator, adding):
     table = emulator.create_table(TABLE, COLUMNS)
-    emulator._grants.revoke(emulator.client_id, "main.iot", {"USE SCHEMA"})
-    table.grant("USE SCHEMA")
     with pytest.raises(ConfigurationError, match="The SQL warehouse ffff"):
         adding(warehouse_id="ffff").send([{"id": 1, "new": 1}])
     writer = adding()
@@ -195,5 +190,4 @@ def test_a_pipeline(emulator, form):
     close_all()
     names = {"id", "at", "note", "tags", "more"}
     assert {column.name for column in table.schema.columns} == names
-    found = [{name: value for name, value in row.items() if value != []} for row in written(table)]
-    assert found == without_nulls(rows)
+    assert written(table) == without_nulls(rows)

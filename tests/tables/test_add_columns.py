@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +23,7 @@ from beam_zerobus.emulator import Emulator
 from beam_zerobus.emulator.table import Table
 from beam_zerobus.workspace.sql_warehouse import StatementError
 from beam_zerobus.writer.shared import close_all
+from tests.runners.support import zerobus_environment
 
 TABLE = "main.iot.air"
 COLUMNS = "id BIGINT NOT NULL, at STRUCT<x: INT>"
@@ -170,6 +173,45 @@ def test_created_and_evolved(emulator, adding):
 def test_a_fixed_schema_is_a_contradiction(adding):
     with pytest.raises(ConfigurationError, match="leave schema out"):
         adding(schema="id BIGINT")
+
+
+WORKER = """
+import sys
+import apache_beam as beam
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from beam_zerobus import WriteToZerobus
+
+number, value = int(sys.argv[1]), eval(sys.argv[2])
+old = [{"id": number + 2 * n, "at": {"x": n}} for n in range(500)]
+fields = {"shared": "s", f"own_{number}": 1, "mixed": value}
+new = [{"id": 1000 + number + 2 * n, "at": {"y": n}, **fields} for n in range(500)]
+with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+    rows = pipeline | beam.Create(old + new, reshuffle=False)
+    result = rows | WriteToZerobus("main.iot.air", on_unknown_fields="add", on_bad_rows="dead_letter")
+    result.failed_rows | beam.Map(lambda row: print("FAILED", row.error_type, row.element["id"]))
+"""
+
+
+@pytest.mark.hostile
+@pytest.mark.timeout(600)
+def test_two_processes_with_pipelines_that_see_different_types(emulator, monkeypatch):
+    table = emulator.create_table(TABLE, COLUMNS)
+    environment = {**zerobus_environment(emulator), "DATABRICKS_WAREHOUSE_ID": emulator.warehouse_id}
+
+    def work(number: int, value: str) -> list[list[str]]:
+        command = [sys.executable, "-c", WORKER, str(number), value]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, timeout=500)
+        return [line.split() for line in done.stdout.splitlines() if line.startswith("FAILED")]
+
+    with ThreadPoolExecutor(2) as threads:
+        failed = [line for lines in threads.map(work, range(2), ["1", "'text'"]) for line in lines]
+    rows = written(table)
+    assert sorted([row["id"] for row in rows] + [int(line[2]) for line in failed]) == [*range(2000)]
+    assert {kind for _, kind, _ in failed} == {"wrong_type"}
+    assert len(failed) == 500, "the rows of one of the two"
+    new = [row for row in rows if row["id"] >= 1000]
+    assert all({"at", "shared", "mixed"} <= row.keys() and "y" in row["at"] for row in new)
+    assert {column.name for column in table.schema.columns} == {"id", "at", "shared", "mixed", "own_0", "own_1"}
 
 
 @pytest.mark.parametrize("form", [dict, json.dumps])

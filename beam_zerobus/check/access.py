@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-import pyarrow as pa
-
 from beam_zerobus.check.remedies import SERVICE_PRINCIPAL, another_table, check_again, new_table
 from beam_zerobus.check.report import Report
 from beam_zerobus.errors import ConfigurationError, TransientError, ZerobusError
-from beam_zerobus.schema import Conformer, TableSchema
+from beam_zerobus.schema import TableSchema, why_rows_do_not_fit
 from beam_zerobus.schema.additions import missing_fields, with_additions
 from beam_zerobus.schema.statements import add_columns_statement, grant_statement, quoted, quoted_part
 from beam_zerobus.workspace.http import Answer, ask
@@ -150,11 +149,8 @@ def _faults_of_table(described: Mapping[str, Any], table: str) -> Iterator[tuple
         name.removeprefix(_CHECK_CONSTRAINT) for name in properties if name.startswith(_CHECK_CONSTRAINT)
     )
     for name in constraints:
-        table = described.get("full_name", "the table")
-        yield (
-            f"has the CHECK constraint {name}",
-            f"ALTER TABLE {quoted(str(table))} DROP CONSTRAINT {quoted_part(name)};",
-        )
+        remedy = f"ALTER TABLE {quoted(table)} DROP CONSTRAINT {quoted_part(name)};"
+        yield f"has the CHECK constraint {name}", remedy
     if any("catalog" in name and str(value) == "supported" for name, value in properties.items()):
         yield "has catalog-managed commits, which Zerobus cannot write", ""
     for column in _mappings(described.get("columns")):
@@ -191,24 +187,20 @@ def check_schema(report: Report, table: str, description: Answer, schema: TableS
     except ZerobusError as error:
         report.add("schema", "fail", _sentence(error), another_table(table, schema))
         return None
-    if schema is not None and (problem := _misfit(schema, found)) is not None:
-        additions = missing_fields(schema.columns, found.columns)
-        if additions and _misfit(schema, with_additions(found, additions)) is None:
-            report.add("schema", "fail", problem, add_columns_statement(table, additions))
-        else:
-            report.add("schema", "fail", problem, another_table(table, schema))
+    if schema is not None and (problem := why_rows_do_not_fit(schema, found)) is not None:
+        report.add("schema", "fail", f"rows do not fit: {problem}", _remedy_of_misfit(table, schema, found))
         return None
     report.add("schema", "pass", f"{len(found.columns)} columns: {found.to_ddl()}")
     return found
 
 
-def _misfit(rows: TableSchema, table: TableSchema) -> str | None:
-    """Return every reason why rows of a schema do not fit a table; None if they do."""
-    try:
-        Conformer(table).conform(pa.RecordBatch.from_pylist([], schema=rows.to_canonical_arrow()))
-    except ZerobusError as error:
-        return _sentence(error)
-    return None
+def _remedy_of_misfit(table: str, rows: TableSchema, found: TableSchema) -> str:
+    """Return the statement that adds what a table lacks, where nothing else is wrong, else what makes another table."""
+    additions = missing_fields(rows.columns, found.columns)
+    with suppress(ZerobusError):  # such as more columns than a table may have
+        if additions and why_rows_do_not_fit(rows, with_additions(found, additions)) is None:
+            return add_columns_statement(table, additions)
+    return another_table(table, rows)
 
 
 def _sentence(error: ZerobusError) -> str:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import pyarrow as pa
-
-from beam_zerobus.errors import ConfigurationError, ConversionError
+from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.logs import get_logger
-from beam_zerobus.schema import Conformer, TableSchema
+from beam_zerobus.schema import TableSchema, why_rows_do_not_fit
 from beam_zerobus.schema.statements import create_statement, grant_statement, needed_grants, show_grants_statement
 from beam_zerobus.workspace.sql_warehouse import SqlWarehouse, StatementError
 from beam_zerobus.workspace.unity_catalog import effective_privileges
@@ -49,13 +47,10 @@ def find_or_make_table(
         found = describe()
     if principal is not None:
         _grant(warehouse, table, principal)
-    try:
-        Conformer(found).conform(pa.RecordBatch.from_pylist([], schema=wanted.to_canonical_arrow()))
-    except ConversionError as error:
+    if (problem := why_rows_do_not_fit(wanted, found)) is not None:
         raise ConfigurationError(
-            f"table {table} exists with other columns, and is left as it is; rows of the schema do not fit them: "
-            f"{str(error).removeprefix('the batch does not fit: ')}"
-        ) from error
+            f"table {table} exists with other columns, and is left as it is; rows of the schema do not fit: {problem}"
+        )
     return found
 
 

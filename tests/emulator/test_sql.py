@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from beam_zerobus import RejectedError, ZerobusWriter
 from beam_zerobus.emulator import Emulator
+from beam_zerobus.emulator.catalog import Catalog
+from beam_zerobus.emulator.grants import Grants
+from beam_zerobus.emulator.layout import TableRules
+from beam_zerobus.emulator.sql.warehouse import SqlError, Warehouse
 from beam_zerobus.workspace.secret import Secret
 from beam_zerobus.workspace.sql_warehouse import SqlWarehouse, StatementError
 
@@ -181,6 +187,7 @@ def test_a_column_that_cannot_be_added_is_named_and_none_is_added(emulator, fail
         (f"CREATE TABLE {TABLE} (id INT) USING PARQUET", "expected DELTA"),
         (f"ALTER TABLE {TABLE} DROP COLUMN id", "expected CONSTRAINT"),
         ("GRANT WRITE ON CATALOG main TO a", "'WRITE' is not one of the privileges"),
+        ("GRANT SELECT ON CATALOG `a.b.c.d` TO a", "a name is not empty and has no dots"),
         ("GRANT SELECT ON SCHEMA main TO a", "the name of a SCHEMA has 2 parts"),
         ("GRANT SELECT ON CATALOG main", "expected TO"),
         ("SHOW GRANTS `a` ON CATALOG main; DROP", "expected ',' or the end"),
@@ -192,6 +199,46 @@ def test_a_column_that_cannot_be_added_is_named_and_none_is_added(emulator, fail
 )
 def test_a_statement_that_fails_says_why(fail, statement, message):
     assert message in fail(statement, admin=True)
+
+
+WORDS = st.sampled_from(
+    [
+        *(
+            "CREATE TABLE",
+            "IF NOT EXISTS",
+            "ALTER TABLE",
+            "ADD COLUMNS",
+            "DROP CONSTRAINT",
+            "GRANT",
+            "REVOKE",
+            "SELECT",
+        ),
+        *("USE CATALOG", "ON CATALOG", "ON SCHEMA", "ON TABLE", "TO", "FROM", "SHOW GRANTS", "DESCRIBE", "USING DELTA"),
+        *(
+            "main",
+            "main.iot",
+            "main.iot.air",
+            "`a.b`",
+            "``",
+            "`x",
+            "'text",
+            "PARTITIONED BY",
+            "(",
+            ")",
+            "(id INT)",
+            ".",
+        ),
+        *(",", ";", "id", "INT", "STRUCT", "<", ">", ":", "=", "§", "5", "client", "at.x STRUCT<y: INT>"),
+    ]
+)
+
+
+@settings(max_examples=150)
+@given(st.lists(WORDS, max_size=14))
+def test_no_text_makes_the_warehouse_fail_otherwise(words):
+    catalog = Catalog(None, rules=TableRules(), grants=Grants("client"), created=lambda name: None)
+    with suppress(SqlError):
+        Warehouse(grants=Grants("client"), catalog=lambda: catalog).execute(" ".join(words), "client")
 
 
 def test_a_constraint_is_dropped(emulator, run, fail):

@@ -126,10 +126,17 @@ class _Parser(DdlParser):
         return True
 
     def dotted(self) -> tuple[str, ...]:
-        parts = [self.name()]
+        parts = [self.part()]
         while self.mark("."):
-            parts.append(self.name())
+            parts.append(self.part())
         return tuple(parts)
+
+    def part(self) -> str:
+        token = self.peek()
+        name = self.name()
+        if not name or "." in name:
+            raise self.error(token, "a name is not empty and has no dots")
+        return name
 
     def table(self) -> str:
         token = self.peek()

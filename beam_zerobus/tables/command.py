@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from beam_zerobus.errors import ConfigurationError, ConversionError, ZerobusError
+from beam_zerobus.options.flags import CommandParser
 from beam_zerobus.options.urls import check_url
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.schema.statements import create_statement, grant_statements
@@ -60,8 +61,8 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> CommandParser:
+    parser = CommandParser(
         prog="beam-zerobus create-table",
         description="Print the statements that create a table and let a service principal write to it; with a SQL "
         "warehouse, execute them. A table that exists is left as it is. Signs in with DATABRICKS_TOKEN, else with "

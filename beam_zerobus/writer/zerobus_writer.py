@@ -181,8 +181,7 @@ class ZerobusWriter:
     def look_again(self, find: FindAdditions | None = None) -> TableSchema:
         """Return the table's schema, fetched again if it may have changed and was not fetched in the last 30 seconds.
 
-        For rows with a field that `schema` lacks, before they are rejected; `submit` does so by itself. With
-        ``on_unknown_fields="add"``, what `find` finds is added to the table.
+        `submit` does so by itself. What `find` finds is added to the table, with ``on_unknown_fields="add"``.
 
         Raises:
             ZerobusError: The schema is not known yet, and cannot be fetched; or columns cannot be added.

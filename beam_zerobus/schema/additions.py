@@ -158,8 +158,10 @@ def with_additions(schema: TableSchema, additions: Sequence[Addition], last_numb
 
 def _with_field(fields: tuple[Field, ...], added: Addition, path: tuple[str, ...], last: int) -> tuple[Field, ...]:
     if not path:
-        if any(field.name.lower() == added.field.name.lower() for field in fields):
-            raise FieldExistsError(f"column {'.'.join((*added.path, added.field.name))!r} exists already")
+        for field in fields:
+            if field.name.lower() == added.field.name.lower():
+                path_of_it = ".".join((*added.path, added.field.name))
+                raise FieldExistsError(f"column {path_of_it!r} exists already, as {field.name!r}")
         return (*fields, replace(added.field, number=last + 1))
     name, *inside = path
     for index, field in enumerate(fields):

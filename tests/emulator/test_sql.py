@@ -163,7 +163,7 @@ def test_a_stream_goes_on_when_a_struct_gets_a_field(emulator, run, connect, wir
 @pytest.mark.parametrize(
     ("added", "message"),
     [
-        ("ID STRING", "[FIELD_ALREADY_EXISTS] Cannot add column: column 'ID' exists already."),
+        ("ID STRING", "[FIELD_ALREADY_EXISTS] Cannot add column: column 'ID' exists already, as 'id'."),
         ("new INT, at.X STRING", "column 'at.X' exists already"),
         ("b INT NOT NULL", "cannot be added as NOT NULL"),
         ("id.x INT", "column 'id' is not a struct"),

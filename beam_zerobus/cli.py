@@ -7,8 +7,7 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -18,7 +17,6 @@ from beam_zerobus.version import __version__
 
 if TYPE_CHECKING:
     from beam_zerobus.debug_files.inspect.files import DebugFile
-    from beam_zerobus.schema.table import TableSchema
 
 __all__ = ["main"]
 
@@ -73,6 +71,10 @@ def _run(arguments: list[str]) -> int:
         from beam_zerobus.check.command import run as run_check  # noqa: PLC0415  keeps the other commands quick
 
         return run_check(arguments[1:])
+    if arguments[:1] == ["create-table"]:
+        from beam_zerobus.tables.command import run as create_table  # noqa: PLC0415
+
+        return create_table(arguments[1:])
     if arguments[:1] == ["gateway"]:
         from beam_zerobus.gateway.command import run as run_gateway  # noqa: PLC0415
 
@@ -110,14 +112,6 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("--json", action="store_true", help="write JSON")
     inspect.set_defaults(command=_inspect)
 
-    create = commands.add_parser(
-        "create-table", help="print the statements that make a table", description=_create_table.__doc__
-    )
-    create.add_argument("table", metavar="TABLE", help="catalog.schema.table")
-    create.add_argument("--schema", dest="source", required=True, metavar="SOURCE", help="as for beam-zerobus schema")
-    create.add_argument("--principal", metavar="ID", help="client id of the service principal (DATABRICKS_CLIENT_ID)")
-    create.set_defaults(command=_create_table)
-
     schema = commands.add_parser("schema", help="print a table's schema in another form", description=_schema.__doc__)
     schema.add_argument(
         "source",
@@ -133,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("kafka", help="send JSON messages of Kafka topics; see --help", add_help=False)
     commands.add_parser("replay", help="send rows again that a table rejected; see --help", add_help=False)
     commands.add_parser("check", help="check what keeps rows from a table; see --help", add_help=False)
+    commands.add_parser("create-table", help="make a table that rows can be sent to; see --help", add_help=False)
     commands.add_parser("emulator", help="run a local Zerobus; see beam-zerobus emulator --help", add_help=False)
     commands.add_parser("gateway", help="write the batches of Arrow Flight clients; see --help", add_help=False)
     return parser
@@ -217,7 +212,9 @@ def _debug_files(path: str, *, rotated: bool) -> list[DebugFile]:
 
 def _schema(options: argparse.Namespace) -> int:
     """Print a table's schema as DDL, as a .proto file or as Arrow fields."""
-    schema = _read_schema(options.source)
+    from beam_zerobus.tables.schema_source import read_schema  # noqa: PLC0415
+
+    schema = read_schema(options.source)
     if options.format == "ddl":
         text = schema.to_ddl()
     elif options.format == "proto":
@@ -231,80 +228,6 @@ def _schema(options: argparse.Namespace) -> int:
         lines = [visible(line) for line in lines]
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
-
-
-def _create_table(options: argparse.Namespace) -> int:
-    """Print the statements that create a table and let a service principal write to it, to be run in Databricks."""
-    from beam_zerobus.errors import ConversionError  # noqa: PLC0415
-    from beam_zerobus.schema.statements import create_statement, grant_statements  # noqa: PLC0415
-    from beam_zerobus.schema.table_name import check_table_name  # noqa: PLC0415
-
-    check_table_name(options.table)
-    principal = options.principal or os.environ.get("DATABRICKS_CLIENT_ID") or "<client-id>"
-    schema = _read_schema(options.source)
-    try:
-        schema.to_descriptor()
-    except ConversionError as error:
-        from beam_zerobus.debug_files.inspect.text import visible  # noqa: PLC0415
-
-        sys.stderr.write(f"beam-zerobus: Zerobus will not take all columns of this table: {visible(str(error))}\n")
-    statements = [create_statement(options.table, schema)]
-    sys.stdout.write("\n".join([*statements, *grant_statements(options.table, principal)]) + "\n")
-    return 0
-
-
-def _read_schema(source: str) -> TableSchema:
-    from beam_zerobus.schema import TableSchema  # noqa: PLC0415  keeps the other commands quick
-
-    path = Path(source)
-    match path.suffix.lower():
-        case ".json":
-            return TableSchema.from_unity_catalog(_read_json_object(path))
-        case ".arrow":
-            import pyarrow as pa  # noqa: PLC0415
-
-            with path.open("rb") as file, _naming(path, "an Arrow file"):
-                magic = file.read(6)
-                file.seek(0)
-                reader = pa.ipc.open_file(file) if magic == b"ARROW1" else pa.ipc.open_stream(file)
-                schema = reader.schema
-            return TableSchema.from_arrow(schema)
-        case ".parquet":
-            import pyarrow.parquet as pq  # noqa: PLC0415
-
-            with path.open("rb") as file, _naming(path, "a Parquet file"):
-                schema = pq.read_schema(file)
-            return TableSchema.from_arrow(schema)
-        case ".sql" | ".ddl":
-            with _naming(path, "UTF-8 text"):
-                text = path.read_text("utf-8")
-            return TableSchema.from_ddl(text)
-        case suffix if suffix and (path.is_file() or not any(map(str.isspace, source))):
-            raise ValueError(
-                f"{source}: a schema is read from a .sql, .ddl, .json, .arrow or .parquet file; name one, or write DDL "
-                "such as 'id BIGINT NOT NULL, name STRING'"
-            )
-        case _:
-            return TableSchema.from_ddl(source)
-
-
-def _read_json_object(path: Path) -> dict[str, Any]:
-    with _naming(path, "valid JSON"):
-        table = json.loads(path.read_text("utf-8"))
-    if not isinstance(table, dict):
-        raise ValueError(f"{path} is not a table of Unity Catalog: it holds no JSON object; pass the API's answer")
-    return table
-
-
-@contextmanager
-def _naming(path: Path, kind: str) -> Iterator[None]:
-    """Name the file in errors about its content."""
-    try:
-        yield
-    except (ValueError, OSError, NotImplementedError, MemoryError, RecursionError) as error:
-        if isinstance(error, OSError) and error.filename is not None:  # the file could not be opened
-            raise
-        raise ValueError(f"{path} is not {kind}, or is damaged: {str(error) or type(error).__name__}") from error
 
 
 def _write(output: list[Any], *, as_json: bool) -> None:

@@ -56,6 +56,7 @@ def zerobus(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
             ("DATABRICKS_WORKSPACE_URL", emulator.workspace_url),
             ("DATABRICKS_CLIENT_ID", emulator.client_id),
             ("DATABRICKS_CLIENT_SECRET", emulator.client_secret),
+            ("DATABRICKS_WAREHOUSE_ID", emulator.warehouse_id),
         ):
             monkeypatch.setenv(variable, value)
         if emulator.ca_file is not None:

@@ -37,8 +37,8 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
     ``element``, with ``message``, ``error_type``, ``stage``, ``table``, ``attempts`` and ``timestamp`` (RFC 3339).
 
     Args:
-        table: ``catalog.schema.table``; it must exist. Or a template with fields of the row, such as
-            ``main.{region}.events_{device.kind}``.
+        table: ``catalog.schema.table``; it must exist, unless `create_table` makes it. Or a template with
+            fields of the row, such as ``main.{region}.events_{device.kind}``.
         endpoint: URL of the Zerobus service, else ``ZEROBUS_ENDPOINT``.
         workspace_url: URL of the workspace, else ``DATABRICKS_HOST``.
         client_id_env: Environment variable of the worker that holds the OAuth client id, else ``DATABRICKS_CLIENT_ID``.
@@ -57,9 +57,13 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
         on_bad_rows: ``raise`` fails the bundle with the count of rejected rows and the first reasons; ``dead_letter``
             writes all other rows and sends the rejected ones to the output `failed_rows`.
         on_unknown_fields: What becomes of fields that the table does not have: ``reject`` rejects their rows,
-            ``ignore`` drops them, ``rescue`` writes them into ``rescue_column``, with values that do not fit.
+            ``ignore`` drops them, ``add`` adds columns for them in a SQL warehouse, ``rescue`` writes them into
+            ``rescue_column``, with values that do not fit.
         rescue_column: The VARIANT or STRING column for ``rescue``; it receives one JSON object a row.
         ignore_unknown_fields: Deprecated: set ``on_unknown_fields`` to ``ignore``.
+        create_table: ``if_needed`` creates a missing table before the first row, with the columns of ``schema`` or the
+            rows' own, in a SQL warehouse; ``never`` does not.
+        warehouse_id: The SQL warehouse's id, else ``DATABRICKS_WAREHOUSE_ID``.
         assume_timezone: Time zone of timestamps that have none, such as ``UTC`` or ``Europe/Berlin``, in columns of
             type TIMESTAMP; without it such rows are rejected.
         epoch_unit: Unit of whole numbers in timestamp columns, counted from 1970: ``s``, ``ms`` or ``us``.
@@ -114,6 +118,8 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
         on_unknown_fields: Optional[str] = None,
         rescue_column: Optional[str] = None,
         ignore_unknown_fields: Optional[bool] = None,
+        create_table: Optional[str] = None,
+        warehouse_id: Optional[str] = None,
         assume_timezone: Optional[str] = None,
         epoch_unit: Optional[str] = None,
         streams_per_worker: Optional[int] = None,

@@ -200,39 +200,6 @@ def test_without_its_extra_the_emulator_names_the_remedy() -> None:
     assert "pip install '.[emulator]'" in done.stderr
 
 
-def test_create_table_prints_the_table_and_its_grants(tmp_path, capsys, monkeypatch):
-    monkeypatch.delenv("DATABRICKS_CLIENT_ID", raising=False)
-    file = tmp_path / "readings.parquet"
-    pq.write_table(pa.table({"device": ["a"], "co2": pa.array([1], pa.int32())}), file)
-    status, out, _ = run(capsys, "create-table", TABLE, "--schema", file, "--principal", "1234")
-    assert status == 0
-    create, grants = out.split(");\n")
-    assert (
-        TableSchema.from_ddl(create.partition("(\n")[2]).columns
-        == TableSchema.from_ddl("device STRING, co2 INT").columns
-    )
-    assert create.startswith("CREATE TABLE IF NOT EXISTS `main`.`iot`.`air_quality` (")
-    assert grants.splitlines() == [
-        "GRANT USE CATALOG ON CATALOG `main` TO `1234`;",
-        "GRANT USE SCHEMA ON SCHEMA `main`.`iot` TO `1234`;",
-        "GRANT SELECT, MODIFY ON TABLE `main`.`iot`.`air_quality` TO `1234`;",
-    ]
-
-
-def test_create_table_says_what_zerobus_does_not_take(capsys):
-    status, out, error = run(capsys, "create-table", TABLE, "--schema", "id BIGINT, grid ARRAY<ARRAY<INT>>")
-    assert status == 0
-    assert "grid ARRAY<ARRAY<INT>>" in out
-    assert "Zerobus will not take all columns of this table: " in error
-    assert "'grid'" in error
-
-
-def test_create_table_with_a_wrong_name(capsys):
-    status, _, error = run(capsys, "create-table", "air_quality", "--schema", "id BIGINT")
-    assert status == 2
-    assert "write it as 'catalog.schema.table'" in error
-
-
 @pytest.mark.parametrize("program", ["send", "kafka", "replay"])
 def test_the_programs_have_help_of_their_own(program, capsys):
     with pytest.raises(SystemExit) as ended:

@@ -93,10 +93,14 @@ FROM_PYTHON = [
         T.UNKNOWN_FIELD,
         "c.y",
         "str",
-        'on_unknown_fields="ignore" or "rescue"',
+        'on_unknown_fields="ignore", "add" or "rescue"',
     ),
-    Case("c INT", {"colour": SECRET}, T.UNKNOWN_FIELD, "colour", "str", 'on_unknown_fields="ignore" or "rescue"'),
-    Case("c INT", Coloured(1, SECRET), T.UNKNOWN_FIELD, "colour", "str", 'on_unknown_fields="ignore" or "rescue"'),
+    Case(
+        "c INT", {"colour": SECRET}, T.UNKNOWN_FIELD, "colour", "str", 'on_unknown_fields="ignore", "add" or "rescue"'
+    ),
+    Case(
+        "c INT", Coloured(1, SECRET), T.UNKNOWN_FIELD, "colour", "str", 'on_unknown_fields="ignore", "add" or "rescue"'
+    ),
     Case("c STRING", {"c": "a", "C": SECRET}, T.UNKNOWN_FIELD, "C", "appears twice", "drop one"),
     Case("c INT NOT NULL", {"c": None}, T.NULL_IN_NOT_NULL_COLUMN, "c", "int32", "give it a value"),
     Case("c TINYINT", {"c": NUMBER}, T.OUT_OF_RANGE, "c", "int", "correct the row", secret=str(NUMBER)),

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from beam_zerobus.batching.json_objects import json_key, type_name
 from beam_zerobus.batching.misfit import MisfitError
-from beam_zerobus.batching.records import columns_of, types_of
+from beam_zerobus.batching.records import IgnoreUnknown, columns_of, types_of
 from beam_zerobus.batching.values import Leaf, leaf
 from beam_zerobus.schema import Array, Decimal, DeltaType, Field, Map, Primitive, RowErrorType, Struct
 from beam_zerobus.schema.arrow import canonical_type
@@ -44,14 +44,14 @@ class Options:
 
     Attributes:
         from_json: The values were read from JSON.
-        ignore_unknown_fields: Drop fields that the table does not have.
+        ignore_unknown_fields: Drop fields that the table does not have; with ``"nulls"`` only those without a value.
         times: What timestamps may leave open.
         may_lack_digits: Floats from JSON may not have all digits of the text; where this matters, there is a
             `LostDigitsError`.
     """
 
     from_json: bool
-    ignore_unknown_fields: bool
+    ignore_unknown_fields: IgnoreUnknown
     times: TimeRules
     may_lack_digits: bool = False
 

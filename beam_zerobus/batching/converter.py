@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from beam_zerobus.batching.elements import Converted, ElementConverter, RowKind, element_converter
+from beam_zerobus.batching.new_fields import fields_to_add
+from beam_zerobus.batching.records import IgnoreUnknown
 from beam_zerobus.batching.rescue import RescuingConverter
 from beam_zerobus.destinations import KeptFields
 from beam_zerobus.schema import RowErrorType, TableSchema
+from beam_zerobus.schema.additions import FindAdditions
 from beam_zerobus.schema.reasons import may_fit_wider_column
 from beam_zerobus.schema.time_rules import TimeRules
 
@@ -25,6 +28,7 @@ class RowConverter:
         schema: As above.
         ignore_unknown_fields: Drop fields that the table does not have, instead of rejecting their elements.
         rescue_column: The column that receives them, and values that do not fit; None to reject their elements.
+        add_fields: Fields that the table lacks may be added; those without a value are dropped.
         times: What timestamps may leave open.
     """
 
@@ -34,6 +38,7 @@ class RowConverter:
         *,
         ignore_unknown_fields: bool,
         rescue_column: str | None,
+        add_fields: bool = False,
         times: TimeRules,
         kept: KeptFields | None = None,
     ) -> None:
@@ -45,7 +50,8 @@ class RowConverter:
         def converter(kind: RowKind) -> ElementConverter:
             if rescue_column is not None:
                 return RescuingConverter(kind, schema, rescue_column, times, kept)
-            return element_converter(kind, schema, ignore_unknown_fields=ignore_unknown_fields, times=times, kept=kept)
+            ignored: IgnoreUnknown = "nulls" if add_fields else ignore_unknown_fields
+            return element_converter(kind, schema, ignore_unknown_fields=ignored, times=times, kept=kept)
 
         self._by_kind: dict[RowKind, ElementConverter] = {"json": converter("json"), "row": converter("row")}
 
@@ -66,3 +72,7 @@ class RowConverter:
         if self._ignores_unknown_fields:  # then only a strict converter notices
             rejected = element_converter(kind, self.schema, kept=self._kept)(values).rejected
         return any(error.error_type == RowErrorType.UNKNOWN_FIELD for error in rejected)
+
+    def fields_to_add(self, values: Sequence[Any], kind: RowKind) -> FindAdditions:
+        """Return the function that finds which fields of elements a schema lacks."""
+        return lambda schema: fields_to_add(values, kind, schema, self._kept)

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from beam_zerobus.batching.columns import FieldsBuilder, Options, fields_builder
 from beam_zerobus.batching.json_objects import LostDigitsError, json_parser, parse_exactly, parse_long_numbers
-from beam_zerobus.batching.records import as_dicts, types_of
+from beam_zerobus.batching.records import IgnoreUnknown, as_dicts, types_of
 from beam_zerobus.destinations import KeptFields
 from beam_zerobus.errors import RowError
 from beam_zerobus.schema import RowErrorType, TableSchema
@@ -59,7 +59,7 @@ def element_converter(
     kind: RowKind,
     schema: TableSchema,
     *,
-    ignore_unknown_fields: bool = False,
+    ignore_unknown_fields: IgnoreUnknown = False,
     times: TimeRules = TimeRules(),  # noqa: B008 - frozen
     kept: KeptFields | None = None,
 ) -> ElementConverter:
@@ -72,7 +72,8 @@ def element_converter(
     Args:
         kind: ``"json"`` or ``"row"``.
         schema: The table.
-        ignore_unknown_fields: Drop fields that the table does not have, instead of rejecting their elements.
+        ignore_unknown_fields: Drop fields that the table does not have, instead of rejecting their elements; with
+            ``"nulls"`` only those without a value.
         times: What timestamps may leave open.
         kept: The fields that are written; None for all.
 

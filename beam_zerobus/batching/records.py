@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from operator import countOf, itemgetter
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -13,7 +13,9 @@ from beam_zerobus.batching.json_objects import type_name
 from beam_zerobus.schema import RowErrorType
 from beam_zerobus.schema.reasons import Place, Reason
 
-__all__ = ["as_dict", "as_dicts", "columns_of", "types_of"]
+__all__ = ["IgnoreUnknown", "as_dict", "as_dicts", "columns_of", "types_of"]
+
+IgnoreUnknown: TypeAlias = bool | Literal["nulls"]
 
 _SHOWN_KEYS = 5
 _SHOWN_CHARACTERS = 64
@@ -31,7 +33,7 @@ def types_of(values: list[Any]) -> set[type]:
 
 
 def columns_of(
-    records: list[Any], names: list[str], parent: str, place: Place, *, ignore_unknown_fields: bool
+    records: list[Any], names: list[str], parent: str, place: Place, *, ignore_unknown_fields: IgnoreUnknown
 ) -> list[list[Any] | None]:
     """Split records into columns.
 
@@ -43,7 +45,7 @@ def columns_of(
         names: The fields that are wanted.
         parent: The path of the struct that the records are; empty for rows.
         place: Where rejected records are reported.
-        ignore_unknown_fields: Drop fields that are not wanted.
+        ignore_unknown_fields: Drop fields that are not wanted; with ``"nulls"`` only those without a value.
 
     Returns:
         For each name the values of all records, None in place of a missing value; None for a name that no record has.
@@ -69,14 +71,15 @@ def _is_row(kind: type) -> bool:
 
 
 def _from_tuples(
-    records: list[Any], kind: type, names: list[str], parent: str, place: Place, *, ignore_unknown_fields: bool
+    records: list[Any], kind: type, names: list[str], parent: str, place: Place, *, ignore_unknown_fields: IgnoreUnknown
 ) -> list[list[Any] | None]:
     fields = _tuple_fields(kind) or ()
     wanted = {name.lower() for name in names}
     unknown = [number for number, field in enumerate(fields) if field.lower() not in wanted]
-    if unknown and not ignore_unknown_fields:
+    if unknown and ignore_unknown_fields is not True:
         for position, record in enumerate(records):
-            place.reject_at(np.array([position]), _unknown({fields[n]: record[n] for n in unknown}, parent))
+            if extra := {fields[n]: record[n] for n in unknown if record[n] is not None or not ignore_unknown_fields}:
+                place.reject_at(np.array([position]), _unknown(extra, parent))
     # Not zip(*records): its iterators, one per record, would trigger the garbage collector.
     positions = {field.lower(): position for position, field in enumerate(fields)}
     found = [positions.get(name.lower()) for name in names]
@@ -113,7 +116,7 @@ def as_dict(record: Any) -> dict[Any, Any] | None:
 
 
 def _from_dicts(
-    records: list[dict[Any, Any]], names: list[str], parent: str, place: Place, *, ignore_unknown_fields: bool
+    records: list[dict[Any, Any]], names: list[str], parent: str, place: Place, *, ignore_unknown_fields: IgnoreUnknown
 ) -> list[list[Any] | None]:
     try:
         columns = [list(map(itemgetter(name), records)) for name in names]
@@ -122,14 +125,15 @@ def _from_dicts(
     else:
         complete = True
         # All names were there, so equal counts mean that nothing else was.
-        if ignore_unknown_fields or sum(map(len, records)) == len(names) * len(records):
+        if ignore_unknown_fields is True or sum(map(len, records)) == len(names) * len(records):
             return [*columns]
     unknown = set().union(*records).difference(names)
     if unknown:
         records, unknown = _renamed(records, unknown, names, parent, place)
-        if not ignore_unknown_fields:
+        if ignore_unknown_fields is not True:
             for position, record in enumerate(records):
-                if extra := {key: record[key] for key in unknown.intersection(record)}:
+                found = unknown.intersection(record)
+                if extra := {k: record[k] for k in found if record[k] is not None or not ignore_unknown_fields}:
                     place.reject_at(np.array([position]), _unknown(extra, parent))
     elif complete:
         return [*columns]
@@ -162,7 +166,7 @@ def _unknown(fields: Mapping[Any, Any], parent: str) -> Reason:
     return Reason(
         RowErrorType.UNKNOWN_FIELD,
         f"{_listed(fields, parent)} of Python type {kinds} not in the table; drop it, "
-        'set on_unknown_fields="ignore" or "rescue", or add it to the table',
+        'set on_unknown_fields="ignore", "add" or "rescue", or add it to the table',
     )
 
 

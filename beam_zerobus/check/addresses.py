@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from beam_zerobus.check.report import Report
 from beam_zerobus.errors import ConfigurationError
@@ -17,6 +17,7 @@ __all__ = ["check_reachable", "find_addresses"]
 
 _ENDPOINT = ("endpoint", "ZEROBUS_ENDPOINT", ENDPOINT_EXAMPLE)
 _WORKSPACE = ("workspace", "DATABRICKS_HOST", WORKSPACE_EXAMPLE)
+_LOCAL = ("localhost", "127.0.0.1", "::1")
 _CONNECT_LIMIT = 10.0
 _PROXIES = {"endpoint": ("grpc_proxy", "https_proxy", "http_proxy"), "workspace": ("https_proxy", "all_proxy")}
 """The variables that the SDK, and that requests, read for https addresses, in lower or upper case."""
@@ -25,11 +26,14 @@ _PROXIES = {"endpoint": ("grpc_proxy", "https_proxy", "http_proxy"), "workspace"
 def find_addresses(report: Report, endpoint: str | None, workspace_url: str | None) -> tuple[str | None, str | None]:
     """Report on both addresses as they are written; return those that can be used."""
     found = _address(report, endpoint, *_ENDPOINT), _address(report, workspace_url, *_WORKSPACE)
-    if (wrong := wrong_address(*found)) is not None:
+    endpoint, workspace_url = found
+    if (wrong := wrong_address(endpoint, workspace_url)) is not None:
         option, message = wrong
-        name, variable, _ = _ENDPOINT if option == "endpoint" else _WORKSPACE
+        name = _ENDPOINT[0] if option == "endpoint" else _WORKSPACE[0]
         report.findings = [finding for finding in report.findings if finding.name != name]
-        report.add(name, "fail", message, f"export {variable}=https://...")
+        alone = ((_ENDPOINT, wrong_address(endpoint, None)), (_WORKSPACE, wrong_address(None, workspace_url)))
+        remedies = [f"export {variable}={example}" for (_, variable, example), problem in alone if problem]
+        report.add(name, "fail", message, "\n".join(remedies))
     return found
 
 
@@ -44,8 +48,9 @@ def _address(report: Report, given: str | None, name: str, variable: str, exampl
         report.add(name, "fail", str(error), f"export {variable}={example}")
         return None
     host = urlsplit(url).hostname or ""
-    if url.startswith("http:") and host not in ("localhost", "127.0.0.1", "::1"):
-        report.add(name, "warn", f"{host} is called over http: tokens and rows travel unencrypted", "use https://")
+    if url.startswith("http:") and host not in _LOCAL:
+        message = f"{host} is called over http: tokens and rows travel unencrypted"
+        report.add(name, "warn", message, f"export {variable}={url.replace('http:', 'https:', 1)}")
     else:
         report.add(name, "pass", url)
     return url
@@ -55,35 +60,35 @@ def check_reachable(report: Report, name: str, url: str) -> None:
     """Report whether the host of a URL has an address, accepts a connection, and has a valid certificate."""
     parts = urlsplit(url)
     step = f"{name}: connection"
-    variables = (variable for lower in _PROXIES[name] for variable in (lower, lower.upper()))
-    if proxy := next((variable for variable in variables if os.environ.get(variable)), None):
+    _, variable, example = _ENDPOINT if name == "endpoint" else _WORKSPACE
+    again = f"export {variable}={example}"
+    proxies = (proxy for lower in _PROXIES[name] for proxy in (lower, lower.upper()))
+    if proxy := next((proxy for proxy in proxies if os.environ.get(proxy)), None):
         report.add(step, "skip", f"{proxy} is set, so that this machine may reach it only through the proxy")
         return
     try:
         said = run_bounded(lambda: _connect(parts), _CONNECT_LIMIT)
     except CannotRunError as error:
-        report.add(step, "fail", f"{parts.hostname}: {error}", "check the network and firewall between here and there")
+        report.add(step, "fail", f"{parts.hostname}: {error}", f"{again}   # or check network and firewall")
     except socket.gaierror:
-        report.add(
-            step, "fail", f"the host {parts.hostname} cannot be found", f"check the address of the {name}, and DNS"
-        )
+        report.add(step, "fail", f"the host {parts.hostname} cannot be found", f"{again}   # or check DNS")
     except ssl.SSLCertVerificationError as error:
         report.add(
             step,
             "fail",
             f"the certificate of {parts.hostname} is not valid here: {error.verify_message}",
-            "set SSL_CERT_FILE and REQUESTS_CA_BUNDLE to your company's CA bundle, or check the address",
+            "export SSL_CERT_FILE=... REQUESTS_CA_BUNDLE=...   # your company's CA bundle; or check the address",
         )
     except ssl.SSLError:
-        report.add(
-            step, "fail", f"{parts.hostname} does not speak TLS", "begin the address of a local server with http://"
-        )
+        there = urlunsplit(parts._replace(scheme="http"))
+        remedy = f"export {variable}={there}   # for a local server" if parts.hostname in _LOCAL else again
+        report.add(step, "fail", f"{parts.hostname} does not speak TLS", remedy)
     except OSError as error:
         report.add(
             step,
             "fail",
             f"{parts.hostname} port {_port(parts)} cannot be reached ({type(error).__name__})",
-            "check the address, the port and the firewall",
+            f"{again}   # or check the port and the firewall",
         )
     else:
         report.add(step, "pass", said)

@@ -7,6 +7,7 @@ import os
 from beam_zerobus.check.access import check_clock, check_grants, check_schema, check_table_kind, check_token
 from beam_zerobus.check.addresses import check_reachable, find_addresses
 from beam_zerobus.check.environment import check_credentials_present, check_versions
+from beam_zerobus.check.remedies import check_again
 from beam_zerobus.check.report import Report
 from beam_zerobus.errors import ZerobusError
 from beam_zerobus.options import WireFormat
@@ -50,7 +51,7 @@ def check_table(
     try:
         check_table_name(table)
     except ZerobusError as error:
-        report.add("table name", "fail", str(error), "name it as catalog.schema.table")
+        report.add("table name", "fail", str(error), check_again("catalog.schema.table", "with the whole name"))
     found_endpoint, found_workspace = find_addresses(report, endpoint, workspace_url)
     if credentials is None:
         check_credentials_present(report)
@@ -72,7 +73,7 @@ def check_table(
     principal = os.environ.get("DATABRICKS_CLIENT_ID", "").strip()
     if principal and credentials is None:
         check_grants(report, found_workspace, table, principal, headers)
-    description = check_table_kind(report, found_workspace, table, headers)
+    description = check_table_kind(report, found_workspace, table, headers, rows)
     if description is None or report.failed():
         report.add("schema and stream", "skip", "not checked, since the table cannot be written yet")
         return report
@@ -97,5 +98,6 @@ def _parsed(report: Report, schema: SchemaSource) -> TableSchema | None:
         parsed = parse_schema(schema)
         return parsed if isinstance(parsed, TableSchema) else None  # else it is the table's, or not known yet
     except ZerobusError as error:
-        report.add("schema", "fail", str(error), 'write it as DDL, such as "id BIGINT NOT NULL, name STRING"')
+        remedy = f"beam-zerobus check {report.table} --schema 'id BIGINT NOT NULL, ...'   # as DDL"
+        report.add("schema", "fail", str(error), remedy)
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from beam_zerobus.check.remedies import another_table, check_again
 from beam_zerobus.check.report import Report
 from beam_zerobus.delivery.failures import StreamFailure
 from beam_zerobus.delivery.stream import open_stream
@@ -29,13 +30,13 @@ def check_stream(
     try:
         conversion = Conversion(schema, wire_format, table=table)
     except ZerobusError as error:
-        report.add("stream", "fail", str(error), "change the columns that it names")
+        report.add("stream", "fail", str(error), f"{another_table(table, None)}   # without the columns that it names")
         return
     try:
         open_stream(StreamSpec.of(conversion), endpoint=endpoint, workspace_url=workspace_url, tokens=tokens).close()
     except StreamFailure as failure:
-        report.add("stream", "fail", str(failure.as_error(table)), "follow the message; then check again")
+        report.add("stream", "fail", str(failure.as_error(table)), check_again(table, "after you did what it says"))
     except ZerobusError as error:
-        report.add("stream", "fail", str(error), "follow the message; then check again")
+        report.add("stream", "fail", str(error), check_again(table, "after you did what it says"))
     else:
         report.add("stream", "pass", f"opened and closed over {wire_format}, without a row")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from beam_zerobus.schema import Decimal, DeltaType, Primitive, TableSchema
+from beam_zerobus.schema import Array, Decimal, DeltaType, Field, Map, Primitive, Struct, TableSchema
 
 __all__ = ["convert", "is_wider", "still_fits"]
 
@@ -30,7 +30,7 @@ def is_wider(old: DeltaType, new: DeltaType) -> bool:
 
 
 def still_fits(before: TableSchema, now: TableSchema) -> bool:
-    """Return whether rows of a former schema fit the table as it is: no column of theirs is gone or of another type.
+    """Return whether rows of a former schema fit the table as it is: no field of theirs is gone or of another type.
 
     Example:
         >>> before = TableSchema.from_ddl("id INT, name STRING")
@@ -39,13 +39,29 @@ def still_fits(before: TableSchema, now: TableSchema) -> bool:
         >>> still_fits(before, TableSchema.from_ddl("id INT"))
         False
     """
-    columns = {column.number: column for column in now.columns}
+    return _fields_fit(before.columns, now.columns)
+
+
+def _fields_fit(before: tuple[Field, ...], now: tuple[Field, ...]) -> bool:
+    fields = {field.number: field for field in now}
     return all(
-        (column := columns.get(former.number)) is not None
-        and column.name == former.name
-        and (column.type == former.type or is_wider(former.type, column.type))
-        for former in before.columns
+        (field := fields.get(former.number)) is not None
+        and field.name == former.name
+        and _type_fits(former.type, field.type)
+        for former in before
     )
+
+
+def _type_fits(before: DeltaType, now: DeltaType) -> bool:
+    match before, now:
+        case Struct(), Struct():
+            return _fields_fit(before.fields, now.fields)
+        case Array(), Array():
+            return before.contains_null == now.contains_null and _type_fits(before.element, now.element)
+        case Map(), Map():
+            same = (before.key, before.value_contains_null) == (now.key, now.value_contains_null)
+            return same and _type_fits(before.value, now.value)
+    return before == now or is_wider(before, now)
 
 
 def convert(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
 import pyarrow as pa
 
 from beam_zerobus.emulator.directory import StorageDirectory
+from beam_zerobus.emulator.grants import TO_WRITE, Grants
 from beam_zerobus.emulator.layout import Layout, TableRules
 from beam_zerobus.emulator.limits import check_nesting
 from beam_zerobus.emulator.rejection import Rejection
@@ -36,14 +37,26 @@ class Catalog:
             memory.
         discard: Count rows only; needs ``directory=None``.
         rules: The limits of every table.
+        grants: Who may do what; the client may write to tables that exist already.
+        created: Called with the name of each table that is made or asked for.
 
     Raises:
         ConfigurationError: The directory cannot be used.
     """
 
-    def __init__(self, directory: Path | None, *, discard: bool = False, rules: TableRules | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path | None,
+        *,
+        discard: bool = False,
+        rules: TableRules,
+        grants: Grants,
+        created: Callable[[str], None],
+    ) -> None:
         self._discard = discard
-        self._rules = rules or TableRules()
+        self._rules = rules
+        self._grants = grants
+        self._created = created
         self._lock = threading.Lock()
         self._tables: dict[str, Table] = {}
         self._directory = None if directory is None else StorageDirectory(directory)
@@ -63,9 +76,23 @@ class Catalog:
             _LOG.warning("skipped %s: the Delta table cannot be opened: %s", path, error)
         else:
             self._tables[name.lower()] = self._table(name, storage, path)
+            self._grants.grant(self._grants.client, name, TO_WRITE)
 
-    def create(self, name: str, columns: str | pa.Schema | TableSchema, layout: Layout | None = None) -> Table:
-        """Make a table.
+    def create(
+        self,
+        name: str,
+        columns: str | pa.Schema | TableSchema,
+        layout: Layout | None = None,
+        *,
+        owner: str | None = None,
+    ) -> Table:
+        """Make a table, or return the one that exists.
+
+        Args:
+            name: ``catalog.schema.table``.
+            columns: Its columns.
+            layout: What else it has.
+            owner: The principal that owns a new table; without one, the client may write to it.
 
         Raises:
             ConfigurationError: The name is not three parts of ASCII letters, digits and underscores, or is taken by a
@@ -83,6 +110,11 @@ class Catalog:
                 check_nesting(schema)
                 layout.check(schema)
                 table = self._tables[name.lower()] = self._make(name, schema, layout)
+                self._grants.forget(name)
+                if owner is None:
+                    self._grants.grant(self._grants.client, name, TO_WRITE)
+                else:
+                    self._grants.own(owner, name)
             elif table.schema != schema:
                 raise ConfigurationError(
                     f"table {name} exists with other columns: {table.schema.to_ddl()}; use these, drop the table, or "
@@ -93,12 +125,13 @@ class Catalog:
                     f"table {name} exists with other partitions or another rescue column: drop it, or keep tables in "
                     "another storage directory"
                 )
-            return table
+        self._created(table.name)
+        return table
 
     def _make(self, name: str, schema: TableSchema, layout: Layout) -> Table:
         if self._directory is None:
             memory = DiscardStorage(schema) if self._discard else MemoryStorage(schema)
-            return Table(name, schema, memory, layout=layout, rules=self._rules)
+            return Table(name, schema, memory, layout=layout, rules=self._rules, grants=self._grants)
         storage, path = self._directory.create(
             name,
             make=lambda place: DeltaStorage.create(place, schema, name, layout),
@@ -107,7 +140,8 @@ class Catalog:
         return self._table(name, storage, path)
 
     def _table(self, name: str, storage: DeltaStorage, path: Path) -> Table:
-        return Table(name, storage.schema, storage, path, layout=storage.layout, rules=self._rules)
+        layout = storage.layout
+        return Table(name, storage.schema, storage, path, layout=layout, rules=self._rules, grants=self._grants)
 
     def find(self, name: str) -> Table | None:
         """Return a table, or None if no table has that name."""
@@ -122,6 +156,7 @@ class Catalog:
         """
         with self._lock:
             table = self._tables.pop(name.lower())
+        self._grants.forget(name)
         table.close(commit=False, reason=Rejection(grpc.StatusCode.NOT_FOUND, f"Table {name!r} cannot be found."))
         if self._directory is not None and table.path is not None:
             self._directory.remove(table.path)

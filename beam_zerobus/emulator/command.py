@@ -213,6 +213,7 @@ export ZEROBUS_ENDPOINT={emulator.endpoint}
 export DATABRICKS_HOST={emulator.workspace_url}
 export DATABRICKS_CLIENT_ID={emulator.client_id}
 export DATABRICKS_CLIENT_SECRET={emulator.client_secret}
+export DATABRICKS_WAREHOUSE_ID={emulator.warehouse_id}
 
 The same, in the names that the official SDKs' examples read:
 export ZEROBUS_SERVER_ENDPOINT={emulator.endpoint}

@@ -14,10 +14,11 @@ import orjson
 
 from beam_zerobus.emulator.faults import Faults, RejectRows
 from beam_zerobus.emulator.from_json import read_json, schema_of
+from beam_zerobus.emulator.grants import GRANTS
+from beam_zerobus.emulator.http_error import HttpError
 from beam_zerobus.emulator.json_rows import to_json_rows
 from beam_zerobus.emulator.stats import Stats
-from beam_zerobus.emulator.table import GRANTS, Table
-from beam_zerobus.emulator.workspace import HttpError
+from beam_zerobus.emulator.table import Table
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.version import __version__
 
@@ -46,7 +47,9 @@ class Controlled(Protocol):
     ) -> Table: ...
     def table(self, name: str) -> Table: ...  # noqa: D102
     def drop_table(self, name: str) -> None: ...  # noqa: D102
-    def issue_token(self, table: str | None = None, life: float | None = None) -> str: ...  # noqa: D102
+    def issue_token(  # noqa: D102
+        self, table: str | None = None, life: float | None = None, *, admin: bool = False
+    ) -> str: ...
     def revoke_tokens(self) -> None: ...  # noqa: D102
     def advance_clock(self, seconds: float) -> None: ...  # noqa: D102
     def rotate_streams(self, seconds: float = 0.0) -> None: ...  # noqa: D102
@@ -72,10 +75,11 @@ class Privileges:
 
 @dataclass(frozen=True, kw_only=True)
 class NewToken:
-    """A token to issue: for a table or for reading descriptions; seconds that it is valid."""
+    """A token to issue: for a table, or for the workspace's interfaces; seconds that it is valid."""
 
     table: str | None = None
     life: float | None = None
+    admin: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +192,8 @@ def _statistics(request: _Request) -> dict[str, Any]:
 
 
 def _token(request: _Request) -> dict[str, Any]:
-    return {"access_token": request.emulator.issue_token(request.body.table, request.body.life)}
+    new = request.body
+    return {"access_token": request.emulator.issue_token(new.table, new.life, admin=new.admin)}
 
 
 def _revoke_tokens(request: _Request) -> dict[str, Any]:

@@ -18,10 +18,12 @@ import pyarrow as pa
 from beam_zerobus.emulator.catalog import Catalog
 from beam_zerobus.emulator.control import Control
 from beam_zerobus.emulator.faults import FaultInjector, Faults
+from beam_zerobus.emulator.grants import Grants
 from beam_zerobus.emulator.host import Host
 from beam_zerobus.emulator.layout import Layout, TableRules
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.servers import STOP_SECONDS, Servers, Tls
+from beam_zerobus.emulator.sql import WAREHOUSE_ID, SqlStatements, Warehouse
 from beam_zerobus.emulator.stats import Stats, StatsBook
 from beam_zerobus.emulator.table import Table
 from beam_zerobus.emulator.tokens import TokenIssuer
@@ -110,6 +112,8 @@ class Emulator:
         self.control_token = control_token or secrets.token_hex(16)
         self._stats = StatsBook(record_calls=record_calls)
         self._tokens = TokenIssuer(self.client_secret, token_life)
+        self._grants = Grants(self.client_id)
+        self._catalog: Catalog  # made last, since it locks the directory
         self._host = Host(
             find_table=self._find,
             tokens=self._tokens,
@@ -124,19 +128,28 @@ class Emulator:
         directory = None if storage_dir is None else Path(storage_dir).resolve()
         self.storage_dir = None if in_memory else directory
         self._tls = Tls(directory=directory / _TLS_DIRECTORY, names=tls_names) if tls and directory else None
+        self._statements = SqlStatements(Warehouse(grants=self._grants, catalog=lambda: self._catalog))
         self._servers = Servers(
             self._host,
-            self._workspace(),
+            Workspace(
+                client_id=self.client_id,
+                client_secret=self.client_secret,
+                tokens=self._tokens,
+                find_table=self._find,
+                grants=self._grants,
+                injector=lambda: self._host.injector,
+                stats=self._stats,
+            ),
+            self._statements,
             Control(emulator=self, token=self.control_token),
             address=host,
             port=port,
             http_port=http_port,
             tls=self._tls,
         )
-        # Last, since it locks the directory.
-        self._catalog = Catalog(self.storage_dir, discard=discard, rules=rules)
-
-    # ---- life
+        self._catalog = Catalog(
+            self.storage_dir, discard=discard, rules=rules, grants=self._grants, created=self._stats.table_created
+        )
 
     def __enter__(self) -> Self:
         self.start()
@@ -199,19 +212,6 @@ class Emulator:
     def _find(self, name: str) -> Table | None:
         return self._catalog.find(name)
 
-    def _workspace(self) -> Workspace:
-        return Workspace(
-            client_id=self.client_id,
-            client_secret=self.client_secret,
-            tokens=self._tokens,
-            find_table=self._find,
-            tables=lambda: self.tables,
-            injector=lambda: self._host.injector,
-            stats=self._stats,
-        )
-
-    # ---- addresses
-
     @property
     def endpoint(self) -> str:
         """The gRPC endpoint, such as ``http://127.0.0.1:50051``; ``ZEROBUS_ENDPOINT`` of clients."""
@@ -222,12 +222,13 @@ class Emulator:
         """The workspace's URL; ``DATABRICKS_HOST`` of clients."""
         return self._servers.workspace_url
 
+    warehouse_id = WAREHOUSE_ID
+    """The id of the SQL warehouse; ``DATABRICKS_WAREHOUSE_ID`` of clients."""
+
     @property
     def ca_file(self) -> Path | None:
         """The certificate of the emulator's authority, for clients to trust; None without TLS."""
         return None if self._tls is None else self._tls.ca_file
-
-    # ---- tables
 
     def create_table(
         self,
@@ -251,9 +252,7 @@ class Emulator:
                 something else is in its place in the storage directory.
         """
         layout = Layout(partitioned_by=tuple(partitioned_by), rescue_column=rescue_column)
-        table = self._catalog.create(name, columns, layout)
-        self._stats.table_created(table.name)
-        return table
+        return self._catalog.create(name, columns, layout)
 
     def table(self, name: str) -> Table:
         """Return a table.
@@ -285,13 +284,13 @@ class Emulator:
         for stream in self._host.streams():
             stream.finish(Rejection(grpc.StatusCode.UNAVAILABLE, "the emulator was reset"))
         self.faults = None
+        self._grants.clear()
+        self._statements.clear()
         self.revoke_tokens()
         deadline = time.monotonic() + STOP_SECONDS
         while self._host.streams() and time.monotonic() < deadline:
             time.sleep(0.01)
         self._stats.reset()
-
-    # ---- observation and faults
 
     @property
     def stats(self) -> Stats:
@@ -316,14 +315,15 @@ class Emulator:
     def token_life(self, seconds: float) -> None:
         self._tokens.life = seconds
 
-    def issue_token(self, table: str | None = None, life: float | None = None) -> str:
+    def issue_token(self, table: str | None = None, life: float | None = None, *, admin: bool = False) -> str:
         """Return an access token without asking the token endpoint.
 
         Args:
-            table: The table that it allows writing to; None for one that only reads table descriptions.
+            table: The table that it allows writing to; None for one for the workspace's interfaces only.
             life: Seconds that it is valid; None for `token_life`.
+            admin: It is the administrator's, who may execute every SQL statement; otherwise it is the client's.
         """
-        return self._tokens.issue(table, life)
+        return self._tokens.issue(table, life, is_admin=admin)
 
     def advance_clock(self, seconds: float) -> None:
         """Let seconds pass at once: tokens expire, and rows become readable that would be by then.

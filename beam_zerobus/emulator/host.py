@@ -9,10 +9,11 @@ from typing import Protocol
 import grpc
 
 from beam_zerobus.emulator.faults import FaultInjector, ScriptedFault
+from beam_zerobus.emulator.grants import GRANTS
 from beam_zerobus.emulator.limits import check_seconds
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.stats import StatsBook
-from beam_zerobus.emulator.table import GRANTS, Table
+from beam_zerobus.emulator.table import Table
 from beam_zerobus.emulator.tokens import InvalidTokenError, Token, TokenIssuer
 
 __all__ = ["Host", "OpenStream", "injected", "not_found"]

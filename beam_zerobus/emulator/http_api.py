@@ -17,14 +17,17 @@ from typing import Any
 from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
 from beam_zerobus.emulator.control import CONTROL_PATH, HEALTH_PATH, Control
+from beam_zerobus.emulator.http_error import HttpError
 from beam_zerobus.emulator.limits import MAX_RECORD_BYTES
 from beam_zerobus.emulator.rest import NoAnswerError, RestInserts
-from beam_zerobus.emulator.workspace import HttpError, Workspace
+from beam_zerobus.emulator.sql.api import STATEMENTS_PATH, SqlStatements
+from beam_zerobus.emulator.workspace import Workspace
 
 __all__ = ["HttpServer"]
 
 _LOG = logging.getLogger(__name__)
 _TOKEN_PATH = "/oidc/v1/token"  # noqa: S105 - a path
+_HOST_PATH, _OAUTH_PATH = "/.well-known/databricks-config", "/oidc/.well-known/oauth-authorization-server"
 _TABLES_PATH = "/api/2.1/unity-catalog/tables/"
 _PERMISSIONS_PATH = "/api/2.1/unity-catalog/effective-permissions/"
 _INSERT_PATH = re.compile(r"/zerobus/v1/tables/([^/]+)/insert")
@@ -40,6 +43,7 @@ class HttpServer(ThreadingHTTPServer):
         address: Host and port; port 0 lets the system choose.
         workspace: Answers requests for tokens and for tables.
         rest: Takes rows.
+        statements: Answers SQL statements.
         control: Answers requests of the control API.
         request_seconds: How long a request may take to arrive, counted from the connection's start or the last answer.
         tls: The context of TLS; None for plain text.
@@ -56,15 +60,17 @@ class HttpServer(ThreadingHTTPServer):
         workspace: Workspace,
         *,
         rest: RestInserts,
+        statements: SqlStatements,
         control: Control,
         request_seconds: float = 30.0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.workspace = workspace
         self.rest = rest
+        self.statements = statements
         self.control = control
         self.request_seconds = request_seconds
-        self._tls = tls
+        self.tls = tls
         self._connections = threading.BoundedSemaphore(_MAX_CONNECTIONS)
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
@@ -80,8 +86,8 @@ class HttpServer(ThreadingHTTPServer):
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Serve a connection to its end."""
         try:
-            if self._tls is not None:
-                request = self._secured(request, self._tls)
+            if self.tls is not None:
+                request = self._secured(request, self.tls)
             super().process_request_thread(request, client_address)
         except OSError:
             self.shutdown_request(request)  # the client left, is too slow, or does not speak TLS
@@ -132,11 +138,11 @@ class _Handler(BaseHTTPRequestHandler):
         super().handle_one_request()
 
     def do_POST(self) -> None:
-        """Serve the token endpoint, inserts, and the control API."""
+        """Serve the token endpoint, inserts, SQL statements, and the control API."""
         self._answer(self._post)
 
     def do_GET(self) -> None:
-        """Serve the endpoints of tables and of permissions, and the control API."""
+        """Serve the endpoints of tables, of permissions and of SQL statements, and the control API."""
         self._answer(self._get)
 
     def do_PUT(self) -> None:
@@ -151,6 +157,9 @@ class _Handler(BaseHTTPRequestHandler):
         path = self._path()
         if path.startswith(CONTROL_PATH):
             return self._control()
+        if path.startswith(STATEMENTS_PATH):
+            body = self._body()
+            return self.server.statements.post(self._principal(), path, body)
         insert = _INSERT_PATH.fullmatch(path)
         return self._token(path) if insert is None else self._insert(unquote(insert[1]))
 
@@ -210,10 +219,27 @@ class _Handler(BaseHTTPRequestHandler):
         if path.startswith(_PERMISSIONS_PATH):
             kind, _, name = path.removeprefix(_PERMISSIONS_PATH).partition("/")
             return self.server.workspace.permissions(authorization, kind, unquote(name))
+        if path in (_HOST_PATH, _OAUTH_PATH):
+            return self._oauth_endpoints()
+        if path.startswith(STATEMENTS_PATH):
+            return self.server.statements.get(self._principal(), path)
         if not path.startswith(_TABLES_PATH):
             raise HttpError(404, "ENDPOINT_NOT_FOUND", f"No API found for 'GET {path}'")
         name = unquote(path.removeprefix(_TABLES_PATH))
         return self.server.workspace.describe(authorization, name)
+
+    def _oauth_endpoints(self) -> dict[str, Any]:
+        """Say where tokens are issued, as this client reaches the emulator; Databricks' SDK asks for both paths."""
+        scheme = "http" if self.server.tls is None else "https"
+        workspace = f"{scheme}://{self.headers.get('Host', '')}"
+        return {
+            "oidc_endpoint": f"{workspace}/oidc",
+            "token_endpoint": workspace + _TOKEN_PATH,
+            "authorization_endpoint": f"{workspace}/oidc/v1/authorize",
+        }
+
+    def _principal(self) -> str:
+        return self.server.workspace.principal(self.headers.get("Authorization"))
 
     def _path(self) -> str:
         try:
@@ -251,6 +277,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Retry-After", "1")
         self.end_headers()
         self.wfile.write(body)
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Return the time for the header ``Date``: the emulator's, which `Emulator.advance_clock` changes."""
+        return super().date_time_string(self.server.workspace.tokens.now() if timestamp is None else timestamp)
 
     def log_message(self, *_: object) -> None:
         """Write no access log."""

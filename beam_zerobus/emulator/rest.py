@@ -11,13 +11,13 @@ import orjson
 
 from beam_zerobus.emulator.faults import ScriptedFault
 from beam_zerobus.emulator.host import Host, injected
+from beam_zerobus.emulator.http_error import HttpError
 from beam_zerobus.emulator.publisher import Arrived
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.rows import JsonReader
 from beam_zerobus.emulator.stats import RecordedCall
 from beam_zerobus.emulator.table import Table
 from beam_zerobus.emulator.tokens import Token
-from beam_zerobus.emulator.workspace import HttpError
 
 __all__ = ["NoAnswerError", "RestInserts"]
 

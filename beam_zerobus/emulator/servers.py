@@ -17,6 +17,7 @@ from beam_zerobus.emulator.http_api import HttpServer
 from beam_zerobus.emulator.limits import MAX_MESSAGE_BYTES
 from beam_zerobus.emulator.rest import RestInserts
 from beam_zerobus.emulator.session import Session
+from beam_zerobus.emulator.sql import SqlStatements
 from beam_zerobus.emulator.threads import DaemonThreads
 from beam_zerobus.emulator.wire import FLIGHT_DO_PUT, FLIGHT_SERVICE, ZEROBUS_EPHEMERAL_STREAM, ZEROBUS_SERVICE
 from beam_zerobus.emulator.workspace import Workspace
@@ -67,6 +68,7 @@ class Servers:
     Args:
         host: Serves the streams.
         workspace: Answers requests for tokens and for tables.
+        statements: Answers SQL statements.
         control: Answers requests of the control API.
         address: Address to listen on.
         port: gRPC port; 0 lets the system choose, once: later starts use the same.
@@ -81,6 +83,7 @@ class Servers:
         self,
         host: Host,
         workspace: Workspace,
+        statements: SqlStatements,
         control: Control,
         *,
         address: str,
@@ -98,6 +101,7 @@ class Servers:
                 raise ConfigurationError(f"{name} {number}: set a port from 1 to 65535, or 0 for a free one")
         self._host = host
         self._workspace = workspace
+        self._statements = statements
         self._control = control
         self._address = address
         self._port = port
@@ -162,6 +166,7 @@ class Servers:
                 (self._address, self._http_port),
                 self._workspace,
                 rest=RestInserts(host=self._host),
+                statements=self._statements,
                 control=self._control,
                 tls=context,
             )

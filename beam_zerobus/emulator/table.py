@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -16,6 +16,7 @@ import grpc
 import pyarrow as pa
 
 from beam_zerobus.emulator.altered import is_wider
+from beam_zerobus.emulator.grants import GRANTS, Grants
 from beam_zerobus.emulator.layout import Layout, TableRules
 from beam_zerobus.emulator.limits import check_nesting
 from beam_zerobus.emulator.partitions import PartitionWindow
@@ -24,11 +25,11 @@ from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.storage import DeltaStorage, Storage
 from beam_zerobus.errors import ConfigurationError, counted
 from beam_zerobus.schema import Field, TableSchema
+from beam_zerobus.schema.additions import Addition, with_additions
 
-__all__ = ["GRANTS", "Table"]
+__all__ = ["Table"]
 
 _LOG = logging.getLogger(__name__)
-GRANTS = frozenset({"USE CATALOG", "USE SCHEMA", "SELECT", "MODIFY"})
 _MAX_WAITING_BYTES = 256 << 20
 _RETRY_SECONDS = 1.0
 
@@ -43,14 +44,12 @@ class Table:
 
     Invariants, all under `_lock`: `_waiting` holds, in the order of arrival, what is not being committed yet;
     `_committing` says that the thread is writing outside the lock; storage and schema change only while it does not;
-    `grants` is replaced, never changed, so that a reader needs no lock.
     `_closed` is why no row is accepted, None if rows are.
 
     Attributes:
         name: ``catalog.schema.table``.
         path: The Delta table's directory; None if rows are kept in memory.
         layout: Partition columns and rescue column.
-        grants: The privileges that the client has; `revoke` and `grant` change them.
         description: Fields of Unity Catalog's description of the table that differ from a plain table's, such as
             ``{"table_type": "VIEW"}``; may be set at any time.
     """
@@ -63,13 +62,13 @@ class Table:
         path: Path | None = None,
         *,
         layout: Layout | None = None,
-        rules: TableRules | None = None,
+        rules: TableRules,
+        grants: Grants,
     ) -> None:
-        rules = rules or TableRules()
         self.name = name
         self.path = path
         self.layout = layout or Layout()
-        self.grants = GRANTS
+        self._grants = grants
         self.description: Mapping[str, Any] = {}
         self._schema = schema
         self._version = 0
@@ -143,19 +142,19 @@ class Table:
             ConfigurationError: The text does not describe columns, or a column is NOT NULL, has a name that is taken,
                 or nests too deep.
         """
-        added = TableSchema.from_ddl(ddl).columns
-        for column in added:
-            if not column.nullable:
-                raise ConfigurationError(
-                    f"column {column.name!r} cannot be added as NOT NULL: existing rows have no value for it"
-                )
+        self.add_fields([Addition((), column) for column in TableSchema.from_ddl(ddl).columns])
+
+    def add_fields(self, additions: Sequence[Addition]) -> None:
+        """Add columns, or fields of structs, as `add_column` does.
+
+        Raises:
+            ConfigurationError: As for `with_additions`, or one nests too deep.
+        """
         with self._exclusive():
-            # Numbers of dropped columns are not used again, like positions in Unity Catalog.
-            numbered = tuple(replace(c, number=number) for number, c in enumerate(added, self._last_number + 1))
-            schema = TableSchema(self._schema.columns + numbered)
+            schema = with_additions(self._schema, additions, self._last_number)
             check_nesting(schema)
             self._change(schema)
-            self._last_number += len(numbered)
+            self._last_number = max(self._last_number, *(column.number for column in schema.columns))
 
     def drop_column(self, name: str) -> None:
         """Drop a column and its values.
@@ -204,15 +203,18 @@ class Table:
             columns = [replace(column, type=wider) if column is widened else column for column in self._schema.columns]
             self._change(TableSchema(tuple(columns)))
 
+    @property
+    def grants(self) -> frozenset[str]:
+        """The privileges that the client has for the table, those on its catalog and schema too."""
+        return self._grants.effective(self._grants.client, self.name) & (GRANTS | {"ALL PRIVILEGES"})
+
     def revoke(self, *privileges: str) -> None:
         """Revoke privileges of the client, all if none is named; new streams are rejected (error 4024)."""
-        with self._lock:
-            self.grants = self.grants - (set(privileges) or GRANTS)
+        self._grants.change(self.name, privileges or GRANTS, held=False)
 
     def grant(self, *privileges: str) -> None:
         """Grant privileges to the client, all that Zerobus needs if none is named."""
-        with self._lock:
-            self.grants = self.grants | (set(privileges) or GRANTS)
+        self._grants.change(self.name, privileges or GRANTS, held=True)
 
     def check_partitions(self, rows: pa.RecordBatch) -> None:
         """Reject a call that writes too many partitions within five seconds.

@@ -28,11 +28,13 @@ class Token:
         table: The table it allows writing to, or None for a plain token for the REST APIs.
         expires_at: When it expires, in seconds since the epoch.
         issued_at: Seconds since the epoch.
+        is_admin: It is the administrator's.
     """
 
     table: str | None
     expires_at: float
     issued_at: float
+    is_admin: bool = False
 
 
 class TokenIssuer:
@@ -62,12 +64,18 @@ class TokenIssuer:
         """Return whether a token has expired."""
         return self.now() >= token.expires_at
 
-    def issue(self, table: str | None, life: float | None = None) -> str:
-        """Return a token for one table, or for the REST APIs when `table` is None."""
+    def issue(self, table: str | None, life: float | None = None, *, is_admin: bool = False) -> str:
+        """Return a token for one table, or for the REST APIs when `table` is None; the client's, or the admin's."""
         now = self.now()
-        claims = {"iat": now, "exp": now + (self.life if life is None else life), "jti": uuid.uuid4().hex}
+        claims: dict[str, object] = {
+            "iat": now,
+            "exp": now + (self.life if life is None else life),
+            "jti": uuid.uuid4().hex,
+        }
         if table is not None:
             claims["table"] = table
+        if is_admin:
+            claims["admin"] = True
         head = _encode(json.dumps({"alg": "HS256", "typ": "JWT"}).encode())
         body = f"{head}.{_encode(json.dumps(claims).encode())}"
         return f"{body}.{_encode(self._sign(body))}"
@@ -83,7 +91,7 @@ class TokenIssuer:
             raise InvalidTokenError("the access token was not issued here")
         try:
             claims = json.loads(_decode(body.partition(".")[2]))
-            token = Token(claims.get("table"), claims["exp"], claims["iat"])
+            token = Token(claims.get("table"), claims["exp"], claims["iat"], claims.get("admin", False))
         except (ValueError, KeyError, binascii.Error):
             raise InvalidTokenError("the access token is malformed") from None
         if self.is_expired(token):

@@ -1,4 +1,4 @@
-"""What the workspace answers: OAuth's token endpoint and Unity Catalog's table endpoint."""
+"""What the workspace answers: OAuth's token endpoint, and Unity Catalog's endpoints of tables and permissions."""
 
 from __future__ import annotations
 
@@ -6,34 +6,21 @@ import base64
 import hmac
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from beam_zerobus.emulator.faults import FaultInjector
+from beam_zerobus.emulator.grants import ADMIN, PRIVILEGES, Grants
+from beam_zerobus.emulator.http_error import HttpError
 from beam_zerobus.emulator.stats import StatsBook
 from beam_zerobus.emulator.table import Table
 from beam_zerobus.emulator.tokens import InvalidTokenError, TokenIssuer
 
-__all__ = ["HttpError", "Workspace"]
+__all__ = ["Workspace"]
 
 _RESOURCE = re.compile(r"api://databricks/workspaces/[^/]+/zerobusDirectWriteApi")
 _TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - the name of a grant
-
-
-class HttpError(Exception):
-    """An answer other than 200.
-
-    Attributes:
-        status: The HTTP status.
-        body: The JSON body, as OAuth has it, or as Databricks' APIs have it if `code` is in capitals.
-    """
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        names = ("error_code", "message") if code.isupper() else ("error", "error_description")
-        self.body = dict(zip(names, (code, message), strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +32,7 @@ class Workspace:
         client_secret: Its secret.
         tokens: Issues tokens.
         find_table: Finds a table by name.
-        tables: Returns all tables.
+        grants: Who may do what.
         injector: Returns the current fault injector.
         stats: Counts.
     """
@@ -54,7 +41,7 @@ class Workspace:
     client_secret: str = field(repr=False)
     tokens: TokenIssuer
     find_table: Callable[[str], Table | None]
-    tables: Callable[[], Sequence[Table]]
+    grants: Grants
     injector: Callable[[], FaultInjector]
     stats: StatsBook
 
@@ -106,11 +93,11 @@ class Workspace:
         Raises:
             HttpError: The request is rejected.
         """
-        self._check_token(authorization)
+        principal = self.principal(authorization)
         table = self.find_table(name)
         if table is None:
             raise HttpError(404, "TABLE_DOES_NOT_EXIST", f"Table '{name}' does not exist.")
-        if not {"USE CATALOG", "USE SCHEMA", "SELECT"} <= table.grants:
+        if not self.grants.may(principal, "SELECT", name) or not {"USE CATALOG", "USE SCHEMA"} <= table.grants:
             raise HttpError(403, "PERMISSION_DENIED", f"User does not have SELECT on Table '{name}'.")
         catalog, schema, short = table.name.split(".")
         return {
@@ -127,27 +114,30 @@ class Workspace:
         }
 
     def permissions(self, authorization: str | None, kind: str, name: str) -> dict[str, Any]:
-        """Answer a request for the privileges of the client on a catalog, a schema or a table.
+        """Answer a request for the privileges of the client on a catalog, a schema or a table, inherited ones too.
 
         Raises:
             HttpError: The request is rejected.
         """
-        self._check_token(authorization)
+        self.principal(authorization)
         parts = {"catalog": 1, "schema": 2, "table": 3}.get(kind)
-        below = [table for table in self.tables() if ".".join(table.name.lower().split(".")[:parts]) == name.lower()]
-        if parts is None or not below:
+        if parts != name.count(".") + 1 or (parts == 3 and self.find_table(name) is None):
             raise HttpError(404, f"{kind.upper()}_DOES_NOT_EXIST", f"{kind.capitalize()} '{name}' does not exist.")
-        own = {"catalog": {"USE CATALOG"}, "schema": {"USE SCHEMA"}, "table": {"SELECT", "MODIFY", "ALL PRIVILEGES"}}
-        held = sorted(set.intersection(*(set(table.grants) for table in below)) & own[kind])
+        held = sorted(self.grants.effective(self.client_id, name) & PRIVILEGES)
         privileges = [{"privilege": privilege.replace(" ", "_")} for privilege in held]
         return {"privilege_assignments": [{"principal": self.client_id, "privileges": privileges}]}
 
-    def _check_token(self, authorization: str | None) -> None:
+    def principal(self, authorization: str | None) -> str:
+        """Return whose token a request has.
+
+        Raises:
+            HttpError: UNAUTHENTICATED.
+        """
         kind, _, token = (authorization or "").partition(" ")
         try:
             if kind.lower() != "bearer":
                 raise InvalidTokenError("the header authorization must be 'Bearer' and an access token")
-            self.tokens.check(token)
+            return ADMIN if self.tokens.check(token).is_admin else self.client_id
         except InvalidTokenError as error:
             raise HttpError(401, "UNAUTHENTICATED", str(error)) from None
 

@@ -3,6 +3,7 @@
 from beam_zerobus.options.declarations import (
     ArrowCompression,
     Batching,
+    CreateTable,
     DebugFiles,
     OnBadRows,
     OnUnknownFields,
@@ -14,6 +15,7 @@ from beam_zerobus.options.declarations import (
 __all__ = [
     "ArrowCompression",
     "Batching",
+    "CreateTable",
     "DebugFiles",
     "OnBadRows",
     "OnUnknownFields",

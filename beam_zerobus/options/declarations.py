@@ -17,6 +17,7 @@ from beam_zerobus.options.urls import check_url
 __all__ = [
     "ArrowCompression",
     "Batching",
+    "CreateTable",
     "DebugFiles",
     "OnBadRows",
     "OnUnknownFields",
@@ -27,8 +28,9 @@ __all__ = [
 
 WireFormat: TypeAlias = Literal["proto", "arrow", "json"]
 ArrowCompression: TypeAlias = Literal["none", "lz4", "zstd"]
+CreateTable: TypeAlias = Literal["never", "if_needed"]
 OnBadRows: TypeAlias = Literal["raise", "dead_letter"]
-OnUnknownFields: TypeAlias = Literal["reject", "ignore", "rescue"]
+OnUnknownFields: TypeAlias = Literal["reject", "ignore", "add", "rescue"]
 
 
 def _check(options: Any) -> None:

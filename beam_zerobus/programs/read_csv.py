@@ -57,7 +57,8 @@ class CsvMeaning:
     Attributes:
         table: ``catalog.schema.table``.
         schema: The table's schema, which gives the type of each column.
-        on_unknown_fields: Columns that the table does not have fail the file, are left out, or are rescued as text.
+        on_unknown_fields: Columns that the table does not have fail the file, also with ``"add"``, as CSV has no types;
+            or they are left out, or rescued as text.
         delimiter: The character between two values.
         null_values: Unquoted text that means null; in quotes it is text.
         times: What timestamps may leave open.
@@ -145,7 +146,7 @@ def _header(path: str, block: Block, meaning: CsvMeaning) -> tuple[list[str], di
         types = dict.fromkeys((name.lower() for name in names), Primitive.STRING) | types
     columns = {name: Column(name, types[name.lower()], path, meaning.times) for name in names if name.lower() in types}
     no_rows = [columns[name].no_values if name in columns else pa.array([], pa.string()) for name in names]
-    conformer = Conformer(meaning.schema, ignore_unknown_fields=meaning.on_unknown_fields != "reject")
+    conformer = Conformer(meaning.schema, ignore_unknown_fields=meaning.on_unknown_fields in ("ignore", "rescue"))
     try:
         conformer.conform(pa.RecordBatch.from_arrays(no_rows, names=names))
     except ConversionError as error:

@@ -14,10 +14,11 @@ from beam_zerobus.schema.reasons import Faults, Place
 from beam_zerobus.schema.table import TableSchema
 from beam_zerobus.schema.time_rules import TimeRules
 
-__all__ = ["Conformed", "Conformer"]
+__all__ = ["Conformed", "Conformer", "why_rows_do_not_fit"]
 
 _KEPT_PLANS = 16
 _SHOWN_PROBLEMS = 10
+_DOES_NOT_FIT = "the batch does not fit: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,22 @@ class Conformer:
         return _Plan(incoming, outgoing, steps, incoming.names == outgoing.names)
 
 
+def why_rows_do_not_fit(rows: TableSchema, table: TableSchema) -> str | None:
+    """Return every reason why rows with the columns of one schema do not fit a table; None if they do.
+
+    Example:
+        >>> table = TableSchema.from_ddl("id BIGINT, name STRING")
+        >>> why_rows_do_not_fit(TableSchema.from_ddl("id INT"), table)
+        >>> "column 'no' is not in the table" in why_rows_do_not_fit(TableSchema.from_ddl("no INT"), table)
+        True
+    """
+    try:
+        Conformer(table).conform(pa.RecordBatch.from_pylist([], schema=rows.to_canonical_arrow()))
+    except ConversionError as error:
+        return str(error).removeprefix(_DOES_NOT_FIT)
+    return None
+
+
 def _run(plan: _Plan, batch: pa.RecordBatch, place: Place) -> pa.RecordBatch:
     columns: dict[int, pa.Array] = {}
     for index, step in enumerate(plan.steps):
@@ -149,7 +166,7 @@ def _result_type(step: Step, incoming: pa.DataType | None) -> pa.DataType:
 
 def _listed(problems: list[str]) -> str:
     more = f"; and {len(problems) - _SHOWN_PROBLEMS} more" if len(problems) > _SHOWN_PROBLEMS else ""
-    return "the batch does not fit: " + "; ".join(problems[:_SHOWN_PROBLEMS]) + more
+    return _DOES_NOT_FIT + "; ".join(problems[:_SHOWN_PROBLEMS]) + more
 
 
 def _not_implemented(step: Step, arrow_type: pa.DataType | None, error: pa.ArrowNotImplementedError) -> ConversionError:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.schema.types import MAX_NESTING, Array, Decimal, DeltaType, Field, Map, Primitive, Struct
 
-__all__ = ["DdlError", "parse_columns", "parse_type"]
+__all__ = ["DdlError", "DdlParser", "Token", "parse_columns", "parse_type"]
 
 
 class DdlError(ConfigurationError):
@@ -61,14 +61,16 @@ _TOKEN = re.compile(
       | (?P<word>[A-Za-z0-9_]+)
       | (?P<quoted>`(?:[^`]|``)*`)
       | (?P<string>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")
-      | (?P<mark>[<>(),:])""",
+      | (?P<mark>[<>(),:.;=])""",
     re.VERBOSE | re.DOTALL,
 )
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "b": "\b", "Z": "\x1a"}
 
 
 @dataclass(frozen=True, slots=True)
-class _Token:
+class Token:
+    """A word, a name in backquotes, text in quotes, a mark, or the end."""
+
     kind: str
     text: str
     position: int
@@ -92,7 +94,7 @@ def parse_columns(text: str) -> tuple[Field, ...]:
         >>> [str(column.type) for column in parse_columns("id BIGINT NOT NULL, tags ARRAY<STRING>")]
         ['BIGINT', 'ARRAY<STRING>']
     """
-    parser = _Parser(text)
+    parser = DdlParser(text)
     first, second = parser.tokens[0], parser.tokens[min(1, len(parser.tokens) - 1)]
     if first.text.upper() == "CREATE" and second.text.upper() in ("TABLE", "OR", "EXTERNAL"):
         raise parser.error(first, "give only the column list, without CREATE TABLE and its parentheses")
@@ -111,14 +113,22 @@ def parse_type(text: str) -> DeltaType:
         >>> str(parse_type("map<string,int>"))
         'MAP<STRING, INT>'
     """
-    parser = _Parser(text)
+    parser = DdlParser(text)
     delta_type = parser.type()
     parser.expect_end()
     return delta_type
 
 
-class _Parser:
-    """A recursive-descent parser: one method for each rule of the grammar."""
+class DdlParser:
+    """A recursive-descent parser: one method for each rule of the grammar.
+
+    Attributes:
+        subject: What messages call the text.
+        marks: The marks of the grammar.
+    """
+
+    subject = "schema DDL"
+    marks = frozenset("<>(),:")
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -126,22 +136,22 @@ class _Parser:
         self.next = 0
         self.depth = 0
 
-    def _tokens(self) -> list[_Token]:
+    def _tokens(self) -> list[Token]:
         tokens = []
         position = 0
         while position < len(self.text):
             match = _TOKEN.match(self.text, position)
-            if match is None:
+            if match is None or (match.lastgroup == "mark" and match.group() not in self.marks):
                 raise self._lexical_error(position)
             if match.lastgroup != "space":
-                tokens.append(_Token(match.lastgroup or "", match.group(), position))
+                tokens.append(Token(match.lastgroup or "", match.group(), position))
             position = match.end()
-        tokens.append(_Token("end", "", position))
+        tokens.append(Token("end", "", position))
         return tokens
 
     def _lexical_error(self, position: int) -> DdlError:
         character = self.text[position]
-        token = _Token("", character, position)
+        token = Token("", character, position)
         if character in "`'\"":
             return self.error(token, f"this {character} is not closed")
         if self.text.startswith("/*", position):
@@ -150,20 +160,24 @@ class _Parser:
             token, f"unexpected character {character!r}; names consist of ASCII letters, digits and underscores"
         )
 
-    def error(self, token: _Token, message: str) -> DdlError:
+    def error(self, token: Token, message: str) -> DdlError:
+        """Return an error that names a token's line and column."""
         line = self.text.count("\n", 0, token.position) + 1
         column = token.position - (self.text.rfind("\n", 0, token.position) + 1) + 1
-        return DdlError(f"schema DDL, line {line}, column {column}: {message}", {"reason": message})
+        return DdlError(f"{self.subject}, line {line}, column {column}: {message}", {"reason": message})
 
-    def peek(self) -> _Token:
+    def peek(self) -> Token:
+        """Return the next token."""
         return self.tokens[self.next]
 
-    def take(self) -> _Token:
+    def take(self) -> Token:
+        """Take the next token."""
         token = self.tokens[self.next]
         self.next = min(self.next + 1, len(self.tokens) - 1)
         return token
 
     def keyword(self, word: str) -> bool:
+        """Take a keyword if it is next."""
         token = self.peek()
         if token.kind == "word" and token.text.upper() == word:
             self.take()
@@ -171,6 +185,7 @@ class _Parser:
         return False
 
     def mark(self, mark: str) -> bool:
+        """Take a mark if it is next."""
         token = self.peek()
         if token.kind == "mark" and token.text == mark:
             self.take()
@@ -178,15 +193,17 @@ class _Parser:
         return False
 
     def expect(self, mark: str, after: str) -> None:
+        """Take a mark, which must be next."""
         if not self.mark(mark):
             raise self.error(self.peek(), f"expected {mark!r} {after}, found {_shown(self.peek())}")
 
     def expect_end(self) -> None:
+        """Check that the text ends."""
         if self.peek().kind != "end":
             raise self.error(self.peek(), f"expected ',' or the end, found {_shown(self.peek())}")
 
     def fields(self, end: str) -> tuple[Field, ...]:
-        """Fields between commas, up to (not including) the mark `end`."""
+        """Read the fields between commas, up to (not including) the mark `end`."""
         fields: list[Field] = []
         if self.peek().kind == "end" or self.peek().text == end:
             raise self.error(self.peek(), "expected a name and a type")
@@ -196,7 +213,11 @@ class _Parser:
                 return tuple(fields)
 
     def field(self, number: int) -> Field:
-        name = self.name()
+        """Read a column, or a field of a struct."""
+        return self.definition(self.name(), number)
+
+    def definition(self, name: str, number: int) -> Field:
+        """Read what follows a field's name."""
         self.mark(":")
         delta_type = self.type()
         nullable, comment = True, None
@@ -221,6 +242,7 @@ class _Parser:
                 return Field(name=name, type=delta_type, nullable=nullable, number=number, comment=comment)
 
     def name(self) -> str:
+        """Read a name, in backquotes or not."""
         token = self.take()
         if token.kind == "word":
             return token.text
@@ -229,12 +251,14 @@ class _Parser:
         raise self.error(token, f"expected a column name, found {_shown(token)}")
 
     def string(self) -> str:
+        """Read text in quotes."""
         token = self.take()
         if token.kind != "string":
             raise self.error(token, f"expected text in quotes after COMMENT, found {_shown(token)}")
         return re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[1]), token.text[1:-1], flags=re.DOTALL)
 
     def type(self) -> DeltaType:
+        """Read a type."""
         token = self.take()
         word = token.text.upper()
         if token.kind != "word":
@@ -259,7 +283,8 @@ class _Parser:
         hint = f"; did you mean {close[0]}?" if close else f"; Delta's types are {', '.join(known)}"
         raise self.error(token, f"{token.text!r} is not a Delta type{hint}")
 
-    def decimal(self, token: _Token) -> Decimal:
+    def decimal(self, token: Token) -> Decimal:
+        """Read the parameters of DECIMAL."""
         precision, scale = 10, 0
         if self.mark("("):
             precision = self.integer()
@@ -272,12 +297,14 @@ class _Parser:
             raise self.error(token, str(error)) from None
 
     def integer(self) -> int:
+        """Read a whole number."""
         token = self.take()
         if token.kind != "word" or not token.text.isdecimal():
             raise self.error(token, f"expected a whole number, found {_shown(token)}")
         return int(token.text[:12])
 
-    def nested(self, token: _Token) -> DeltaType:
+    def nested(self, token: Token) -> DeltaType:
+        """Read what follows ARRAY, MAP or STRUCT."""
         word = token.text.upper()
         self.depth += 1
         if self.depth > MAX_NESTING:
@@ -297,5 +324,5 @@ class _Parser:
         return result
 
 
-def _shown(token: _Token) -> str:
+def _shown(token: Token) -> str:
     return "the end" if token.kind == "end" else repr(token.text)

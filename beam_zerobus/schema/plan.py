@@ -250,7 +250,7 @@ def _unknown(path: str, arrow_field: pa.Field, known: dict[str, str]) -> str:
     hint = f" (did you mean {known[close[0]]!r}?)" if close else ""
     return (
         f"column {path!r} is not in the table{hint}; it has Arrow type {arrow_field.type}; leave it out, "
-        'set on_unknown_fields="ignore" or "rescue", or add it to the table'
+        'set on_unknown_fields="ignore", "add" or "rescue", or add it to the table'
     )
 
 

@@ -76,6 +76,8 @@ def with_schema_of_element(config: WriterConfig, element: object, kept: KeptFiel
 def _no_columns(config: WriterConfig, element_type: Any) -> ConfigurationError:
     if config.dry_run:
         why = 'in a dry run without schema="unity_catalog"'
+    elif config.creates_table:
+        why = 'where create_table="if_needed" may have to make the table'
     else:
         why = "without workspace_url" if config.workspace_url is None else 'with schema="elements"'
     name = getattr(element_type, "__qualname__", None) or str(element_type)

@@ -130,7 +130,7 @@ class TableRows:
         values = origin.rows
         converted = converter.convert(values, kind)
         if writer.may_look_again and converter.may_be_outdated(values, kind, converted):
-            writer.look_again()
+            writer.look_again(converter.fields_to_add(values, kind))
             newest = self._converter_for(writer)
             converted = converted if newest is converter else newest.convert(values, kind)
         return RowsWithOrigin(batch=converted.batch, origin=origin, kept=converted.rows, rejected=converted.rejected)
@@ -144,6 +144,7 @@ class TableRows:
                 schema,
                 ignore_unknown_fields=config.ignores_unknown_fields,
                 rescue_column=config.rescues_into,
+                add_fields=config.adds_fields,
                 times=config.times,
                 kept=self._settings.kept,
             )

@@ -23,6 +23,7 @@ from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.options import (
     ArrowCompression,
     Batching,
+    CreateTable,
     DebugFiles,
     OnBadRows,
     OnUnknownFields,
@@ -54,9 +55,9 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
     bytes. Delivery is at least once: a bundle that the runner tries again may write rows twice.
 
     Args:
-        table: ``"catalog.schema.table"``; it must exist. Or a template with fields of the element, such as
-            ``"main.{region}.events_{device.kind}"``, or a function of the element that returns the name: see
-            `docs/many-tables.md`.
+        table: ``"catalog.schema.table"``; it must exist, unless `create_table` makes it. Or a template with
+            fields of the element, such as ``"main.{region}.events_{device.kind}"``, or a function of the element that
+            returns the name: see `docs/many-tables.md`.
         endpoint: URL of the Zerobus service, else ``ZEROBUS_ENDPOINT``.
         workspace_url: URL of the workspace, else ``DATABRICKS_HOST``.
         credentials: `OAuthClientCredentials`, `FederatedToken` or `StaticHeaders`; else ``DATABRICKS_CLIENT_ID`` and
@@ -74,9 +75,13 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
             provides each element's timestamp, 0.7 µs an element even with a sink that does nothing, so that dicts
             reach some 0.6 of the rate (`python -m tests.benchmarks.sink --only dead-letters`).
         on_unknown_fields: What becomes of fields that the table does not have: ``"reject"`` rejects their rows,
-            ``"ignore"`` drops them, ``"rescue"`` writes them into `rescue_column`, with values that do not fit.
+            ``"ignore"`` drops them, ``"add"`` adds columns for them in a SQL warehouse, ``"rescue"`` writes them into
+            `rescue_column`, with values that do not fit.
         rescue_column: The VARIANT or STRING column for ``"rescue"``; it receives one JSON object a row.
         ignore_unknown_fields: Deprecated: set `on_unknown_fields` to ``"ignore"``.
+        create_table: ``"if_needed"`` creates a missing table before the first row, with the columns of `schema` or the
+            rows' own, in a SQL warehouse; ``"never"`` does not.
+        warehouse_id: The SQL warehouse's id, else ``DATABRICKS_WAREHOUSE_ID``.
         assume_timezone: Time zone of timestamps that have none, such as ``"UTC"`` or ``"Europe/Berlin"``, in columns of
             type TIMESTAMP; without it such rows are rejected.
         epoch_unit: Unit of whole numbers in timestamp columns, counted from 1970: ``"s"``, ``"ms"`` or ``"us"``.
@@ -124,6 +129,8 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         on_unknown_fields: OnUnknownFields = "reject",
         rescue_column: str = "_rescued_data",
         ignore_unknown_fields: bool = False,
+        create_table: CreateTable = "never",
+        warehouse_id: str | None = None,
         assume_timezone: str | None = None,
         epoch_unit: EpochUnit | None = None,
         streams_per_worker: int = 1,

@@ -60,6 +60,10 @@ class Credentials(ABC):
     def identity(self) -> str | None:
         """Return a digest that is equal for equal credentials, or None where they cannot be compared."""
 
+    def principal(self) -> str | None:
+        """Return the client id, which may be shown; None where it is not known."""
+        return None
+
     @abstractmethod
     def request_headers(self, workspace_url: str, form: Mapping[str, str]) -> tuple[Mapping[str, Secret], float]:
         """Fetch a token that `form` describes; return the headers that carry it, and its lifetime in seconds."""
@@ -98,6 +102,10 @@ class OAuthClientCredentials(Credentials):
     def identity(self) -> str | None:
         """Return a digest of id and secret, unless a callable holds one."""
         return _digest("oauth", self.client_id, self.client_secret)
+
+    def principal(self) -> str | None:
+        """Return the client id."""
+        return str(_read(self.client_id, "client_id", "DATABRICKS_CLIENT_ID").reveal())
 
     def request_headers(self, workspace_url: str, form: Mapping[str, str]) -> tuple[Mapping[str, Secret], float]:
         """Ask the workspace with id and secret."""
@@ -163,6 +171,10 @@ class FederatedToken(Credentials):
     def identity(self) -> str | None:
         """Return None: two suppliers cannot be compared."""
         return None
+
+    def principal(self) -> str | None:
+        """Return the client id, if there is one."""
+        return self.client_id
 
     def request_headers(self, workspace_url: str, form: Mapping[str, str]) -> tuple[Mapping[str, Secret], float]:
         """Exchange the provider's current token."""

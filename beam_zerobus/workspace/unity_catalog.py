@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 from urllib.parse import quote
 
 from beam_zerobus.errors import (
@@ -19,7 +20,7 @@ from beam_zerobus.schema import TableSchema
 from beam_zerobus.workspace.http import Answer, ask
 from beam_zerobus.workspace.secret import Secret
 
-__all__ = ["describe_table", "fetch_table_schema", "table_schema"]
+__all__ = ["describe_table", "effective_privileges", "fetch_table_schema", "table_schema"]
 
 # 2,000 columns of nested types fit in.
 _MAX_BYTES = 32 << 20
@@ -143,3 +144,39 @@ def _unwritable_kind(answer: Answer) -> str | None:
         if said not in (None, accepted):
             return f"{words} {said if isinstance(said, str) and _KIND.fullmatch(said) else 'something else'}"
     return None
+
+
+def effective_privileges(
+    workspace_url: str, kind: str, name: str, principal: str, *, headers: Mapping[str, Secret]
+) -> set[str] | None:
+    """Return the privileges of a principal, such as ``USE CATALOG``, inherited ones too; None where they are not shown.
+
+    Args:
+        workspace_url: The workspace.
+        kind: ``"catalog"``, ``"schema"`` or ``"table"``.
+        name: Its name.
+        principal: A service principal's client id.
+        headers: What signs the request in.
+    """
+    path = f"/api/2.1/unity-catalog/effective-permissions/{kind}/{quote(name, safe='')}"
+    url = f"{workspace_url}{path}?principal={quote(principal, safe='')}"
+    try:
+        answer = ask("GET", url, service="Unity Catalog", cause="UNITY_CATALOG", headers=headers)
+    except ZerobusError:
+        return None
+    content = answer.json()
+    if answer.status != 200 or not isinstance(content, dict):
+        return None
+    return {str(privilege).replace("_", " ").upper() for privilege in _privileges_in(content)}
+
+
+def _privileges_in(content: Mapping[str, Any]) -> Iterator[object]:
+    """Yield the privileges of an answer, whatever form it has."""
+    for assignment in _list(content.get("privilege_assignments")):
+        if isinstance(assignment, dict):
+            for privilege in _list(assignment.get("privileges")):
+                yield privilege.get("privilege") if isinstance(privilege, dict) else privilege
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -15,7 +15,15 @@ from typing import Any, Literal, TypeAlias
 import pyarrow as pa
 
 from beam_zerobus.errors import ConfigurationError, about_table
-from beam_zerobus.options import ArrowCompression, DebugFiles, OnUnknownFields, Retry, Telemetry, WireFormat
+from beam_zerobus.options import (
+    ArrowCompression,
+    CreateTable,
+    DebugFiles,
+    OnUnknownFields,
+    Retry,
+    Telemetry,
+    WireFormat,
+)
 from beam_zerobus.options.fields import check_options, limits, options_of, shown
 from beam_zerobus.options.urls import check_url
 from beam_zerobus.schema import TableSchema
@@ -45,7 +53,7 @@ class WriterConfig:
     and texts in their signatures, and a test compares them.
 
     Attributes:
-        table: ``"catalog.schema.table"``; it must exist.
+        table: ``"catalog.schema.table"``; it must exist, unless `create_table` makes it.
         endpoint: URL of the Zerobus service, else ``ZEROBUS_ENDPOINT``.
         workspace_url: URL of the workspace, else ``DATABRICKS_HOST``.
         credentials: `OAuthClientCredentials`, `FederatedToken` or `StaticHeaders`; else ``DATABRICKS_CLIENT_ID`` and
@@ -56,9 +64,13 @@ class WriterConfig:
         wire_format: Format of the rows in a call: ``"proto"``, ``"arrow"`` or ``"json"``.
         retry: How long the writer retries while the service fails.
         on_unknown_fields: What becomes of fields that the table does not have: ``"reject"`` rejects their rows,
-            ``"ignore"`` drops them, ``"rescue"`` writes them into `rescue_column`, with values that do not fit.
+            ``"ignore"`` drops them, ``"add"`` adds columns for them in a SQL warehouse, ``"rescue"`` writes them into
+            `rescue_column`, with values that do not fit.
         rescue_column: The VARIANT or STRING column for ``"rescue"``; it receives one JSON object a row.
         ignore_unknown_fields: Deprecated: set `on_unknown_fields` to ``"ignore"``.
+        create_table: ``"if_needed"`` creates a missing table before the first row, with the columns of `schema` or the
+            rows' own, in a SQL warehouse; ``"never"`` does not.
+        warehouse_id: The SQL warehouse's id, else ``DATABRICKS_WAREHOUSE_ID``.
         assume_timezone: Time zone of timestamps that have none, such as ``"UTC"`` or ``"Europe/Berlin"``, in columns of
             type TIMESTAMP; without it such rows are rejected.
         epoch_unit: Unit of whole numbers in timestamp columns, counted from 1970: ``"s"``, ``"ms"`` or ``"us"``.
@@ -84,6 +96,8 @@ class WriterConfig:
     on_unknown_fields: OnUnknownFields = field(default="reject", metadata=limits(flat="on_unknown_fields"))
     rescue_column: str = field(default="_rescued_data", metadata=limits(flat="rescue_column"))
     ignore_unknown_fields: bool = field(default=False, metadata=limits(flat="ignore_unknown_fields"))
+    create_table: CreateTable = field(default="never", metadata=limits(flat="create_table"))
+    warehouse_id: str | None = field(default=None, metadata=limits(flat="warehouse_id"))
     assume_timezone: str | None = field(default=None, metadata=limits(flat="assume_timezone"))
     epoch_unit: EpochUnit | None = field(default=None, metadata=limits(flat="epoch_unit"))
     streams_per_worker: int = field(default=1, metadata=limits(at_most=64, flat="streams_per_worker"))
@@ -114,6 +128,21 @@ class WriterConfig:
     def rescues_into(self) -> str | None:
         """The column for what the others cannot hold; None if such rows are rejected."""
         return self.rescue_column if self.on_unknown_fields == "rescue" else None
+
+    @property
+    def adds_fields(self) -> bool:
+        """Add columns for fields that the table does not have."""
+        return self.on_unknown_fields == "add"
+
+    @property
+    def creates_table(self) -> bool:
+        """Create the table before the first row, if there is none."""
+        return self.create_table == "if_needed" and not self.dry_run
+
+    @property
+    def fetches_schema(self) -> bool:
+        """The table's own schema counts, which Unity Catalog has."""
+        return self.schema == UNITY_CATALOG or self.creates_table
 
     def _fingerprint(self) -> str:
         """Hash all settings; a callable has no value to compare, so it makes the configuration unique."""
@@ -153,12 +182,26 @@ def make_base_config(label: str, **options: Any) -> WriterConfig:
     with about_table(label):
         schema = parse_schema(options.get("schema"))
     sends = not options.get("dry_run")
-    needs_workspace = (sends and credentials.needs_workspace) or schema == UNITY_CATALOG
+    creates = options.get("create_table", "never") != "never"
+    if creates and schema == UNITY_CATALOG:
+        raise ConfigurationError(
+            'schema="unity_catalog" is that of a table that exists: with create_table="if_needed" give the columns, '
+            'such as schema="id BIGINT NOT NULL, name STRING", or schema="elements"'
+        )
+    adds = options.get("on_unknown_fields") == "add"
+    if adds and not creates and schema not in (None, UNITY_CATALOG):
+        raise ConfigurationError(
+            'on_unknown_fields="add" changes the table, and schema=... says that its columns are fixed: leave schema '
+            'out, or set create_table="if_needed"'
+        )
+    needs_warehouse = sends and (creates or adds)
+    needs_workspace = (sends and credentials.needs_workspace) or schema == UNITY_CATALOG or needs_warehouse
+    options["warehouse_id"] = _warehouse_id(options.get("warehouse_id"), needed=needs_warehouse)
     options["endpoint"] = _url(options.get("endpoint"), *_ENDPOINT, needed=sends)
     options["workspace_url"] = _url(options.get("workspace_url"), *_WORKSPACE, needed=needs_workspace)
     check_addresses(options["endpoint"], options["workspace_url"])
     if schema is None:
-        schema = UNITY_CATALOG if sends and options["workspace_url"] is not None else ELEMENTS
+        schema = UNITY_CATALOG if sends and not creates and options["workspace_url"] is not None else ELEMENTS
     return WriterConfig(table=label, **{**options, "schema": schema})
 
 
@@ -231,6 +274,16 @@ def _checked_credentials(credentials: object) -> Credentials:
             "use OAuthClientCredentials, FederatedToken or StaticHeaders of beam_zerobus"
         )
     return credentials
+
+
+def _warehouse_id(value: str | None, *, needed: bool) -> str | None:
+    found = value or os.environ.get("DATABRICKS_WAREHOUSE_ID", "").strip() or None
+    if needed and found is None:
+        raise ConfigurationError(
+            "warehouse_id is not set: pass warehouse_id=... or set DATABRICKS_WAREHOUSE_ID, to the id of a SQL "
+            "warehouse that creates tables and adds columns"
+        )
+    return found if needed else value
 
 
 def _url(value: object, option: str, variable: str, example: str, *, needed: bool) -> str | None:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 
 import pyarrow as pa
 
@@ -15,8 +16,12 @@ from beam_zerobus.encoding.conversion import Conversion
 from beam_zerobus.errors import ConfigurationError, RowError, ZerobusError, about_table
 from beam_zerobus.logs import get_logger
 from beam_zerobus.schema import TableSchema
+from beam_zerobus.schema.additions import FindAdditions, arrow_fields_to_add, with_additions
 from beam_zerobus.schema.reasons import may_fit_wider_column
+from beam_zerobus.tables.add_columns import add_columns
+from beam_zerobus.tables.make import find_or_make_table
 from beam_zerobus.workspace.single_flight import SingleFlight
+from beam_zerobus.workspace.sql_warehouse import SqlWarehouse
 from beam_zerobus.workspace.tokens import TokenSource
 from beam_zerobus.workspace.unity_catalog import fetch_table_schema
 from beam_zerobus.writer.config import UNITY_CATALOG, WriterConfig
@@ -26,6 +31,8 @@ __all__ = ["Conversions"]
 _log = get_logger(__name__)
 
 _SHARED_FETCH_SECONDS = 3600.0  # a fetch has limits of its own, and is tried again as `Retry` says
+
+_ROUNDS = 5  # a thread may share the changes of others, which do not help it
 
 LOOK_AGAIN_SECONDS = 30.0
 """Seconds between two fetches of a schema because rows do not fit it."""
@@ -49,6 +56,7 @@ class Conversions:
         self._tokens = tokens
         self._lock = threading.Lock()
         self._finding: SingleFlight[Conversion] = SingleFlight(limit=_SHARED_FETCH_SECONDS)
+        self._adding: SingleFlight[None] = SingleFlight(limit=_SHARED_FETCH_SECONDS)
         self._refreshing: SingleFlight[None] = SingleFlight(limit=_SHARED_FETCH_SECONDS)
         self._current: Conversion | None = None
         self._looked_at = float("-inf")
@@ -75,6 +83,8 @@ class Conversions:
         now.
         """
         conversion = self._current or self.resolve(batch)
+        if self._config.adds_fields and conversion.lacks_fields_of(batch.schema):
+            return self._with_fields(conversion, lambda schema: arrow_fields_to_add(batch.schema, schema))
         if self.may_change and (self._misfits or conversion.lacks_fields_of(batch.schema)):
             conversion = self.look_again(conversion)
             self._misfits = False  # now, so that threads wait for a fetch that runs already
@@ -87,16 +97,27 @@ class Conversions:
     @property
     def may_change(self) -> bool:
         """True where the schema is the table's own, which can be fetched again."""
-        return self._config.schema == UNITY_CATALOG
+        return self._config.fetches_schema
 
     @property
     def may_look_again(self) -> bool:
-        """True where rows that do not fit are a reason to fetch the schema now."""
+        """True where rows that do not fit are a reason to fetch the schema now, or to add columns."""
+        return self._config.adds_fields or self._may_fetch
+
+    @property
+    def _may_fetch(self) -> bool:
         return self.may_change and time.monotonic() - self._looked_at >= LOOK_AGAIN_SECONDS
 
-    def look_again(self, known: Conversion) -> Conversion:
-        """Fetch the schema because rows do not fit it, at most twice a minute; return the newest."""
-        if self.may_look_again:  # also while another thread fetches it: they share the fetch
+    def look_again(self, known: Conversion, find: FindAdditions | None = None) -> Conversion:
+        """Fetch the schema because rows do not fit it, at most twice a minute; return the newest.
+
+        Args:
+            known: The conversion that they do not fit.
+            find: Finds the fields of rows that a schema lacks; they are added, if the options say so.
+        """
+        if find is not None and self._config.adds_fields and find(known.schema):
+            return self._with_fields(known, find)
+        if self._may_fetch:  # also while another thread fetches it: they share the fetch
             try:
                 self._fetch_newer(known)
             except ZerobusError as error:  # the known schema stays in use
@@ -106,6 +127,32 @@ class Conversions:
             finally:
                 self._looked_at = time.monotonic()
         return self._current or known
+
+    def _with_fields(self, known: Conversion, find: FindAdditions) -> Conversion:
+        """Add to the table what it lacks of some rows, and return the conversion for it.
+
+        Threads that do so at the same time share one change; those that it does not help make the next one.
+
+        Raises:
+            ZerobusError: The columns cannot be added.
+        """
+        for _ in range(_ROUNDS):
+            if not find(known.schema):
+                break
+            self._adding.run(partial(self._replace_with_fields, known, find))
+            known = self._current or known
+        return known
+
+    def _replace_with_fields(self, known: Conversion, find: FindAdditions) -> None:
+        self._replace(known, self._add(known, find))
+
+    def _add(self, known: Conversion, find: FindAdditions) -> TableSchema:
+        config = self._config
+        if config.dry_run:
+            return with_additions(known.schema, find(known.schema))
+        return retry_transient(
+            lambda: add_columns(self._warehouse, config.table, find, describe=self._fetch), config.retry
+        )
 
     def refresh(self, outdated: Conversion) -> Conversion | None:
         """Return a newer conversion than one that the service found out of date; None where nothing has changed.
@@ -134,10 +181,30 @@ class Conversions:
         return conversion
 
     def _find_schema(self, batch: pa.RecordBatch | pa.Table | None) -> TableSchema:
+        if self._config.schema == UNITY_CATALOG:
+            return retry_transient(self._fetch, self._config.retry)
+        wanted = self._given_schema(batch)
+        if not self._config.creates_table:
+            return wanted
+        return retry_transient(lambda: self._make_table(wanted), self._config.retry)
+
+    def _make_table(self, wanted: TableSchema) -> TableSchema:
+        principal = self._config.credentials.principal()
+        return find_or_make_table(
+            self._warehouse, self._config.table, wanted, principal=principal, describe=self._fetch
+        )
+
+    @property
+    def _warehouse(self) -> SqlWarehouse:
+        return SqlWarehouse(
+            workspace_url=self._config.workspace_url or "",
+            warehouse_id=self._config.warehouse_id or "",
+            headers=self._tokens.workspace_headers,
+        )
+
+    def _given_schema(self, batch: pa.RecordBatch | pa.Table | None) -> TableSchema:
         if isinstance(self._config.schema, TableSchema):
             return self._config.schema
-        if self.may_change:
-            return retry_transient(self._fetch, self._config.retry)
         if batch is None:
             raise ConfigurationError(
                 f"The schema of {self._config.table} is not known before its first batch: "

@@ -101,7 +101,7 @@ class RowReader:
         converter = self._converter_for(conversion.schema)
         converted = converter.convert(values, kind)
         if self._conversions.may_look_again and converter.may_be_outdated(values, kind, converted):
-            newest = self._conversions.look_again(conversion).schema
+            newest = self._conversions.look_again(conversion, converter.fields_to_add(values, kind)).schema
             return self._converter_for(newest).convert(values, kind)
         return converted
 
@@ -112,6 +112,7 @@ class RowReader:
                 schema,
                 ignore_unknown_fields=self._config.ignores_unknown_fields,
                 rescue_column=self._config.rescues_into,
+                add_fields=self._config.adds_fields,
                 times=self._config.times,
             )
         return converter

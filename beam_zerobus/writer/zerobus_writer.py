@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 import weakref
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from beam_zerobus.delivery.budget import Budget
 from beam_zerobus.errors import ZerobusError
-from beam_zerobus.options import ArrowCompression, DebugFiles, OnUnknownFields, Retry, Telemetry, WireFormat
+from beam_zerobus.options import (
+    ArrowCompression,
+    CreateTable,
+    DebugFiles,
+    OnUnknownFields,
+    Retry,
+    Telemetry,
+    WireFormat,
+)
 from beam_zerobus.schema import TableSchema
+from beam_zerobus.schema.additions import FindAdditions
 from beam_zerobus.schema.time_rules import EpochUnit
 from beam_zerobus.workspace.credentials import Credentials
 from beam_zerobus.writer.config import SchemaSource, WriterConfig, make_config, options_among
@@ -22,6 +31,7 @@ from beam_zerobus.writer.endings import (
     ABORT_SECONDS,
     close_at_exit,
     close_in_background,
+    deadline_after,
     forget_if_over,
     left_to_the_parent,
     process_lock,
@@ -46,7 +56,7 @@ class ZerobusWriter:
     sends what was submitted, for ten seconds at most, and then closes; so does the end of the process.
 
     Args:
-        table: ``"catalog.schema.table"``; it must exist.
+        table: ``"catalog.schema.table"``; it must exist, unless `create_table` makes it.
         endpoint: URL of the Zerobus service, else ``ZEROBUS_ENDPOINT``.
         workspace_url: URL of the workspace, else ``DATABRICKS_HOST``.
         credentials: `OAuthClientCredentials`, `FederatedToken` or `StaticHeaders`; else ``DATABRICKS_CLIENT_ID`` and
@@ -57,9 +67,13 @@ class ZerobusWriter:
         wire_format: Format of the rows in a call: ``"proto"``, ``"arrow"`` or ``"json"``.
         retry: How long the writer retries while the service fails.
         on_unknown_fields: What becomes of fields that the table does not have: ``"reject"`` rejects their rows,
-            ``"ignore"`` drops them, ``"rescue"`` writes them into `rescue_column`, with values that do not fit.
+            ``"ignore"`` drops them, ``"add"`` adds columns for them in a SQL warehouse, ``"rescue"`` writes them into
+            `rescue_column`, with values that do not fit.
         rescue_column: The VARIANT or STRING column for ``"rescue"``; it receives one JSON object a row.
         ignore_unknown_fields: Deprecated: set `on_unknown_fields` to ``"ignore"``.
+        create_table: ``"if_needed"`` creates a missing table before the first row, with the columns of `schema` or the
+            rows' own, in a SQL warehouse; ``"never"`` does not.
+        warehouse_id: The SQL warehouse's id, else ``DATABRICKS_WAREHOUSE_ID``.
         assume_timezone: Time zone of timestamps that have none, such as ``"UTC"`` or ``"Europe/Berlin"``, in columns of
             type TIMESTAMP; without it such rows are rejected.
         epoch_unit: Unit of whole numbers in timestamp columns, counted from 1970: ``"s"``, ``"ms"`` or ``"us"``.
@@ -94,6 +108,8 @@ class ZerobusWriter:
         on_unknown_fields: OnUnknownFields = "reject",
         rescue_column: str = "_rescued_data",
         ignore_unknown_fields: bool = False,
+        create_table: CreateTable = "never",
+        warehouse_id: str | None = None,
         assume_timezone: str | None = None,
         epoch_unit: EpochUnit | None = None,
         streams_per_worker: int = 1,
@@ -124,7 +140,7 @@ class ZerobusWriter:
         return state
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _from_config, (type(self), self.config, self._shard)
+        return partial(type(self).from_config, self.config, shard=self._shard), ()
 
     def __repr__(self) -> str:
         if not hasattr(self, "config"):  # a traceback of `__init__` shows it before it has one
@@ -162,16 +178,16 @@ class ZerobusWriter:
         """True where rows with unknown fields are a reason to call `look_again`."""
         return self._here().conversions.may_look_again
 
-    def look_again(self) -> TableSchema:
+    def look_again(self, find: FindAdditions | None = None) -> TableSchema:
         """Return the table's schema, fetched again if it may have changed and was not fetched in the last 30 seconds.
 
-        For rows with a field that `schema` lacks, before they are rejected; `submit` does so by itself.
+        `submit` does so by itself. What `find` finds is added to the table, with ``on_unknown_fields="add"``.
 
         Raises:
-            ZerobusError: The schema is not known yet, and cannot be fetched.
+            ZerobusError: The schema is not known yet, and cannot be fetched; or columns cannot be added.
         """
         conversions = self._here().conversions
-        return conversions.look_again(conversions.resolve(None)).schema
+        return conversions.look_again(conversions.resolve(None), find).schema
 
     @property
     def counters(self) -> Counters:
@@ -249,13 +265,7 @@ class ZerobusWriter:
         with submission.awaited():
             return await asyncio.wrap_future(submission.future)
 
-    def send_batch(self, batch: Rows) -> TransmissionResult:
-        """Do as `send`."""
-        return self.send(batch)
-
-    async def asend_batch(self, batch: Rows) -> TransmissionResult:
-        """Do as `asend`."""
-        return await self.asend(batch)
+    send_batch, asend_batch = send, asend
 
     def cancel(self, submission: Submission) -> None:
         """Forget a submission: nothing more of it is sent, and its `result()` raises ClosedError."""
@@ -273,7 +283,7 @@ class ZerobusWriter:
             ZerobusError: A batch, or rows of one, failed since the last flush, and nobody has asked for its result.
         """
         state = self._here()
-        if not state.submissions.wait(_deadline(timeout)):
+        if not state.submissions.wait(deadline_after(timeout)):
             raise TimeoutError(f"{self.config.table}: not everything was acknowledged within {timeout} s")
         raise_failures(state)
 
@@ -298,7 +308,7 @@ class ZerobusWriter:
         """Do as `close`, and leave the failures that nobody has asked for to the next `flush`."""
         state = self._here()
         try:
-            state.close(_deadline(timeout))
+            state.close(deadline_after(timeout))
         except BaseException:
             state.submissions.log_failures()  # such as Ctrl-C: that is raised
             raise
@@ -338,11 +348,3 @@ class ZerobusWriter:
                     left_to_the_parent.append(self._state)
                     self._state = self._new_state()
         return self._state
-
-
-def _from_config(cls: type[ZerobusWriter], config: WriterConfig, shard: str | None) -> ZerobusWriter:
-    return cls.from_config(config, shard=shard)
-
-
-def _deadline(timeout: float | None) -> float | None:
-    return None if timeout is None else time.monotonic() + timeout

@@ -14,7 +14,15 @@ from typing import Any, Self
 
 from beam_zerobus.delivery.budget import Budget
 from beam_zerobus.errors import ClosedError, ZerobusError
-from beam_zerobus.options import ArrowCompression, DebugFiles, OnUnknownFields, Retry, Telemetry, WireFormat
+from beam_zerobus.options import (
+    ArrowCompression,
+    CreateTable,
+    DebugFiles,
+    OnUnknownFields,
+    Retry,
+    Telemetry,
+    WireFormat,
+)
 from beam_zerobus.schema.time_rules import EpochUnit
 from beam_zerobus.workspace.credentials import Credentials
 from beam_zerobus.writer.config import WriterConfig, options_among
@@ -64,18 +72,7 @@ class ZerobusWriters:
         credentials: As for `ZerobusWriter`, and so are all options that are not explained here.
         schema: As for `ZerobusWriter`, then for all tables; or a mapping from the table's name to its schema; or a
             function of the name that returns it, None for the default.
-        wire_format: See `ZerobusWriter`.
-        retry: See `ZerobusWriter`.
-        on_unknown_fields: See `ZerobusWriter`.
-        rescue_column: See `ZerobusWriter`.
-        ignore_unknown_fields: See `ZerobusWriter`.
-        assume_timezone: See `ZerobusWriter`.
-        epoch_unit: See `ZerobusWriter`.
         streams_per_worker: Streams of each open table.
-        debug_files: See `ZerobusWriter`.
-        telemetry: See `ZerobusWriter`.
-        dry_run: See `ZerobusWriter`.
-        arrow_compression: See `ZerobusWriter`.
         max_open_tables: Tables that a worker process has open at once, each with its own stream; the one that was used
             least recently is flushed and closed when another is needed.
         max_in_flight_bytes: Encoded bytes in flight of all tables of a worker process together, before callers wait; a
@@ -103,6 +100,8 @@ class ZerobusWriters:
         on_unknown_fields: OnUnknownFields = "reject",
         rescue_column: str = "_rescued_data",
         ignore_unknown_fields: bool = False,
+        create_table: CreateTable = "never",
+        warehouse_id: str | None = None,
         assume_timezone: str | None = None,
         epoch_unit: EpochUnit | None = None,
         streams_per_worker: int = 1,

@@ -207,7 +207,7 @@ def test_the_sdks_generator_of_proto_files_works(emulator: Emulator, tmp_path) -
 def test_no_secret_shows(emulator: Emulator) -> None:
     from beam_zerobus.emulator.tokens import TokenIssuer
 
-    shown = repr(emulator) + repr(emulator._workspace()) + repr(emulator.stats) + repr(TokenIssuer("s3cret"))
+    shown = repr(emulator) + repr(emulator._servers._workspace) + repr(emulator.stats) + repr(TokenIssuer("s3cret"))
     assert emulator.client_secret not in shown
     assert "s3cret" not in shown
 

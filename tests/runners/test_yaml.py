@@ -121,6 +121,8 @@ def test_every_option_can_be_written_in_yaml(environment: dict[str, str], tmp_pa
         "on_bad_rows": "dead_letter",
         "on_unknown_fields": "ignore",
         "rescue_column": "rest",
+        "create_table": "never",
+        "warehouse_id": "0123456789abcdef",
         "ignore_unknown_fields": False,
         "assume_timezone": "Europe/Berlin",
         "epoch_unit": "s",

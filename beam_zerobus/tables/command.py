@@ -1,0 +1,131 @@
+"""``beam-zerobus create-table``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from beam_zerobus.errors import ConfigurationError, ConversionError, ZerobusError
+from beam_zerobus.options.flags import CommandParser
+from beam_zerobus.options.urls import check_url
+from beam_zerobus.schema import TableSchema
+from beam_zerobus.schema.statements import create_statement, grant_statements
+from beam_zerobus.schema.table_name import check_table_name
+from beam_zerobus.tables.make import missing_grants
+from beam_zerobus.tables.schema_source import read_proto_file, read_schema
+from beam_zerobus.workspace.addresses import WORKSPACE_EXAMPLE
+from beam_zerobus.workspace.credentials import Credentials, OAuthClientCredentials, StaticHeaders
+from beam_zerobus.workspace.secret import Secret
+from beam_zerobus.workspace.sql_warehouse import SqlWarehouse
+
+__all__ = ["run"]
+
+
+def run(argv: Sequence[str]) -> int:
+    """Print the statements that make a table and let a service principal write to it, or execute them.
+
+    Args:
+        argv: The arguments.
+
+    Returns:
+        0; 2 if a grant could not be given.
+
+    Raises:
+        ZerobusError: An argument is wrong, or the table could not be created.
+        ValueError, OSError: The columns cannot be read.
+
+    Example:
+        >>> run(["main.iot.air", "--schema", "id BIGINT", "--principal", "1234"])
+        CREATE TABLE IF NOT EXISTS `main`.`iot`.`air` (
+          id BIGINT
+        );
+        GRANT USE CATALOG ON CATALOG `main` TO `1234`;
+        GRANT USE SCHEMA ON SCHEMA `main`.`iot` TO `1234`;
+        GRANT SELECT, MODIFY ON TABLE `main`.`iot`.`air` TO `1234`;
+        0
+    """
+    options = _parser().parse_args(argv)
+    check_table_name(options.table)
+    schema = _columns(options)
+    try:
+        schema.to_descriptor()
+    except ConversionError as error:
+        sys.stderr.write(f"beam-zerobus: Zerobus will not take all columns of this table: {error}\n")
+    principal = options.principal or os.environ.get("DATABRICKS_CLIENT_ID", "").strip()
+    if options.warehouse_id:
+        return _execute(options, schema, principal)
+    statements = [create_statement(options.table, schema), *grant_statements(options.table, principal or "<client-id>")]
+    sys.stdout.write("\n".join(statements) + "\n")
+    return 0
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        prog="beam-zerobus create-table",
+        description="Print the statements that create a table and let a service principal write to it; with a SQL "
+        "warehouse, execute them. A table that exists is left as it is. Signs in with DATABRICKS_TOKEN, else with "
+        "DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET.",
+    )
+    parser.add_argument("table", metavar="TABLE", help="catalog.schema.table")
+    columns = parser.add_mutually_exclusive_group(required=True)
+    columns.add_argument("--schema", metavar="SOURCE", help="the columns, as for beam-zerobus schema")
+    columns.add_argument("--like", metavar="FILE", help="a Parquet or Arrow file with rows for the table")
+    columns.add_argument("--from-proto", metavar="FILE", help="a .proto file; each field becomes a column")
+    parser.add_argument("--message", metavar="NAME", help="the message in the .proto file (the outermost one)")
+    parser.add_argument("--principal", metavar="ID", help="client id of the service principal (DATABRICKS_CLIENT_ID)")
+    parser.add_argument(
+        "--warehouse-id",
+        metavar="ID",
+        default=os.environ.get("DATABRICKS_WAREHOUSE_ID", "").strip(),
+        help="SQL warehouse that executes the statements (DATABRICKS_WAREHOUSE_ID); '' only prints them",
+    )
+    parser.add_argument("--workspace-url", metavar="URL", help="else DATABRICKS_HOST")
+    return parser
+
+
+def _columns(options: argparse.Namespace) -> TableSchema:
+    if options.message and not options.from_proto:
+        raise ConfigurationError("--message names a message of a .proto file: give --from-proto too")
+    if options.from_proto:
+        return read_proto_file(options.from_proto, options.message)
+    if options.like and not options.like.lower().endswith((".parquet", ".arrow")):
+        raise ConfigurationError(f"--like {options.like}: name a .parquet or .arrow file; --schema takes other sources")
+    return read_schema(options.like or options.schema)
+
+
+def _execute(options: argparse.Namespace, schema: TableSchema, principal: str) -> int:
+    """Execute the statements, and say which; a grant that cannot be given does not keep others from being given."""
+    if not principal:
+        raise ConfigurationError("nobody to grant to: give --principal, the client id of the service principal")
+    warehouse = _warehouse(options.warehouse_id, options.workspace_url)
+    create = create_statement(options.table, schema)
+    warehouse.execute(create)
+    sys.stdout.write(f"{create}\n")
+    failed = 0
+    for statement in missing_grants(warehouse, options.table, principal):
+        try:
+            warehouse.execute(statement)
+        except ZerobusError as error:
+            failed += 1
+            sys.stderr.write(f"beam-zerobus: {error}; let someone who may grant it execute:\n  {statement}\n")
+        else:
+            sys.stdout.write(f"{statement}\n")
+    return 2 if failed else 0
+
+
+def _warehouse(warehouse_id: str, workspace_url: str | None) -> SqlWarehouse:
+    url = workspace_url or os.environ.get("DATABRICKS_HOST", "")
+    if not url:
+        raise ConfigurationError(f"DATABRICKS_HOST is not set: give --workspace-url, such as {WORKSPACE_EXAMPLE}")
+    url = check_url(url, name="DATABRICKS_HOST", example=WORKSPACE_EXAMPLE, credentials="DATABRICKS_TOKEN").rstrip("/")
+    credentials: Credentials = OAuthClientCredentials()
+    if os.environ.get("DATABRICKS_TOKEN"):  # of a person, who may create tables; Zerobus itself does not accept it
+        token = Secret(f"Bearer {os.environ['DATABRICKS_TOKEN'].strip()}")
+        credentials = StaticHeaders(headers={"authorization": token})
+    return SqlWarehouse(
+        workspace_url=url,
+        warehouse_id=warehouse_id,
+        headers=lambda: credentials.request_headers(url, {"scope": "all-apis"})[0],
+    )

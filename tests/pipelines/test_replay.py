@@ -97,7 +97,8 @@ def elements(draw, ddl: str) -> list[Any]:
 
 def letters(directory: Path) -> list[str]:
     """Return what was rejected, and why."""
-    found = [json.loads(line) for file in directory.glob("*") for line in file.read_text().splitlines()]
+    texts = [file.read_text() for file in directory.glob("*")]
+    found = [json.loads(line) for text in texts for line in text.split("\n") if line]
     return sorted(json.dumps([letter["element"], letter["error_type"]]) for letter in found)
 
 

@@ -73,6 +73,7 @@ test-dataflow: $(VENV)/.test ## The steps of Dataflow's image, and the job that 
 bench: $(VENV)/.bench ## The benchmarks that the README and docs/performance.md quote
 	$(BIN)/python -m tests.benchmarks.encode
 	$(BIN)/python -m tests.benchmarks.sink
+	$(BIN)/python -m tests.benchmarks.templates
 	$(BIN)/python -m tests.benchmarks.debug_files
 	$(BIN)/python -m tests.benchmarks.telemetry
 	$(BIN)/python -m tests.benchmarks.variant

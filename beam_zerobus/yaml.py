@@ -73,8 +73,10 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
         drop: Fields of an element that are not written, such as those that only choose its table.
         max_open_tables: Tables that a worker process has open at once, each with its own stream; the one that was used
             least recently is flushed and closed when another is needed.
-        max_in_flight_bytes: Encoded bytes in flight of all tables of a worker process together, before callers wait; a
-            stream has at most 20 MiB of them.
+        max_in_flight_bytes: Encoded bytes in flight of all writers of a process together, before callers wait; the
+            smallest number that an open writer has counts. A stream has at most 20 MiB of them.
+        max_tables_in_metrics: Tables of a worker process that have metrics of their own; all others are counted under
+            ``"other"``.
         batch_max_rows: Rows in a batch at most.
         batch_max_bytes: Bytes of a batch in Arrow memory at most, approximately.
         batch_max_delay: Seconds that a row of an open bundle waits for its batch to fill at most; None waits for the
@@ -127,6 +129,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
         drop: Optional[Sequence[str]] = None,
         max_open_tables: Optional[int] = None,
         max_in_flight_bytes: Optional[int] = None,
+        max_tables_in_metrics: Optional[int] = None,
         batch_max_rows: Optional[int] = None,
         batch_max_bytes: Optional[int] = None,
         batch_max_delay: Optional[float] = None,

@@ -1,7 +1,14 @@
 """Elements to RecordBatches: dicts, Beam rows, NamedTuples, dataclasses and JSON, and batches of the right size."""
 
 from beam_zerobus.batching.converter import RowConverter
-from beam_zerobus.batching.elements import Converted, ElementConverter, RowKind, element_converter, row_kind
+from beam_zerobus.batching.elements import (
+    Converted,
+    ElementConverter,
+    RowKind,
+    element_converter,
+    parsed_rows,
+    row_kind,
+)
 from beam_zerobus.batching.records import types_of
 from beam_zerobus.batching.row_limit import RowLimit
 
@@ -12,6 +19,7 @@ __all__ = [
     "RowKind",
     "RowLimit",
     "element_converter",
+    "parsed_rows",
     "row_kind",
     "types_of",
 ]

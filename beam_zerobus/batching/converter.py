@@ -55,9 +55,15 @@ class RowConverter:
 
         self._by_kind: dict[RowKind, ElementConverter] = {"json": converter("json"), "row": converter("row")}
 
-    def convert(self, values: Sequence[Any], kind: RowKind) -> Converted:
-        """Convert elements of one kind; those that cannot be read are among `rejected`."""
-        return self._by_kind[kind](values)
+    def convert(self, values: Sequence[Any], kind: RowKind, parsed: list[Any] | None = None) -> Converted:
+        """Convert elements of one kind; those that cannot be read are among `rejected`.
+
+        Args:
+            values: The elements.
+            kind: How they hold their rows.
+            parsed: What `parsed_rows` made of JSON objects; None or empty where they were not parsed.
+        """
+        return self._by_kind[kind](values, parsed)
 
     def may_be_outdated(self, values: Sequence[Any], kind: RowKind, converted: Converted) -> bool:
         """Return whether the table's schema may have changed, as elements that became `converted` do not fit it.

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
+import orjson
 import pyarrow as pa
 
 from beam_zerobus.batching.columns import FieldsBuilder, Options, fields_builder
-from beam_zerobus.batching.json_objects import LostDigitsError, json_parser, parse_exactly, parse_long_numbers
+from beam_zerobus.batching.json_objects import (
+    LostDigitsError,
+    json_parser,
+    parse_exactly,
+    parse_long_numbers,
+    parsed_as,
+)
 from beam_zerobus.batching.records import IgnoreUnknown, as_dicts, types_of
 from beam_zerobus.destinations import KeptFields
 from beam_zerobus.errors import RowError
@@ -18,7 +25,17 @@ from beam_zerobus.schema import RowErrorType, TableSchema
 from beam_zerobus.schema.reasons import Faults, Place, Reason
 from beam_zerobus.schema.time_rules import TimeRules
 
-__all__ = ["Converted", "ElementConverter", "RowKind", "element_converter", "parsed_objects", "row_kind", "schema_of"]
+__all__ = [
+    "Converted",
+    "ElementConverter",
+    "RowKind",
+    "element_converter",
+    "parsed_objects",
+    "parsed_rows",
+    "records_of",
+    "row_kind",
+    "schema_of",
+]
 
 RowKind: TypeAlias = Literal["json", "row"]
 """How an element holds its row: a JSON object as str or bytes; a mapping, `beam.Row`, NamedTuple or dataclass."""
@@ -52,7 +69,12 @@ class Converted:
     whole: pa.RecordBatch
 
 
-ElementConverter: TypeAlias = Callable[[Sequence[Any]], Converted]
+class ElementConverter(Protocol):
+    """Turns elements into a RecordBatch; `parsed` are the JSON objects that they are, where these are known."""
+
+    def __call__(self, elements: Sequence[Any], parsed: list[Any] | None = None) -> Converted:
+        """Convert elements."""
+        ...
 
 
 def element_converter(
@@ -91,18 +113,23 @@ def element_converter(
     arrow_schema = schema.to_canonical_arrow()
     parse = json_parser(schema) if kind == "json" else None
 
-    def convert(elements: Sequence[Any]) -> Converted:
+    def convert(elements: Sequence[Any], parsed: list[Any] | None = None) -> Converted:
         if parse is None:
-            return converted(elements, None, build)
+            return converted(elements, None, None, build)
         try:
-            return converted(elements, parse, build_checked)
+            return converted(elements, parsed, parse, build_checked)
         except LostDigitsError:
-            return converted(elements, parse_long_numbers, build)
+            return converted(elements, None, parse_long_numbers, build)
 
-    def converted(elements: Sequence[Any], parse: Callable[[Any], Any] | None, build: FieldsBuilder) -> Converted:
+    def converted(
+        elements: Sequence[Any],
+        parsed: list[Any] | None,
+        parse: Callable[[Any], Any] | None,
+        build: FieldsBuilder,
+    ) -> Converted:
         faults = Faults()
         place = Place(faults)
-        records = list(elements) if parse is None else parsed_objects(elements, parse, place)
+        records = records_of(elements, parsed, parse, place)
         if kept is not None:
             records = kept.of_dicts(as_dicts(records, "", place))
         arrays = build(records, place)
@@ -121,6 +148,27 @@ def schema_of(arrays: list[pa.Array], wanted: pa.Schema) -> pa.Schema:
     if types == wanted.types:
         return wanted
     return pa.schema([pa.field(f.name, t, f.nullable) for f, t in zip(wanted, types, strict=True)])
+
+
+def records_of(
+    elements: Sequence[Any], parsed: list[Any] | None, parse: Callable[[Any], Any] | None, place: Place
+) -> list[Any]:
+    """Return the records of elements; JSON objects are parsed, unless `parsed` has what `parsed_rows` returned."""
+    if parse is None:
+        return list(elements)
+    return parsed_as(parse, elements, parsed) if parsed else parsed_objects(elements, parse, place)
+
+
+def parsed_rows(elements: Sequence[Any]) -> tuple[list[Any], tuple[RowError, ...]]:
+    """Parse JSON objects before their table is known; return one for each element, and which elements are none.
+
+    Example:
+        >>> records, bad = parsed_rows(['{"id": 1}', "[]"])
+        >>> records, [error.index for error in bad]
+        ([{'id': 1}, {}], [1])
+    """
+    faults = Faults()
+    return parsed_objects(elements, orjson.loads, Place(faults)), faults.row_errors("batching")
 
 
 def parsed_objects(elements: Sequence[Any], parse: Callable[[Any], Any], place: Place) -> list[Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -28,6 +28,7 @@ __all__ = [
     "json_text",
     "parse_exactly",
     "parse_long_numbers",
+    "parsed_as",
     "type_name",
 ]
 
@@ -111,8 +112,26 @@ def _shows_digits(delta_type: DeltaType) -> bool:
 
 
 def _parse_with_digits(text: Any) -> Any:
+    return parse_exactly(text) if _may_change(text) else orjson.loads(text)
+
+
+def parsed_as(parse: Callable[[Any], Any], elements: Sequence[Any], records: list[Any]) -> list[Any]:
+    """Return the records that orjson read from elements, as another parser would have read them.
+
+    Example:
+        >>> parsed_as(parse_exactly, ['{"a": 1.50}'], [{"a": 1.5}])[0]["a"].text
+        '1.50'
+    """
+    if parse is orjson.loads:
+        return records
+    return [
+        parse_exactly(text) if _may_change(text) else record for text, record in zip(elements, records, strict=True)
+    ]
+
+
+def _may_change(text: Any) -> bool:
     pattern: re.Pattern[Any] = _MAY_CHANGE if isinstance(text, str) else _MAY_CHANGE_BYTES
-    return parse_exactly(text) if pattern.search(text) else orjson.loads(text)
+    return pattern.search(text) is not None
 
 
 def parse_long_numbers(text: Any) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from beam_zerobus.batching.columns import Options, fields_builder
-from beam_zerobus.batching.elements import Converted, RowKind, parsed_objects, schema_of
+from beam_zerobus.batching.elements import Converted, RowKind, records_of, schema_of
 from beam_zerobus.batching.json_objects import LostDigitsError, json_parser, parse_exactly
 from beam_zerobus.batching.records import as_dict, as_dicts
 from beam_zerobus.destinations import KeptFields
@@ -61,16 +61,18 @@ class RescuingConverter:
         self._check = _Check(fields, options)
         self._checks = [(field, _Check((field,), options)) for field in fields]
 
-    def __call__(self, elements: Sequence[Any]) -> Converted:
+    def __call__(self, elements: Sequence[Any], parsed: list[Any] | None = None) -> Converted:
         """Convert elements; those that cannot be read are among `rejected`."""
         try:
-            return self._convert(elements, self._parse)
+            return self._convert(elements, parsed, self._parse)
         except LostDigitsError:
-            return self._convert(elements, parse_exactly)
+            return self._convert(elements, None, parse_exactly)
 
-    def _convert(self, elements: Sequence[Any], parse: Callable[[Any], Any] | None) -> Converted:
+    def _convert(
+        self, elements: Sequence[Any], parsed: list[Any] | None, parse: Callable[[Any], Any] | None
+    ) -> Converted:
         faults = Faults()
-        records = list(elements) if parse is None else parsed_objects(elements, parse, Place(faults))
+        records = records_of(elements, parsed, parse, Place(faults))
         if self._kept is not None:
             records = self._kept.of_dicts(as_dicts(records, "", Place(faults)))
         arrays = self._check.build(records, Place(faults))

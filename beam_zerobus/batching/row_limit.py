@@ -14,6 +14,10 @@ class RowLimit:
 
     The estimate is `max_bytes` divided by the bytes per row of the last batch; the first batch is small.
 
+    Attributes:
+        rows: Rows to collect for the next batch.
+        full: Rows that fill a batch, as far as their size is known.
+
     Example:
         >>> limit = RowLimit(Batching(max_rows=10_000, max_bytes=1_000_000))
         >>> limit.rows
@@ -23,14 +27,27 @@ class RowLimit:
         2000
     """
 
-    __slots__ = ("_batching", "rows")
+    __slots__ = ("_batching", "full", "rows")
 
     def __init__(self, batching: Batching) -> None:
         self._batching = batching
+        self.full = batching.max_rows
         self.rows = min(_FIRST_ROWS, batching.max_rows)
 
     def learn(self, *, rows: int, nbytes: int) -> None:
         """Note the size of the batch that was just made."""
         if rows > 0:
-            fitting = self._batching.max_bytes * rows // max(nbytes, 1)
-            self.rows = max(1, min(fitting, self._batching.max_rows))
+            self.rows = self.full = self._fitting(rows, nbytes)
+
+    def guess(self, *, nbytes: int) -> None:
+        """Note the size of one of the first rows, before any batch was made."""
+        self.full = self._fitting(1, nbytes)
+        self.rows = min(self.rows, self.full)
+
+    def learn_full(self, *, rows: int, batches: float) -> None:
+        """Note how many batches rows of several tables make, by how many of each would fill one."""
+        self.rows = self.full = max(1, min(round(rows / batches), self._batching.max_rows))
+
+    def _fitting(self, rows: int, nbytes: int) -> int:
+        fitting = self._batching.max_bytes * rows // max(nbytes, 1)
+        return max(1, min(fitting, self._batching.max_rows))

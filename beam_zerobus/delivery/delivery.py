@@ -29,6 +29,9 @@ __all__ = ["Delivery"]
 
 _CALLBACK_PATIENCE = 1.0  # seconds that a callback waits for another thread to encode a payload
 
+_thread = threading.local()
+"""Its `is_keeper` is True in the threads of keepers, and so in callbacks."""
+
 
 class Delivery:
     """Delivers the payloads of any number of threads over one stream at a time.
@@ -116,7 +119,9 @@ class Delivery:
         try:
             if in_callback and not self._ledger.has_room:
                 raise self._no_room()
-            yield self._ledger.wait_for_room(owner, self._breaker.pause_left) or self._check_open(owner)
+            makes_room = getattr(_thread, "is_keeper", False)
+            may_add = self._ledger.wait_for_room(owner, self._breaker.pause_left, makes_room=makes_room)
+            yield may_add or self._check_open(owner)
         finally:
             self._line.release()
 
@@ -179,6 +184,7 @@ class Delivery:
             self._thread = thread
 
     def _run_keeper(self) -> None:
+        _thread.is_keeper = True
         try:
             self._keeper.run()
         except BaseException as error:  # noqa: BLE001  such as a panic of the SDK's Rust code

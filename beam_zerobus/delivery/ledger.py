@@ -63,11 +63,7 @@ class Ledger:
 
     @property
     def has_room(self) -> bool:
-        """True while the payloads here take less than the memory allowed."""
-        return self._has_own_room and (self._budget is None or self._budget.has_room)
-
-    @property
-    def _has_own_room(self) -> bool:
+        """True while the payloads here take less than the memory allowed; others may have filled the budget."""
         return self._in_flight.bytes + self._in_flight.rows * self._bytes_per_row < self._max_bytes
 
     @property
@@ -77,19 +73,21 @@ class Ledger:
 
     # Callers.
 
-    def wait_for_room(self, owner: Owner, pause_left: Callable[[], float]) -> bool:
+    def wait_for_room(self, owner: Owner, pause_left: Callable[[], float], *, makes_room: bool = False) -> bool:
         """Wait until a payload may be added.
 
         Args:
             owner: The batch of the payload; it may end, or be cancelled, meanwhile.
             pause_left: Returns the seconds for which no caller may add anything.
+            makes_room: The caller is the keeper of another ledger, which makes room in the budget, and does not wait
+                for it.
 
         Returns:
             False where it may never be added: the ledger is closed, or the owner has its outcome.
         """
         while self._wait_for_own_room(owner, pause_left):
             # Not under the lock: the keepers of other ledgers make room; each takes the budget's lock under its own.
-            if self._budget is None or self._budget.wait_for_room(1.0):
+            if self._budget is None or makes_room or self._budget.wait_for_room(1.0):
                 return True
         return False
 
@@ -97,7 +95,7 @@ class Ledger:
         with self._lock:
             while not (self._closed or owner.done):
                 pause = pause_left()
-                if not pause and self._has_own_room:
+                if not pause and self.has_room:
                     return True
                 self._lock.wait(pause or 1.0)  # not without a limit, so that Ctrl-C works on every system
             return False

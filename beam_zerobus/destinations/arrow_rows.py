@@ -24,22 +24,32 @@ def split_arrow(template: Template, named: str, batch: pa.RecordBatch | pa.Table
     rows = batch.num_rows
     if not rows:
         return Split({})
-    codes = np.zeros(rows, np.int64)  # a number for each combination of values so far
+    codes: np.ndarray | None = None  # a number for each combination of values so far; None where there is one
     combinations: list[tuple[str | None, ...]] = [()]
     for path in template.fields:
         column = _column(batch, path)
         if column is None or isinstance(column, pa.DataType):
             return Split({}, row_errors(dict.fromkeys(range(rows), _unusable(named, path, column))))
-        encoded = column.dictionary_encode(null_encoding="encode")
+        first = column[0]
+        if not column.null_count and pc.all(pc.equal(column, first)).as_py():  # much faster than encoding it
+            combinations = [(*combination, str(first.as_py())) for combination in combinations]
+            continue
+        encoded = column.cast(pa.string()).dictionary_encode(null_encoding="encode")
         values = encoded.dictionary.to_pylist()
         codes, combinations = _combined(codes, combinations, encoded.indices.to_numpy(zero_copy_only=False), values)
+    if codes is None:
+        name = _name(template, named, combinations[0])
+        every = range(rows)
+        return Split({name: every}) if isinstance(name, str) else Split({}, row_errors(dict.fromkeys(every, name)))
     return _by_table(template, named, codes, combinations)
 
 
 def _combined(
-    codes: np.ndarray, combinations: list[tuple[str | None, ...]], indices: np.ndarray, values: list[str | None]
+    codes: np.ndarray | None, combinations: list[tuple[str | None, ...]], indices: np.ndarray, values: list[str | None]
 ) -> tuple[np.ndarray, list[tuple[str | None, ...]]]:
-    used, combined = np.unique(codes * len(values) + indices, return_inverse=True)
+    if codes is None:
+        return indices, [(*combinations[0], value) for value in values]
+    used, combined = np.unique(codes.astype(np.int64) * len(values) + indices, return_inverse=True)
     return combined, [(*combinations[code // len(values)], values[code % len(values)]) for code in used.tolist()]
 
 
@@ -53,8 +63,9 @@ def _by_table(template: Template, named: str, codes: np.ndarray, combinations: l
         else:
             bad.update(dict.fromkeys(np.flatnonzero(codes == code).tolist(), name))
     if len(names) == 1 and not bad:
-        return Split({next(iter(names)): np.arange(len(codes))})
-    table_of = np.full(len(combinations), -1)
+        return Split({next(iter(names)): range(len(codes))})
+    # In the smallest type, in which numpy sorts fastest.
+    table_of = np.full(len(combinations), -1, np.min_scalar_type(-len(combinations) - 1))
     for number, chosen in enumerate(names.values()):
         table_of[chosen] = number
     tables = table_of[codes]
@@ -72,7 +83,7 @@ def _name(template: Template, named: str, values: tuple[str | None, ...]) -> str
 
 
 def _column(batch: pa.RecordBatch | pa.Table, path: Path) -> pa.Array | pa.DataType | None:
-    """Return a column as text; its type where that is neither text nor a whole number, None where it is missing."""
+    """Return a column of text or whole numbers; the type of any other column, None where it is missing."""
     number = batch.schema.get_field_index(path[0])
     if number < 0:
         return None
@@ -89,13 +100,10 @@ def _column(batch: pa.RecordBatch | pa.Table, path: Path) -> pa.Array | pa.DataT
     kind = values.type
     if pa.types.is_dictionary(kind):
         values, kind = values.dictionary_decode(), kind.value_type
-    if pa.types.is_null(kind) or pa.types.is_integer(kind) or _is_text(kind):
-        return values.cast(pa.string())
-    return kind
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    if pa.types.is_string_view(kind):
+        return values.cast(pa.string())  # older versions of Arrow do not compare views
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return values if is_text or pa.types.is_null(kind) or pa.types.is_integer(kind) else kind
 
 
 def _unusable(named: str, path: Path, kind: pa.DataType | None) -> Reason:

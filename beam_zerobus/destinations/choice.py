@@ -54,12 +54,16 @@ class Destination:
     template: Template | None = None
     choose: Callable[[Any], str] | None = None
 
-    def split(self, elements: Sequence[Any], *, from_json: bool = False) -> Split:
+    @property
+    def reads_fields(self) -> bool:
+        """True where JSON objects have to be parsed; a function receives them as they are."""
+        return self.template is not None
+
+    def split(self, elements: Sequence[Any]) -> Split:
         """Return the elements' positions by table; each element is one row.
 
         Args:
-            elements: Dicts, Beam rows, NamedTuples, dataclasses, or JSON objects.
-            from_json: They are JSON objects, as str or bytes.
+            elements: Dicts, Beam rows, NamedTuples, dataclasses, or parsed JSON objects; for a function anything.
 
         Example:
             >>> split = destination_of("main.{region}.air").split([{"region": "eu"}, {"region": "us"}, {}])
@@ -69,7 +73,7 @@ class Destination:
             "table='main.{region}.air' needs the field 'region', which is missing from the row: add it"
         """
         if self.template is not None:
-            return split_records(self.template, self._named, elements, from_json=from_json)
+            return split_records(self.template, self._named, elements)
         tables: dict[str, list[int]] = {}
         bad: dict[int, Reason] = {}
         for position, element in enumerate(elements):

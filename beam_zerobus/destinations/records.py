@@ -2,45 +2,43 @@
 
 from __future__ import annotations
 
-import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from operator import countOf
+from contextlib import suppress
+from operator import countOf, itemgetter
 from typing import Any
 
 import numpy as np
-import orjson
 
 from beam_zerobus.destinations.split import Split, bad_table, checked_name, row_errors
 from beam_zerobus.destinations.template import Path, Template
-from beam_zerobus.schema import RowErrorType
 from beam_zerobus.schema.reasons import Reason
+from beam_zerobus.schema.rescue import Verbatim
 
 __all__ = ["split_records"]
 
 _ABSENT = object()
 
 
-def split_records(template: Template, named: str, elements: Sequence[Any], *, from_json: bool) -> Split:
-    """Return the elements' positions by table.
+def split_records(template: Template, named: str, records: Sequence[Any]) -> Split:
+    """Return the records' positions by table.
 
     Args:
         template: Chooses the tables.
         named: What messages call it.
-        elements: One row each.
-        from_json: They are JSON objects, as str or bytes.
+        records: One row each.
     """
     bad: dict[int, Reason] = {}
-    records = _parsed(elements, bad) if from_json else elements
-    keys = _keys(template, records)
-    first = keys[0] if keys else None
-    if not bad and countOf(keys, first) == len(keys) > 0:  # mostly one table, or none at all
-        groups: dict[Any, list[int]] = {first: list(range(len(keys)))}
+    columns = [_parts(records, path) for path in template.fields]
+    groups: dict[tuple[Any, ...], list[int] | range] = {}
+    if records and all(countOf(column, column[0]) == len(column) for column in columns):  # mostly there is one table
+        groups[tuple(column[0] for column in columns)] = range(len(records))
     else:
-        groups = {}
-        for position, key in enumerate(keys):
-            if position not in bad:
-                groups.setdefault(key, []).append(position)
-    tables: dict[str, list[int]] = {}
+        several: defaultdict[tuple[Any, ...], list[int]] = defaultdict(list)
+        for position, key in enumerate(zip(*columns, strict=True)):
+            several[key].append(position)
+        groups.update(several)
+    tables: dict[str, list[int] | range] = {}
     for key, positions in groups.items():
         name = _name(template, named, key)
         if isinstance(name, str):
@@ -51,10 +49,14 @@ def split_records(template: Template, named: str, elements: Sequence[Any], *, fr
     return Split(dict(sorted(tables.items(), key=lambda item: item[1][0])), row_errors(bad))
 
 
-def _keys(template: Template, records: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Return the parts of each record's name; where a value cannot be one, what says why."""
-    columns = [[_part(record, path) for record in records] for path in template.fields]
-    return list(zip(*columns, strict=True))
+def _parts(records: Sequence[Any], path: Path) -> list[Any]:
+    """Return the part of each record's name that a field gives; where its value cannot be one, what says why."""
+    if len(path) == 1 and countOf(map(type, records), dict) == len(records):
+        with suppress(KeyError):
+            values = list(map(itemgetter(path[0]), records))
+            if countOf(map(type, values), str) == len(values):
+                return values
+    return [_part(record, path) for record in records]
 
 
 def _part(record: Any, path: Path) -> object:
@@ -69,9 +71,17 @@ def _part(record: Any, path: Path) -> object:
         return value
     if isinstance(value, str):
         return str(value)
+    if isinstance(value, Verbatim):  # a number of a JSON object
+        return _text_of_number(value.text)
     # As text, because 1 and True are equal keys and different names.
     is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     return str(int(value)) if is_whole else type(value)
+
+
+def _text_of_number(text: str) -> object:
+    """Return a number that fits into 64 bits as other integers are named; any other is a float, as orjson reads it."""
+    is_whole = text.lstrip("-").isdigit() and -(2**63) <= int(text) < 2**64
+    return str(int(text)) if is_whole else float
 
 
 def _field(record: Any, name: str) -> Any:
@@ -101,25 +111,3 @@ def _name(template: Template, named: str, key: tuple[Any, ...]) -> str | Reason:
             named, f"needs the field {field!r} as text or a whole number; it has the type {part.__name__}: convert it"
         )
     return checked_name(template.fill(key), named)
-
-
-def _parsed(elements: Sequence[Any], bad: dict[int, Reason]) -> list[Any]:
-    records = []
-    for position, element in enumerate(elements):
-        try:
-            record = orjson.loads(element)
-        except ValueError:
-            record = _parsed_slowly(element)
-        if not isinstance(record, dict):
-            bad[position] = Reason(RowErrorType.INVALID_JSON, "an element is not a JSON object; correct it")
-            record = {}
-        records.append(record)
-    return records
-
-
-def _parsed_slowly(element: Any) -> Any:
-    """Parse what orjson rejects and Python's parser may read, such as a number that no float can hold."""
-    try:
-        return json.loads(element)
-    except (ValueError, RecursionError):
-        return None

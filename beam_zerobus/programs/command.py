@@ -131,12 +131,15 @@ def _with_flags_of_the_sink(parser: argparse.ArgumentParser) -> argparse.Argumen
     return whole
 
 
-def sink_of(options: PipelineOptions, *, dead_letters: str | None, **defaults: Any) -> WriteToZerobus:
+def sink_of(
+    options: PipelineOptions, *, dead_letters: str | None, table: str | None = None, **defaults: Any
+) -> WriteToZerobus:
     """Make the sink that the flags describe; without a schema flag it fetches the table's from Unity Catalog.
 
     Args:
         options: All options other than the program's own.
         dead_letters: The directory for rejected rows; None if rejected rows fail the run, unless a flag changes that.
+        table: One of several tables; None for ``--zerobus_table``.
         defaults: Settings to use where no flag is given.
 
     Raises:
@@ -147,6 +150,7 @@ def sink_of(options: PipelineOptions, *, dead_letters: str | None, **defaults: A
     if dead_letters and zerobus.zerobus_on_bad_rows == "raise":
         raise InputError("--dead_letters keeps bad rows and --zerobus_on_bad_rows=raise fails on them: give only one")
     sink = zerobus.sink(
+        instead_of_table=table,
         on_bad_rows="dead_letter" if dead_letters else "raise",
         schema=None if zerobus.zerobus_dry_run else "unity_catalog",  # a dry run sends no request
         **defaults,

@@ -30,15 +30,18 @@ from beam_zerobus.programs.progress import (
 )
 from beam_zerobus.programs.read_csv import CsvMeaning, check_header
 from beam_zerobus.programs.read_files import read_csv, read_numbered, read_rows
+from beam_zerobus.programs.tables import folder_of, letters_of, tables_of
 from beam_zerobus.programs.written_rows import Run, check_free, journal_of
 from beam_zerobus.schema.time_rules import TimeRules
 from beam_zerobus.sink.dead_letters import KeepDeadLetters
 from beam_zerobus.sink.pipeline_options import ZerobusOptions
 from beam_zerobus.sink.transform import WriteToZerobus, noting_written
+from beam_zerobus.writer.writers_config import WritersOptions
 
 __all__ = ["main"]
 
 _SHOWN_FILES = 3
+_FOLDER = "{folder}"
 _RUNNERS_ON_THIS_MACHINE = ("FnApiRunner", "DirectRunner")
 
 
@@ -65,13 +68,21 @@ def _send(files: argparse.Namespace, patterns: list[str], options: PipelineOptio
     zerobus = options.view_as(ZerobusOptions)
     found, left_out = files_by_format(patterns, files.format)
     _check(files, zerobus, found)
-    sink = sink_of(options, dead_letters=files.dead_letters)
-    meaning = _csv_meaning(files, zerobus, sink) if "csv" in found else None
-    if meaning is not None:
-        check_header(found["csv"][0].path, meaning)
-    run = _run(files, found, options, meaning)
+    tables = _by_table(zerobus, found)
+    if files.dead_letters and not files.resume:
+        for table in tables:
+            check_unused(letters_of(files.dead_letters, table, one_of=len(tables)))
+    sinks = {table: sink_of(options, dead_letters=files.dead_letters, table=table) for table in tables}
+    meanings = {
+        table: _csv_meaning(files, zerobus, sinks[table], table)
+        for table, of_table in tables.items()
+        if "csv" in of_table
+    }
+    for table, meaning in meanings.items():
+        check_header(tables[table]["csv"][0].path, meaning)
+    run = _run(files, found, options, meanings)
     with nullcontext() if run is None else run:
-        pipeline = _pipeline(files, found, options, sink=sink, meaning=meaning, run=run)
+        pipeline = _pipeline(files, tables, options, sinks=sinks, meanings=meanings, run=run)
         _announce(zerobus, found, left_out, run, console)
         status = run_and_report(
             pipeline,
@@ -111,50 +122,101 @@ def _from_the_start(written: int) -> str:
 
 def _pipeline(
     files: argparse.Namespace,
-    found: Mapping[FileFormat, list[FileMetadata]],
+    tables: Mapping[str, Mapping[FileFormat, list[FileMetadata]]],
     options: PipelineOptions,
     *,
-    sink: WriteToZerobus,
-    meaning: CsvMeaning | None,
+    sinks: Mapping[str, WriteToZerobus],
+    meanings: Mapping[str, CsvMeaning],
     run: Run | None,
 ) -> beam.Pipeline:
     zerobus = options.view_as(ZerobusOptions)
     with_failed_rows = bool(files.dead_letters) or zerobus.zerobus_on_bad_rows == "dead_letter"
+    pipeline = beam.Pipeline(options=options)
+    for table, of_table in tables.items():
+        name = "" if len(tables) == 1 else f" {table}"
+        failed = _write(
+            pipeline,
+            of_table,
+            sinks[table],
+            meaning=meanings.get(table),
+            run=run,
+            name=name,
+            with_failed_rows=with_failed_rows,
+        )
+        # Runners may store what is flattened, so not without need.
+        all_failed = failed[0] if len(failed) == 1 else failed | f"Flatten{name}" >> beam.Flatten()
+        counted_failed = all_failed | f"CountFailed{name}" >> CountFailed()
+        if files.dead_letters:
+            letters = letters_of(files.dead_letters, table, one_of=len(tables))
+            counted_failed | f"KeepDeadLetters{name}" >> KeepDeadLetters(letters)
+    return pipeline
+
+
+def _write(
+    pipeline: beam.Pipeline,
+    found: Mapping[FileFormat, list[FileMetadata]],
+    sink: WriteToZerobus,
+    *,
+    meaning: CsvMeaning | None,
+    run: Run | None,
+    name: str,
+    with_failed_rows: bool,
+) -> list[PCollection[Any]]:
+    """Read the files of a table and write their rows; return those that failed."""
     if run is not None:
         sink = noting_written(sink, run.journal.note)
-    pipeline = beam.Pipeline(options=options)
     failed: list[PCollection[Any]] = []
     for file_format, of_format in found.items():
+        label = file_format + name
+        csv = meaning if file_format == "csv" else None
         if run is not None:
             rows, rejected = read_numbered(
-                pipeline,
-                file_format,
-                run.numbered(of_format),
-                run.written,
-                meaning if file_format == "csv" else None,
+                pipeline, file_format, run.numbered(of_format), run.written, meaning=csv, label=label
             )
             failed.append(rejected)
-        elif file_format == "csv" and meaning is not None:
-            rows, rejected = read_csv(pipeline, of_format, meaning, dead_letters=with_failed_rows)
+        elif csv is not None:
+            rows, rejected = read_csv(pipeline, of_format, csv, label, dead_letters=with_failed_rows)
             failed.append(rejected)
         else:
-            rows = read_rows(pipeline, file_format, of_format)
+            rows = read_rows(pipeline, file_format, of_format, label)
         # Formats apart, as their rows differ in kind; it is one sink all the same, and so one stream.
-        result = rows | f"Write {file_format}" >> sink
-        result.acknowledged | f"Count {file_format}" >> CountWritten()
+        result = rows | f"Write {label}" >> sink
+        result.acknowledged | f"Count {label}" >> CountWritten()
         failed.append(result.failed_rows)
-    # Runners may store what is flattened, so not without need.
-    all_failed = (failed[0] if len(failed) == 1 else failed | beam.Flatten()) | CountFailed()
-    if files.dead_letters:
-        all_failed | KeepDeadLetters(files.dead_letters)
-    return pipeline
+    return failed
+
+
+def _by_table(
+    zerobus: ZerobusOptions, found: Mapping[FileFormat, list[FileMetadata]]
+) -> dict[str, dict[FileFormat, list[FileMetadata]]]:
+    """Return the files of each table, by format.
+
+    Raises:
+        InputError: There are more tables than may be open at once, or two folders give one name.
+    """
+    if _FOLDER not in (zerobus.zerobus_table or ""):
+        return {zerobus.zerobus_table: dict(found)}  # the sink says what is wrong with it
+    every = {file.path: folder_of(file.path) for of_format in found.values() for file in of_format}
+    names = tables_of(zerobus.zerobus_table, "folder", every.values())
+    limit = zerobus.zerobus_max_open_tables or WritersOptions().max_open_tables
+    if len(set(names.values())) > limit:
+        raise InputError(
+            f"The files are for {len(names)} tables, and --zerobus_max_open_tables={limit} may be open at once: raise "
+            "it, or send the folders in several runs"
+        )
+    tables: dict[str, dict[FileFormat, list[FileMetadata]]] = {}
+    for file_format, of_format in found.items():
+        for file in of_format:
+            of_table = tables.setdefault(names[every[file.path]], {})
+            of_table.setdefault(file_format, []).append(file)
+    return tables
 
 
 def _run(
     files: argparse.Namespace,
     found: Mapping[FileFormat, list[FileMetadata]],
     options: PipelineOptions,
-    meaning: CsvMeaning | None,
+    meanings: Mapping[str, CsvMeaning],
 ) -> Run | None:
     """Begin the run that notes what is written; None where it cannot be resumed.
 
@@ -178,26 +240,29 @@ def _run(
             raise InputError(f"--resume is not possible: {reason}")
         return None
     settings: dict[str, Any] = {"--zerobus_table": zerobus.zerobus_table, "--format": files.format}
-    if meaning is not None:
+    if meanings:
         # What decides which rows of a file can be read, and so their numbers.
+        meaning = next(iter(meanings.values()))
         settings |= {
             "--delimiter": meaning.delimiter,
             "--null_value": list(meaning.null_values),
             "--zerobus_assume_timezone": meaning.times.assume_timezone,
             "--zerobus_epoch_unit": meaning.times.epoch_unit,
             "--zerobus_on_unknown_fields": meaning.on_unknown_fields,
-            "the table's columns": meaning.schema.to_ddl(),
+            "the table's columns": {table: meaning.schema.to_ddl() for table, meaning in sorted(meanings.items())},
         }
     every = [file for of_format in found.values() for file in of_format]
     return Run.begin(files.dead_letters, every, settings, resume=files.resume)
 
 
 def _check(files: argparse.Namespace, zerobus: ZerobusOptions, formats: Iterable[FileFormat]) -> None:
-    if "{" in zerobus.zerobus_table:
+    if "{" in (zerobus.zerobus_table or "").replace(_FOLDER, ""):
         raise InputError(
-            f"--zerobus_table={zerobus.zerobus_table} is a template, and this program writes one table: name it, or "
-            "use WriteToZerobus in a pipeline"
+            f"--zerobus_table={zerobus.zerobus_table} has a field, and this program chooses a table only by the folder "
+            "of a file, as {folder}: use WriteToZerobus in a pipeline"
         )
+    if STDIN in files.input and _FOLDER in (zerobus.zerobus_table or ""):
+        raise InputError(f"--zerobus_table={zerobus.zerobus_table}: standard input has no folder; name the table")
     if files.dead_letters and "://" not in files.dead_letters:
         check_free(files.dead_letters)
         journal = journal_of(files.dead_letters)
@@ -211,8 +276,6 @@ def _check(files: argparse.Namespace, zerobus: ZerobusOptions, formats: Iterable
                 f"{files.dead_letters} has the notes of a run that did not finish: add --resume to send what it did "
                 "not write, or name another directory"
             )
-    if files.dead_letters and not files.resume:
-        check_unused(files.dead_letters)
     untyped = [file_format for file_format in formats if file_format != "parquet"]
     if untyped and zerobus.zerobus_dry_run and not zerobus.zerobus_schema:
         raise InputError(
@@ -221,9 +284,9 @@ def _check(files: argparse.Namespace, zerobus: ZerobusOptions, formats: Iterable
         )
 
 
-def _csv_meaning(files: argparse.Namespace, zerobus: ZerobusOptions, sink: WriteToZerobus) -> CsvMeaning:
+def _csv_meaning(files: argparse.Namespace, zerobus: ZerobusOptions, sink: WriteToZerobus, table: str) -> CsvMeaning:
     return CsvMeaning(
-        table=zerobus.zerobus_table,
+        table=table,
         schema=sink.resolve_schema(),
         on_unknown_fields=zerobus.zerobus_on_unknown_fields
         or ("ignore" if zerobus.zerobus_ignore_unknown_fields else "reject"),

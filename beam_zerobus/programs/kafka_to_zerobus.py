@@ -24,6 +24,7 @@ from rich.console import Console
 from beam_zerobus.errors import ZerobusError
 from beam_zerobus.programs.command import InputError, arguments_of, last_line, parser_of, quieten, sink_of
 from beam_zerobus.programs.progress import CountFailed, CountWritten, rows_that_stay, run_and_report
+from beam_zerobus.programs.tables import letters_of, tables_of
 from beam_zerobus.sink.dead_letters import KeepDeadLetters
 from beam_zerobus.sink.pipeline_options import ZerobusOptions
 
@@ -67,24 +68,40 @@ def _pipeline(kafka: argparse.Namespace, options: PipelineOptions) -> beam.Pipel
         InputError: Beam's Kafka source is not available, or arguments contradict each other.
         ZerobusError: A setting of the sink is wrong.
     """
+    topics = _topics_by_table(kafka, options.view_as(ZerobusOptions).zerobus_table)
     # A bundle may stay open for a long time; its rows must not wait for its end.
-    sink = sink_of(options, dead_letters=kafka.dead_letters, batch_max_delay=_MAX_DELAY)
+    sinks = {
+        table: sink_of(options, dead_letters=kafka.dead_letters, table=table, batch_max_delay=_MAX_DELAY)
+        for table in topics
+    }
     options.view_as(StandardOptions).streaming = True
     pipeline = beam.Pipeline(options=options)
-    result = (
-        _read(pipeline, kafka)
-        | "Values" >> beam.Values()
-        | "Leave out tombstones" >> beam.Filter(_is_message).with_output_types(bytes)
-        | "Write" >> sink
-    )
-    result.acknowledged | CountWritten()
-    failed = result.failed_rows | CountFailed()
-    if kafka.dead_letters:
-        failed | KeepDeadLetters(kafka.dead_letters)
+    for table, of_table in topics.items():
+        name = "" if len(topics) == 1 else f" {table}"
+        result = (
+            _read(pipeline, kafka, of_table, name)
+            | f"Values{name}" >> beam.Values()
+            | f"Leave out tombstones{name}" >> beam.Filter(_is_message).with_output_types(bytes)
+            | f"Write{name}" >> sinks[table]
+        )
+        result.acknowledged | f"CountWritten{name}" >> CountWritten()
+        failed = result.failed_rows | f"CountFailed{name}" >> CountFailed()
+        if kafka.dead_letters:
+            letters = letters_of(kafka.dead_letters, table or "", one_of=len(topics))
+            failed | f"KeepDeadLetters{name}" >> KeepDeadLetters(letters)
     return pipeline
 
 
-def _read(pipeline: beam.Pipeline, kafka: argparse.Namespace) -> PCollection[tuple[bytes, bytes]]:
+def _topics_by_table(kafka: argparse.Namespace, table: str | None) -> dict[str | None, list[str]]:
+    """Return the topics of each table; None stands for the one of the flags."""
+    if "{topic}" not in (table or ""):
+        return {None: kafka.topic}
+    return {name: [topic] for topic, name in tables_of(table or "", "topic", kafka.topic).items()}
+
+
+def _read(
+    pipeline: beam.Pipeline, kafka: argparse.Namespace, topics: list[str], name: str
+) -> PCollection[tuple[bytes, bytes]]:
     if kafka.expansion_service is None and shutil.which("java") is None:
         raise InputError(
             "Beam's Kafka source is written in Java: put java on the PATH, "
@@ -96,13 +113,13 @@ def _read(pipeline: beam.Pipeline, kafka: argparse.Namespace) -> PCollection[tup
             "auto.offset.reset": kafka.start,
             **dict(kafka.consumer_property),
         },
-        topics=kafka.topic,
+        topics=topics,
         max_num_records=kafka.max_num_records,
         consumer_polling_timeout=_POLL_SECONDS,
         expansion_service=kafka.expansion_service,
     )
     try:
-        return pipeline | "Read Kafka" >> source
+        return pipeline | f"Read Kafka{name}" >> source
     except (grpc.RpcError, RuntimeError) as error:
         reason = f"{kafka.expansion_service} does not answer" if isinstance(error, grpc.RpcError) else last_line(error)
         raise InputError(
@@ -137,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="further settings of Kafka's consumer; they are visible in the job, so put no secret here",
     )
-    parser.add_argument("--max_num_records", type=int, metavar="N", help="stop after N messages (never)")
+    parser.add_argument("--max_num_records", type=int, metavar="N", help="stop after N messages of each table (never)")
     parser.add_argument(
         "--expansion_service",
         metavar="HOST:PORT",

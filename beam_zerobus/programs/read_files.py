@@ -22,7 +22,9 @@ from beam_zerobus.sink.rows_of_file import RowsOfFile
 __all__ = ["read_csv", "read_numbered", "read_rows"]
 
 
-def read_rows(pipeline: beam.Pipeline, file_format: FileFormat, files: Sequence[FileMetadata]) -> PCollection[Any]:
+def read_rows(
+    pipeline: beam.Pipeline, file_format: FileFormat, files: Sequence[FileMetadata], label: str
+) -> PCollection[Any]:
     """Read Parquet, JSON or Avro: row groups as Tables, objects as bytes, records as dicts, with their places."""
     divide: beam.PTransform[Any, Any]
     read: beam.DoFn
@@ -34,18 +36,18 @@ def read_rows(pipeline: beam.Pipeline, file_format: FileFormat, files: Sequence[
         case _:
             divide, read = beam.FlatMap(parts_of_json), ReadObjects()
     return (
-        _spread(pipeline, file_format, files)
-        | f"Divide {file_format}" >> divide
-        | f"Spread parts of {file_format}" >> beam.Reshuffle()
-        | f"Read {file_format}" >> beam.ParDo(read).with_output_types(RowsOfFile)
+        _spread(pipeline, label, files)
+        | f"Divide {label}" >> divide
+        | f"Spread parts of {label}" >> beam.Reshuffle()
+        | f"Read {label}" >> beam.ParDo(read).with_output_types(RowsOfFile)
     )
 
 
 def read_csv(
-    pipeline: beam.Pipeline, files: Sequence[FileMetadata], meaning: CsvMeaning, *, dead_letters: bool
+    pipeline: beam.Pipeline, files: Sequence[FileMetadata], meaning: CsvMeaning, label: str, *, dead_letters: bool
 ) -> tuple[PCollection[RowsOfFile], PCollection[Any]]:
     """Read CSV into RecordBatches; the second result is rows that cannot be read, as a sink's `failed_rows`."""
-    read = _spread(pipeline, "csv", files) | "Read csv" >> beam.ParDo(
+    read = _spread(pipeline, label, files) | f"Read {label}" >> beam.ParDo(
         ReadCsv(meaning, dead_letters=dead_letters)
     ).with_output_types(RowsOfFile, **{REJECTED: FailedRows}).with_outputs(REJECTED, main="rows")
     return read["rows"], read[REJECTED]
@@ -56,7 +58,9 @@ def read_numbered(
     file_format: FileFormat,
     files: Sequence[NumberedFile],
     written: dict[int, Spans],
+    *,
     meaning: CsvMeaning | None,
+    label: str,
 ) -> tuple[PCollection[Any], PCollection[Any]]:
     """Read the rows that are not written yet, each file as a whole, since only so its rows have numbers.
 
@@ -66,6 +70,7 @@ def read_numbered(
         files: The files.
         written: The rows of each file that are written.
         meaning: How CSV represents rows; None for other formats.
+        label: Stands for format and table in the names of steps.
 
     Returns:
         The rows, and those that cannot be read, as a sink's `failed_rows`.
@@ -74,7 +79,7 @@ def read_numbered(
         whole: Callable[[FileMetadata], Iterator[Any]] = ReadCsv(meaning, dead_letters=True).process
     else:
         whole = {"parquet": _tables, "avro": _records, "jsonl": _objects}[file_format]
-    read = _spread(pipeline, file_format, files) | f"Read {file_format}" >> beam.ParDo(
+    read = _spread(pipeline, label, files) | f"Read {label}" >> beam.ParDo(
         ReadUnwritten(whole, written)
     ).with_output_types(RowsOfFile, **{REJECTED: FailedRows}).with_outputs(REJECTED, main="rows")
     return read["rows"], read[REJECTED]

@@ -30,7 +30,7 @@ class WriteRows(beam.DoFn):
 
     def __init__(self, settings: SinkSettings) -> None:
         self._settings = settings
-        self._metrics = SinkMetrics(settings.namespace)
+        self._metrics = SinkMetrics(settings.namespace, max_tables=settings.max_tables_in_metrics)
 
     def setup(self) -> None:
         """Create the parts that are not pickled; the writer is opened with the first batch."""

@@ -42,30 +42,40 @@ class Elements:
         values: The elements.
         micros: The timestamp of each, or empty if no output needs them.
         windows: The windows of each, or empty for the global window.
+        parsed: The records that JSON elements hold, or empty where they are not parsed yet.
     """
 
     values: list[Any] = field(default_factory=list)
     micros: list[int] = field(default_factory=list)
     windows: list[Windows] = field(default_factory=list)
+    parsed: list[Any] = field(default_factory=list)
 
-    def take(self) -> Elements:
-        """Remove and return all elements; one that another thread appends meanwhile stays for the next call."""
-        count = len(self.values)
-        taken = Elements(self.values[:count], self.micros[:count], self.windows[:count])
-        for column in (self.values, self.micros, self.windows):
+    def take(self, count: int | None = None) -> Elements:
+        """Remove and return the first elements, or all; one that a thread appends meanwhile stays for the next call."""
+        count = len(self.values) if count is None else count
+        taken = Elements(self.values[:count], self.micros[:count], self.windows[:count], self.parsed[:count])
+        for column in self._columns:
             del column[:count]
         return taken
 
     def add(self, others: Elements) -> None:
-        """Add other elements."""
+        """Add other elements; where only some are parsed, all are parsed again later."""
+        if others.parsed and len(self.parsed) == len(self.values):
+            self.parsed += others.parsed
+        else:
+            self.parsed.clear()
         self.values += others.values
         self.micros += others.micros
         self.windows += others.windows
 
     def clear(self) -> None:
         """Drop all elements."""
-        for column in (self.values, self.micros, self.windows):
+        for column in self._columns:
             column.clear()
+
+    @property
+    def _columns(self) -> tuple[list[Any], ...]:
+        return self.values, self.micros, self.windows, self.parsed
 
     def select(self, indices: Positions) -> Elements:
         """Return some of the elements."""
@@ -73,6 +83,7 @@ class Elements:
             [self.values[i] for i in indices],
             [self.micros[i] for i in indices] if self.micros else [],
             [self.windows[i] for i in indices] if self.windows else [],
+            [self.parsed[i] for i in indices] if self.parsed else [],
         )
 
 

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping
 from apache_beam.metrics.metric import Lineage, Metrics
 
 from beam_zerobus.errors import RowError
+from beam_zerobus.schema import RowErrorType
+from beam_zerobus.schema.table_name import is_table_name
+from beam_zerobus.telemetry.table_names import OTHER_TABLES, name_in_metrics
 from beam_zerobus.writer.result import TransmissionResult
 
 __all__ = ["SinkMetrics"]
@@ -17,9 +20,13 @@ class SinkMetrics:
 
     Args:
         namespace: The namespace of the metrics, which is the transform's.
+        max_tables: How many tables of the process have counters of their own; None where there is only one.
     """
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, *, max_tables: int | None = None) -> None:
+        self._namespace = namespace
+        self._max_tables = max_tables
+        self._of_tables: dict[str, Metrics.DelegatingCounter] = {}
         self._rows_written = Metrics.counter(namespace, "rows_written")
         self._rows_failed = Metrics.counter(namespace, "rows_failed")
         self._rows_replayed = Metrics.counter(namespace, "rows_replayed")
@@ -36,8 +43,12 @@ class SinkMetrics:
         self._error_types = Metrics.string_set(namespace, "error_types")
         self._unreported_seconds = 0.0
 
-    def batch_done(self, result: TransmissionResult, *, encode_ms: float) -> None:
+    def batch_done(self, table: str, result: TransmissionResult, *, encode_ms: float) -> None:
         """Count a batch that has an outcome."""
+        if self._max_tables is not None:
+            name = name_in_metrics(table, self._max_tables)
+            self._of_table("rows_written", name).inc(result.successful_count)
+            self._of_table("bytes_sent", name).inc(result.batch_size_bytes)
         self._rows_written.inc(result.successful_count)
         self._batches_sent.inc()
         self._bytes_sent.inc(result.batch_size_bytes)
@@ -46,10 +57,14 @@ class SinkMetrics:
         self._encode_ms.update(round(encode_ms))
         self._ack_latency_ms.update(round(result.latency_ms))
 
-    def rows_rejected(self, errors: Iterable[RowError]) -> None:
-        """Count rejected rows and their kinds."""
+    def rows_rejected(self, table: str, errors: Iterable[RowError]) -> None:
+        """Count rejected rows of a table, or of what was to choose their table, and their kinds."""
         kinds = [error.error_type for error in errors]
         self._rows_failed.inc(len(kinds))
+        if self._max_tables is not None:
+            exists = is_table_name(table) and RowErrorType.UNKNOWN_TABLE not in kinds
+            name = name_in_metrics(table, self._max_tables) if exists else OTHER_TABLES
+            self._of_table("rows_failed", name).inc(len(kinds))
         for kind in dict.fromkeys(kinds):
             self._error_types.add(kind)
 
@@ -63,6 +78,12 @@ class SinkMetrics:
         whole = int(self._unreported_seconds)
         self._unreported_seconds -= whole
         self._throttling_seconds.inc(whole)
+
+    def _of_table(self, counter: str, table: str) -> Metrics.DelegatingCounter:
+        name = f"{counter}:{table}"
+        if name not in self._of_tables:
+            self._of_tables[name] = Metrics.counter(self._namespace, name)
+        return self._of_tables[name]
 
     def table_written(self, table: str) -> None:
         """Report the table as a sink of the pipeline's lineage."""

@@ -77,10 +77,11 @@ class ZerobusOptions(PipelineOptions):
         for name, option in _FLAGS.items():
             parser.add_argument(f"--{_PREFIX}{name}", **_parsing(option))
 
-    def sink(self, **defaults: Any) -> WriteToZerobus:
+    def sink(self, *, instead_of_table: str | None = None, **defaults: Any) -> WriteToZerobus:
         """Make the sink that the flags describe.
 
         Args:
+            instead_of_table: The table, where ``--zerobus_table`` is a template for the program's tables.
             defaults: Options for which no flag is given, by the flags' names without the prefix.
 
         Raises:
@@ -93,6 +94,8 @@ class ZerobusOptions(PipelineOptions):
         self._reject_unknown_flags()
         given = {name: value for name in _FLAGS if (value := getattr(self, f"{_PREFIX}{name}")) is not None}
         settings = {**defaults, **given}
+        if instead_of_table is not None:
+            settings["table"] = instead_of_table
         if settings.get("table") is None:
             raise ConfigurationError("--zerobus_table is not set: name the table as catalog.schema.table")
         with in_words(as_flags, FLAT_NAMES):

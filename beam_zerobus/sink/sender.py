@@ -108,10 +108,10 @@ class BatchSender:
 
     def _count(self, outcome: Outcome) -> None:
         if outcome.result is not None:
-            self._metrics.batch_done(outcome.result, encode_ms=outcome.encode_ms)
+            self._metrics.batch_done(outcome.table, outcome.result, encode_ms=outcome.encode_ms)
             self._tables_written.add(outcome.table)
         if outcome.rejected:
-            self._metrics.rows_rejected(outcome.rejected)
+            self._metrics.rows_rejected(outcome.table, outcome.rejected)
 
     def finish(self) -> None:
         """End a bundle of which every batch has an outcome."""

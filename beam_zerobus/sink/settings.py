@@ -60,3 +60,8 @@ class SinkSettings:
     failures_together: bool = False
     namespace: str
     note_written: Callable[[np.ndarray], None] | None = None
+
+    @property
+    def max_tables_in_metrics(self) -> int | None:
+        """How many tables of a process have metrics of their own; None for one table."""
+        return None if self.tables is None else self.tables.options.max_tables_in_metrics

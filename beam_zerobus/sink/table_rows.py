@@ -8,7 +8,7 @@ from beam_zerobus.schema import Conformer, RowErrorType
 from beam_zerobus.sink.bundle import Bundle
 from beam_zerobus.sink.elements import Elements, Origin
 from beam_zerobus.sink.failed_rows import bundle_error
-from beam_zerobus.sink.rows import GatheredRows, RowsWithOrigin, rejected_rows, separated
+from beam_zerobus.sink.rows import GatheredRows, Kind, RowsWithOrigin, rejected_rows, separated
 from beam_zerobus.sink.schema_choice import with_schema_of_element
 from beam_zerobus.sink.settings import SinkSettings
 from beam_zerobus.writer.config import WriterConfig
@@ -49,16 +49,34 @@ class TableRows:
         """
         if not elements.values and not self._gathered.count:
             return
-        if self._config is None:
-            self._config = with_schema_of_element(self._base, elements.values[0], self._settings.kept)
-        with self._bundle.writer(self._config) as writer:
+        with self._bundle.writer(self._known_config(elements)) as writer:
             for kind, chosen in separated(elements):
-                if kind == "batch":
-                    self._send_whole(writer, chosen)
-                else:
-                    self._add(writer, self._convert(writer, Origin(chosen), kind))
+                self._send_kind(writer, chosen, kind)
             if self._gathered.count and (incomplete or self._gathered.count >= self._row_limit.rows):
                 self._submit(writer, self._gathered.take())
+
+    def send_now(self, elements: Elements, kind: Kind) -> None:
+        """Submit elements of one kind, at least one; nothing is gathered before or after.
+
+        Raises:
+            ConversionError: Elements cannot be read, and fail the bundle.
+            ZerobusError: An error that concerns more than single rows.
+        """
+        with self._bundle.writer(self._known_config(elements)) as writer:
+            self._send_kind(writer, elements, kind)
+            if self._gathered.count:
+                self._submit(writer, self._gathered.take())
+
+    def _send_kind(self, writer: ZerobusWriter, elements: Elements, kind: Kind) -> None:
+        if kind == "batch":
+            self._send_whole(writer, elements)
+        else:
+            self._add(writer, self._convert(writer, Origin(elements), kind))
+
+    def _known_config(self, elements: Elements) -> WriterConfig:
+        if self._config is None:
+            self._config = with_schema_of_element(self._base, elements.values[0], self._settings.kept)
+        return self._config
 
     def clear(self) -> None:
         """Drop what was gathered."""
@@ -127,12 +145,12 @@ class TableRows:
     def _convert(self, writer: ZerobusWriter, origin: Origin, kind: RowKind) -> RowsWithOrigin:
         """Convert rows, after another look at the table where they do not fit the schema as it is known."""
         converter = self._converter_for(writer)
-        values = origin.rows
-        converted = converter.convert(values, kind)
+        values, parsed = origin.rows, origin.elements.parsed
+        converted = converter.convert(values, kind, parsed)
         if writer.may_look_again and converter.may_be_outdated(values, kind, converted):
             writer.look_again(converter.fields_to_add(values, kind))
             newest = self._converter_for(writer)
-            converted = converted if newest is converter else newest.convert(values, kind)
+            converted = converted if newest is converter else newest.convert(values, kind, parsed)
         return RowsWithOrigin(batch=converted.batch, origin=origin, kept=converted.rows, rejected=converted.rejected)
 
     def _converter_for(self, writer: ZerobusWriter) -> RowConverter:

@@ -96,8 +96,10 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         drop: Fields of an element that are not written, such as those that only choose its table.
         max_open_tables: Tables that a worker process has open at once, each with its own stream; the one that was used
             least recently is flushed and closed when another is needed.
-        max_in_flight_bytes: Encoded bytes in flight of all tables of a worker process together, before callers wait; a
-            stream has at most 20 MiB of them.
+        max_in_flight_bytes: Encoded bytes in flight of all writers of a process together, before callers wait; the
+            smallest number that an open writer has counts. A stream has at most 20 MiB of them.
+        max_tables_in_metrics: Tables of a worker process that have metrics of their own; all others are counted under
+            ``"other"``.
 
     Raises:
         ConfigurationError: An option is wrong; or, when the sink is applied, the schema is to be that of the elements,
@@ -142,6 +144,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         drop: Sequence[str] | None = None,
         max_open_tables: int = 50,
         max_in_flight_bytes: int = 64 << 20,
+        max_tables_in_metrics: int = 100,
     ) -> None:
         given = locals()
         super().__init__()
@@ -150,7 +153,9 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         self._writer_options = options_among(given)
         self._kept = KeptFields.of(keep, drop)
         self._sink_options = SinkOptions(batching=batching, on_bad_rows=on_bad_rows, keep=keep, drop=drop)
-        self._writers_options = WritersOptions(max_open_tables=max_open_tables, max_in_flight_bytes=max_in_flight_bytes)
+        self._writers_options = WritersOptions(
+            max_open_tables=max_open_tables, max_tables_in_metrics=max_tables_in_metrics
+        )
         self._destination = destination_of(table)
         self._tables: WritersConfig | None = None
         if self._destination is None:

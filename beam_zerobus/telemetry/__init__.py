@@ -16,7 +16,7 @@ from beam_zerobus.telemetry.recorder import Recorder
 __all__ = ["BatchSpan", "InFlight", "Recorder", "TraceContextFilter", "get_logger", "open_recorder"]
 
 
-def open_recorder(options: Telemetry | None, *, table: str, wire_format: str) -> Recorder:
+def open_recorder(options: Telemetry | None, *, table: str, wire_format: str, name_in_metrics: str = "") -> Recorder:
     """Return a recorder for one writer.
 
     It writes to the application's global providers, also when they are installed later. Where `options` or the
@@ -26,6 +26,7 @@ def open_recorder(options: Telemetry | None, *, table: str, wire_format: str) ->
         options: The user's options, or None.
         table: ``catalog.schema.table``.
         wire_format: ``"proto"``, ``"arrow"`` or ``"json"``.
+        name_in_metrics: What metrics call the table; empty for its name.
 
     Raises:
         ConfigurationError: The options need the extra ``beam-zerobus[otlp]``, or name a directory that cannot
@@ -39,4 +40,5 @@ def open_recorder(options: Telemetry | None, *, table: str, wire_format: str) ->
         >>> span.sent(payloads=1, wire_bytes=60)
         >>> span.finish(acknowledged_rows=10)
     """
-    return Recorder(find_source(options), table=table, wire_format=wire_format)
+    source = find_source(options)
+    return Recorder(source, table=table, wire_format=wire_format, name_in_metrics=name_in_metrics)

@@ -49,17 +49,21 @@ class Target:
         has_news: A batch has begun or ended since the last flush.
     """
 
-    def __init__(self, source: Source, table: str, wire_format: str) -> None:
+    def __init__(self, source: Source, table: str, wire_format: str, name_in_metrics: str) -> None:
         self.source = source
         self.table = table
         self.has_news = False
         self.labels: Labels = (
             ("messaging.system", "zerobus"),
-            ("messaging.destination.name", table),
+            ("messaging.destination.name", name_in_metrics),
             ("beam_zerobus.wire_format", wire_format),
         )
         self.send_labels: Labels = (*self.labels, ("messaging.operation.name", "send"))
-        self.attributes = {**dict(self.send_labels), "messaging.operation.type": "send"}
+        self.attributes = {
+            **dict(self.send_labels),
+            "messaging.destination.name": table,
+            "messaging.operation.type": "send",
+        }
 
     def begin(self, rows: int, arrow_bytes: int, start: int) -> LiveSpan | None:
         """Begin the span of a batch; None where nothing records."""

@@ -19,10 +19,11 @@ class Recorder:
         source: Where metrics and spans go.
         table: ``catalog.schema.table``.
         wire_format: ``"proto"``, ``"arrow"`` or ``"json"``.
+        name_in_metrics: What metrics call the table; empty for its name.
     """
 
-    def __init__(self, source: Source, *, table: str, wire_format: str) -> None:
-        self._target = Target(source, table, wire_format)
+    def __init__(self, source: Source, *, table: str, wire_format: str, name_in_metrics: str = "") -> None:
+        self._target = Target(source, table, wire_format, name_in_metrics or table)
 
     def batch(self, rows: int, arrow_bytes: int) -> BatchSpan:
         """Begin the span ``send {table}`` of a batch, below the caller's current span if there is one."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-from beam_zerobus.delivery.budget import Budget
+from beam_zerobus.delivery.budget import budget_of_process
 from beam_zerobus.delivery.delivery import Delivery
 from beam_zerobus.delivery.failures import FailureKind, StreamFailure
 from beam_zerobus.delivery.keeper import Hooks
@@ -41,7 +41,6 @@ class Channel:
         tokens: What signs streams in.
         counters: Counts what happens.
         recorder: Where in-flight levels go.
-        budget: The bytes in flight that several writers share; None for a writer by itself.
 
     Raises:
         ConfigurationError: The directory of the debug files cannot be written.
@@ -56,7 +55,6 @@ class Channel:
         tokens: TokenSource,
         counters: CountersOfWriter,
         recorder: Recorder,
-        budget: Budget | None = None,
     ) -> None:
         self._config = config
         self._conversions = conversions
@@ -78,10 +76,11 @@ class Channel:
                     pace=pace,
                     monitor=counters,
                     in_flight=recorder.in_flight(),
-                    budget=budget,
+                    budget=budget_of_process,
                 )
                 for _ in range(config.streams_per_worker)
             ]
+            budget_of_process.join(config.max_in_flight_bytes)
 
     @property
     def in_flight_bytes(self) -> int:
@@ -130,10 +129,14 @@ class Channel:
 
     def close(self, deadline: float | None) -> None:
         """Close the streams and the debug files; what has no outcome fails with ClosedError."""
-        for delivery in self._deliveries:
-            delivery.stop()
-        for delivery in self._deliveries:  # all of them are stopping already
-            delivery.join(_left(deadline))
+        try:
+            for delivery in self._deliveries:
+                delivery.stop()
+            for delivery in self._deliveries:  # all of them are stopping already
+                delivery.join(_left(deadline))
+        finally:
+            if self._deliveries:
+                budget_of_process.leave(self._config.max_in_flight_bytes)
         if self._debug is not None:
             self._debug.close(_left(deadline))
 

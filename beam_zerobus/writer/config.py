@@ -81,6 +81,8 @@ class WriterConfig:
         dry_run: Convert and check everything, send nothing. It needs neither network nor credentials, unless ``schema``
             is ``"unity_catalog"``: then rows are checked against the table.
         arrow_compression: ``"none"``, ``"lz4"`` or ``"zstd"``, for the wire format ``"arrow"``.
+        max_in_flight_bytes: Encoded bytes in flight of all writers of a process together, before callers wait; the
+            smallest number that an open writer has counts. A stream has at most 20 MiB of them.
         key: Stands for the whole configuration among the writers that a process shares; holds no secret.
     """
 
@@ -105,6 +107,7 @@ class WriterConfig:
     telemetry: Telemetry | None = None
     dry_run: bool = field(default=False, metadata=limits(flat="dry_run"))
     arrow_compression: ArrowCompression = field(default="none", metadata=limits(flat="arrow_compression"))
+    max_in_flight_bytes: int = field(default=64 << 20, metadata=limits(flat="max_in_flight_bytes"))
     key: str = field(default="", compare=False, metadata=limits(checked=False))
 
     def __post_init__(self) -> None:

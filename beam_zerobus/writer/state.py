@@ -7,15 +7,12 @@ import os
 import threading
 import time
 
-from beam_zerobus.delivery.budget import Budget
 from beam_zerobus.errors import ClosedError, ZerobusError, counted
 from beam_zerobus.logs import get_logger
-from beam_zerobus.telemetry import open_recorder
-from beam_zerobus.workspace.tokens import TokenSource
 from beam_zerobus.writer.channel import Channel
 from beam_zerobus.writer.config import WriterConfig
-from beam_zerobus.writer.conversions import Conversions
 from beam_zerobus.writer.counters import CountersOfWriter
+from beam_zerobus.writer.known_table import KnownTable
 from beam_zerobus.writer.result import TransmissionResult
 from beam_zerobus.writer.rows import RowReader, Rows
 from beam_zerobus.writer.submission import Submission
@@ -34,21 +31,14 @@ class WriterState:
     - A batch that was submitted is in `submissions` until its outcome is known.
     """
 
-    def __init__(self, config: WriterConfig, shard: str | None, budget: Budget | None = None) -> None:
+    def __init__(self, config: WriterConfig, shard: str | None, known: KnownTable | None) -> None:
         self.pid = os.getpid()
         self._config = config
         self._shard = shard
-        self._budget = budget
-        self.recorder = open_recorder(config.telemetry, table=config.table, wire_format=config.wire_format)
+        self.known = known or KnownTable.of(config)
+        self.recorder = self.known.recorder
         self.counters = CountersOfWriter(self.recorder)
-        self._tokens = TokenSource(
-            config.credentials,
-            table=config.table,
-            endpoint=config.endpoint or "",
-            workspace_url=config.workspace_url,
-            on_refresh=self.recorder.token_refreshed,
-        )
-        self.conversions = Conversions(config, self._tokens)
+        self.conversions = self.known.conversions
         self._reader = RowReader(config, self.conversions)
         self.submissions = Submissions(config.table)
         self._closed = threading.Event()
@@ -148,10 +138,9 @@ class WriterState:
                     self._config,
                     shard=self._shard,
                     conversions=self.conversions,
-                    tokens=self._tokens,
+                    tokens=self.known.tokens,
                     counters=self.counters,
                     recorder=self.recorder,
-                    budget=self._budget,
                 )
             return self._channel
 

@@ -26,12 +26,12 @@ class WritersOptions:
     Attributes:
         max_open_tables: Tables that a worker process has open at once, each with its own stream; the one that was used
             least recently is flushed and closed when another is needed.
-        max_in_flight_bytes: Encoded bytes in flight of all tables of a worker process together, before callers wait; a
-            stream has at most 20 MiB of them.
+        max_tables_in_metrics: Tables of a worker process that have metrics of their own; all others are counted under
+            ``"other"``.
     """
 
     max_open_tables: int = field(default=50, metadata=limits(at_most=10_000, flat="max_open_tables"))
-    max_in_flight_bytes: int = field(default=64 << 20, metadata=limits(flat="max_in_flight_bytes"))
+    max_tables_in_metrics: int = field(default=100, metadata=limits(at_least=0, flat="max_tables_in_metrics"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class WritersConfig:
     Attributes:
         base: The options that all tables have in common; its `table` stands for their names.
         schemas: The schema of each table, by its name or by a function; None where `base` says it for all.
-        options: How many tables and bytes at once.
+        options: How many tables at once, and how many with metrics.
         identity: Stands for `schemas` and `options` in the key.
     """
 
@@ -112,4 +112,4 @@ def make_writers_config(label: str, **options: Any) -> WritersConfig:
 
 def writers_options_among(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of `WritersOptions` among the arguments of a function that takes them all."""
-    return {name: given[name] for name in ("max_open_tables", "max_in_flight_bytes") if name in given}
+    return {name: given[name] for name in ("max_open_tables", "max_tables_in_metrics") if name in given}

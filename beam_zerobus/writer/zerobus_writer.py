@@ -10,7 +10,6 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from beam_zerobus.delivery.budget import Budget
 from beam_zerobus.errors import ZerobusError
 from beam_zerobus.options import (
     ArrowCompression,
@@ -37,6 +36,7 @@ from beam_zerobus.writer.endings import (
     process_lock,
     raise_failures,
 )
+from beam_zerobus.writer.known_table import KnownTable
 from beam_zerobus.writer.result import TransmissionResult
 from beam_zerobus.writer.rows import Rows
 from beam_zerobus.writer.state import WriterState
@@ -84,6 +84,8 @@ class ZerobusWriter:
         dry_run: Convert and check everything, send nothing. It needs neither network nor credentials, unless ``schema``
             is ``"unity_catalog"``: then rows are checked against the table.
         arrow_compression: ``"none"``, ``"lz4"`` or ``"zstd"``, for the wire format ``"arrow"``.
+        max_in_flight_bytes: Encoded bytes in flight of all writers of a process together, before callers wait; the
+            smallest number that an open writer has counts. A stream has at most 20 MiB of them.
 
     Raises:
         ConfigurationError: A setting is wrong.
@@ -117,24 +119,24 @@ class ZerobusWriter:
         telemetry: Telemetry | None = None,
         dry_run: bool = False,
         arrow_compression: ArrowCompression = "none",
+        max_in_flight_bytes: int = 64 << 20,
     ) -> None:
-        self._start(make_config(table, **options_among(locals())), None, None)
+        self._start(make_config(table, **options_among(locals())), None)
 
     @classmethod
-    def from_config(cls, config: WriterConfig, *, shard: str | None = None, budget: Budget | None = None) -> Self:
-        """Make a writer from checked settings; `shard` is in the names of its debug files, `budget` is shared."""
+    def from_config(cls, config: WriterConfig, *, shard: str | None = None, known: KnownTable | None = None) -> Self:
+        """Make a writer from checked settings; `shard` names its debug files, `known` is an earlier writer's."""
         writer = cls.__new__(cls)
-        writer._start(config, shard, budget)
+        writer._start(config, shard, known)
         return writer
 
-    def _start(self, config: WriterConfig, shard: str | None, budget: Budget | None) -> None:
+    def _start(self, config: WriterConfig, shard: str | None, known: KnownTable | None = None) -> None:
         self.config = config
         self._shard = shard
-        self._budget = budget
-        self._state = self._new_state()
+        self._state = self._new_state(known)
 
-    def _new_state(self) -> WriterState:
-        state = WriterState(self.config, self._shard, self._budget)
+    def _new_state(self, known: KnownTable | None = None) -> WriterState:
+        state = WriterState(self.config, self._shard, known)
         close_at_exit(state)
         weakref.finalize(self, close_in_background, state).atexit = False
         return state
@@ -160,16 +162,14 @@ class ZerobusWriter:
     @property
     def schema(self) -> TableSchema | None:
         """The table's schema, once it is known."""
-        conversion = self._here().conversions.current
-        return None if conversion is None else conversion.schema
+        return None if (conversion := self._here().conversions.current) is None else conversion.schema
 
     def resolve_schema(self) -> TableSchema:
         """Return the table's schema, fetched from Unity Catalog if that is its source and it is not known yet.
 
         Raises:
             ConfigurationError: There is no such table; or the schema is the first batch's, and none was sent yet.
-            AuthenticationError: The credentials were rejected.
-            TransientError: Unity Catalog failed until the last retry.
+            ZerobusError: The credentials were rejected, or Unity Catalog failed until the last retry.
         """
         return self._here().conversions.resolve(None).schema
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from beam_zerobus.delivery.budget import Budget
-from beam_zerobus.errors import ClosedError, ZerobusError
+from beam_zerobus.errors import ZerobusError
 from beam_zerobus.options import (
     ArrowCompression,
     CreateTable,
@@ -28,6 +24,7 @@ from beam_zerobus.workspace.credentials import Credentials
 from beam_zerobus.writer.config import WriterConfig, options_among
 from beam_zerobus.writer.counters import Counters
 from beam_zerobus.writer.endings import ABORT_SECONDS, start_anew_in_children
+from beam_zerobus.writer.pool import WriterPool
 from beam_zerobus.writer.result import TransmissionResult
 from beam_zerobus.writer.rows import Rows
 from beam_zerobus.writer.submission import Submission
@@ -42,15 +39,6 @@ from beam_zerobus.writer.zerobus_writer import ZerobusWriter
 
 __all__ = ["ZerobusWriters"]
 
-_MAX_WITH_FAILURES = 1_000
-
-
-@dataclass(slots=True, eq=False)
-class _Open:
-    writer: ZerobusWriter
-    users: int = 0
-    closing: bool = False
-
 
 class ZerobusWriters:
     """Writes rows to many tables; any number of threads may share it.
@@ -59,12 +47,6 @@ class ZerobusWriters:
     needed, the one that was used least recently is flushed and closed, and opened again with its next batch. A thread
     waits where all are in use. Do not submit in a callback of a submission's future: it runs in a thread that closing a
     writer may have to wait for.
-
-    Invariants, under the one lock (a condition):
-    - `_open` holds the writers that are open or closing, the least recently used first; never more than allowed.
-    - A writer is closed only while it has no users, and outside the lock; `closing` keeps others from using it.
-    - `_counted` is what the writers counted that are closed; `_with_failures` are those of them that have failures
-      which nobody has asked for.
 
     Args:
         endpoint: URL of the Zerobus service, else ``ZEROBUS_ENDPOINT``.
@@ -75,8 +57,10 @@ class ZerobusWriters:
         streams_per_worker: Streams of each open table.
         max_open_tables: Tables that a worker process has open at once, each with its own stream; the one that was used
             least recently is flushed and closed when another is needed.
-        max_in_flight_bytes: Encoded bytes in flight of all tables of a worker process together, before callers wait; a
-            stream has at most 20 MiB of them.
+        max_in_flight_bytes: Encoded bytes in flight of all writers of a process together, before callers wait; the
+            smallest number that an open writer has counts. A stream has at most 20 MiB of them.
+        max_tables_in_metrics: Tables of a worker process that have metrics of their own; all others are counted under
+            ``"other"``.
 
     Raises:
         ConfigurationError: A setting is wrong.
@@ -111,6 +95,7 @@ class ZerobusWriters:
         arrow_compression: ArrowCompression = "none",
         max_open_tables: int = 50,
         max_in_flight_bytes: int = 64 << 20,
+        max_tables_in_metrics: int = 100,
     ) -> None:
         given = locals()
         self._start(make_writers_config("", **options_among(given), **writers_options_among(given)), None)
@@ -130,13 +115,8 @@ class ZerobusWriters:
 
     def start_anew(self) -> None:
         """Begin without any writer, as in a forked child, whose parent keeps its own."""
-        self._budget = Budget(self.config.options.max_in_flight_bytes)
-        self._lock = threading.Condition()
-        self._open: OrderedDict[str, _Open] = OrderedDict()
+        self._pool = WriterPool(self.config, self._shard)
         self.unknown = UnknownTables()
-        self._with_failures: list[ZerobusWriter] = []
-        self._counted = Counters()
-        self._closed = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _from_config, (type(self), self.config, self._shard)
@@ -144,24 +124,22 @@ class ZerobusWriters:
     @property
     def closed(self) -> bool:
         """True after `close`."""
-        return self._closed
+        return self._pool.closed
 
     @property
     def open_tables(self) -> tuple[str, ...]:
         """The tables whose writers are open, the least recently used first."""
-        with self._lock:
-            return tuple(self._open)
+        return self._pool.tables
 
     @property
     def in_flight_bytes(self) -> int:
         """Encoded bytes, of all tables, that are neither acknowledged nor rejected yet."""
-        return sum(writer.in_flight_bytes for writer in self._writers())
+        return sum(writer.in_flight_bytes for writer in self._pool.writers)
 
     @property
     def counters(self) -> Counters:
         """What was done for all tables so far; a snapshot."""
-        with self._lock:
-            return sum((one.writer.counters for one in self._open.values()), self._counted)
+        return self._pool.counters
 
     def send(self, table: str, rows: Rows) -> TransmissionResult:
         """Send any number of rows to a table and wait until they are durable; see `ZerobusWriter.send`.
@@ -214,11 +192,8 @@ class ZerobusWriters:
             ZerobusError: A batch, or rows of one, failed since the last flush, and nobody has asked for its result.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        with self._lock:
-            writers = [*self._with_failures, *(one.writer for one in self._open.values())]
-            self._with_failures = []
         errors: list[ZerobusError] = []
-        for writer in writers:
+        for writer in [*self._pool.take_with_failures(), *self._pool.writers]:
             try:
                 writer.flush(_left(deadline))
             except ZerobusError as error:  # each is logged, and the first is raised
@@ -228,7 +203,7 @@ class ZerobusWriters:
 
     def flush_telemetry(self) -> None:
         """Export metrics and spans now; see `ZerobusWriter.flush_telemetry`."""
-        for writer in self._writers():
+        for writer in self._pool.writers:
             writer.flush_telemetry()
 
     def close(self, timeout: float | None = None) -> None:
@@ -241,14 +216,7 @@ class ZerobusWriters:
         Raises:
             ZerobusError: A batch, or rows of one, failed since the last flush, and nobody has asked for its result.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        with self._lock:
-            self._closed = True
-            self._lock.notify_all()
-        for writer in self._writers():
-            writer.retire(_left(deadline))
-            with self._lock:
-                self._note_closed(writer)
+        self._pool.close(None if timeout is None else time.monotonic() + timeout)
         self.flush()
 
     def __enter__(self) -> Self:
@@ -278,63 +246,8 @@ class ZerobusWriters:
         """
         with self.unknown.noting(table):
             self.unknown.check(table)
-            used = self._take(table, config)
-            try:
-                yield used.writer
-            finally:
-                with self._lock:
-                    used.users -= 1
-                    self._lock.notify_all()
-
-    def _take(self, table: str, config: WriterConfig | None) -> _Open:
-        """Return the writer of a table, with one more user; closes another where too many are open."""
-        while True:
-            with self._lock:
-                if self._closed:
-                    raise ClosedError("The writers are closed")
-                victim = None
-                one = self._open.get(table)
-                if one is None and config is not None and len(self._open) < self.config.options.max_open_tables:
-                    writer = ZerobusWriter.from_config(config, shard=self._shard, budget=self._budget)
-                    one = self._open[table] = _Open(writer)
-                if one is not None and not one.closing:
-                    self._open.move_to_end(table)
-                    one.users += 1
-                    return one
-                if one is None and config is not None:
-                    victim = next((other for other in self._open.values() if not (other.users or other.closing)), None)
-                if victim is not None:
-                    victim.closing = True
-                elif one is not None or config is not None:
-                    self._lock.wait(1.0)  # not without a limit, so that Ctrl-C works on every system
-            if victim is not None:
-                self._close_one(victim.writer)
-            elif config is None and one is None:
-                config = self.config.of(table)  # not under the lock: it may call a function of the user's
-
-    def _close_one(self, writer: ZerobusWriter) -> None:
-        try:
-            writer.retire()
-        finally:
-            with self._lock:
-                self._note_closed(writer)
-
-    def _note_closed(self, writer: ZerobusWriter) -> None:
-        """Count what a closed writer has counted, and keep it while it has failures to report."""
-        if self._open.pop(writer.table, None) is None:
-            return  # another thread did so
-        self._counted += writer.counters
-        self._with_failures = [one for one in self._with_failures if one.has_unreported_failures]
-        if writer.has_unreported_failures:
-            self._with_failures.append(writer)
-            if len(self._with_failures) > _MAX_WITH_FAILURES:
-                with suppress(ZerobusError):  # it is logged
-                    self._with_failures.pop(0).flush()
-        self._lock.notify_all()
-
-    def _writers(self) -> list[ZerobusWriter]:
-        with self._lock:
-            return [one.writer for one in self._open.values()]
+            with self._pool.using(table, config) as writer:
+                yield writer
 
 
 def _from_config(cls: type[ZerobusWriters], config: WritersConfig, shard: str | None) -> ZerobusWriters:

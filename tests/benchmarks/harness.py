@@ -83,16 +83,18 @@ def local_zerobus() -> Iterator[Service]:
             process.communicate()
 
 
-def medians(candidates: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+def medians(
+    candidates: dict[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
     """Return the median seconds of each; they take turns, in an order that changes, after a round that warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     names = list(candidates)
     for number in range(rounds + 1):
         for name in names[number % len(names) :] + names[: number % len(names)]:
-            started = time.perf_counter()
+            started = clock()
             candidates[name]()
             if number:
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(clock() - started)
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 

@@ -89,10 +89,10 @@ class Watched(beam.DoFn):
         """Yield as many million rows as the last mark says."""
         for before, mark in pairwise([0, *self._marks]):
             yield from self._maker.process((mark - before) * 1_000_000 // BATCH_ROWS)
-            self.peaks.append(_highest_memory() >> 20)
+            self.peaks.append(highest_memory() >> 20)
 
 
-def _highest_memory() -> int:
+def highest_memory() -> int:
     """Return the most bytes of memory that this process has held."""
     import resource  # not on Windows
 

@@ -40,12 +40,6 @@ class Ledger:
     errors: list[TransientError] = field(default_factory=list)
 
 
-@pytest.fixture(autouse=True)
-def short_patience(monkeypatch):
-    """A server that hangs is given up after 1.5 s instead of a minute, so that many hangs fit in the time."""
-    monkeypatch.setattr("beam_zerobus.delivery.limits.ACK_TIMEOUT", 1.5)
-
-
 def writer_to(emulator: Emulator, **settings) -> ZerobusWriter:
     credentials = OAuthClientCredentials(client_id=emulator.client_id, client_secret=emulator.client_secret)
     return ZerobusWriter(

@@ -15,6 +15,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from beam_zerobus import ConfigurationError
+from beam_zerobus.batching import parsed_rows
 from beam_zerobus.destinations import KeptFields, destination_of
 
 VALUES = st.one_of(st.none(), st.sampled_from(["a", "b", "a_b", "b_a", "eu.x", "nö", "", "1"]))
@@ -66,7 +67,7 @@ def test_every_kind_of_rows_is_split_as_by_a_plain_loop(template, records):
     destination = destination_of(template)
     expected = in_order(by_loop(template, records))
     assert plain(destination.split(records)) == expected
-    assert plain(destination.split([json.dumps(record) for record in records], from_json=True)) == expected
+    assert plain(destination.split(parsed_rows([json.dumps(record) for record in records])[0])) == expected
     assert plain(destination.split([beam.Row(**record) for record in records])) == expected
     table = pa.Table.from_pylist([{**record, "row": n} for n, record in enumerate(records)], ARROW)
     assert plain(destination.split_batch(table)) == expected
@@ -103,7 +104,7 @@ class Measure:
     ],
 )
 def test_records_of_any_kind(record):
-    assert dict(destination_of("main.{region}.t").split([record]).tables) == {"main.eu.t": [0]}
+    assert plain(destination_of("main.{region}.t").split([record])) == ([("main.eu.t", [0])], [])
 
 
 @pytest.mark.parametrize(
@@ -142,10 +143,25 @@ def test_equal_keys_of_different_types_are_not_mixed():
     assert plain(split) == ([("main.iot.t1", [0, 3, 4])], [1, 2])
 
 
-def test_text_that_is_not_json_has_no_table():
-    split = destination_of("main.iot.{t}").split(['{"t": "a"}', "{", "[]", '{"t": "a", "n": 1e999}'], from_json=True)
-    assert plain(split) == ([("main.iot.a", [0, 3])], [1, 2])
-    assert {error.error_type for error in split.bad} == {"invalid_json"}
+NUMBERS_IN_JSON = {
+    "7": "7",
+    "-0": "0",
+    str(2**63): str(2**63),
+    str(2**64): None,
+    "1.0": None,
+    "1e999": None,
+}
+
+
+@pytest.mark.parametrize("others", [[], ["{"]], ids=["alone", "beside text that is not JSON"])
+@pytest.mark.parametrize("number", NUMBERS_IN_JSON)
+def test_a_number_in_json_names_the_same_table_beside_any_other_element(number, others):
+    """Elements that orjson rejects have all of a chunk read by Python's parser."""
+    records, errors = parsed_rows([f'{{"t": {number}}}', *others])
+    assert [error.error_type for error in errors] == ["invalid_json"] * len(others)
+    split = destination_of("main.iot.t{t}").split(records[:1])
+    name = NUMBERS_IN_JSON[number]
+    assert plain(split) == (([(f"main.iot.t{name}", [0])], []) if name else ([], [0]))
 
 
 def test_a_function_chooses_and_its_failures_concern_one_row():

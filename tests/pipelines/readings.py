@@ -89,8 +89,8 @@ def _plain(value: object) -> str:
     return str(value) if isinstance(value, decimal.Decimal) else value.isoformat()
 
 
-def arrived(zerobus) -> list[dict]:
-    return sorted(zerobus.table(TABLE).to_arrow().to_pylist(), key=lambda row: row["id"])
+def arrived(zerobus, table: str = TABLE) -> list[dict]:
+    return sorted(zerobus.table(table).to_arrow().to_pylist(), key=lambda row: row["id"])
 
 
 def send(*arguments: str) -> int:

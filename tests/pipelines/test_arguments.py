@@ -19,7 +19,7 @@ from tests.pipelines.readings import TABLE, send
         (["--input", "{}/delta/main/readings/"], "{}/delta/main/readings is a Delta table"),
         (["--input", "{}/texts"], "No file below {}/texts ends in .parquet, .csv"),
         (["--input", "{}/in.csv", "--zerobus_dry_run"], "give --zerobus_schema=unity_catalog"),
-        (["--input", "{}/in.csv", "--zerobus_table=main.files.{{kind}}"], "is a template"),
+        (["--input", "{}/in.csv", "--zerobus_table=main.files.{{kind}}"], "has a field"),
         (["--input", "{}/in.csv", "--zerobus_tabel=x"], "did you mean --zerobus_table?"),
         (["--inptu", "{}/in.csv"], "There is no flag --inptu: did you mean --input?"),
         (

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -88,9 +88,11 @@ def addresses(jars: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @contextmanager
-def producer(addresses: dict[str, str], log: Path) -> Iterator[TextIO]:
+def producer(addresses: dict[str, str], log: Path, topic: str = "readings") -> Iterator[TextIO]:
     """What is typed into the page's console producer."""
-    command = shell(commands(PAGE, "A broker on this machine")[-1], addresses)
+    command = shell(
+        commands(PAGE, "A broker on this machine")[-1], {**addresses, "--topic readings": f"--topic {topic}"}
+    )
     with (
         log.open("wb") as output,
         subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=output, stderr=output, text=True) as process,
@@ -151,6 +153,39 @@ def test_messages_are_in_the_table_within_seconds(addresses: dict[str, str], zer
     assert "Interrupted" in log
     assert "may still run" not in log
     assert "Traceback" not in log
+
+
+def test_each_topic_goes_into_its_table(addresses: dict[str, str], zerobus: Emulator, tmp_path: Path) -> None:
+    topics = {"air": "main.iot.air", "orders.v1": "main.iot.orders_v1"}
+    tables = {topic: zerobus.create_table(table, "device STRING NOT NULL") for topic, table in topics.items()}
+    letters = tmp_path / "letters"
+    here = {
+        "dead-letters/readings": str(letters),
+        "$HOME/go/bin/prism": str(go_program("go/cmd/prism", "prism")),
+        "--topic readings": f"--topic {' '.join(topics)}",
+        TABLE: "'main.iot.{topic}'",
+        **addresses,
+    }
+    with ExitStack() as running:
+        for topic in topics:
+            keyboard = running.enter_context(producer(addresses, tmp_path / f"{topic}.log", topic))
+            send(keyboard, {"device": f"of {topic}"})
+            send(keyboard, {"device": None})
+        command = shell(commands(PAGE, "Kafka")[0], here)
+        log = tmp_path / "pipeline.log"
+        pipeline = running.enter_context(started(command, environment=zerobus_environment(zerobus), log=log))
+
+        def complete() -> bool:
+            written = all(table.count_rows() for table in tables.values())
+            return written and all(kept(letters / table) for table in topics.values())
+
+        wait_until(lambda: complete() or pipeline.poll() is not None, "each topic is in its table", timeout=240.0)
+        assert pipeline.poll() is None, log.read_text()[-4000:]
+        pipeline.send_signal(signal.SIGINT)
+        pipeline.wait(60)
+    for topic, table in tables.items():
+        assert table.to_arrow()["device"].to_pylist() == [f"of {topic}"]
+        assert [letter["table"] for letter in kept(letters / topics[topic])] == [topics[topic]]
 
 
 def kept(directory: Path) -> list[dict]:

@@ -22,6 +22,8 @@ from tests.runners.go_programs import build, program_path
 ROOT = Path(__file__).parents[2]
 ROWS = int(os.environ.get("RUNNER_ROWS", "1000000"))
 """Rows of the large job on each runner."""
+ROWS_OF_TABLES = int(os.environ.get("RUNNER_ROWS_OF_TABLES", "60000"))
+"""Rows of the job that writes to 200 tables; 1,000,000 take minutes."""
 
 
 def zerobus_environment(emulator: Emulator) -> dict[str, str]:
@@ -73,11 +75,13 @@ def worker_pool(environment: Mapping[str, str], log: Path) -> Iterator[str]:
         yield wait_until(lambda: re.search(r"at port: (localhost:\d+)", log.read_text()), "the worker pool starts")[1]
 
 
-def run_job(*arguments: str, environment: Mapping[str, str], log: Path, timeout: float = 500.0) -> None:
-    """Run the job to its end; a failure's message has its output."""
+def run_job(
+    *arguments: str, environment: Mapping[str, str], log: Path, timeout: float = 500.0, name: str = "job"
+) -> None:
+    """Run the job, or the one of that name, to its end; a failure's message has its output."""
     with log.open("wb") as output:
         ended = subprocess.run(
-            [sys.executable, "-m", "tests.runners.job", *arguments],
+            [sys.executable, "-m", f"tests.runners.{name}", *arguments],
             cwd=ROOT,
             env=environment,
             stdout=output,

@@ -110,6 +110,16 @@ def test_secrets_are_read_from_the_variables_that_the_pipeline_names(
     assert table.count_rows() == 2
 
 
+@pytest.mark.hostile
+def test_a_template_chooses_the_table(emulator: Emulator, environment: dict[str, str], tmp_path: Path) -> None:
+    credentials = {"DATABRICKS_CLIENT_ID": emulator.client_id, "DATABRICKS_CLIENT_SECRET": emulator.client_secret}
+    tables = {name: emulator.create_table(f"main.iot.of_{name}", "co2 INT") for name in ("attic", "cellar")}
+    pipeline = with_settings(tmp_path, table="main.iot.of_{device}", schema="co2 INT", drop=["device"])
+    run(pipeline, {**environment, **credentials}, tmp_path)
+    found = {name: table.to_arrow()["co2"].to_pylist() for name, table in tables.items()}
+    assert found == {"attic": [417], "cellar": [655]}
+
+
 def test_every_option_can_be_written_in_yaml(environment: dict[str, str], tmp_path: Path) -> None:
     settings = {
         "endpoint": "https://1.zerobus.westeurope.azuredatabricks.net",
@@ -129,6 +139,7 @@ def test_every_option_can_be_written_in_yaml(environment: dict[str, str], tmp_pa
         "streams_per_worker": 2,
         "max_open_tables": 5,
         "max_in_flight_bytes": 1_000_000,
+        "max_tables_in_metrics": 9,
         "batch_max_rows": 100,
         "batch_max_bytes": 1_000_000,
         "batch_max_delay": 0.5,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections import Counter
 from typing import Any
 
@@ -26,31 +25,6 @@ def table(number: int) -> str:
 
 def ids(emulator: Any, number: int) -> list[int]:
     return sorted(emulator.table(table(number)).to_arrow()["id"].to_pylist())
-
-
-def zipf(rows: int, tables: int) -> list[int]:
-    """Return a table for each row: few tables have most rows."""
-    weights = [1 / (number + 1) for number in range(tables)]
-    return random.Random(1).choices(range(tables), weights, k=rows)
-
-
-@pytest.mark.hostile
-@pytest.mark.timeout(900)
-def test_200_tables_with_a_zipf_distribution(emulator, sink, run):
-    chosen = zipf(50_000, 200)
-    for number in range(200):
-        emulator.create_table(table(number), DDL)
-    elements = [{"id": n, "name": "n", "number": number} for n, number in enumerate(chosen)]
-    run(
-        lambda pipeline: (
-            pipeline
-            | beam.Create(elements, reshuffle=False)
-            | sink(TEMPLATE, drop=["number"], schema=DDL, max_open_tables=20)
-        )
-    )
-    for number in range(200):
-        assert ids(emulator, number) == [n for n, other in enumerate(chosen) if other == number]
-    assert emulator.stats.most_streams_open <= 20
 
 
 KINDS = {

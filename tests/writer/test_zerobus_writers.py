@@ -121,7 +121,7 @@ def test_bytes_in_flight_of_all_tables_share_one_budget(emulator, many):
         writers.submit(
             names(2)[number % 2], rows(*range(20))
         )  # 20 * 64 bytes and more are above the limit by themselves
-        seen.append(sum(writer.in_flight_rows for writer in writers._writers()))
+        seen.append(sum(writer.in_flight_rows for writer in writers._pool.writers))
     writers.flush()
     assert max(seen) == 20
     assert [len(ids_of(emulator, table)) for table in names(2)] == [61, 61]
@@ -188,3 +188,24 @@ def test_a_copy_in_another_process_and_the_end(many):
     writers.close()
     with pytest.raises(ClosedError):
         writers.send("main.many.t0", rows(1))
+
+
+def test_a_table_that_is_opened_again_fetches_neither_schema_nor_token_again(emulator, many):
+    for table in names(2):
+        emulator.create_table(table, DDL)
+    writers = many(max_open_tables=1)
+    for number in range(6):
+        assert writers.send(names(2)[number % 2], rows(number)).success
+    assert emulator.stats.streams_opened == 6
+    assert emulator.stats.tokens_issued == 4  # for Unity Catalog and for a stream, for each table
+
+
+def test_a_schema_that_changed_while_its_table_was_closed_is_noticed(emulator, many):
+    tables = [emulator.create_table(table, DDL) for table in names(2)]
+    writers = many(max_open_tables=1)
+    for table in names(2):
+        assert writers.send(table, rows(1)).success
+    tables[0].add_column("size INT")
+    sent = writers.send(names(2)[0], [{"id": 2, "name": "n", "size": 3}])
+    assert sent.success
+    assert tables[0].to_arrow().sort_by("id")["size"].to_pylist() == [None, 3]

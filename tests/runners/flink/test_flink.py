@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pytest
 
 from beam_zerobus.emulator import Emulator
-from tests.runners import job
+from tests.runners import job, tables_job
 from tests.runners.flink import cluster as flink
 from tests.runners.flink.cluster import SessionCluster
 from tests.runners.go_programs import go_module
@@ -24,6 +24,7 @@ from tests.runners.pages import commands
 from tests.runners.support import (
     ROOT,
     ROWS,
+    ROWS_OF_TABLES,
     go_program,
     started,
     wait_until,
@@ -93,6 +94,20 @@ def test_pools_beside_the_task_managers(
 ) -> None:
     run(job_command("Workers of a pool beside each task manager"), without_secrets(environment))
     assert len(workers_that_wrote_the_same_table(zerobus, ROWS)) == 2, "one worker process a task manager"
+
+
+def test_200_tables_on_two_task_managers_with_faults_and_rotation(
+    cluster: SessionCluster, zerobus: Emulator, environment: dict[str, str], tmp_path: Path
+) -> None:
+    tables_job.create_tables(zerobus, 200)
+    [*shell, command] = job_command("Workers of a pool beside each task manager")
+    assert "tests.runners.job" in command
+    command = command.replace("tests.runners.job", "tests.runners.tables_job")
+    command += f" --rows={ROWS_OF_TABLES} --tables=200 --max_open_tables=10 --rejected={tmp_path}/rejected"
+    with tables_job.trouble(zerobus):
+        run([*shell, command], without_secrets(environment))
+    tables_job.check(zerobus, ROWS_OF_TABLES, 200, rejected=tmp_path / "rejected", repeated=True)
+    assert zerobus.stats.most_streams_open <= 20, "ten for each of two workers"
 
 
 def test_processes_of_the_task_managers(

@@ -1,0 +1,50 @@
+"""`KnownTable`: what the writers of one table have in common that a process opens one after the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from beam_zerobus.telemetry import Recorder, open_recorder
+from beam_zerobus.workspace.tokens import TokenSource
+from beam_zerobus.writer.config import WriterConfig
+from beam_zerobus.writer.conversions import Conversions
+
+__all__ = ["KnownTable"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KnownTable:
+    """A table's telemetry, token and schema; the last two are fetched when they are first needed.
+
+    Attributes:
+        key: Stands for the configuration that they were made for.
+        recorder: Where metrics and spans go.
+        tokens: What signs streams in.
+        conversions: The conversion for the table's schema.
+    """
+
+    key: str
+    recorder: Recorder
+    tokens: TokenSource
+    conversions: Conversions
+
+    @classmethod
+    def of(cls, config: WriterConfig, *, name_in_metrics: str = "") -> Self:
+        """Return that nothing is known yet.
+
+        Args:
+            config: The configuration of the table's writers.
+            name_in_metrics: What metrics call the table; empty for its name.
+        """
+        recorder = open_recorder(
+            config.telemetry, table=config.table, wire_format=config.wire_format, name_in_metrics=name_in_metrics
+        )
+        tokens = TokenSource(
+            config.credentials,
+            table=config.table,
+            endpoint=config.endpoint or "",
+            workspace_url=config.workspace_url,
+            on_refresh=recorder.token_refreshed,
+        )
+        return cls(config.key, recorder, tokens, Conversions(config, tokens))

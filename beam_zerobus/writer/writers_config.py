@@ -90,7 +90,7 @@ def make_writers_config(label: str, **options: Any) -> WritersConfig:
     Example:
         >>> config = make_writers_config("main.{kind}.air", schema={"main.a.air": "id BIGINT"}, dry_run=True)
         >>> config.of("main.a.air").schema.to_ddl()
-        '`id` BIGINT'
+        'id BIGINT'
     """
     own = writers_options_among(options)
     check_options(WritersOptions, own)

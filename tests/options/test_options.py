@@ -81,7 +81,8 @@ def allowed(option: Option, value: Any) -> bool:
         return True
     if option.choices:
         return isinstance(value, str) and value in option.choices
-    may_be_zero = option.name in ("max_retries", "max_files_retained", "initial_backoff", "max_backoff")
+    names = ("max_retries", "max_files_retained", "initial_backoff", "max_backoff", "max_tables_in_metrics")
+    may_be_zero = option.name in names
     most = {"streams_per_worker": 64, "max_open_tables": 10_000}.get(option.name, 2**63 - 1)
     rules: dict[type, Callable[[], bool]] = {
         bool: lambda: value is True or value is False,

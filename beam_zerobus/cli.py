@@ -1,4 +1,4 @@
-"""The command ``beam-zerobus``: send rows, check tables, inspect debug files, run the emulator or the gateway."""
+"""The command `beam-zerobus`, which leads to all others."""
 
 from __future__ import annotations
 
@@ -87,7 +87,11 @@ def _run(arguments: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="beam-zerobus", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="beam-zerobus",
+        description="Send rows to Databricks Delta tables, check tables, inspect debug files, run a local Zerobus.",
+        epilog="beam-zerobus COMMAND --help shows the options of a command.",
+    )
     parser.add_argument("--version", action="version", version=f"beam-zerobus {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=CommandParser)
 
@@ -123,13 +127,13 @@ def _parser() -> argparse.ArgumentParser:
     schema.add_argument("--message-name", default="Row", metavar="NAME", help="the protobuf message (%(default)s)")
     schema.set_defaults(command=_schema)
 
-    commands.add_parser("send", help="send Parquet, CSV, JSON and Avro files; see --help", add_help=False)
-    commands.add_parser("kafka", help="send JSON messages of Kafka topics; see --help", add_help=False)
-    commands.add_parser("replay", help="send rows again that a table rejected; see --help", add_help=False)
-    commands.add_parser("check", help="check what keeps rows from a table; see --help", add_help=False)
-    commands.add_parser("create-table", help="make a table that rows can be sent to; see --help", add_help=False)
-    commands.add_parser("emulator", help="run a local Zerobus; see beam-zerobus emulator --help", add_help=False)
-    commands.add_parser("gateway", help="write the batches of Arrow Flight clients; see --help", add_help=False)
+    commands.add_parser("send", help="send Parquet, CSV, JSON and Avro files", add_help=False)
+    commands.add_parser("kafka", help="send JSON messages of Kafka topics", add_help=False)
+    commands.add_parser("replay", help="send rejected rows again", add_help=False)
+    commands.add_parser("check", help="find what keeps rows from a table", add_help=False)
+    commands.add_parser("create-table", help="create a table that rows can be sent to", add_help=False)
+    commands.add_parser("emulator", help="run a local Zerobus", add_help=False)
+    commands.add_parser("gateway", help="write the batches of Arrow Flight clients", add_help=False)
     return parser
 
 

@@ -184,6 +184,8 @@ def test_the_command_is_installed_and_has_help() -> None:
     done = subprocess.run([command, "--help"], check=True, capture_output=True, text=True)
     for name in ("inspect", "schema", "emulator"):
         assert name in done.stdout
+    assert "`" not in done.stdout
+    assert "see --help" not in done.stdout
 
 
 def test_the_emulator_has_its_own_arguments(capsys: pytest.CaptureFixture[str]) -> None:

@@ -314,7 +314,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="send what a run with the same --dead_letters did not write before it ended",
     )
-    parser.add_argument("--format", choices=FORMATS, help="format of all files (what their names end in)")
+    parser.add_argument("--format", choices=FORMATS, type=_format, help="format of all files (what their names end in)")
     parser.add_argument("--delimiter", default=",", type=_delimiter, metavar="CHAR", help="between CSV values (,)")
     parser.add_argument(
         "--null_value",
@@ -324,6 +324,10 @@ def _parser() -> argparse.ArgumentParser:
         help="unquoted text that means null in CSV (nothing between two delimiters)",
     )
     return parser
+
+
+def _format(text: str) -> str:
+    return "jsonl" if text == "json" else text
 
 
 def _delimiter(text: str) -> str:

@@ -125,8 +125,8 @@ def _rows(content: Mapping[str, Any]) -> list[list[str | None]]:
 
 
 def _shown(statement: str) -> str:
-    """Return a statement's first line."""
-    first, *more = statement.strip().splitlines()
+    """Return a statement's first line, without the semicolon at its end."""
+    first, *more = statement.strip().removesuffix(";").splitlines()
     return f"{first}..." if more else first
 
 

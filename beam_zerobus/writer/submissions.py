@@ -125,9 +125,10 @@ class Submissions:
         submission.asked = True
         if submission.failure is not None:
             _log.error(
-                "%d of %s of a batch for table %s are not acknowledged: %s",
+                "%d of %s of a batch for table %s %s not acknowledged: %s",
                 submission.unacknowledged_rows,
                 counted(submission.batch.num_rows, "row"),
                 self._table,
+                "is" if submission.unacknowledged_rows == 1 else "are",
                 describe_error(submission.failure),
             )

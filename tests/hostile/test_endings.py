@@ -133,7 +133,7 @@ def test_a_batch_that_failed_for_a_table_that_made_room_is_named(emulator, run, 
     said = run("bad = pa.record_batch({'id': pa.array([None], pa.int64())})\n" + code, kind="many")
     lines = [line for line in said.splitlines() if line.startswith("ERROR")]
     assert len(lines) == 1, said
-    assert lines[0].startswith("ERROR 1 of 1 row of a batch for table main.iot.air are not acknowledged: "), said
+    assert lines[0].startswith("ERROR 1 of 1 row of a batch for table main.iot.air is not acknowledged: "), said
     assert emulator.table("main.iot.b").count_rows() == ROWS
 
 

@@ -8,6 +8,11 @@ from beam_zerobus.programs import command, files_to_zerobus, replay_dead_letters
 from tests.pipelines.readings import TABLE, send
 
 
+@pytest.mark.parametrize("name", ["json", "jsonl"])
+def test_json_has_two_names(name):
+    assert files_to_zerobus._parser().parse_args(["--input", "-", "--format", name]).format == "jsonl"
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

@@ -130,6 +130,7 @@ def test_a_grant_that_cannot_be_given_is_left_to_somebody_else(emulator, environ
     assert [line.strip() for line in error.splitlines() if line.startswith("  ")] == GRANTS
     assert "does not have MANAGE on `main`" in error
     assert "PRINCIPAL_DOES_NOT_EXIST" in error  # a grant on its own table
+    assert "TO `1234`: [" in error
 
 
 def test_a_table_that_cannot_be_created_has_its_reason(emulator, environment, capsys):

@@ -225,6 +225,15 @@ class TestSubmissions:
             "3 of 3 rows of a batch for table main.iot.air are not acknowledged: no"
         ] * 3
 
+    def test_one_row_is_not_acknowledged(self, caplog):
+        submissions = Submissions(TABLE)
+        made = submission(1, on_outcome=submissions.ended)
+        submissions.add(made)
+        made.fail(ConversionError("no"))
+        submissions.log_failures()
+        [record] = caplog.records
+        assert record.getMessage() == "1 of 1 row of a batch for table main.iot.air is not acknowledged: no"
+
     def test_failures_that_nobody_ever_asks_for_take_no_more_memory_than_a_thousand(self, caplog):
         submissions = Submissions(TABLE)
         for _ in range(1_010):

@@ -8,7 +8,7 @@ QUIET  := $(if $(MAKE_TERMERR),,--quiet) # on a terminal, uv shows how far it is
 .PHONY: help quickstart first-hour test lint types chaos bench docs clean
 .PHONY: soak test-hostile test-contract test-flink test-prism test-java test-go test-kafka test-dataflow test-languages
 help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 # One stamp a set of extras, renewed when pyproject.toml changes.
 $(VENV)/.%: pyproject.toml
@@ -47,20 +47,20 @@ test-contract: $(VENV)/.test ## The SDK's errors, oldest and newest; the officia
 	$(BIN)/python -m tests.delivery.sdk_matrix
 	$(BIN)/python -m tests.contract
 
-test-flink: $(VENV)/.test ## A real Flink cluster: batch, killed workers, checkpoints (needs Java 17)
+test-flink: $(VENV)/.test ## A real Flink cluster: batch, killed workers, checkpoints (needs Java 17, Maven, Go)
 	$(PYTEST) tests/runners/flink -m flink
 
 test-prism: $(VENV)/.test ## Prism, built from Go (needs Go)
 	@$(BIN)/python -m tests.runners.go_programs
 	$(PYTEST) tests/runners tests/pipelines -m prism
 
-test-java: $(VENV)/.test ## A Java pipeline through the expansion service (needs Java 17 and Maven)
+test-java: $(VENV)/.test ## A Java pipeline through the expansion service (needs Java 17, Maven)
 	$(PYTEST) tests/runners/java -m java
 
 test-go: $(VENV)/.test ## A Go pipeline through the expansion service (needs Go)
 	$(PYTEST) tests/runners/go -m go
 
-test-kafka: $(VENV)/.test ## A real Kafka broker into Delta tables (needs Java 17, Maven and Go)
+test-kafka: $(VENV)/.test ## A real Kafka broker into Delta tables (needs Java 17, Maven, Go)
 	@$(BIN)/python -m tests.runners.go_programs
 	$(PYTEST) tests/pipelines -m kafka
 

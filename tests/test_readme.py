@@ -49,6 +49,7 @@ ELEMENTS = {
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 UV = Path(sys.executable).parent / "uv"
+ROWS = '[{"device": "attic", "co2": 417}]'
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
@@ -90,13 +91,14 @@ def test_the_pipeline_with_each_kind_of_element(table, kind):
     ids=["list", "pandas", "polars", "Table"],
 )
 def test_the_writer_with_each_kind_of_rows(table, rows):
-    exec(SNIPPETS[1], {"record_batch": rows})
+    exec(SNIPPETS[1].replace(ROWS, "rows"), {"rows": rows})
     assert table.to_arrow().to_pylist() == [READING]
 
 
 def test_the_writer(table, capsys):
-    exec(SNIPPETS[1], {"record_batch": pa.record_batch({"device": ["attic", None]})})
-    assert table.count_rows() == 1
+    exec(SNIPPETS[1], {})
+    exec(SNIPPETS[1].replace(ROWS, "rows"), {"rows": pa.record_batch({"device": ["attic", None]})})
+    assert table.count_rows() == 2
     assert "device" in capsys.readouterr().out
 
 

@@ -71,7 +71,7 @@ def _send(files: argparse.Namespace, patterns: list[str], options: PipelineOptio
     tables = _by_table(zerobus, found)
     if files.dead_letters and not files.resume:
         for table in tables:
-            check_unused(letters_of(files.dead_letters, table, one_of=len(tables)))
+            check_unused(letters_of(files.dead_letters, table if _by_folder(zerobus) else None))
     sinks = {table: sink_of(options, dead_letters=files.dead_letters, table=table) for table in tables}
     meanings = {
         table: _csv_meaning(files, zerobus, sinks[table], table)
@@ -147,7 +147,7 @@ def _pipeline(
         all_failed = failed[0] if len(failed) == 1 else failed | f"Flatten{name}" >> beam.Flatten()
         counted_failed = all_failed | f"CountFailed{name}" >> CountFailed()
         if files.dead_letters:
-            letters = letters_of(files.dead_letters, table, one_of=len(tables))
+            letters = letters_of(files.dead_letters, table if _by_folder(zerobus) else None)
             counted_failed | f"KeepDeadLetters{name}" >> KeepDeadLetters(letters)
     return pipeline
 
@@ -186,6 +186,10 @@ def _write(
     return failed
 
 
+def _by_folder(zerobus: ZerobusOptions) -> bool:
+    return _FOLDER in (zerobus.zerobus_table or "")
+
+
 def _by_table(
     zerobus: ZerobusOptions, found: Mapping[FileFormat, list[FileMetadata]]
 ) -> dict[str, dict[FileFormat, list[FileMetadata]]]:
@@ -194,7 +198,7 @@ def _by_table(
     Raises:
         InputError: There are more tables than may be open at once, or two folders give one name.
     """
-    if _FOLDER not in (zerobus.zerobus_table or ""):
+    if not _by_folder(zerobus):
         return {zerobus.zerobus_table: dict(found)}  # the sink says what is wrong with it
     every = {file.path: folder_of(file.path) for of_format in found.values() for file in of_format}
     names = tables_of(zerobus.zerobus_table, "folder", every.values())

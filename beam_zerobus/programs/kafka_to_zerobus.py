@@ -87,7 +87,7 @@ def _pipeline(kafka: argparse.Namespace, options: PipelineOptions) -> beam.Pipel
         result.acknowledged | f"CountWritten{name}" >> CountWritten()
         failed = result.failed_rows | f"CountFailed{name}" >> CountFailed()
         if kafka.dead_letters:
-            letters = letters_of(kafka.dead_letters, table or "", one_of=len(topics))
+            letters = letters_of(kafka.dead_letters, table)
             failed | f"KeepDeadLetters{name}" >> KeepDeadLetters(letters)
     return pipeline
 

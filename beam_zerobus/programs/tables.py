@@ -52,6 +52,6 @@ def folder_of(path: str) -> str:
     return path.split("/")[-2] if "://" in path else Path(path).absolute().parent.name
 
 
-def letters_of(directory: str, table: str, *, one_of: int) -> str:
-    """Return the directory for the dead letters of one of several tables; of a single one it is the whole."""
-    return directory if one_of == 1 else FileSystems.join(directory, table)
+def letters_of(directory: str, table: str | None) -> str:
+    """Return the directory for the dead letters of a table that a template chose; None stands for the only table."""
+    return directory if table is None else FileSystems.join(directory, table)

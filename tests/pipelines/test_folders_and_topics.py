@@ -60,6 +60,15 @@ def test_rejected_rows_are_kept_by_table_and_sent_again_to_theirs(zerobus, tmp_p
     assert "holds the dead letters of an earlier run" in capsys.readouterr().err
 
 
+def test_a_single_folder_too_has_a_directory_for_its_dead_letters(zerobus, tmp_path):
+    zerobus.create_table("main.files.air", "id INT NOT NULL")
+    (tmp_path / "air").mkdir()
+    (tmp_path / "air" / "in.jsonl").write_text('{"id": 1}\n{"id": "wrong"}\n')
+    letters = tmp_path / "letters"
+    assert send("--input", f"{tmp_path}/air", TEMPLATE, "--dead_letters", str(letters)) == 0
+    assert [path.parent.name for path in letters.rglob("*.jsonl")] == ["main.files.air"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

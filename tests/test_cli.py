@@ -210,6 +210,8 @@ def test_the_programs_have_help_of_their_own(program, capsys):
     shown = capsys.readouterr().out
     assert f"usage: beam-zerobus {program}" in shown
     assert "--zerobus_table" in shown
+    template = {"send": "'main.iot.{folder}'", "kafka": "'main.iot.{topic}'"}.get(program, "")
+    assert template in shown
 
 
 def test_without_its_extra_a_program_names_the_remedy():

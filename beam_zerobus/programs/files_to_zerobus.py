@@ -303,7 +303,11 @@ def _csv_meaning(files: argparse.Namespace, zerobus: ZerobusOptions, sink: Write
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = parser_of("send", "Send the rows of Parquet, CSV, JSON and Avro files to a Delta table through Zerobus.")
+    parser = parser_of(
+        "send",
+        "Send the rows of Parquet, CSV, JSON and Avro files to a Delta table through Zerobus. "
+        "With --zerobus_table 'main.iot.{folder}' each folder has a table of its own.",
+    )
     parser.add_argument(
         "--input",
         required=True,

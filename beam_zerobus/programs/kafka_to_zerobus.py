@@ -135,7 +135,8 @@ def _is_message(value: Any) -> bool:
 def _parser() -> argparse.ArgumentParser:
     parser = parser_of(
         "kafka",
-        "Send JSON messages of Kafka topics to a Delta table through Zerobus until it is stopped.",
+        "Send JSON messages of Kafka topics to a Delta table through Zerobus until it is stopped. "
+        "With --zerobus_table 'main.iot.{topic}' each topic has a table of its own.",
     )
     parser.add_argument("--bootstrap_servers", required=True, metavar="HOST:PORT,...", help="bootstrap brokers")
     parser.add_argument("--topic", required=True, nargs="+", action="extend", help="topics whose messages are rows")

@@ -27,6 +27,12 @@ class Budget:
         """The memory of the payloads in flight."""
         return self._used
 
+    @property
+    def has_room(self) -> bool:
+        """True while the payloads in flight take less than each open writer allows."""
+        with self._lock:
+            return self._has_room()
+
     def join(self, limit: int) -> None:
         """Add a writer that allows so many bytes for all writers together."""
         with self._lock:

@@ -37,8 +37,9 @@ class Delivery:
     """Delivers the payloads of any number of threads over one stream at a time.
 
     Two locks, taken in this order:
-    - `_line` lets one caller after the other wait for room, encode and send, so that callers who wait hold no encoded
-      rows, and files written beside have the order of sending.
+    - `_line` lets one caller after the other wait for room in the ledger, encode and send, so that callers who wait
+      hold no encoded rows, and files written beside have the order of sending. Nobody who holds it waits for the
+      budget.
     - `_starting` guards `_thread`: there is one keeper as long as there is work, and a dead one is replaced.
 
     Args:
@@ -50,7 +51,7 @@ class Delivery:
         pace: Limits the streams that searches for rejected rows open; shared too.
         monitor: Counts what happens.
         in_flight: Where the ledger writes what is in flight.
-        budget: The memory that it shares with other deliveries; None where its own limit is the only one.
+        budget: The memory that it shares with other deliveries.
     """
 
     def __init__(
@@ -64,10 +65,11 @@ class Delivery:
         pace: Pace,
         monitor: Monitor,
         in_flight: InFlight,
-        budget: Budget | None = None,
+        budget: Budget,
     ) -> None:
         self._name = name
         self._breaker = breaker
+        self._budget = budget
         self._ledger = Ledger(
             in_flight,
             max_bytes=limits.MAX_IN_FLIGHT_BYTES,
@@ -113,15 +115,31 @@ class Delivery:
             ClosedError: The delivery was stopped.
             ZerobusError: There is no room, and this is the keeper's thread, the only one that makes room.
         """
+        # A keeper makes room in the budget, and does not wait for it.
+        makes_room = getattr(_thread, "is_keeper", False)
+        while True:
+            with self._turn():
+                may_add = self._ledger.wait_for_room(owner, self._breaker.pause_left) or self._check_open(owner)
+                if not may_add or makes_room or self._budget.has_room:
+                    yield may_add
+                    return
+            # Without the turn: a keeper that waited for it could not make the room that is waited for here.
+            self._budget.wait_for_room(1.0)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Hold the line in the block.
+
+        Raises:
+            ZerobusError: This is the keeper's thread, and has to make room before it may wait.
+        """
         in_callback = threading.current_thread() is self._thread
         if not self._line.acquire(timeout=_CALLBACK_PATIENCE if in_callback else -1):
             raise self._no_room()
         try:
             if in_callback and not self._ledger.has_room:
                 raise self._no_room()
-            makes_room = getattr(_thread, "is_keeper", False)
-            may_add = self._ledger.wait_for_room(owner, self._breaker.pause_left, makes_room=makes_room)
-            yield may_add or self._check_open(owner)
+            yield
         finally:
             self._line.release()
 

@@ -73,25 +73,16 @@ class Ledger:
 
     # Callers.
 
-    def wait_for_room(self, owner: Owner, pause_left: Callable[[], float], *, makes_room: bool = False) -> bool:
-        """Wait until a payload may be added.
+    def wait_for_room(self, owner: Owner, pause_left: Callable[[], float]) -> bool:
+        """Wait until a payload may be added, as far as the payloads here are concerned.
 
         Args:
             owner: The batch of the payload; it may end, or be cancelled, meanwhile.
             pause_left: Returns the seconds for which no caller may add anything.
-            makes_room: The caller is the keeper of another ledger, which makes room in the budget, and does not wait
-                for it.
 
         Returns:
             False where it may never be added: the ledger is closed, or the owner has its outcome.
         """
-        while self._wait_for_own_room(owner, pause_left):
-            # Not under the lock: the keepers of other ledgers make room; each takes the budget's lock under its own.
-            if self._budget is None or makes_room or self._budget.wait_for_room(1.0):
-                return True
-        return False
-
-    def _wait_for_own_room(self, owner: Owner, pause_left: Callable[[], float]) -> bool:
         with self._lock:
             while not (self._closed or owner.done):
                 pause = pause_left()

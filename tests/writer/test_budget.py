@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pyarrow as pa
 import pytest
@@ -89,6 +91,34 @@ def test_a_callback_may_submit_to_another_writer_while_the_budget_is_used_up(
     assert done.wait(PATIENCE)
     assert second.result(PATIENCE).success
     assert seen[0].result(PATIENCE).success
+
+
+def test_a_callback_may_submit_to_another_writer_where_a_thread_waits_for_the_budget(
+    connect: Callable[..., ZerobusWriter],
+) -> None:
+    one, another = (connect(table, schema=DDL, max_in_flight_bytes=1_000) for table in TABLES[:2])
+    for writer in (one, another):
+        assert writer.send(rows(1)).success
+    threads = ThreadPoolExecutor(1)
+    seen: list[Submission | Future[Submission]] = []
+    done = threading.Event()
+
+    def callback(_: object) -> None:
+        wait_until(lambda: budget_of_process.used > 1_000, "the second batch, which waited, takes the whole budget")
+        seen.append(threads.submit(another.submit, rows()))
+        time.sleep(0.2)  # the thread waits for the budget
+        seen.append(another.submit(rows()))
+        done.set()
+
+    one.submit(rows()).future.add_done_callback(callback)
+    second = one.submit(rows())
+    assert done.wait(5)
+    assert second.result(PATIENCE).success
+    waited, submitted = seen
+    assert isinstance(waited, Future)
+    assert isinstance(submitted, Submission)
+    assert submitted.result(PATIENCE).success
+    assert waited.result(PATIENCE).result(PATIENCE).success
 
 
 def test_what_is_cancelled_or_never_acknowledged_leaves_the_budget(

@@ -80,11 +80,14 @@ class WriterPool:
         with self._lock:
             return sum((one.writer.counters for one in self._open.values()), self._counted)
 
-    def take_with_failures(self) -> list[ZerobusWriter]:
-        """Return the closed writers whose failures nobody has asked for, once."""
+    def take_unreported(self) -> list[ZerobusWriter]:
+        """Return the writers that may have failures which nobody has asked for: closed ones once, and the open ones.
+
+        All are taken at one moment, so that none is missing because it is closed just now.
+        """
         with self._lock:
-            writers, self._with_failures = self._with_failures, []
-            return writers
+            closed, self._with_failures = self._with_failures, []
+            return [*closed, *(one.writer for one in self._open.values())]
 
     @contextmanager
     def using(self, table: str, config: WriterConfig | None) -> Iterator[ZerobusWriter]:

@@ -193,7 +193,7 @@ class ZerobusWriters:
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         errors: list[ZerobusError] = []
-        for writer in [*self._pool.take_with_failures(), *self._pool.writers]:
+        for writer in self._pool.take_unreported():
             try:
                 writer.flush(_left(deadline))
             except ZerobusError as error:  # each is logged, and the first is raised

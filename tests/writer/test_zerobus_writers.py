@@ -12,9 +12,17 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from beam_zerobus import ClosedError, ConfigurationError, OAuthClientCredentials, ZerobusError, ZerobusWriters
+from beam_zerobus import (
+    ClosedError,
+    ConfigurationError,
+    OAuthClientCredentials,
+    ZerobusError,
+    ZerobusWriter,
+    ZerobusWriters,
+)
 from beam_zerobus.emulator import Emulator, Faults
 from beam_zerobus.writer import unknown_tables, zerobus_writers
+from beam_zerobus.writer.pool import WriterPool
 
 DDL = "id BIGINT NOT NULL, name STRING"
 
@@ -96,6 +104,20 @@ def test_a_failure_of_a_table_that_made_room_is_raised_by_the_next_flush(emulato
     with pytest.raises(ZerobusError, match=r"main\.many\.t0"):
         writers.flush()
     writers.flush()  # once
+
+
+def test_a_failure_of_a_table_that_makes_room_during_a_flush_is_raised_by_it(many, monkeypatch):
+    writers = many(dry_run=True, schema=DDL, max_open_tables=1)
+    writers.submit("main.many.t0", pa.record_batch({"id": pa.array([None], pa.int64())}))
+    open_ones = WriterPool.writers.fget
+
+    def after_another_thread(pool: WriterPool) -> list[ZerobusWriter]:
+        writers.submit("main.many.t1", rows(1))
+        return open_ones(pool)
+
+    monkeypatch.setattr(WriterPool, "writers", property(after_another_thread))
+    with pytest.raises(ZerobusError, match=r"main\.many\.t0"):
+        writers.flush()
 
 
 def test_a_failure_that_was_asked_for_is_not_raised_again(emulator, many):

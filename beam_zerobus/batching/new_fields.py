@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import math
 import re
 import uuid
 from collections import defaultdict
@@ -17,6 +18,7 @@ import numpy as np
 from beam_zerobus.batching.elements import RowKind
 from beam_zerobus.batching.json_objects import JsonNumber, parse_exactly
 from beam_zerobus.batching.records import as_dict
+from beam_zerobus.batching.single_values import is_missing
 from beam_zerobus.destinations import KeptFields
 from beam_zerobus.schema import Array, Decimal, DeltaType, Field, Map, Primitive, Struct, TableSchema
 from beam_zerobus.schema.additions import Addition, writable
@@ -42,8 +44,8 @@ def fields_to_add(
     """Return the fields of elements that a table lacks, at any depth.
 
     A type follows from all values of a field together: whole numbers are BIGINT, with fractions among them DOUBLE; of
-    values that fit no common type the first one counts. A field of which every value is null or an empty list has no
-    type yet, and is left out, as is one that Zerobus could not write.
+    values that fit no common type the first one counts that is not NaN. A field of which every value is missing or an
+    empty list has no type yet, and is left out, as is one that Zerobus could not write.
 
     Args:
         elements: The elements; those that cannot be read are skipped.
@@ -91,7 +93,7 @@ def _by_name(records: _Records) -> dict[str, list[Any]]:
     found: defaultdict[str, list[Any]] = defaultdict(list)
     for record in records:
         for key, value in record.items():
-            if isinstance(key, str) and value is not None and _NAME.fullmatch(key):
+            if isinstance(key, str) and not is_missing(value) and _NAME.fullmatch(key):
                 found[names.setdefault(key.lower(), key)].append(value)
     return found
 
@@ -104,7 +106,7 @@ def _missing_inside(values: list[Any], delta_type: DeltaType, path: tuple[str, .
             yield from _missing_inside(_elements(values), element, (*path, "element"))
         case Map(_, value):
             inside = [
-                item for each in values if isinstance(each, Mapping) for item in each.values() if item is not None
+                item for each in values if isinstance(each, Mapping) for item in each.values() if not is_missing(item)
             ]
             yield from _missing_inside(inside, value, (*path, "value"))
 
@@ -114,16 +116,17 @@ def _dicts(values: list[Any]) -> list[dict[Any, Any]]:
 
 
 def _elements(values: list[Any]) -> list[Any]:
-    lists = (value for value in values if isinstance(value, list | tuple | np.ndarray))
-    return [element for element in chain.from_iterable(lists) if element is not None]
+    lists = (value for value in values if isinstance(value, list | tuple | np.ndarray) and np.ndim(value) != 0)
+    return [element for element in chain.from_iterable(lists) if not is_missing(element)]
 
 
 def _type_of(values: list[Any]) -> DeltaType | None:
     """Return the type of a field's values, of which none is null."""
     values = [_plain(value) for value in values]
-    first = next((value for value in values if value is not None), None)
-    if first is None:
+    values = [value for value in values if not is_missing(value)]
+    if not values:
         return None
+    first = next((value for value in values if not _is_nan(value)), values[0])
     if as_dict(first) is not None:
         inside = _by_name(_dicts(values))
         fields = [(name, found) for name, held in inside.items() if (found := _type_of(held)) is not None]
@@ -139,9 +142,14 @@ def _type_of(values: list[Any]) -> DeltaType | None:
 def _plain(value: Any) -> Any:
     if isinstance(value, Enum):
         value = value.value
-    if isinstance(value, np.generic):
-        value = value.item()
+    if isinstance(value, np.generic) and not isinstance(value, np.datetime64 | np.timedelta64):
+        value = value.item()  # numpy's times of some units would become numbers
     return value.number() if isinstance(value, JsonNumber) else value
+
+
+def _is_nan(value: Any) -> bool:
+    """Return whether a value is NaN, which pandas also uses for missing values of other types."""
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _leaf(first: Any, values: list[Any]) -> DeltaType | None:
@@ -149,6 +157,8 @@ def _leaf(first: Any, values: list[Any]) -> DeltaType | None:
         return _number([value for value in values if isinstance(value, int | float)])
     if isinstance(first, decimal.Decimal):
         return _decimal([value for value in values if isinstance(value, decimal.Decimal) and value.is_finite()])
+    if isinstance(first, np.datetime64):
+        return Primitive.DATE if np.datetime_data(first.dtype)[0] == "D" else Primitive.TIMESTAMP_NTZ
     if isinstance(first, dt.datetime):
         return Primitive.TIMESTAMP_NTZ if first.tzinfo is None else Primitive.TIMESTAMP
     if hasattr(first, "to_rfc3339"):  # Beam's Timestamp

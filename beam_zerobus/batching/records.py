@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from beam_zerobus.batching.json_objects import type_name
+from beam_zerobus.batching.single_values import is_missing
 from beam_zerobus.schema import RowErrorType
 from beam_zerobus.schema.reasons import Place, Reason
 
@@ -78,7 +79,7 @@ def _from_tuples(
     unknown = [number for number, field in enumerate(fields) if field.lower() not in wanted]
     if unknown and ignore_unknown_fields is not True:
         for position, record in enumerate(records):
-            if extra := {fields[n]: record[n] for n in unknown if record[n] is not None or not ignore_unknown_fields}:
+            if extra := {fields[n]: record[n] for n in unknown if not (ignore_unknown_fields and is_missing(record[n]))}:
                 place.reject_at(np.array([position]), _unknown(extra, parent))
     # Not zip(*records): its iterators, one per record, would trigger the garbage collector.
     positions = {field.lower(): position for position, field in enumerate(fields)}
@@ -133,7 +134,7 @@ def _from_dicts(
         if ignore_unknown_fields is not True:
             for position, record in enumerate(records):
                 found = unknown.intersection(record)
-                if extra := {k: record[k] for k in found if record[k] is not None or not ignore_unknown_fields}:
+                if extra := {k: record[k] for k in found if not (ignore_unknown_fields and is_missing(record[k]))}:
                     place.reject_at(np.array([position]), _unknown(extra, parent))
     elif complete:
         return [*columns]

@@ -17,9 +17,16 @@ from beam_zerobus.batching.json_objects import json_text
 from beam_zerobus.batching.misfit import MisfitError
 from beam_zerobus.schema import RowErrorType
 
-__all__ = ["base64_text", "binary", "boolean", "json_variant", "present", "text", "variant"]
+__all__ = ["base64_text", "binary", "boolean", "is_missing", "json_variant", "present", "text", "variant"]
 
 _MISSING_TYPES = frozenset({"NaTType", "NAType"})
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether a value is a null of Python, pandas or numpy."""
+    if value is None or type(value).__name__ in _MISSING_TYPES:
+        return True
+    return isinstance(value, np.datetime64) and bool(np.isnat(value))
 
 
 def present(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -28,11 +35,7 @@ def present(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def one(value: Any) -> Any:
         if isinstance(value, Enum):
             value = value.value
-        if value is None or type(value).__name__ in _MISSING_TYPES:
-            return None
-        if isinstance(value, np.datetime64) and np.isnat(value):
-            return None
-        return convert(value)
+        return None if is_missing(value) else convert(value)
 
     return one
 

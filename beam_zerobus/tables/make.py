@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from beam_zerobus.errors import ConfigurationError
+from beam_zerobus.errors import AuthenticationError, ConfigurationError, ZerobusError
 from beam_zerobus.logs import get_logger
 from beam_zerobus.schema import TableSchema, why_rows_do_not_fit
 from beam_zerobus.schema.statements import create_statement, grant_statement, needed_grants, show_grants_statement
@@ -73,11 +73,18 @@ def _grant(warehouse: SqlWarehouse, table: str, principal: str) -> None:
     held = effective_privileges(url, "table", table, principal, headers=headers)
     if held is None or {"SELECT", "MODIFY"} <= held:  # a warehouse is not started for nothing
         return
-    for statement in missing_grants(warehouse, table, principal):
-        try:
-            warehouse.execute(statement)
-        except StatementError as error:
-            _log.warning("A grant for table %s could not be given, and may be missing: %s", table, error)
+    try:
+        for statement in missing_grants(warehouse, table, principal):
+            try:
+                warehouse.execute(statement)
+            except StatementError as error:
+                _warn_of_grant(table, error)
+    except (AuthenticationError, ConfigurationError) as error:  # the warehouse may not be used, or there is none
+        _warn_of_grant(table, error)
+
+
+def _warn_of_grant(table: str, error: ZerobusError) -> None:
+    _log.warning("A grant for table %s could not be given, and may be missing: %s", table, error)
 
 
 def missing_grants(warehouse: SqlWarehouse, table: str, principal: str) -> Iterator[str]:

@@ -90,6 +90,16 @@ def test_a_table_that_may_not_be_created(emulator, connect):
         creating(connect, emulator).send([ROW])
 
 
+@pytest.mark.parametrize("warehouse_id", ["given", "unknown"])
+def test_a_table_that_exists_is_used_though_a_missing_grant_cannot_be_given(emulator, connect, caplog, warehouse_id):
+    """The principal may have the privilege from a group; the service says when it opens a stream."""
+    table = emulator.create_table(TABLE, COLUMNS)
+    table.revoke("MODIFY")
+    warehouse = emulator.warehouse_id if warehouse_id == "given" else warehouse_id
+    assert creating(connect, emulator, warehouse_id=warehouse).resolve_schema() == table.schema
+    assert f"grant for table {TABLE} could not be given" in caplog.text
+
+
 def test_a_dry_run_creates_nothing(emulator, connect):
     assert creating(connect, emulator, dry_run=True).send([ROW]).success
     assert emulator.tables == ()

@@ -79,7 +79,7 @@ def _from_tuples(
     unknown = [number for number, field in enumerate(fields) if field.lower() not in wanted]
     if unknown and ignore_unknown_fields is not True:
         for position, record in enumerate(records):
-            if extra := {fields[n]: record[n] for n in unknown if not (ignore_unknown_fields and is_missing(record[n]))}:
+            if extra := _not_dropped({fields[n]: record[n] for n in unknown}, ignore_unknown_fields):
                 place.reject_at(np.array([position]), _unknown(extra, parent))
     # Not zip(*records): its iterators, one per record, would trigger the garbage collector.
     positions = {field.lower(): position for position, field in enumerate(fields)}
@@ -133,8 +133,8 @@ def _from_dicts(
         records, unknown = _renamed(records, unknown, names, parent, place)
         if ignore_unknown_fields is not True:
             for position, record in enumerate(records):
-                found = unknown.intersection(record)
-                if extra := {k: record[k] for k in found if not (ignore_unknown_fields and is_missing(record[k]))}:
+                found = {key: record[key] for key in unknown.intersection(record)}
+                if extra := _not_dropped(found, ignore_unknown_fields):
                     place.reject_at(np.array([position]), _unknown(extra, parent))
     elif complete:
         return [*columns]
@@ -160,6 +160,13 @@ def _renamed(
             place.reject_at(np.array([position]), Reason(RowErrorType.UNKNOWN_FIELD, message))
         renamed.append(new)
     return renamed, unknown.difference(known)
+
+
+def _not_dropped(fields: dict[Any, Any], ignore_unknown_fields: IgnoreUnknown) -> dict[Any, Any]:
+    """Return the unknown fields for which a record is rejected."""
+    if ignore_unknown_fields == "nulls":
+        return {key: value for key, value in fields.items() if not is_missing(value)}
+    return fields
 
 
 def _unknown(fields: Mapping[Any, Any], parent: str) -> Reason:

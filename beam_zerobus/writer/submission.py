@@ -25,6 +25,7 @@ from beam_zerobus.errors import (
 )
 from beam_zerobus.logs import get_logger, outline
 from beam_zerobus.telemetry import BatchSpan
+from beam_zerobus.writer.outcome_future import OutcomeFuture
 from beam_zerobus.writer.result import TransmissionResult
 
 __all__ = ["Submission"]
@@ -108,7 +109,7 @@ class Submission:
         """
         with self.awaited():
             ended = self.wait(timeout)
-            self.asked = self.asked or ended
+            self.ask()
         if not ended:
             raise TimeoutError(f"A batch for {self._table} has no outcome within {timeout} s")
         return self._outcome.result()
@@ -128,6 +129,12 @@ class Submission:
         with self._lock:
             self._awaiting += 1
 
+    def ask(self) -> None:
+        """Note that a caller asks for the outcome, if there is one: nobody else needs to report it."""
+        if self._outcome.done():
+            self.asked = True
+            self._on_outcome(self)
+
     @property
     def is_unreported(self) -> bool:
         """True where no caller has asked for the outcome, and no thread is about to raise it."""
@@ -143,7 +150,7 @@ class Submission:
         should be short. It must not wait for its own writer: `result`, `flush` and `close` raise ZerobusError there
         instead of waiting without end, and so does `submit` where there is no room. It may use other writers.
         """
-        future = _OutcomeFuture(self)
+        future = OutcomeFuture(self.ask)
         self._outcome.add_done_callback(lambda _: self._copy_outcome(future))
         return future
 
@@ -317,25 +324,6 @@ class Submission:
             unacknowledged_rows=len(missing),
             unacknowledged=_batches(take_rows(self.batch, missing)),
         ).quoting(error.quoted)
-
-
-class _OutcomeFuture(Future[TransmissionResult]):
-    """A future for a caller, which records that a caller asked for the outcome."""
-
-    def __init__(self, submission: Submission) -> None:
-        super().__init__()
-        self._submission = submission
-
-    def result(self, timeout: float | None = None) -> TransmissionResult:
-        self._note()
-        return super().result(timeout)
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        self._note()
-        return super().exception(timeout)
-
-    def _note(self) -> None:
-        self._submission.asked = self._submission.asked or self.done()
 
 
 def _rows_failed(result: TransmissionResult) -> ZerobusError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 
 from beam_zerobus.errors import ClosedError, ZerobusError, counted
 from beam_zerobus.logs import get_logger
@@ -32,7 +31,7 @@ class Submissions:
         self._table = table
         self._lock = threading.RLock()  # logging may run code of others, which may submit
         self._open: dict[Submission, None] = {}
-        self._failed: deque[Submission] = deque()
+        self._failed: dict[Submission, None] = {}
         self._closed = False
 
     def add(self, submission: Submission) -> None:
@@ -47,15 +46,16 @@ class Submissions:
             self._open[submission] = None
 
     def ended(self, submission: Submission) -> None:
-        """Note that a submission has its outcome."""
+        """Note that a submission has its outcome, or that a caller has asked for it: then nothing holds its rows."""
         with self._lock:
-            if submission not in self._open:
-                return  # a thread that waited for it was faster
-            del self._open[submission]
-            if submission.failure is not None and not submission.asked:
-                self._failed.append(submission)
-                if len(self._failed) > _MAX_UNREPORTED:
-                    self._log_oldest()
+            if submission in self._open:  # else a thread that waited for it was faster
+                del self._open[submission]
+                if submission.failure is not None:
+                    self._failed[submission] = None
+            if submission.asked:
+                self._failed.pop(submission, None)
+            elif len(self._failed) > _MAX_UNREPORTED:
+                self._log_oldest()
 
     @property
     def closed(self) -> bool:
@@ -107,7 +107,7 @@ class Submissions:
             for submission in [one for one in self._open if one.failure is not None]:
                 self.ended(submission)
             unasked = [submission for submission in self._failed if not submission.asked]
-            self._failed = deque(submission for submission in unasked if not awaited and not submission.is_unreported)
+            self._failed = {one: None for one in unasked if not (awaited or one.is_unreported)}
             failed = [submission for submission in unasked if submission not in self._failed]
             for submission in failed:
                 self._log_failure(submission)
@@ -117,7 +117,7 @@ class Submissions:
         """Log the oldest failure that nobody will ask for, where there is one."""
         oldest = next((submission for submission in self._failed if submission.is_unreported), None)
         if oldest is not None:
-            self._failed.remove(oldest)
+            del self._failed[oldest]
             self._log_failure(oldest)
 
     def _log_failure(self, submission: Submission) -> None:

@@ -1,7 +1,9 @@
 """One batch between submit and its outcome; the delivery's side is played by the test."""
 
+import gc
 import sys
 import threading
+import weakref
 
 import numpy as np
 import pyarrow as pa
@@ -241,6 +243,19 @@ class TestSubmissions:
         assert not caplog.records
         submissions.raise_failures()
         assert len(submissions.log_failures()) == 1_010  # the end of the process
+
+    @pytest.mark.parametrize("ask", [lambda made: made.result(0), lambda made: made.future.result(0)])
+    def test_failures_that_were_asked_for_keep_no_rows_and_are_not_logged(self, caplog, ask):
+        submissions, rows = Submissions(TABLE), []
+        for _ in range(1_010):
+            made = self.failed(submissions)
+            rows.append(weakref.ref(made))
+            with pytest.raises(ConversionError):
+                ask(made)
+        del made
+        gc.collect()
+        assert not any(submission() for submission in rows)
+        assert not caplog.records
 
     def test_waiting_has_an_end(self):
         submissions = Submissions(TABLE)

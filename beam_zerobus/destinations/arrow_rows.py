@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import TypeAlias
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,6 +14,9 @@ from beam_zerobus.destinations.template import Path, Template
 from beam_zerobus.schema.reasons import Reason
 
 __all__ = ["split_arrow"]
+
+_Part: TypeAlias = str | bytes | None
+"""A value that is a part of a name; bytes are not UTF-8."""
 
 
 def split_arrow(template: Template, named: str, batch: pa.RecordBatch | pa.Table) -> Split:
@@ -25,17 +31,18 @@ def split_arrow(template: Template, named: str, batch: pa.RecordBatch | pa.Table
     if not rows:
         return Split({})
     codes: np.ndarray | None = None  # a number for each combination of values so far; None where there is one
-    combinations: list[tuple[str | None, ...]] = [()]
+    combinations: list[tuple[_Part, ...]] = [()]
     for path in template.fields:
         column = _column(batch, path)
         if column is None or isinstance(column, pa.DataType):
             return Split({}, row_errors(dict.fromkeys(range(rows), _unusable(named, path, column))))
         first = column[0]
         if not column.null_count and pc.all(pc.equal(column, first)).as_py():  # much faster than encoding it
-            combinations = [(*combination, str(first.as_py())) for combination in combinations]
+            (value,) = _texts(column.slice(0, 1).cast(pa.string()))
+            combinations = [(*combination, value) for combination in combinations]
             continue
         encoded = column.cast(pa.string()).dictionary_encode(null_encoding="encode")
-        values = encoded.dictionary.to_pylist()
+        values = _texts(encoded.dictionary)
         codes, combinations = _combined(codes, combinations, encoded.indices.to_numpy(zero_copy_only=False), values)
     if codes is None:
         name = _name(template, named, combinations[0])
@@ -45,15 +52,15 @@ def split_arrow(template: Template, named: str, batch: pa.RecordBatch | pa.Table
 
 
 def _combined(
-    codes: np.ndarray | None, combinations: list[tuple[str | None, ...]], indices: np.ndarray, values: list[str | None]
-) -> tuple[np.ndarray, list[tuple[str | None, ...]]]:
+    codes: np.ndarray | None, combinations: list[tuple[_Part, ...]], indices: np.ndarray, values: list[_Part]
+) -> tuple[np.ndarray, list[tuple[_Part, ...]]]:
     if codes is None:
         return indices, [(*combinations[0], value) for value in values]
     used, combined = np.unique(codes.astype(np.int64) * len(values) + indices, return_inverse=True)
     return combined, [(*combinations[code // len(values)], values[code % len(values)]) for code in used.tolist()]
 
 
-def _by_table(template: Template, named: str, codes: np.ndarray, combinations: list[tuple[str | None, ...]]) -> Split:
+def _by_table(template: Template, named: str, codes: np.ndarray, combinations: list[tuple[_Part, ...]]) -> Split:
     names: dict[str, list[int]] = {}  # two combinations may make one name
     bad: dict[int, Reason] = {}
     for code, values in enumerate(combinations):
@@ -75,11 +82,28 @@ def _by_table(template: Template, named: str, codes: np.ndarray, combinations: l
     return Split(dict(sorted(positions.items(), key=lambda item: int(item[1][0]))), row_errors(bad))
 
 
-def _name(template: Template, named: str, values: tuple[str | None, ...]) -> str | Reason:
+def _name(template: Template, named: str, values: tuple[_Part, ...]) -> str | Reason:
+    parts: list[str] = []
     for path, value in zip(template.fields, values, strict=True):
-        if value is None:
-            return bad_table(named, f"needs the field {'.'.join(path)!r}, which is null in the row: give it a value")
-    return checked_name(template.fill(values), named)
+        if isinstance(value, str):
+            parts.append(value)
+            continue
+        what = "null in the row: give it a value" if value is None else "not UTF-8 in the row: correct it"
+        return bad_table(named, f"needs the field {'.'.join(path)!r}, which is {what}")
+    return checked_name(template.fill(parts), named)
+
+
+def _texts(values: pa.Array) -> list[_Part]:
+    try:
+        return values.to_pylist()
+    except UnicodeDecodeError:
+        return [_text(value) for value in values.cast(pa.binary()).to_pylist()]
+
+
+def _text(value: bytes | None) -> _Part:
+    with suppress(UnicodeDecodeError):
+        return None if value is None else value.decode()
+    return value
 
 
 def _column(batch: pa.RecordBatch | pa.Table, path: Path) -> pa.Array | pa.DataType | None:

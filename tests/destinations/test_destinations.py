@@ -118,6 +118,14 @@ def test_text_columns_of_any_kind(kind):
     assert plain(split) == ([("main.eu.t", [0, 3]), ("main.us.t", [2])], [1])
 
 
+@pytest.mark.parametrize("others", [[], [b"eu", None]])
+def test_text_that_is_not_utf8_has_no_table(others):
+    column = pa.array([b"\xff", *others], pa.binary()).view(pa.string())
+    split = destination_of("main.{region}.t").split_batch(pa.record_batch({"region": column}))
+    assert [*split.tables] == ["main.eu.t"][: len(others)]
+    assert split.bad[0].message.endswith("needs the field 'region', which is not UTF-8 in the row: correct it")
+
+
 @pytest.mark.parametrize(
     ("record", "words"),
     [

@@ -116,7 +116,9 @@ def _dicts(values: list[Any]) -> list[dict[Any, Any]]:
 
 
 def _elements(values: list[Any]) -> list[Any]:
-    lists = (value for value in values if isinstance(value, list | tuple | np.ndarray) and np.ndim(value) != 0)
+    lists = (
+        value for value in values if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim)
+    )
     return [element for element in chain.from_iterable(lists) if not is_missing(element)]
 
 

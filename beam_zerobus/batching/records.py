@@ -111,7 +111,7 @@ def as_dict(record: Any) -> dict[Any, Any] | None:
         return vars(record)
     if isinstance(record, Mapping):
         return dict(record)
-    if dataclasses.is_dataclass(record):
+    if dataclasses.is_dataclass(record) and not isinstance(record, type):
         return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
     return None
 

@@ -119,8 +119,13 @@ class Conformer:
         return _Plan(incoming, outgoing, steps, incoming.names == outgoing.names)
 
 
-def why_rows_do_not_fit(rows: TableSchema, table: TableSchema) -> str | None:
+def why_rows_do_not_fit(rows: TableSchema, table: TableSchema, *, ignore_unknown_fields: bool = False) -> str | None:
     """Return every reason why rows with the columns of one schema do not fit a table; None if they do.
+
+    Args:
+        rows: The columns of the rows.
+        table: The table.
+        ignore_unknown_fields: Leave columns out of account that the table lacks.
 
     Example:
         >>> table = TableSchema.from_ddl("id BIGINT, name STRING")
@@ -129,7 +134,8 @@ def why_rows_do_not_fit(rows: TableSchema, table: TableSchema) -> str | None:
         True
     """
     try:
-        Conformer(table).conform(pa.RecordBatch.from_pylist([], schema=rows.to_canonical_arrow()))
+        conformer = Conformer(table, ignore_unknown_fields=ignore_unknown_fields)
+        conformer.conform(pa.RecordBatch.from_pylist([], schema=rows.to_canonical_arrow()))
     except ConversionError as error:
         return str(error).removeprefix(_DOES_NOT_FIT)
     return None

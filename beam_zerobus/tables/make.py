@@ -23,6 +23,7 @@ def find_or_make_table(
     *,
     principal: str | None,
     describe: Callable[[], TableSchema],
+    may_lack_columns: bool = False,
 ) -> TableSchema:
     """Return the columns of a table, which is created first if there is none; any number of workers may do so at once.
 
@@ -32,6 +33,7 @@ def find_or_make_table(
         wanted: The columns of a new table, and of the rows.
         principal: Who writes, and is granted what is missing for that; None for a principal that is not known.
         describe: Fetches the columns of the table.
+        may_lack_columns: A table without some of the columns fits, as its writer knows what to do about them.
 
     Raises:
         ConfigurationError: There is a table that rows of these columns do not fit; it is left as it is.
@@ -47,7 +49,8 @@ def find_or_make_table(
         found = describe()
     if principal is not None:
         _grant(warehouse, table, principal)
-    if (problem := why_rows_do_not_fit(wanted, found)) is not None:
+    problem = why_rows_do_not_fit(wanted, found, ignore_unknown_fields=may_lack_columns)
+    if problem is not None:
         raise ConfigurationError(
             f"table {table} exists with other columns, and is left as it is; rows of the schema do not fit: {problem}"
         )

@@ -16,7 +16,7 @@ from beam_zerobus.encoding.conversion import Conversion
 from beam_zerobus.errors import ConfigurationError, RowError, ZerobusError, about_table
 from beam_zerobus.logs import get_logger
 from beam_zerobus.schema import TableSchema
-from beam_zerobus.schema.additions import FindAdditions, arrow_fields_to_add, with_additions
+from beam_zerobus.schema.additions import FindAdditions, arrow_fields_to_add, missing_fields, with_additions
 from beam_zerobus.schema.reasons import may_fit_wider_column
 from beam_zerobus.tables.add_columns import add_columns
 from beam_zerobus.tables.make import find_or_make_table
@@ -189,9 +189,22 @@ class Conversions:
         return retry_transient(lambda: self._make_table(wanted), self._config.retry)
 
     def _make_table(self, wanted: TableSchema) -> TableSchema:
-        principal = self._config.credentials.principal()
-        return find_or_make_table(
-            self._warehouse, self._config.table, wanted, principal=principal, describe=self._fetch
+        config = self._config
+        found = find_or_make_table(
+            self._warehouse,
+            config.table,
+            wanted,
+            principal=config.credentials.principal(),
+            describe=self._fetch,
+            may_lack_columns=config.on_unknown_fields != "reject",
+        )
+        if not (config.adds_fields and missing_fields(wanted.columns, found.columns)):
+            return found
+        return add_columns(
+            self._warehouse,
+            config.table,
+            lambda schema: missing_fields(wanted.columns, schema.columns),
+            describe=self._fetch,
         )
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,11 @@ from beam_zerobus.schema.additions import with_additions
 
 TABLE = TableSchema.from_ddl("id INT")
 NAN = float("nan")
+
+
+@dataclass
+class Reading:
+    co2: int
 
 
 def added_for(values: list[Any]) -> list[str]:
@@ -47,6 +53,6 @@ def test_times_of_numpy_and_missing_values_of_pandas(values, types):
     assert added_for(values) == types
 
 
-@pytest.mark.parametrize("value", [np.timedelta64(3, "ns"), np.array(3)])
+@pytest.mark.parametrize("value", [np.timedelta64(3, "ns"), np.array(3), Reading, [[np.array([1]), "text"], {}]])
 def test_a_value_without_a_type_of_a_table_adds_nothing(value):
     assert fields_to_add([{"id": 1, "x": value}], "row", TABLE) == []

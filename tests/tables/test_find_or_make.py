@@ -84,6 +84,22 @@ def test_a_table_of_another_shape_is_left_as_it_is(emulator, connect, there, rea
     assert table.count_rows() == 0
 
 
+@pytest.mark.parametrize(
+    ("on_unknown_fields", "columns", "then"),
+    [
+        ("ignore", "device STRING", "device STRING"),
+        ("add", "device STRING", "device STRING, co2 INT"),
+        ("rescue", "device STRING, _rescued_data STRING", "device STRING, _rescued_data STRING"),
+    ],
+)
+def test_a_table_that_lacks_a_column_of_the_rows(emulator, connect, on_unknown_fields, columns, then):
+    table = emulator.create_table(TABLE, columns)
+    schema = COLUMNS + columns.removeprefix("device STRING")
+    assert creating(connect, emulator, schema=schema, on_unknown_fields=on_unknown_fields).send([ROW]).success
+    assert table.schema.to_ddl() == then
+    assert table.count_rows() == 1
+
+
 def test_a_table_that_may_not_be_created(emulator, connect):
     emulator._grants.revoke(emulator.client_id, "main.iot", {"CREATE TABLE"})
     with pytest.raises(StatementError, match="User does not have CREATE TABLE on `main`.`iot`"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from operator import countOf, itemgetter
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -13,10 +13,9 @@ from beam_zerobus.batching.json_objects import type_name
 from beam_zerobus.batching.single_values import is_missing
 from beam_zerobus.schema import RowErrorType
 from beam_zerobus.schema.reasons import Place, Reason
+from beam_zerobus.schema.unknown_fields import IgnoreUnknown
 
-__all__ = ["IgnoreUnknown", "as_dict", "as_dicts", "columns_of", "types_of"]
-
-IgnoreUnknown: TypeAlias = bool | Literal["nulls"]
+__all__ = ["as_dict", "as_dicts", "columns_of", "types_of"]
 
 _SHOWN_KEYS = 5
 _SHOWN_CHARACTERS = 64

@@ -20,6 +20,7 @@ from beam_zerobus.schema.lists import inside_lists, shown_children
 from beam_zerobus.schema.reasons import Faults, Place, Reason, RowErrorType
 from beam_zerobus.schema.time_rules import TimeRules
 from beam_zerobus.schema.types import Array, DeltaType, Field, Map, Primitive, Struct
+from beam_zerobus.schema.unknown_fields import IgnoreUnknown
 
 __all__ = ["Planner", "Step", "empty_result"]
 
@@ -48,12 +49,13 @@ class Planner:
     """Plans columns and collects all problems, so that one error can name them all.
 
     Attributes:
-        ignore_unknown_fields: Leave out fields that the table does not have, instead of reporting a problem.
+        ignore_unknown_fields: Leave out fields that the table does not have, instead of reporting a problem; with
+            ``"nulls"`` only those of type null.
         times: What timestamps may leave open.
         problems: What does not fit, one sentence each.
     """
 
-    ignore_unknown_fields: bool
+    ignore_unknown_fields: IgnoreUnknown
     times: TimeRules
     problems: list[str] = field(default_factory=list)
 
@@ -93,7 +95,8 @@ class Planner:
             name = by_lower_name.get(arrow_field.name.lower())
             path = prefix + arrow_field.name
             if name is None:
-                if not self.ignore_unknown_fields:
+                is_ignored = self.ignore_unknown_fields is True or pa.types.is_null(arrow_field.type)
+                if not self.ignore_unknown_fields or not is_ignored:
                     self.problems.append(_unknown(path, arrow_field, by_lower_name))
             elif name in sources:
                 self.problems.append(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Literal, TypeAlias
 
 import pyarrow as pa
 
 from beam_zerobus.schema.types import Array, DeltaType, Field, Map, Struct
 
-__all__ = ["has_unknown_fields"]
+__all__ = ["IgnoreUnknown", "has_unknown_fields"]
+
+IgnoreUnknown: TypeAlias = bool | Literal["nulls"]
+"""Whether fields that a table does not have are left out; with ``"nulls"`` only those without a value."""
 
 
 def has_unknown_fields(incoming: Iterable[pa.Field], columns: Sequence[Field]) -> bool:

@@ -20,7 +20,7 @@ from beam_zerobus.schema.lists import inside_lists, shown_children
 from beam_zerobus.schema.reasons import Faults, Place, Reason, RowErrorType
 from beam_zerobus.schema.time_rules import TimeRules
 from beam_zerobus.schema.types import Array, DeltaType, Field, Map, Primitive, Struct
-from beam_zerobus.schema.unknown_fields import IgnoreUnknown
+from beam_zerobus.schema.unknown_fields import IgnoreUnknown, remedy_for_unknown
 
 __all__ = ["Planner", "Step", "empty_result"]
 
@@ -97,7 +97,7 @@ class Planner:
             if name is None:
                 is_ignored = self.ignore_unknown_fields is True or pa.types.is_null(arrow_field.type)
                 if not self.ignore_unknown_fields or not is_ignored:
-                    self.problems.append(_unknown(path, arrow_field, by_lower_name))
+                    self.problems.append(_unknown(path, arrow_field, by_lower_name, self.ignore_unknown_fields))
             elif name in sources:
                 self.problems.append(
                     f"columns {prefix + incoming[sources[name]].name!r} and {path!r} both match the table's {name!r}, "
@@ -248,12 +248,12 @@ def _through(cast: Cast | None, array: pa.Array, place: Place) -> pa.Array:
     return array if cast is None else cast(array, place)
 
 
-def _unknown(path: str, arrow_field: pa.Field, known: dict[str, str]) -> str:
+def _unknown(path: str, arrow_field: pa.Field, known: dict[str, str], ignored: IgnoreUnknown) -> str:
     close = difflib.get_close_matches(arrow_field.name.lower(), known, n=1)
     hint = f" (did you mean {known[close[0]]!r}?)" if close else ""
     return (
         f"column {path!r} is not in the table{hint}; it has Arrow type {arrow_field.type}; leave it out, "
-        'set on_unknown_fields="ignore", "add" or "rescue", or add it to the table'
+        f"{remedy_for_unknown(ignored)}"
     )
 
 

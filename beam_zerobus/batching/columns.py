@@ -17,12 +17,13 @@ import pyarrow as pa
 
 from beam_zerobus.batching.json_objects import json_key, type_name
 from beam_zerobus.batching.misfit import MisfitError
-from beam_zerobus.batching.records import IgnoreUnknown, columns_of, types_of
+from beam_zerobus.batching.records import columns_of, types_of
 from beam_zerobus.batching.values import Leaf, leaf
 from beam_zerobus.schema import Array, Decimal, DeltaType, Field, Map, Primitive, RowErrorType, Struct
 from beam_zerobus.schema.arrow import canonical_type
 from beam_zerobus.schema.reasons import Place, Reason
 from beam_zerobus.schema.time_rules import TimeRules
+from beam_zerobus.schema.unknown_fields import IgnoreUnknown
 
 __all__ = ["ColumnBuilder", "FieldsBuilder", "Options", "fields_builder"]
 

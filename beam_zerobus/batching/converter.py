@@ -7,13 +7,13 @@ from typing import Any
 
 from beam_zerobus.batching.elements import Converted, ElementConverter, RowKind, element_converter
 from beam_zerobus.batching.new_fields import fields_to_add
-from beam_zerobus.batching.records import IgnoreUnknown
 from beam_zerobus.batching.rescue import RescuingConverter
 from beam_zerobus.destinations import KeptFields
 from beam_zerobus.schema import RowErrorType, TableSchema
 from beam_zerobus.schema.additions import FindAdditions
 from beam_zerobus.schema.reasons import may_fit_wider_column
 from beam_zerobus.schema.time_rules import TimeRules
+from beam_zerobus.schema.unknown_fields import IgnoreUnknown
 
 __all__ = ["RowConverter"]
 

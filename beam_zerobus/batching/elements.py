@@ -18,12 +18,13 @@ from beam_zerobus.batching.json_objects import (
     parse_long_numbers,
     parsed_as,
 )
-from beam_zerobus.batching.records import IgnoreUnknown, as_dicts, types_of
+from beam_zerobus.batching.records import as_dicts, types_of
 from beam_zerobus.destinations import KeptFields
 from beam_zerobus.errors import RowError
 from beam_zerobus.schema import RowErrorType, TableSchema
 from beam_zerobus.schema.reasons import Faults, Place, Reason
 from beam_zerobus.schema.time_rules import TimeRules
+from beam_zerobus.schema.unknown_fields import IgnoreUnknown
 
 __all__ = [
     "Converted",

@@ -21,7 +21,7 @@ from beam_zerobus.batching.records import as_dict
 from beam_zerobus.batching.single_values import is_missing
 from beam_zerobus.destinations import KeptFields
 from beam_zerobus.schema import Array, Decimal, DeltaType, Field, Map, Primitive, Struct, TableSchema
-from beam_zerobus.schema.additions import Addition, writable
+from beam_zerobus.schema.additions import Addition, addable
 
 __all__ = ["fields_to_add"]
 
@@ -62,7 +62,7 @@ def fields_to_add(
     records = [record for element in elements if (record := _record(element, kind)) is not None]
     if kept is not None:
         records = kept.of_dicts(records)
-    return [addition for addition in _missing(records, schema.columns, ()) if writable(addition.field)]
+    return addable(_missing(records, schema.columns, ()), schema)
 
 
 def _record(element: Any, kind: RowKind) -> dict[Any, Any] | None:

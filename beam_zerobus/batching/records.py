@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from operator import countOf, itemgetter
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -13,10 +13,9 @@ from beam_zerobus.batching.json_objects import type_name
 from beam_zerobus.batching.single_values import is_missing
 from beam_zerobus.schema import RowErrorType
 from beam_zerobus.schema.reasons import Place, Reason
+from beam_zerobus.schema.unknown_fields import IgnoreUnknown, remedy_for_unknown
 
-__all__ = ["IgnoreUnknown", "as_dict", "as_dicts", "columns_of", "types_of"]
-
-IgnoreUnknown: TypeAlias = bool | Literal["nulls"]
+__all__ = ["as_dict", "as_dicts", "columns_of", "types_of"]
 
 _SHOWN_KEYS = 5
 _SHOWN_CHARACTERS = 64
@@ -80,7 +79,7 @@ def _from_tuples(
     if unknown and ignore_unknown_fields is not True:
         for position, record in enumerate(records):
             if extra := _not_dropped({fields[n]: record[n] for n in unknown}, ignore_unknown_fields):
-                place.reject_at(np.array([position]), _unknown(extra, parent))
+                place.reject_at(np.array([position]), _unknown(extra, parent, ignore_unknown_fields))
     # Not zip(*records): its iterators, one per record, would trigger the garbage collector.
     positions = {field.lower(): position for position, field in enumerate(fields)}
     found = [positions.get(name.lower()) for name in names]
@@ -135,7 +134,7 @@ def _from_dicts(
             for position, record in enumerate(records):
                 found = {key: record[key] for key in unknown.intersection(record)}
                 if extra := _not_dropped(found, ignore_unknown_fields):
-                    place.reject_at(np.array([position]), _unknown(extra, parent))
+                    place.reject_at(np.array([position]), _unknown(extra, parent, ignore_unknown_fields))
     elif complete:
         return [*columns]
     return [[record.get(name) for record in records] for name in names]
@@ -169,12 +168,11 @@ def _not_dropped(fields: dict[Any, Any], ignore_unknown_fields: IgnoreUnknown) -
     return fields
 
 
-def _unknown(fields: Mapping[Any, Any], parent: str) -> Reason:
+def _unknown(fields: Mapping[Any, Any], parent: str, ignored: IgnoreUnknown) -> Reason:
     kinds = ", ".join(sorted({type_name(value) for value in fields.values()}))
     return Reason(
         RowErrorType.UNKNOWN_FIELD,
-        f"{_listed(fields, parent)} of Python type {kinds} not in the table; drop it, "
-        'set on_unknown_fields="ignore", "add" or "rescue", or add it to the table',
+        f"{_listed(fields, parent)} of Python type {kinds} not in the table; drop it, {remedy_for_unknown(ignored)}",
     )
 
 

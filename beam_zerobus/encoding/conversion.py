@@ -18,7 +18,7 @@ from beam_zerobus.options import WireFormat
 from beam_zerobus.schema import Conformer, RowErrorType, TableSchema
 from beam_zerobus.schema.plausible import warn_of_january_1970
 from beam_zerobus.schema.time_rules import TimeRules
-from beam_zerobus.schema.unknown_fields import has_unknown_fields
+from beam_zerobus.schema.unknown_fields import IgnoreUnknown, has_unknown_fields
 
 __all__ = ["Conversion"]
 
@@ -42,7 +42,7 @@ class Conversion:
 
     Args:
         schema: As above; so are `wire_format`, `table`, `times` and `rescue_column`.
-        ignore_unknown_fields: Drop fields that the table does not have.
+        ignore_unknown_fields: Drop fields that the table does not have; with ``"nulls"`` only those of type null.
         before: The conversion for the table as it was. Rows may still have columns that it lost since, as those that
             were converted before have all columns.
     """
@@ -53,7 +53,7 @@ class Conversion:
         wire_format: WireFormat,
         *,
         table: str,
-        ignore_unknown_fields: bool = False,
+        ignore_unknown_fields: IgnoreUnknown = False,
         rescue_column: str | None = None,
         times: TimeRules = TimeRules(),  # noqa: B008 - frozen
         before: Conversion | None = None,

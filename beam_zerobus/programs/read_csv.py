@@ -31,6 +31,7 @@ from beam_zerobus.programs.open_files import naming, opened
 from beam_zerobus.schema import Conformer, Primitive, RowErrorType, TableSchema
 from beam_zerobus.schema.reasons import Faults, Place
 from beam_zerobus.schema.time_rules import TimeRules
+from beam_zerobus.schema.unknown_fields import IgnoreUnknown
 from beam_zerobus.sink.dead_letters import RawText
 from beam_zerobus.sink.failed_rows import FailedRows
 from beam_zerobus.sink.rows_of_file import RowsOfFile
@@ -146,7 +147,8 @@ def _header(path: str, block: Block, meaning: CsvMeaning) -> tuple[list[str], di
         types = dict.fromkeys((name.lower() for name in names), Primitive.STRING) | types
     columns = {name: Column(name, types[name.lower()], path, meaning.times) for name in names if name.lower() in types}
     no_rows = [columns[name].no_values if name in columns else pa.array([], pa.string()) for name in names]
-    conformer = Conformer(meaning.schema, ignore_unknown_fields=meaning.on_unknown_fields in ("ignore", "rescue"))
+    ignored: IgnoreUnknown = "nulls" if meaning.on_unknown_fields == "add" else meaning.on_unknown_fields != "reject"
+    conformer = Conformer(meaning.schema, ignore_unknown_fields=ignored)
     try:
         conformer.conform(pa.RecordBatch.from_arrays(no_rows, names=names))
     except ConversionError as error:

@@ -61,8 +61,8 @@ class _ReadLetters(beam.DoFn):
             InputError: The file cannot be read, or a line is not a dead letter.
         """
         batches: list[pa.RecordBatch] = []
-        for letter in _letters(file.path):
-            element = to_element(letter, self._schema, correct=correct)
+        for place, letter in _letters(file.path):
+            element = self._element(letter, place)
             if not isinstance(element, pa.RecordBatch):
                 yield element
                 continue
@@ -73,6 +73,15 @@ class _ReadLetters(beam.DoFn):
         if batches:
             yield _gathered(batches)
 
+    def _element(self, letter: Mapping[str, Any], place: str) -> Any:
+        try:
+            return to_element(letter, self._schema, correct=correct)
+        except Exception as error:
+            raise InputError(
+                f"{place} cannot be made into an element ({type(error).__name__}): leave typed as it was kept, or "
+                "remove it to send element as JSON"
+            ) from error
+
 
 def _gathered(batches: list[pa.RecordBatch]) -> pa.RecordBatch | pa.Table:
     try:
@@ -81,14 +90,17 @@ def _gathered(batches: list[pa.RecordBatch]) -> pa.RecordBatch | pa.Table:
         return pa.Table.from_batches(batches)
 
 
-def _letters(path: str) -> Iterator[Mapping[str, Any]]:
+def _letters(path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the letters of a file, each after its place."""
+    number = 0
     if path.endswith(".parquet"):
         with naming(path), FileSystems.open(path) as file, pq.ParquetFile(file) as source:
             names = [name for name in ("element", "typed") if name in source.schema_arrow.names]
             for batch in source.iter_batches(columns=names):
-                yield from batch.to_pylist()
+                for letter in batch.to_pylist():
+                    number += 1
+                    yield f"{path}, row {number}", letter
         return
-    number = 0
     with naming(path, lambda: f"after line {number}" if number else ""), FileSystems.open(path) as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
@@ -99,7 +111,7 @@ def _letters(path: str) -> Iterator[Mapping[str, Any]]:
                 raise InputError(f"{path}, line {number} is not valid JSON ({error}): correct it") from error
             if not isinstance(letter, dict) or "element" not in letter:
                 raise InputError(f"{path}, line {number} is not a dead letter: it needs the key element")
-            yield letter
+            yield f"{path}, line {number}", letter
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,15 +12,16 @@ import pyarrow as pa
 from beam_zerobus.errors import ConfigurationError, ZerobusError
 from beam_zerobus.schema.table import TableSchema
 from beam_zerobus.schema.types import Array, DeltaType, Field, Map, Struct
+from beam_zerobus.schema.validation import MAX_COLUMNS
 
 __all__ = [
     "Addition",
     "FieldExistsError",
     "FindAdditions",
+    "addable",
     "arrow_fields_to_add",
     "missing_fields",
     "with_additions",
-    "writable",
 ]
 
 
@@ -63,26 +64,58 @@ def missing_fields(ours: Sequence[Field], table: Sequence[Field]) -> list[Additi
 def arrow_fields_to_add(incoming: Iterable[pa.Field], table: TableSchema) -> list[Addition]:
     """Return the fields of an Arrow schema that a table lacks, at any depth, without those that Zerobus cannot write.
 
+    A field of Arrow's type null has no type yet, and is left out.
+
     Example:
         >>> incoming = pa.schema({"id": pa.int64(), "when": pa.time32("s"), "note": pa.string()})
         >>> [each.field.to_ddl() for each in arrow_fields_to_add(incoming, TableSchema.from_ddl("id BIGINT"))]
         ['note STRING']
     """
     ours: list[Field] = []
-    for field in incoming:
+    for field in _with_types(incoming):
         with suppress(ZerobusError):  # its rows are rejected with the reason
             ours += TableSchema.from_arrow(pa.schema([field])).columns
-    return [addition for addition in missing_fields(ours, table.columns) if writable(addition.field)]
+    return addable(missing_fields(ours, table.columns), table)
 
 
-def writable(field: Field) -> bool:
-    """Return whether Zerobus can write to a column of this name and type.
+def _with_types(fields: Iterable[pa.Field]) -> list[pa.Field]:
+    """Return the fields without those of type null, also inside structs and lists."""
+    return [field.with_type(_typed(field.type)) for field in fields if not pa.types.is_null(field.type)]
 
-    >>> writable(TableSchema.from_ddl("grid ARRAY<ARRAY<INT>>").columns[0])
-    False
+
+def _typed(arrow_type: pa.DataType) -> pa.DataType:
+    if pa.types.is_struct(arrow_type):
+        return pa.struct(_with_types(arrow_type))
+    if pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type):
+        return pa.list_(arrow_type.value_field.with_type(_typed(arrow_type.value_type)))
+    return arrow_type
+
+
+def addable(additions: Iterable[Addition], table: TableSchema) -> list[Addition]:
+    """Return the additions after which Zerobus can still write to the table.
+
+    Where they would be too many columns, no column is among them: the rows with them are rejected, so that columns for
+    some of their fields would only fill the table.
+
+    Example:
+        >>> columns = TableSchema.from_ddl("grid ARRAY<ARRAY<INT>>, note STRING").columns
+        >>> found = addable([Addition((), column) for column in columns], TableSchema.from_ddl("id INT"))
+        >>> [addition.field.name for addition in found]
+        ['note']
     """
+    found = [addition for addition in additions if _writable(addition, table)]
+    if len(table.columns) + sum(not addition.path for addition in found) > MAX_COLUMNS:
+        return [addition for addition in found if addition.path]
+    return found
+
+
+def _writable(addition: Addition, table: TableSchema) -> bool:
+    """Return whether Zerobus can write a field of this name and type, and in this depth."""
     try:
-        TableSchema((field,)).to_descriptor()
+        TableSchema((addition.field,)).to_descriptor()
+        if addition.path:
+            column = next(column for column in table.columns if column.name == addition.path[0])
+            with_additions(TableSchema((column,)), [addition])
     except ZerobusError:
         return False
     return True

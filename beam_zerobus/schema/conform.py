@@ -13,6 +13,7 @@ from beam_zerobus.schema.plan import Planner, Step, empty_result
 from beam_zerobus.schema.reasons import Faults, Place
 from beam_zerobus.schema.table import TableSchema
 from beam_zerobus.schema.time_rules import TimeRules
+from beam_zerobus.schema.unknown_fields import IgnoreUnknown
 
 __all__ = ["Conformed", "Conformer", "why_rows_do_not_fit"]
 
@@ -57,7 +58,7 @@ class Conformer:
     Args:
         schema: The table.
         ignore_unknown_fields: Leave out columns and struct fields that the table does not have, instead of rejecting
-            the batch.
+            the batch; with ``"nulls"`` only those of type null.
         times: What timestamps may leave open.
 
     Example:
@@ -73,7 +74,7 @@ class Conformer:
         self,
         schema: TableSchema,
         *,
-        ignore_unknown_fields: bool = False,
+        ignore_unknown_fields: IgnoreUnknown = False,
         times: TimeRules = TimeRules(),  # noqa: B008 - frozen
     ) -> None:
         self.schema = schema

@@ -20,6 +20,7 @@ from beam_zerobus.schema.lists import inside_lists, shown_children
 from beam_zerobus.schema.reasons import Faults, Place, Reason, RowErrorType
 from beam_zerobus.schema.time_rules import TimeRules
 from beam_zerobus.schema.types import Array, DeltaType, Field, Map, Primitive, Struct
+from beam_zerobus.schema.unknown_fields import IgnoreUnknown, remedy_for_unknown
 
 __all__ = ["Planner", "Step", "empty_result"]
 
@@ -48,12 +49,13 @@ class Planner:
     """Plans columns and collects all problems, so that one error can name them all.
 
     Attributes:
-        ignore_unknown_fields: Leave out fields that the table does not have, instead of reporting a problem.
+        ignore_unknown_fields: Leave out fields that the table does not have, instead of reporting a problem; with
+            ``"nulls"`` only those of type null.
         times: What timestamps may leave open.
         problems: What does not fit, one sentence each.
     """
 
-    ignore_unknown_fields: bool
+    ignore_unknown_fields: IgnoreUnknown
     times: TimeRules
     problems: list[str] = field(default_factory=list)
 
@@ -93,8 +95,9 @@ class Planner:
             name = by_lower_name.get(arrow_field.name.lower())
             path = prefix + arrow_field.name
             if name is None:
-                if not self.ignore_unknown_fields:
-                    self.problems.append(_unknown(path, arrow_field, by_lower_name))
+                is_ignored = self.ignore_unknown_fields is True or pa.types.is_null(arrow_field.type)
+                if not self.ignore_unknown_fields or not is_ignored:
+                    self.problems.append(_unknown(path, arrow_field, by_lower_name, self.ignore_unknown_fields))
             elif name in sources:
                 self.problems.append(
                     f"columns {prefix + incoming[sources[name]].name!r} and {path!r} both match the table's {name!r}, "
@@ -245,12 +248,12 @@ def _through(cast: Cast | None, array: pa.Array, place: Place) -> pa.Array:
     return array if cast is None else cast(array, place)
 
 
-def _unknown(path: str, arrow_field: pa.Field, known: dict[str, str]) -> str:
+def _unknown(path: str, arrow_field: pa.Field, known: dict[str, str], ignored: IgnoreUnknown) -> str:
     close = difflib.get_close_matches(arrow_field.name.lower(), known, n=1)
     hint = f" (did you mean {known[close[0]]!r}?)" if close else ""
     return (
         f"column {path!r} is not in the table{hint}; it has Arrow type {arrow_field.type}; leave it out, "
-        'set on_unknown_fields="ignore", "add" or "rescue", or add it to the table'
+        f"{remedy_for_unknown(ignored)}"
     )
 
 

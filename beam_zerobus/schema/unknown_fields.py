@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Literal, TypeAlias
 
 import pyarrow as pa
 
 from beam_zerobus.schema.types import Array, DeltaType, Field, Map, Struct
 
-__all__ = ["has_unknown_fields"]
+__all__ = ["IgnoreUnknown", "has_unknown_fields", "remedy_for_unknown"]
+
+IgnoreUnknown: TypeAlias = bool | Literal["nulls"]
+"""Whether fields that a table does not have are left out; with ``"nulls"`` only those without a value."""
+
+
+def remedy_for_unknown(ignored: IgnoreUnknown) -> str:
+    """Return what to do about a field that the table does not have; with ``"nulls"`` it could not be added."""
+    if ignored == "nulls":
+        return (
+            'set on_unknown_fields="ignore" or "rescue", as "add" cannot add a column of this name or type, or no '
+            "more columns"
+        )
+    return 'set on_unknown_fields="ignore", "add" or "rescue", or add it to the table'
 
 
 def has_unknown_fields(incoming: Iterable[pa.Field], columns: Sequence[Field]) -> bool:

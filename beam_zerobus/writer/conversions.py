@@ -245,7 +245,7 @@ class Conversions:
             schema,
             self._config.wire_format,
             table=self._config.table,
-            ignore_unknown_fields=self._config.ignores_unknown_fields,
+            ignore_unknown_fields="nulls" if self._config.adds_fields else self._config.ignores_unknown_fields,
             rescue_column=self._config.rescues_into,
             times=self._config.times,
             before=before,

@@ -171,6 +171,7 @@ def test_row_groups_that_cannot_fit_the_table_are_kept_row_by_row_or_fail_the_ru
     [
         ('{"element": 1}\n{"element": }\n', "line 2 is not valid JSON"),
         ('{"element": 1}\n\n[1]\n', "line 3 is not a dead letter"),
+        ('{"element": {"id": 1}}\n{"element": {"id": 2}, "typed": "two"}\n', "line 2 cannot be made into an element"),
     ],
 )
 def test_a_letter_that_cannot_be_read_fails_with_its_line(zerobus, tmp_path, capsys, text, reason):

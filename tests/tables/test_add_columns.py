@@ -19,8 +19,11 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from deltalake import DeltaTable
 
 from beam_zerobus import ConfigurationError, ConversionError, OAuthClientCredentials, WriteToZerobus, ZerobusWriter
+from beam_zerobus.batching.new_fields import fields_to_add
 from beam_zerobus.emulator import Emulator
 from beam_zerobus.emulator.table import Table
+from beam_zerobus.schema import TableSchema
+from beam_zerobus.schema.additions import with_additions
 from beam_zerobus.workspace.sql_warehouse import StatementError
 from beam_zerobus.writer.shared import close_all
 from tests.runners.support import zerobus_environment
@@ -99,11 +102,42 @@ def test_a_batch_with_new_columns(emulator, adding, wire_format):
 def test_a_column_that_zerobus_cannot_write_is_not_added(emulator, adding):
     table = emulator.create_table(TABLE, COLUMNS)
     batch = pa.record_batch({"id": pa.array([1]), "grid": pa.array([[[1]]]), "time": pa.array([1], pa.time32("s"))})
-    with pytest.raises(ConversionError, match="grid"):
+    with pytest.raises(ConversionError, match='grid.*"ignore" or "rescue", as "add" cannot'):
         adding().send(batch)
     [failed] = adding().send([{"id": 1, "grid": [[1]]}, OLD]).failed_rows
     assert (failed.index, failed.error_type) == (0, "unknown_field")
+    assert '"ignore" or "rescue", as "add" cannot' in failed.message
     assert table.schema.to_ddl() == COLUMNS
+
+
+@pytest.mark.parametrize("wire_format", ["proto", "arrow", "json"])
+def test_a_column_of_nulls_alone_rejects_nothing(emulator, adding, wire_format):
+    table = emulator.create_table(TABLE, COLUMNS)
+    rows = [{"id": 1, "none": None, "at": {"no": None}, "new": {"a": 1, "b": None}, "list": [{"a": 1, "b": None}]}]
+    assert adding(wire_format=wire_format).send(pa.RecordBatch.from_pylist(rows)).success
+    assert table.schema.to_ddl() == f"{COLUMNS}, new STRUCT<a: BIGINT>, list ARRAY<STRUCT<a: BIGINT>>"
+    assert written(table) == [{"id": 1, "at": {}, "new": {"a": 1}, "list": [{"a": 1}]}]
+
+
+@pytest.mark.parametrize("form", [dict, json.dumps])
+def test_a_row_with_too_many_columns_is_rejected_alone(emulator, adding, form):
+    table = emulator.create_table(TABLE, COLUMNS)
+    rows = [OLD, {"id": 2, **{f"c{n}": n for n in range(2_000)}}, {"id": 3, "at": {"y": 1}}]
+    [failed] = adding().send([form(row) for row in rows]).failed_rows
+    assert (failed.index, failed.error_type) == (1, "unknown_field")
+    assert table.schema.to_ddl() == COLUMNS.replace("x: INT", "x: INT, y: BIGINT")
+    with pytest.raises(ConversionError, match="'c0' is not in the table"):
+        adding().send(pa.RecordBatch.from_pylist(rows[1:2]))
+
+
+def test_a_field_that_nests_too_deep_is_not_added():
+    def nested(levels: int, inside: Any) -> Any:
+        return {"n": nested(levels - 1, inside)} if levels else inside
+
+    empty = TableSchema.from_ddl("id BIGINT")
+    table = with_additions(empty, fields_to_add([nested(50, {"n": 1})], "row", empty))
+    rows = [nested(50, {"deep": nested(30, 1)}), nested(50, {"more": 1})]
+    assert [added.field.name for added in fields_to_add(rows, "row", table)] == ["more"]
 
 
 def test_of_types_that_do_not_fit_together_the_first_wins(emulator, adding):

@@ -23,6 +23,7 @@ from beam_zerobus.workspace.tokens import TokenSource
 from beam_zerobus.writer.config import WriterConfig
 from beam_zerobus.writer.conversions import Conversions
 from beam_zerobus.writer.counters import CountersOfWriter
+from beam_zerobus.writer.deadlines import seconds_until
 from beam_zerobus.writer.debug_record import DebugRecorder, open_debug_recorder
 from beam_zerobus.writer.submission import Submission
 
@@ -133,12 +134,12 @@ class Channel:
             for delivery in self._deliveries:
                 delivery.stop()
             for delivery in self._deliveries:  # all of them are stopping already
-                delivery.join(_left(deadline))
+                delivery.join(seconds_until(deadline))
         finally:
             if self._deliveries:
                 budget_of_process.leave(self._config.max_in_flight_bytes)
         if self._debug is not None:
-            self._debug.close(_left(deadline))
+            self._debug.close(seconds_until(deadline))
 
     def _hooks(self, first: Conversion) -> Hooks:
         return Hooks(
@@ -161,10 +162,6 @@ class Channel:
             raise
         _log.debug("Opened a stream to %s at %s for %s", config.table, config.endpoint, config.wire_format)
         return stream
-
-
-def _left(deadline: float | None) -> float | None:
-    return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
 def _room(delivery: Delivery | None, submission: Submission) -> AbstractContextManager[bool]:

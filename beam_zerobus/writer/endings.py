@@ -20,7 +20,6 @@ __all__ = [
     "EXIT_SECONDS",
     "close_at_exit",
     "close_in_background",
-    "deadline_after",
     "forget_at_exit",
     "forget_if_over",
     "left_to_the_parent",
@@ -115,11 +114,6 @@ def _close_dropped(state: WriterState) -> None:
     state.close(time.monotonic() + EXIT_SECONDS)
     state.submissions.log_failures()
     forget_at_exit(state)
-
-
-def deadline_after(timeout: float | None) -> float | None:
-    """Return the moment of `time.monotonic` when a timeout is over; None for no timeout."""
-    return None if timeout is None else time.monotonic() + timeout
 
 
 @atexit.register

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +12,7 @@ from beam_zerobus.errors import ClosedError, ZerobusError
 from beam_zerobus.telemetry.table_names import name_in_metrics
 from beam_zerobus.writer.config import WriterConfig
 from beam_zerobus.writer.counters import Counters
+from beam_zerobus.writer.deadlines import seconds_until
 from beam_zerobus.writer.known_table import KnownTable
 from beam_zerobus.writer.writers_config import WritersConfig
 from beam_zerobus.writer.zerobus_writer import ZerobusWriter
@@ -115,7 +115,7 @@ class WriterPool:
             self._closed = True
             self._lock.notify_all()
         for writer in self.writers:
-            writer.retire(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            writer.retire(seconds_until(deadline))
             with self._lock:
                 self._note_closed(writer)
 

@@ -25,6 +25,7 @@ from beam_zerobus.errors import (
 )
 from beam_zerobus.logs import get_logger, outline
 from beam_zerobus.telemetry import BatchSpan
+from beam_zerobus.writer.deadlines import deadline_after
 from beam_zerobus.writer.outcome_future import OutcomeFuture
 from beam_zerobus.writer.result import TransmissionResult
 
@@ -185,7 +186,7 @@ class Submission:
 
     def wait(self, timeout: float | None) -> bool:
         """Wait for the outcome without asking for it; return whether it is there."""
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = deadline_after(timeout)
         if not self._outcome.done() and self._on_outcome in _calling_back():
             raise ZerobusError(
                 f"A callback of a future waits for its own writer of {self._table}, which would never end: it runs in "

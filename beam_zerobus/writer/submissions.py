@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 
 from beam_zerobus.errors import ClosedError, ZerobusError, counted
 from beam_zerobus.logs import get_logger
 from beam_zerobus.telemetry.redaction import describe_error
+from beam_zerobus.writer.deadlines import seconds_until
 from beam_zerobus.writer.submission import Submission
 
 __all__ = ["Submissions"]
@@ -85,7 +85,7 @@ class Submissions:
         Args:
             deadline: A moment of `time.monotonic`; None waits until the limits of delivery end it.
         """
-        return all(s.wait(None if deadline is None else max(0.0, deadline - time.monotonic())) for s in self.open())
+        return all(s.wait(seconds_until(deadline)) for s in self.open())
 
     def raise_failures(self) -> None:
         """Log each failure that no caller has asked for, and raise the first.

@@ -26,11 +26,11 @@ from beam_zerobus.schema.time_rules import EpochUnit
 from beam_zerobus.workspace.credentials import Credentials
 from beam_zerobus.writer.config import SchemaSource, WriterConfig, make_config, options_among
 from beam_zerobus.writer.counters import Counters
+from beam_zerobus.writer.deadlines import deadline_after
 from beam_zerobus.writer.endings import (
     ABORT_SECONDS,
     close_at_exit,
     close_in_background,
-    deadline_after,
     forget_if_over,
     left_to_the_parent,
     process_lock,

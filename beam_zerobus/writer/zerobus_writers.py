@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
@@ -23,6 +22,7 @@ from beam_zerobus.schema.time_rules import EpochUnit
 from beam_zerobus.workspace.credentials import Credentials
 from beam_zerobus.writer.config import WriterConfig, options_among
 from beam_zerobus.writer.counters import Counters
+from beam_zerobus.writer.deadlines import deadline_after, seconds_until
 from beam_zerobus.writer.endings import ABORT_SECONDS, start_anew_in_children
 from beam_zerobus.writer.pool import WriterPool
 from beam_zerobus.writer.result import TransmissionResult
@@ -191,11 +191,11 @@ class ZerobusWriters:
             TimeoutError: It took longer than `timeout` seconds.
             ZerobusError: A batch, or rows of one, failed since the last flush, and nobody has asked for its result.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = deadline_after(timeout)
         errors: list[ZerobusError] = []
         for writer in self._pool.take_unreported():
             try:
-                writer.flush(_left(deadline))
+                writer.flush(seconds_until(deadline))
             except ZerobusError as error:  # each is logged, and the first is raised
                 errors.append(error)
         if errors:
@@ -216,7 +216,7 @@ class ZerobusWriters:
         Raises:
             ZerobusError: A batch, or rows of one, failed since the last flush, and nobody has asked for its result.
         """
-        self._pool.close(None if timeout is None else time.monotonic() + timeout)
+        self._pool.close(deadline_after(timeout))
         self.flush()
 
     def __enter__(self) -> Self:
@@ -252,7 +252,3 @@ class ZerobusWriters:
 
 def _from_config(cls: type[ZerobusWriters], config: WritersConfig, shard: str | None) -> ZerobusWriters:
     return cls.from_config(config, shard=shard)
-
-
-def _left(deadline: float | None) -> float | None:
-    return None if deadline is None else max(0.0, deadline - time.monotonic())

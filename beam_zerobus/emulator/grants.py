@@ -9,7 +9,7 @@ from collections.abc import Iterable
 __all__ = ["ADMIN", "GRANTS", "PRIVILEGES", "TO_WRITE", "Grants"]
 
 ADMIN = "admin@localhost"
-"""The administrator of the emulator's workspace, who may do everything; `Emulator.admin_token` is theirs."""
+"""Administers the emulator's workspace and may do everything; `Emulator.issue_token(admin=True)` makes a token."""
 
 TO_WRITE = frozenset({"SELECT", "MODIFY"})
 GRANTS = TO_WRITE | {"USE CATALOG", "USE SCHEMA"}

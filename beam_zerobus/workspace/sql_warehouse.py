@@ -6,11 +6,12 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from beam_zerobus.errors import AuthenticationError, ConfigurationError, TransientError, redact_url
+from beam_zerobus.errors import AuthenticationError, ConfigurationError, TransientError, ZerobusError, redact_url
 from beam_zerobus.workspace.http import Answer, ask
 from beam_zerobus.workspace.secret import Secret
 
@@ -65,15 +66,17 @@ class SqlWarehouse:
         found = self._content(self._ask("POST", _PATH, headers, Secret(json.dumps(request))))
         deadline, pause = time.monotonic() + self.limit, _FIRST_PAUSE
         while _state(found) in _UNFINISHED:
+            path = f"{_PATH}/{quote(str(found.get('statement_id')), safe='')}"
             if time.monotonic() > deadline:
+                with suppress(ZerobusError):  # nobody waits for it any more
+                    self._ask("POST", f"{path}/cancel", headers, Secret("{}"))
                 raise TransientError(
                     f"{self._name} did not execute {_shown(statement)} within {self.limit:.0f} s: check that it starts",
                     cause="SQL_WAREHOUSE_SLOW",
                 )
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
-            statement_id = quote(str(found.get("statement_id")), safe="")
-            found = self._content(self._ask("GET", f"{_PATH}/{statement_id}", headers, None))
+            found = self._content(self._ask("GET", path, headers, None))
         if _state(found) != "SUCCEEDED":
             reason = _reason(found)
             raise StatementError(f"{self._name} could not execute {_shown(statement)}: {reason}").quoting(reason)

@@ -170,9 +170,11 @@ def _not_dropped(fields: dict[Any, Any], ignore_unknown_fields: IgnoreUnknown) -
 
 def _unknown(fields: Mapping[Any, Any], parent: str, ignored: IgnoreUnknown) -> Reason:
     kinds = ", ".join(sorted({type_name(value) for value in fields.values()}))
+    verb, it = ("is", "it") if len(fields) == 1 else ("are", "them")
     return Reason(
         RowErrorType.UNKNOWN_FIELD,
-        f"{_listed(fields, parent)} of Python type {kinds} not in the table; drop it, {remedy_for_unknown(ignored)}",
+        f"{_listed(fields, parent)} of Python type {kinds} {verb} not in the table; drop {it}, "
+        f"{remedy_for_unknown(ignored)}",
     )
 
 

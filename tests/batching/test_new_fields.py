@@ -56,3 +56,9 @@ def test_times_of_numpy_and_missing_values_of_pandas(values, types):
 @pytest.mark.parametrize("value", [np.timedelta64(3, "ns"), np.array(3), Reading, [[np.array([1]), "text"], {}]])
 def test_a_value_without_a_type_of_a_table_adds_nothing(value):
     assert fields_to_add([{"id": 1, "x": value}], "row", TABLE) == []
+
+
+@pytest.mark.parametrize(("extra", "said"), [({"x": 1}, "is"), ({"x": 1, "y": 2}, "are")])
+def test_one_unknown_field_is_and_two_are_not_in_the_table(extra, said):
+    [error] = element_converter("row", TABLE)([{"id": 1, **extra}]).rejected
+    assert f"of Python type int {said} not in the table; " in error.message

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from beam_zerobus.errors import AuthenticationError, ConfigurationError, TransientError, ZerobusError, redact_url
+from beam_zerobus.errors import AuthenticationError, ConfigurationError, ZerobusError, redact_url
 from beam_zerobus.workspace.http import Answer, ask
 from beam_zerobus.workspace.secret import Secret
 
 __all__ = ["SqlWarehouse", "StatementError"]
 
 _PATH = "/api/2.0/sql/statements"
-_LIMIT = 600.0  # a classic warehouse takes some minutes to start
+STATEMENT_LIMIT = 600.0  # a classic warehouse takes some minutes to start
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 _UNFINISHED = ("PENDING", "RUNNING")
 _SHOWN_CHARACTERS = 300
@@ -46,7 +46,7 @@ class SqlWarehouse:
     workspace_url: str
     warehouse_id: str
     headers: Callable[[], Mapping[str, Secret]] = field(repr=False)
-    limit: float = _LIMIT
+    limit: float = STATEMENT_LIMIT
 
     def execute(self, statement: str) -> list[list[str | None]]:
         """Execute a statement, wait for its end, and return the rows of its result.
@@ -57,8 +57,8 @@ class SqlWarehouse:
         Raises:
             StatementError: The statement failed; the message has the warehouse's reason.
             AuthenticationError: The credentials are rejected, or may not use the warehouse.
-            ConfigurationError: There is no such warehouse.
-            TransientError: The workspace cannot be reached, or the statement takes too long.
+            ConfigurationError: There is no such warehouse, or the statement takes too long.
+            TransientError: The workspace cannot be reached.
         """
         headers: dict[str, str | Secret] = {**self.headers(), "content-type": "application/json"}
         # The statement is started first and asked for then: waiting for it in one request could take minutes.
@@ -70,9 +70,9 @@ class SqlWarehouse:
             if time.monotonic() > deadline:
                 with suppress(ZerobusError):  # nobody waits for it any more
                     self._ask("POST", f"{path}/cancel", headers, Secret("{}"))
-                raise TransientError(
-                    f"{self._name} did not execute {_shown(statement)} within {self.limit:.0f} s: check that it starts",
-                    cause="SQL_WAREHOUSE_SLOW",
+                # Not worth another try: whoever waits has waited long enough.
+                raise ConfigurationError(
+                    f"{self._name} did not execute {_shown(statement)} within {self.limit:.0f} s: check that it starts"
                 )
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from beam_zerobus import TransientError
+from beam_zerobus import ConfigurationError
 from beam_zerobus.emulator import Emulator
 from beam_zerobus.emulator.sql.api import SqlStatements
 from beam_zerobus.workspace.secret import Secret
@@ -28,6 +28,6 @@ def test_a_statement_that_takes_too_long_is_cancelled(emulator: Emulator, monkey
         headers=lambda: {"authorization": token},
         limit=-1.0,
     )
-    with pytest.raises(TransientError, match="did not execute SHOW GRANTS `x` ON CATALOG `main` within"):
+    with pytest.raises(ConfigurationError, match="did not execute SHOW GRANTS `x` ON CATALOG `main` within"):
         warehouse.execute("SHOW GRANTS `x` ON CATALOG `main`")
     assert [path.rpartition("/")[2] for path in posted] == ["statements", "cancel"]

@@ -108,6 +108,8 @@ def _announce(
     verb = "Checking (nothing is sent)" if zerobus.zerobus_dry_run else "Sending"
     say = console.out
     say(f"{verb} {counted(count, 'file')} to {zerobus.zerobus_table}", highlight=False)
+    if zerobus.zerobus_dry_run and not zerobus.zerobus_schema:
+        say("The table is not read; --zerobus_schema=unity_catalog checks the rows against it", highlight=False)
     if left_out:
         names = ", ".join(left_out[:_SHOWN_FILES]) + (", ..." if len(left_out) > _SHOWN_FILES else "")
         say(f"Left out {counted(len(left_out), 'file')} of unknown format: {names}", highlight=False)

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from beam_zerobus.programs import command, files_to_zerobus, replay_dead_letters
 from tests.pipelines.readings import TABLE, send
+
+
+@pytest.mark.parametrize(("schema", "said"), [([], True), (["--zerobus_schema=unity_catalog"], False)])
+def test_a_dry_run_says_that_it_does_not_look_at_the_table(zerobus, tmp_path, capsys, schema, said):
+    zerobus.create_table(TABLE, "id INT")
+    pq.write_table(pa.table({"id": pa.array([1], pa.int32())}), tmp_path / "in.parquet")
+    assert send("--input", str(tmp_path / "in.parquet"), "--zerobus_dry_run", *schema) == 0
+    assert ("--zerobus_schema=unity_catalog checks" in capsys.readouterr().out) == said
 
 
 @pytest.mark.parametrize("name", ["json", "jsonl"])

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from beam_zerobus.errors import ConfigurationError, ConversionError, ZerobusError
 from beam_zerobus.options.flags import CommandParser
 from beam_zerobus.options.urls import check_url
-from beam_zerobus.schema import TableSchema
+from beam_zerobus.schema import TableSchema, why_rows_do_not_fit
 from beam_zerobus.schema.statements import create_statement, grant_statements
 from beam_zerobus.schema.table_name import check_table_name
 from beam_zerobus.tables.make import missing_grants
@@ -19,6 +19,7 @@ from beam_zerobus.workspace.addresses import WORKSPACE_EXAMPLE
 from beam_zerobus.workspace.credentials import Credentials, OAuthClientCredentials, StaticHeaders
 from beam_zerobus.workspace.secret import Secret
 from beam_zerobus.workspace.sql_warehouse import SqlWarehouse
+from beam_zerobus.workspace.unity_catalog import fetch_table_schema
 
 __all__ = ["run"]
 
@@ -30,7 +31,7 @@ def run(argv: Sequence[str]) -> int:
         argv: The arguments.
 
     Returns:
-        0; 2 if a grant could not be given.
+        0; 2 if the table exists with other columns, or if a grant could not be given.
 
     Raises:
         ZerobusError: An argument is wrong, or the table could not be created.
@@ -102,6 +103,13 @@ def _execute(options: argparse.Namespace, schema: TableSchema, principal: str) -
     warehouse = _warehouse(options.warehouse_id, options.workspace_url)
     create = create_statement(options.table, schema)
     warehouse.execute(create)
+    problem = _why_rows_do_not_fit(warehouse, options.table, schema)
+    if problem is not None:
+        sys.stderr.write(
+            f"beam-zerobus: table {options.table} exists with other columns, and is left as it is; rows of the schema "
+            f"do not fit: {problem}\n"
+        )
+        return 2
     sys.stdout.write(f"{create}\n")
     failed = 0
     for statement in missing_grants(warehouse, options.table, principal):
@@ -113,6 +121,15 @@ def _execute(options: argparse.Namespace, schema: TableSchema, principal: str) -
         else:
             sys.stdout.write(f"{statement}\n")
     return 2 if failed else 0
+
+
+def _why_rows_do_not_fit(warehouse: SqlWarehouse, table: str, schema: TableSchema) -> str | None:
+    """Return why rows of the schema do not fit the table that is there now; None if they do, or it may not be read."""
+    try:
+        found = fetch_table_schema(warehouse.workspace_url, table, headers=warehouse.headers())
+    except ZerobusError:
+        return None
+    return why_rows_do_not_fit(schema, found)
 
 
 def _warehouse(warehouse_id: str, workspace_url: str | None) -> SqlWarehouse:

@@ -112,6 +112,16 @@ def test_the_statements_are_executed_and_rows_can_be_sent(emulator, environment,
             assert writer.send([{"device": "attic", "co2": 417}]).success
 
 
+def test_a_table_with_other_columns_is_left_as_it_is(emulator, environment, capsys):
+    emulator.create_table(TABLE, "device BIGINT")
+    status, out, error = run(capsys, TABLE, "--schema", COLUMNS)
+    assert (status, out) == (2, "")
+    assert f"table {TABLE} exists with other columns, and is left as it is" in error
+    assert "column 'device'" in error
+    assert "column 'co2'" in error
+    assert emulator.table(TABLE).schema.to_ddl() == "device BIGINT"
+
+
 def test_an_administrator_gives_every_grant(emulator, environment, capsys):
     for privilege, name in (("USE CATALOG", "main"), ("USE SCHEMA", "main.iot")):
         emulator._grants.revoke(emulator.client_id, name, {privilege})

@@ -92,7 +92,7 @@ def test_failed_rows_keep_timestamp_and_windows(emulator, sink, runner, windows)
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("examples", [5, pytest.param(60, marks=pytest.mark.hostile)])
+@pytest.mark.parametrize("examples", [5, pytest.param(30, marks=pytest.mark.hostile)])
 def test_exactly_the_broken_rows_fail(examples):
     settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))(exactly_the_broken_rows)()
 

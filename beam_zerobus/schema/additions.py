@@ -103,19 +103,19 @@ def addable(additions: Iterable[Addition], table: TableSchema) -> list[Addition]
         >>> [addition.field.name for addition in found]
         ['note']
     """
-    found = [addition for addition in additions if _writable(addition, table)]
+    found = [addition for addition in additions if _writable(addition)]
     if len(table.columns) + sum(not addition.path for addition in found) > MAX_COLUMNS:
         return [addition for addition in found if addition.path]
     return found
 
 
-def _writable(addition: Addition, table: TableSchema) -> bool:
+def _writable(addition: Addition) -> bool:
     """Return whether Zerobus can write a field of this name and type, and in this depth."""
+    field = replace(addition.field, number=1)
+    for _ in addition.path:  # what it is in does not matter, only how deep
+        field = Field(name="outer", type=Struct((field,)), number=1)
     try:
-        TableSchema((addition.field,)).to_descriptor()
-        if addition.path:
-            column = next(column for column in table.columns if column.name == addition.path[0])
-            with_additions(TableSchema((column,)), [addition])
+        TableSchema((field,)).to_descriptor()
     except ZerobusError:
         return False
     return True

@@ -128,9 +128,10 @@ def _rows(content: Mapping[str, Any]) -> list[list[str | None]]:
 
 
 def _shown(statement: str) -> str:
-    """Return a statement's first line, without the semicolon at its end."""
+    """Return a statement's first line, without the semicolon at its end, and not too long."""
     first, *more = statement.strip().removesuffix(";").splitlines()
-    return f"{first}..." if more else first
+    shown = first[:_SHOWN_CHARACTERS]
+    return f"{shown}..." if more or shown != first else first
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

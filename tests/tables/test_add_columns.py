@@ -186,8 +186,9 @@ def test_columns_that_may_not_be_added(emulator, adding):
     writer = adding()
     writer.resolve_schema()
     table.revoke("MODIFY")
-    with pytest.raises(StatementError, match="does not have MODIFY"):
-        writer.send([{"id": 1, "new": 1}])
+    with pytest.raises(StatementError, match="does not have MODIFY") as raised:
+        writer.send([{"id": 1, **{f"new_{number}": 1 for number in range(1_000)}}])
+    assert len(str(raised.value)) < 1_000
     assert table.schema.to_ddl() == COLUMNS
 
 

@@ -70,7 +70,7 @@ class SqlWarehouse:
             if time.monotonic() > deadline:
                 with suppress(ZerobusError):  # nobody waits for it any more
                     self._ask("POST", f"{path}/cancel", headers, Secret("{}"))
-                # Not worth another try: whoever waits has waited long enough.
+                # Not transient: another try would let the caller wait as long again.
                 raise ConfigurationError(
                     f"{self._name} did not execute {_shown(statement)} within {self.limit:.0f} s: check that it starts"
                 )

@@ -22,6 +22,8 @@ __all__ = ["WriterState"]
 
 _log = get_logger(__name__)
 
+_SLICE = 1.0
+
 
 class WriterState:
     """The parts of a writer in one process; it does not know the writer, which may be dropped before its rows arrive.
@@ -100,14 +102,13 @@ class WriterState:
     def close(self, deadline: float | None) -> None:
         """Accept no further batch, wait until the deadline, and close the streams; what is left fails with ClosedError.
 
-        Where another thread closes already, this waits for it.
+        Where another thread closes already, this waits for it; at the deadline what is left fails all the same.
 
         Args:
             deadline: A moment of `time.monotonic`; None waits until the limits of delivery end it.
         """
         if not self.submissions.close():
-            while not self._closed.wait(1.0) and (deadline is None or time.monotonic() < deadline):
-                pass
+            self._wait_for_close(deadline)
             return
         try:
             self.submissions.wait(deadline)
@@ -120,11 +121,21 @@ class WriterState:
             finally:
                 self._closed.set()
 
+    def _wait_for_close(self, deadline: float | None) -> None:
+        """Wait for the thread that closes; at the end of a process it may be one that is stopped before it is done."""
+        while not self._closed.wait(_SLICE if deadline is None else min(_SLICE, deadline - time.monotonic())):
+            if deadline is not None and time.monotonic() >= deadline:
+                self._fail_what_is_left()
+                return
+
+    def _fail_what_is_left(self) -> None:
+        for submission in self.submissions.open():
+            submission.fail(ClosedError(f"The writer of {self._config.table} was closed before the batch was sent"))
+
     def _end(self, deadline: float | None) -> None:
         with self._opening:
             self._ended = True  # a batch whose schema is still being fetched opens nothing any more
-        for submission in self.submissions.open():
-            submission.fail(ClosedError(f"The writer of {self._config.table} was closed before the batch was sent"))
+        self._fail_what_is_left()
         if self._channel is not None:
             self._channel.close(deadline)
         self.recorder.close()

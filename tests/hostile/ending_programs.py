@@ -9,6 +9,8 @@ from beam_zerobus import OAuthClientCredentials, ZerobusWriter, ZerobusWriters
 from beam_zerobus.writer import endings
 
 endings.EXIT_SECONDS = 3.0
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a shell such as nohup's has it ignored
 start_thread = threading.Thread.start
 def start_unless_it_ends(thread):  # as Python 3.12 and later do, once no thread is left that it waits for
     if all(other.daemon or not other.is_alive() for other in threading.enumerate()):

@@ -118,7 +118,7 @@ def test_stopping_twice_and_from_two_threads(start):
 
 
 def test_a_service_that_hangs_does_not_hold_the_end(start, table, emulator):
-    emulator.faults = Faults(script=(ScriptedFault("hang", at_call=1),))
+    emulator.faults = Faults(script=(ScriptedFault("hang", at_call=1, times=1000),))
     gateway = start()
     with flight.connect(gateway.location) as client:
         writer, _ = client.do_put(path(), batch(1).schema, flight.FlightCallOptions(timeout=20))

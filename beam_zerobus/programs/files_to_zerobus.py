@@ -38,7 +38,7 @@ from beam_zerobus.sink.pipeline_options import ZerobusOptions
 from beam_zerobus.sink.transform import WriteToZerobus, noting_written
 from beam_zerobus.writer.writers_config import WritersOptions
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _SHOWN_FILES = 3
 _FOLDER = "{folder}"
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     quieten()
     try:
-        files, options = arguments_of(_parser(), arguments)
+        files, options = arguments_of(make_parser(), arguments)
         with with_stdin_as_file(files.input, files.format) as patterns:
             return _send(files, patterns, options, console)
     except (InputError, ZerobusError) as error:
@@ -304,7 +304,8 @@ def _csv_meaning(files: argparse.Namespace, zerobus: ZerobusOptions, sink: Write
     )
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the program's own flags."""
     parser = parser_of(
         "send",
         "Send the rows of Parquet, CSV, JSON and Avro files to a Delta table through Zerobus. "

@@ -20,7 +20,7 @@ def test_a_dry_run_says_that_it_does_not_look_at_the_table(zerobus, tmp_path, ca
 
 @pytest.mark.parametrize("name", ["json", "jsonl"])
 def test_json_has_two_names(name):
-    assert files_to_zerobus._parser().parse_args(["--input", "-", "--format", name]).format == "jsonl"
+    assert files_to_zerobus.make_parser().parse_args(["--input", "-", "--format", name]).format == "jsonl"
 
 
 @pytest.mark.parametrize(

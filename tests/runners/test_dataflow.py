@@ -108,7 +108,7 @@ def test_there_is_no_secret_in_the_pipeline(flags, zerobus, monkeypatch):
 
 
 def test_the_templates_parameters_are_the_programs_flags():
-    parser = files_to_zerobus._parser()
+    parser = files_to_zerobus.make_parser()
     ZerobusOptions._add_argparse_args(parser)
     parameters = json.loads(METADATA.read_text())["parameters"]
     assert {each["name"]: each["helpText"] for each in parameters} == {

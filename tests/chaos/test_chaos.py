@@ -10,13 +10,14 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from beam_zerobus import OAuthClientCredentials, Retry, TransientError, ZerobusWriter
+from beam_zerobus import OAuthClientCredentials, Retry, TransientError, TransmissionResult, ZerobusWriter
 from beam_zerobus.emulator import Emulator, Faults
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(7200)]
@@ -52,6 +53,24 @@ def writer_to(emulator: Emulator, **settings) -> ZerobusWriter:
     )
 
 
+def send_and_note(send: Callable[[], TransmissionResult], ids: Iterable[int], ledger: Ledger) -> None:
+    """Send a batch, and note which of its rows are acknowledged, and which are in an error."""
+    try:
+        result = send()
+    except TransientError as error:
+        unwritten = {row for rest in error.unacknowledged for row in rest["id"].to_pylist()}
+        with ledger.lock:
+            ledger.sent.update(ids)
+            ledger.in_errors.update(unwritten)
+            ledger.acknowledged.update(set(ids) - unwritten)
+            ledger.errors.append(error)
+    else:
+        assert result.success
+        with ledger.lock:
+            ledger.sent.update(ids)
+            ledger.acknowledged.update(ids)
+
+
 def send_batches(writer: ZerobusWriter, ledger: Ledger, number: int, end: float) -> None:
     chance = random.Random(SEED * 1000 + number)
     start = number << 32
@@ -60,20 +79,7 @@ def send_batches(writer: ZerobusWriter, ledger: Ledger, number: int, end: float)
         ids = range(start, start + count)
         start += count
         batch = pa.record_batch({"id": pa.array(ids, pa.int64()), "text": ["x" * chance.randrange(50)] * count})
-        try:
-            result = writer.send_batch(batch)
-        except TransientError as error:
-            unwritten = {row for rest in error.unacknowledged for row in rest["id"].to_pylist()}
-            with ledger.lock:
-                ledger.sent.update(ids)
-                ledger.in_errors.update(unwritten)
-                ledger.acknowledged.update(set(ids) - unwritten)
-                ledger.errors.append(error)
-        else:
-            assert result.success
-            with ledger.lock:
-                ledger.sent.update(ids)
-                ledger.acknowledged.update(ids)
+        send_and_note(lambda batch=batch: writer.send_batch(batch), ids, ledger)
 
 
 def restart_now_and_then(emulator: Emulator, end: float) -> None:

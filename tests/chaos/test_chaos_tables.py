@@ -10,10 +10,10 @@ from contextlib import suppress
 import pyarrow as pa
 import pytest
 
-from beam_zerobus import OAuthClientCredentials, Retry, TransientError, ZerobusError, ZerobusWriters
+from beam_zerobus import OAuthClientCredentials, Retry, ZerobusError, ZerobusWriters
 from beam_zerobus.delivery.budget import budget_of_process
 from beam_zerobus.emulator import Emulator, Faults
-from tests.chaos.test_chaos import DDL, SECONDS, SEED, THREADS, Ledger, restart_now_and_then
+from tests.chaos.test_chaos import DDL, SECONDS, SEED, THREADS, Ledger, restart_now_and_then, send_and_note
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(7200)]
 
@@ -33,20 +33,7 @@ def send_batches(writers: ZerobusWriters, ledger: Ledger, number: int, end: floa
         ids = [(start + row) * len(TABLES) + table for row in range(count)]
         start += count
         batch = pa.record_batch({"id": pa.array(ids, pa.int64()), "text": ["x" * chance.randrange(50)] * count})
-        try:
-            result = writers.send(TABLES[table], batch)
-        except TransientError as error:
-            unwritten = {row for rest in error.unacknowledged for row in rest["id"].to_pylist()}
-            with ledger.lock:
-                ledger.sent.update(ids)
-                ledger.in_errors.update(unwritten)
-                ledger.acknowledged.update(set(ids) - unwritten)
-                ledger.errors.append(error)
-        else:
-            assert result.success
-            with ledger.lock:
-                ledger.sent.update(ids)
-                ledger.acknowledged.update(ids)
+        send_and_note(lambda table=table, batch=batch: writers.send(TABLES[table], batch), ids, ledger)
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.1])

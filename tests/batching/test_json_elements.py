@@ -135,7 +135,9 @@ hidden = st.builds(
 )
 
 
-@given(number_texts | hidden | st.sampled_from(["-0", "-0.0", "1e-400", "1e400", "0.4e00669999999999"]))
+@given(
+    number_texts | hidden | st.sampled_from(["-0", "-0.0", "0E40", "0e99999", "1e-400", "1e400", "0.4e00669999999999"])
+)
 def test_a_whole_number_is_exact_or_rejected_whatever_other_columns_the_table_has(text):
     exact = decimal.Decimal(text)
     for kind, bits in zip(WHOLE, (8, 32, 64), strict=True):
@@ -145,7 +147,8 @@ def test_a_whole_number_is_exact_or_rejected_whatever_other_columns_the_table_ha
             *value, one, two = converted.batch.column("x").to_pylist()
             assert (one, two) == (1, 2)
             if (
-                exact.adjusted() < 40
+                # Zero has an exponent too; a large one must not be written out to be compared.
+                (not exact or exact.adjusted() < 40)
                 and exact == exact.to_integral_value()
                 and -(2 ** (bits - 1)) <= exact < 2 ** (bits - 1)
             ):

@@ -84,7 +84,7 @@ def throughput(service: Service, client: flight.FlightClient, batches: int, roun
     )
 
 
-class AnswersOnly(flight.FlightServerBase):
+class AnswersOnly(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow has no types
     """Answers each RecordBatch, and does nothing with it."""
 
     def do_put(self, _context: Any, _descriptor: Any, reader: Any, results: Any) -> None:

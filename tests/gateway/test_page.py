@@ -77,3 +77,12 @@ def test_the_results():
 @pytest.mark.parametrize("path", re.findall(r"`(tests/languages/[\w/.]+)`", PAGE))
 def test_the_programs_exist(path):
     assert (ROOT / path).is_file()
+
+
+def test_the_matrix_names_tests_that_exist():
+    (matrix,) = re.findall(r"^\| what \| Python \|.*?\n\n", PAGE, re.MULTILINE | re.DOTALL)
+    shown = re.findall(r"`([a-z_/]+\.py)(?:::(\w+))?`", matrix)
+    assert len(shown) >= 20
+    for path, name in shown:
+        text = (ROOT / "tests" / path).read_text("utf-8")
+        assert f"def {name}(" in text if name else "def test_" in text, (path, name)

@@ -90,7 +90,19 @@ def _variant(value: Any, write: Callable[[Any], str]) -> str:
 
 
 def _python_as_json(value: Any) -> str:
-    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    try:
+        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    except TypeError:
+        return json.dumps(_without_enums(value), allow_nan=False, separators=(",", ":"))
+
+
+def _without_enums(value: Any) -> Any:
+    """Return a value with what `present` does to a single one done to all that it holds."""
+    if isinstance(value, dict):
+        return {_without_enums(key): _without_enums(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_enums(inner) for inner in value]
+    return present(lambda plain: plain)(value)
 
 
 def binary(value: Any) -> bytes:

@@ -72,7 +72,12 @@ def test_each_value_of_each_type_arrives_exactly_or_is_rejected(drawn, offset, w
     array = raw([None] * offset + values, case.arrow_type)[offset:]
     if wrapping == "dictionary" and values and not pa.types.is_decimal256(case.arrow_type):
         array = pa.DictionaryArray.from_arrays(pa.array(np.arange(len(values))), array)
-    elif wrapping == "run_end" and values:
+    elif (
+        wrapping == "run_end"
+        and values
+        and not (pa.types.is_date64(case.arrow_type) and any(reason for _, reason in rows))
+    ):
+        # pyarrow itself makes no run-end array of part of a day
         array = pa.RunEndEncodedArray.from_arrays(pa.array(np.arange(1, len(values) + 1)), array)
     elif wrapping == "extension":
         array = pa.ExtensionArray.from_storage(Wrapped(case.arrow_type), array)

@@ -103,7 +103,7 @@ leaves = st.one_of(
     numpy_values,
 )
 names = st.text(max_size=4) | st.sampled_from(["$map", "$bytes", "a", "b"])
-keys = names | st.integers() | st.dates() | st.tuples(st.integers())
+keys = names | st.integers() | st.dates() | st.tuples(st.integers()) | st.sampled_from([Colour.RED, Level.HIGH, pd.NA])
 values = st.recursive(
     leaves,
     lambda inner: st.one_of(
@@ -161,6 +161,17 @@ def test_any_value_has_the_same_outcome_after_keep_correct_replay(value, kind, e
     corrected = to_element(kept, schema, correct=lambda row: row | {"i": 1})
     assert outcome(corrected, schema) == outcome(make(1, value), schema)
     assert outcome(to_element(kept, schema), schema) == outcome(make("bad", value), schema)
+
+
+@pytest.mark.parametrize(
+    "value", [{"a": Colour.RED}, [pd.NA], {Colour.RED: (Level.HIGH, pd.NaT)}, [np.datetime64("NaT")]]
+)
+def test_enums_and_missing_values_inside_a_variant(value):
+    schema = TableSchema.from_ddl("i INT, x VARIANT")
+    sent = outcome({"i": 1, "x": value}, schema)
+    assert sent != "wrong_type"
+    corrected = to_element(letter({"i": "bad", "x": value}), schema, correct=lambda row: row | {"i": 1})
+    assert outcome(corrected, schema) == sent
 
 
 @here

@@ -88,7 +88,7 @@ def _is_dataclass(value: Any) -> bool:
 def _needs_pairs(value: Any) -> bool:
     """Return whether JSON cannot hold the keys of a mapping."""
     return isinstance(value, Mapping) and not all(
-        isinstance(key, str) and not key.startswith("$") and is_utf8(key) for key in value
+        isinstance(key, str) and not key.startswith("$") and is_utf8(key) for key in map(as_python, value)
     )
 
 

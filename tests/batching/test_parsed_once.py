@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from beam_zerobus.batching import RowConverter, parsed_rows
@@ -35,6 +35,9 @@ TEXTS = st.one_of(OBJECTS, OBJECTS.map(str.encode), st.sampled_from(["{", "[]", 
 @pytest.mark.parametrize("ddl", TABLES.values(), ids=TABLES)
 @settings(max_examples=12)
 @given(texts=st.lists(TEXTS, max_size=6))
+@example(
+    texts=[f'{{"a": 0, "c": {number}}}' for number in (2**64, 2**64 - 1, -(2**63), -(2**63) - 1, "1e400", "9" * 400)]
+)
 def test_they_become_the_same_rows(ddl, rescue_column, texts):
     records, bad = parsed_rows(texts)
     not_objects = {error.index for error in bad}

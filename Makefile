@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 QUIET  := $(if $(MAKE_TERMERR),,--quiet) # on a terminal, uv shows how far it is
 
-.PHONY: help quickstart first-hour test lint types chaos bench docs clean
+.PHONY: help quickstart first-hour test lint types chaos bench docs release-check clean
 .PHONY: soak test-hostile test-contract test-flink test-prism test-java test-go test-kafka test-dataflow test-languages
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -82,5 +82,12 @@ bench: $(VENV)/.bench ## The benchmarks that the README and docs/performance.md 
 docs: $(VENV)/.docs ## The documentation site, checked strictly
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
+release-check: $(VENV)/.release ## What a release consists of, built here: wheel, sdist, SBOM, workflows
+	$(BIN)/zizmor --offline --quiet .github/workflows
+	rm -rf dist
+	UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 $(BIN)/uv build --quiet
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python tests/release_check.py dist/*.whl --sbom dist/beam-zerobus.cdx.json
+
 clean: ## Remove the virtual environment and caches
-	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist site .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis

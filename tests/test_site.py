@@ -8,18 +8,33 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import redirect_stdout, suppress
+from html import unescape
 from importlib import import_module
+from io import StringIO
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
 import beam_zerobus
+from beam_zerobus.cli import main
 
 ROOT = Path(__file__).parents[1]
 REPOSITORY = "https://example.com/owner/name"
 REFERENCE = re.findall(r"^::: (\S+)$", (ROOT / "docs" / "reference.md").read_text("utf-8"), re.MULTILINE)
 
 built = pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="the extra docs is not installed")
+
+
+def test_the_reference_has_what_pytest_finds(request: pytest.FixtureRequest) -> None:
+    section = (ROOT / "docs" / "reference.md").read_text("utf-8").partition("\n## pytest\n")[2]
+    names = import_module("beam_zerobus.testing").__all__
+    documented = {*re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE), *(path.split(".")[-1] for path in REFERENCE)}
+    assert set(names) <= documented
+    markers = [line.partition("(")[0] for line in request.config.getini("markers") if "beam_zerobus" in line]
+    assert markers == ["zerobus"]
+    assert "| `zerobus` | marker |" in section
 
 
 def test_the_reference_has_each_public_name_once() -> None:
@@ -85,3 +100,40 @@ def test_the_reference_shows_each_name_by_itself(site: Path) -> None:
     html = (site / "reference" / "index.html").read_text("utf-8")
     for path in REFERENCE:
         assert html.count(f'<h3 id="{path}"') == 1, path
+
+
+@built
+@pytest.mark.hostile
+def test_each_link_and_anchor_leads_somewhere(site: Path) -> None:
+    pages = {page: page.read_text("utf-8") for page in site.rglob("*.html") if page.name != "404.html"}
+    ids = {page: set(re.findall(r'\sid="([^"]*)"', html)) for page, html in pages.items()}
+    missing = []
+    for page, html in pages.items():
+        for link in re.findall(r'\s(?:href|src)="([^":]*)"', html):  # without a scheme
+            path, _, anchor = unquote(unescape(link)).partition("#")
+            target = Path(os.path.normpath(page.parent / path)) if path else page
+            target = target / "index.html" if target.is_dir() else target
+            if not target.is_file() or (anchor and target in ids and anchor not in ids[target] | {"__toc"}):
+                missing.append((page.relative_to(site).as_posix(), link))
+    assert missing == []
+
+
+@built
+@pytest.mark.hostile
+def test_the_page_of_commands_has_the_help_of_each(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = unescape(re.sub(r"<[^>]*>", "", (site / "commands" / "index.html").read_text("utf-8")))
+    monkeypatch.setenv("COLUMNS", "78")
+    names = re.findall(r"^    ([a-z-]+)  ", printed_by("--help"), re.MULTILINE)
+    assert len(names) >= 9
+    for name in names:
+        assert f"beam-zerobus {name}" in page
+        flags = set(re.findall(r"(?<!\S)--[\w-]+", printed_by(name, "--help")))
+        assert "--help" in flags
+        assert {flag for flag in flags if flag not in page} == set(), name
+
+
+def printed_by(*arguments: str) -> str:
+    printed = StringIO()
+    with redirect_stdout(printed), suppress(SystemExit):
+        main(list(arguments))
+    return printed.getvalue()

@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
+ACTIONLINT := GOBIN=$(CURDIR)/.cache/bin go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 && \
+	.cache/bin/actionlint -shellcheck= -pyflakes= .github/workflows/*.yml
 QUIET  := $(if $(MAKE_TERMERR),,--quiet) # on a terminal, uv shows how far it is
 
 .PHONY: help quickstart first-hour test lint types chaos bench docs release-check clean
@@ -83,7 +85,8 @@ docs: $(VENV)/.docs ## The documentation site, checked strictly
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 release-check: $(VENV)/.release ## What a release consists of, built here: wheel, sdist, SBOM, workflows
-	$(BIN)/zizmor --offline --quiet .github/workflows
+	$(BIN)/zizmor --offline --quiet .github
+	@if command -v go; then $(ACTIONLINT); else echo "Without Go, actionlint does not check the workflows"; fi
 	rm -rf dist
 	UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 $(BIN)/uv build --quiet
 	$(BIN)/twine check --strict dist/*

@@ -24,7 +24,7 @@ def help_of(*command: str) -> str:
 
 def commands() -> list[str]:
     """Return the name of each command, in the order of the help."""
-    return re.findall(r"^    ([a-z-]+)  ", help_of(), re.MULTILINE)
+    return re.findall(r"^    ([a-z-]+)(?:  |$)", help_of(), re.MULTILINE)
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:

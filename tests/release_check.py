@@ -16,6 +16,8 @@ import tempfile
 import venv
 from pathlib import Path
 
+PYPROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
+
 NAMES = """
 import beam_zerobus
 for name in beam_zerobus.__all__:
@@ -53,8 +55,8 @@ def main() -> None:
         run(home, programs / "beam-zerobus", "--version")
         run(home, programs / "beam-zerobus", "--help")
         if options.sbom:
-            of_environment = [sys.executable, "-m", "cyclonedx_py", "environment", "--output-reproducible"]
-            run(home, *of_environment, "--output-file", options.sbom, python)
+            tool = [sys.executable, "-m", "cyclonedx_py", "environment", "--output-reproducible", "--mc-type", "library"]
+            run(home, *tool, "--pyproject", PYPROJECT, "--output-file", options.sbom, python)
         run(home, *install, f"{options.wheel}[emulator]")
         run(home, python, "-c", A_ROW)
     print(f"{options.wheel.name}: installed into an empty environment, and a row arrived")

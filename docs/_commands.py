@@ -33,5 +33,5 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
         return markdown
     os.environ.update(COLUMNS=str(WIDTH), NO_COLOR="1")  # argparse reads them
     parts = [f"```text\n{help_of()}\n```"]
-    parts += [f"## beam-zerobus {name}\n\n```text\n{help_of(name)}\n```" for name in commands()]
+    parts += [f"### beam-zerobus {name}\n\n```text\n{help_of(name)}\n```" for name in commands()]
     return markdown.replace(PLACE, "\n\n".join(parts))

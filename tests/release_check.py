@@ -55,7 +55,15 @@ def main() -> None:
         run(home, programs / "beam-zerobus", "--version")
         run(home, programs / "beam-zerobus", "--help")
         if options.sbom:
-            tool = [sys.executable, "-m", "cyclonedx_py", "environment", "--output-reproducible", "--mc-type", "library"]
+            tool = [
+                sys.executable,
+                "-m",
+                "cyclonedx_py",
+                "environment",
+                "--output-reproducible",
+                "--mc-type",
+                "library",
+            ]
             run(home, *tool, "--pyproject", PYPROJECT, "--output-file", options.sbom, python)
         run(home, *install, f"{options.wheel}[emulator]")
         run(home, python, "-c", A_ROW)

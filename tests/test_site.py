@@ -6,10 +6,14 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import threading
 from contextlib import redirect_stdout, suppress
+from functools import partial
 from html import unescape
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
@@ -23,6 +27,8 @@ from beam_zerobus.cli import main
 ROOT = Path(__file__).parents[1]
 REPOSITORY = "https://example.com/owner/name"
 REFERENCE = re.findall(r"^::: (\S+)$", (ROOT / "docs" / "reference.md").read_text("utf-8"), re.MULTILINE)
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 built = pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="the extra docs is not installed")
 
@@ -137,3 +143,49 @@ def printed_by(*arguments: str) -> str:
     with redirect_stdout(printed), suppress(SystemExit):
         main(list(arguments))
     return printed.getvalue()
+
+
+# Loads each page into a frame as wide as a phone, and writes those that are wider into the title.
+MEASURE = """<!doctype html><body><script>
+(async () => {
+  const frame = document.body.appendChild(document.createElement("iframe")), wide = [];
+  frame.style = "width: 360px; height: 780px; border: 0";
+  for (const page of PAGES) {
+    await new Promise(done => { frame.onload = done; frame.src = page; });
+    await new Promise(done => setTimeout(done, 100));
+    const root = frame.contentDocument.documentElement;
+    if (!frame.contentDocument.querySelector("article h1")) wide.push(`${page} is empty`);
+    if (root.scrollWidth > root.clientWidth) wide.push(`${page} is ${root.scrollWidth} wide`);
+  }
+  document.title = `measured: ${wide}`;
+})();
+</script>"""
+
+
+@built
+@pytest.mark.hostile
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium, such as Debian's, is not installed")
+def test_no_page_is_wider_than_a_phone(site: Path) -> None:
+    pages = [f"/{page.parent.relative_to(site).as_posix()}/".replace("/./", "/") for page in site.rglob("index.html")]
+    (site / "measure.html").write_text(MEASURE.replace("PAGES", json.dumps(pages)), "utf-8")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=os.fspath(site))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/measure.html"
+        command = [
+            CHROMIUM,
+            "--headless",
+            "--no-sandbox",
+            "--no-proxy-server",
+            "--virtual-time-budget=60000",
+            "--dump-dom",
+            address,
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=True)
+        server.shutdown()
+    assert "<title>measured: </title>" in done.stdout
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass

@@ -3,11 +3,9 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
-ACTIONLINT := GOBIN=$(CURDIR)/.cache/bin go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 && \
-	.cache/bin/actionlint -shellcheck= -pyflakes= .github/workflows/*.yml
 QUIET  := $(if $(MAKE_TERMERR),,--quiet) # on a terminal, uv shows how far it is
 
-.PHONY: help quickstart first-hour test lint types chaos bench docs release-check clean
+.PHONY: help quickstart first-hour test lint types chaos bench docs clean
 .PHONY: soak test-hostile test-contract test-flink test-prism test-java test-go test-kafka test-dataflow test-languages
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -84,9 +82,12 @@ bench: $(VENV)/.bench ## The benchmarks that the README and docs/performance.md 
 docs: $(VENV)/.docs ## The documentation site, checked strictly
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
+ACTIONLINT := GOBIN=$(CURDIR)/.cache/bin go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 && \
+	.cache/bin/actionlint -shellcheck= -pyflakes= .github/workflows/*.yml
+.PHONY: release-check
 release-check: $(VENV)/.release ## What a release consists of, built here: wheel, sdist, SBOM, workflows
-	$(BIN)/zizmor --offline --quiet .github
-	@if command -v go; then $(ACTIONLINT); else echo "Without Go, actionlint does not check the workflows"; fi
+	$(BIN)/zizmor --offline --quiet --persona=pedantic .github
+	@if command -v go >/dev/null; then $(ACTIONLINT); else echo "Without Go, actionlint does not check the workflows"; fi
 	rm -rf dist
 	UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 $(BIN)/uv build --quiet
 	$(BIN)/twine check --strict dist/*

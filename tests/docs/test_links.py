@@ -37,9 +37,10 @@ def test_the_security_policy_names_tests_that_exist() -> None:
     assert [test for test in tests if not (ROOT / test).is_file()] == []
 
 
-def test_the_page_of_commands_names_each_command() -> None:
-    table = (ROOT / "docs" / "commands.md").read_text("utf-8")
+def test_the_page_of_commands_names_commands_that_exist() -> None:
+    table = (ROOT / "docs" / "commands.md").read_text("utf-8").partition("\n## ")[0]
+    first_cells = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+    named = set(re.findall(r"`([\w-]+)`", " ".join(first_cells)))
     cli = (ROOT / "beam_zerobus" / "cli.py").read_text("utf-8")
-    commands = re.findall(r'add_parser\(\s*"([\w-]+)"', cli)
-    assert len(commands) >= 9
-    assert [name for name in commands if f"`{name}`" not in table] == []
+    assert len(named) >= 9
+    assert named <= set(re.findall(r'add_parser\(\s*"([\w-]+)"', cli))

@@ -9,11 +9,9 @@ import apache_beam as beam
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from beam_zerobus import WriteToZerobus
-from pipelines.flights import flights_between
+from pipelines.flights import block_of_flights, load_flights
 
 __all__ = ["Acknowledgements", "acknowledged", "write_flights"]
-
-_SLICE_ROWS = 20_000
 
 
 @dataclass(slots=True)
@@ -37,14 +35,14 @@ def note(row: Any) -> None:
     acknowledged.rows.append(row.rows)
 
 
-def write_flights(sink: WriteToZerobus, total_rows: int) -> None:
-    """Run the pipeline: read the flights in slices, write them, record the acknowledgements."""
-    slices = [(start, min(start + _SLICE_ROWS, total_rows)) for start in range(0, total_rows, _SLICE_ROWS)]
+def write_flights(sink: WriteToZerobus) -> None:
+    """Run the pipeline: read the flights in blocks, write these RecordBatches, record the acknowledgements."""
+    blocks = range(len(load_flights().to_batches()))
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         result = (
             pipeline
-            | "Slices" >> beam.Create(slices, reshuffle=False)
-            | "Flights" >> beam.FlatMapTuple(flights_between)
+            | "Blocks" >> beam.Create(blocks, reshuffle=False)
+            | "Flights" >> beam.Map(block_of_flights)
             | "Write" >> sink
         )
         result.acknowledged | "Note" >> beam.Map(note)

@@ -64,7 +64,7 @@ def run_with_progress(console: Console, total_rows: int, **sink_options: Any) ->
 
     def run() -> None:
         try:
-            write_flights(sink, total_rows)
+            write_flights(sink)
         except Exception as failure:  # noqa: BLE001 - reported by the main thread
             failures.append(failure)
 

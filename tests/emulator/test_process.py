@@ -57,6 +57,22 @@ def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     eventually(lambda: _is_gone(emulator), seconds=30)
 
 
+@pytest.mark.hostile
+def test_it_runs_without_beam_and_without_the_sdk() -> None:
+    program = """
+        import sys
+        for name in ("apache_beam", "zerobus"):
+            sys.modules[name] = None
+        from beam_zerobus.emulator import Emulator
+        with Emulator(memory=True) as emulator:
+            emulator.create_table("main.iot.air", "id BIGINT")
+            print(emulator.table("main.iot.air").count_rows())
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert run.stdout == "0\n", run.stderr
+
+
 def _is_gone(pid: int) -> bool:
     try:
         os.kill(pid, 0)

@@ -64,18 +64,15 @@ def slot(number: int) -> str:
 
 
 def call_classes(row: descriptor_pb2.DescriptorProto, messages: Messages) -> tuple[Any, Any]:
-    """Return the class of a request with rows in place of bytes, and the class of a row."""
+    """Return the class of a request with a batch, which has rows in place of bytes, and the class of a row."""
     file = descriptor_pb2.FileDescriptorProto(name="call.proto", package="call", syntax="proto2")
     _copy_fields(row, file.message_type.add(name="Row"), ".call.Row", messages)
     for name, field, number, kind, repeated in (
-        ("Single", "row", 2, ".call.Row", False),
         ("Records", "rows", 1, ".call.Row", True),
         ("Batch", "records", 2, ".call.Records", False),
+        ("Call", "batch", 3, ".call.Batch", False),
     ):
         add_field(file.message_type.add(name=name), field, number, kind, repeated=repeated)
-    call = file.message_type.add(name="Call")
-    add_field(call, "single", 2, ".call.Single")
-    add_field(call, "batch", 3, ".call.Batch")
     pool = descriptor_pool.DescriptorPool()
     try:
         pool.Add(file)

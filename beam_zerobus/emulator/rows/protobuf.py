@@ -1,7 +1,9 @@
 """protobuf rows: the stream's descriptor checked against the table, and calls read column by column.
 
-A call is not parsed record by record: the request is parsed a second time as a message whose records are rows instead
-of bytes. That is the same on the wire, so protobuf's C code parses all rows of a call at once.
+Calls are read in two ways, with the same outcome. By column is the fast one, for calls of many rows that look as those
+of every encoder do. By record is the reference, which knows every rule of protobuf and finds the record to reject: the
+request is parsed a second time as a message whose records are rows instead of bytes, which is the same on the wire, so
+that protobuf's C code parses all rows of a call at once.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from google.protobuf import descriptor_pb2
 from google.protobuf.message import DecodeError
 
 from beam_zerobus.emulator.rejection import Rejection
+from beam_zerobus.emulator.rows.by_column import message_of
 from beam_zerobus.emulator.rows.columns import (
     Column,
     Getter,
@@ -27,6 +30,7 @@ from beam_zerobus.emulator.rows.columns import (
     Values,
 )
 from beam_zerobus.emulator.rows.descriptor import Messages, call_classes, slot
+from beam_zerobus.emulator.rows.places import OddRecordsError, Records
 from beam_zerobus.emulator.rows.scalars import check_years, decimals, variants
 from beam_zerobus.schema import Array, Decimal, DeltaType, Field, Map, Primitive, Struct, TableSchema
 from beam_zerobus.schema.arrow import canonical_type
@@ -49,6 +53,10 @@ _TYPES = {
     Primitive.TIMESTAMP_NTZ: _PROTO.TYPE_INT64,
     Primitive.VARIANT: _PROTO.TYPE_STRING,
 }
+_FEW_ROWS = 256
+"""With fewer, reading by record is faster."""
+_PART_ROWS = 1 << 16
+"""Read at a time, so that the memory needed has a bound however many records a call has."""
 
 
 class ProtoReader:
@@ -73,6 +81,7 @@ class ProtoReader:
         messages = Messages(row)
         sources = _match_fields(schema.columns, row, messages, "")
         self._columns = [Column(column, source) for column, source in zip(schema.columns, sources, strict=True)]
+        self._message = message_of(schema.columns, row, messages)
         self._call_class, self._row_class = call_classes(row, messages)
 
     def read(self, call: bytes, records: Sequence[bytes]) -> pa.RecordBatch:
@@ -80,16 +89,39 @@ class ProtoReader:
 
         Args:
             call: The serialized request.
-            records: The same records as bytes, to find the bad one.
+            records: Its records.
 
         Raises:
             Rejection: A record is not a message of the descriptor, or a value does not fit its column.
         """
+        if len(records) >= _FEW_ROWS:
+            try:
+                return self.read_by_column(records)
+            except OddRecordsError:
+                pass
+        return self.read_by_record(call, records)
+
+    def read_by_column(self, records: Sequence[bytes]) -> pa.RecordBatch:
+        """Return the rows of a call of at least one, if they are as encoders write them and fit the table.
+
+        Raises:
+            OddRecordsError: They must be read by record.
+        """
+        parts = []
+        for first in range(0, len(records), _PART_ROWS):
+            part = Records(records[first : first + _PART_ROWS])
+            columns = self._message.columns(part, part.starts, part.ends)
+            parts.append(pa.RecordBatch.from_arrays(columns, schema=self._schema))
+        return parts[0] if len(parts) == 1 else pa.concat_batches(parts)
+
+    def read_by_record(self, call: bytes, records: Sequence[bytes]) -> pa.RecordBatch:
+        """Return the rows of a call; as `read`."""
         try:
-            request = self._call_class.FromString(call)
+            rows = list(self._call_class.FromString(call).batch.records.rows) if len(records) > 1 else []
+            if len(rows) != len(records):  # a single record, or a request with parts that others replace
+                rows = [self._row_class.FromString(record) for record in records]
         except DecodeError:
             raise self._undecodable(records) from None
-        rows = list(request.batch.records.rows) if request.HasField("batch") else [request.single.row]
         return pa.RecordBatch.from_arrays([column.read(rows) for column in self._columns], schema=self._schema)
 
     def _undecodable(self, records: Sequence[bytes]) -> Rejection:

@@ -163,17 +163,6 @@ def test_any_value_has_the_same_outcome_after_keep_correct_replay(value, kind, e
     assert outcome(to_element(kept, schema), schema) == outcome(make("bad", value), schema)
 
 
-@pytest.mark.parametrize(
-    "value", [{"a": Colour.RED}, [pd.NA], {Colour.RED: (Level.HIGH, pd.NaT)}, [np.datetime64("NaT")]]
-)
-def test_enums_and_missing_values_inside_a_variant(value):
-    schema = TableSchema.from_ddl("i INT, x VARIANT")
-    sent = outcome({"i": 1, "x": value}, schema)
-    assert sent != "wrong_type"
-    corrected = to_element(letter({"i": "bad", "x": value}), schema, correct=lambda row: row | {"i": 1})
-    assert outcome(corrected, schema) == sent
-
-
 @here
 @given(values)
 def test_exact_forms_are_restored(value):

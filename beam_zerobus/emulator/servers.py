@@ -15,6 +15,9 @@ from beam_zerobus.emulator.control import Control
 from beam_zerobus.emulator.host import Host
 from beam_zerobus.emulator.http_api import HttpServer
 from beam_zerobus.emulator.limits import MAX_MESSAGE_BYTES
+from beam_zerobus.emulator.otlp import Exports
+from beam_zerobus.emulator.otlp.grpc_service import export_handlers
+from beam_zerobus.emulator.otlp.http import HttpExports
 from beam_zerobus.emulator.rest import RestInserts
 from beam_zerobus.emulator.session import Session
 from beam_zerobus.emulator.sql import SqlStatements
@@ -155,6 +158,7 @@ class Servers:
             (
                 _handler(ZEROBUS_SERVICE, ZEROBUS_EPHEMERAL_STREAM, self._host, EphemeralProtocol),
                 _handler(FLIGHT_SERVICE, FLIGHT_DO_PUT, self._host, FlightProtocol),
+                *export_handlers(Exports(self._host)),
             )
         )
         try:
@@ -166,6 +170,7 @@ class Servers:
                 (self._address, self._http_port),
                 self._workspace,
                 rest=RestInserts(host=self._host),
+                exports=HttpExports(Exports(self._host)),
                 statements=self._statements,
                 control=self._control,
                 tls=context,

@@ -38,13 +38,13 @@ from beam_zerobus.emulator.stats import RecordedCall
 from beam_zerobus.emulator.status import end_stream
 from beam_zerobus.emulator.table import Table
 from beam_zerobus.emulator.tokens import Token
+from beam_zerobus.emulator.wire import TABLE_HEADER
 from beam_zerobus.schema import TableSchema
 
 __all__ = ["Session"]
 
 _LOG = logging.getLogger(__name__)
 FIRST_MESSAGE_SECONDS = 30.0
-_TABLE_HEADER = "x-databricks-zerobus-table-name"
 
 
 class _NotOpenedError(Exception):
@@ -145,11 +145,11 @@ class Session:
         headers = dict(self._context.invocation_metadata())
         token = self._host.authenticate(headers.get("authorization"))
         named = self._protocol.table_of(self._first(requests))
-        name = headers.get(_TABLE_HEADER)
+        name = headers.get(TABLE_HEADER)
         if not name:
-            raise Rejection.invalid(f"the header {_TABLE_HEADER} is missing")
+            raise Rejection.invalid(f"the header {TABLE_HEADER} is missing")
         if named is not None and named.lower() != name.lower():
-            raise Rejection.invalid(f"create_stream names table {named[:200]!r}, the header {_TABLE_HEADER} {name!r}")
+            raise Rejection.invalid(f"create_stream names table {named[:200]!r}, the header {TABLE_HEADER} {name!r}")
         fault = self._host.injector.on_stream(name)
         if fault is not None:
             self._host.stats.fault_injected(fault.kind)

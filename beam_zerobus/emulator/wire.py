@@ -13,6 +13,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, duration_pb2, messa
 __all__ = [
     "FLIGHT_DO_PUT",
     "FLIGHT_SERVICE",
+    "TABLE_HEADER",
     "ZEROBUS_EPHEMERAL_STREAM",
     "ZEROBUS_SERVICE",
     "CreateStream",
@@ -29,6 +30,7 @@ ZEROBUS_SERVICE = "databricks.zerobus.Zerobus"
 ZEROBUS_EPHEMERAL_STREAM = "EphemeralStream"
 FLIGHT_SERVICE = "arrow.flight.protocol.FlightService"
 FLIGHT_DO_PUT = "DoPut"
+TABLE_HEADER = "x-databricks-zerobus-table-name"
 
 _PROTO = descriptor_pb2.FieldDescriptorProto
 _INT64, _INT32, _STRING, _BYTES = _PROTO.TYPE_INT64, _PROTO.TYPE_INT32, _PROTO.TYPE_STRING, _PROTO.TYPE_BYTES
@@ -39,6 +41,7 @@ class RecordType:
 
     PROTO = 1
     JSON = 2
+    AVRO = 4
 
 
 def add_field(
@@ -72,21 +75,25 @@ def _zerobus_file() -> descriptor_pb2.FileDescriptorProto:
     layout: dict[str, tuple[tuple[str, int, int | str, str], ...]] = {
         "JsonRecordBatch": (("records", 1, _STRING, "*"),),
         "ProtoEncodedRecordBatch": (("records", 1, _BYTES, "*"),),
+        "AvroRecordBatch": (("records", 1, _BYTES, "*"),),
         "CreateIngestStreamRequest": (
             ("table_name", 1, _STRING, ""),
             ("descriptor_proto", 3, _BYTES, ""),
             ("record_type", 4, _INT32, ""),
+            ("avro_schema_json", 5, _STRING, ""),
         ),
         "CreateIngestStreamResponse": (("stream_id", 1, _STRING, ""),),
         "IngestRecordRequest": (
             ("offset_id", 1, _INT64, ""),
             ("proto_encoded_record", 2, _BYTES, "|"),
             ("json_record", 3, _STRING, "|"),
+            ("avro_encoded_record", 4, _BYTES, "|"),
         ),
         "IngestRecordBatchRequest": (
             ("offset_id", 1, _INT64, ""),
             ("proto_encoded_batch", 2, f".{package}.ProtoEncodedRecordBatch", "|"),
             ("json_batch", 3, f".{package}.JsonRecordBatch", "|"),
+            ("avro_batch", 4, f".{package}.AvroRecordBatch", "|"),
         ),
         "EphemeralStreamRequest": (
             ("create_stream", 1, f".{package}.CreateIngestStreamRequest", "|"),

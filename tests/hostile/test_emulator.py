@@ -79,6 +79,14 @@ def test_protobuf_dates_outside_the_years_1_to_9999_are_rejected() -> None:
         reader.read(proto_call(records), records)
 
 
+@pytest.mark.parametrize("kind", ["STRING", "VARIANT"])
+def test_protobuf_text_that_is_not_utf_8_is_rejected(kind: str) -> None:
+    reader = ProtoReader(TableSchema.from_ddl(f"s {kind}"), descriptor(f"s {kind}"))
+    records = [b"\x0a\x011", b"\x0a\x01\xff"]
+    with pytest.raises(Rejection, match=rf"column 's' is {kind} .* \(record 1\)"):
+        reader.read(proto_call(records), records)
+
+
 def nested(levels: int, kind: str) -> str:
     return f"c {kind * levels}INT{('>' if '<' in kind else '') * levels}"
 

@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from beam_zerobus.emulator.limits import MAX_RECORD_BYTES, MAX_ROWS
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.rows import ArrowReader, AvroReader, JsonReader, ProtoReader
+from beam_zerobus.emulator.table import Table
 from beam_zerobus.emulator.wire import FlightData, RecordType, Request, Response, flight_acknowledgement
 from beam_zerobus.schema import TableSchema
 
@@ -47,6 +48,23 @@ class StreamProtocol(Protocol):
     """One stream's side of a protocol."""
 
     wire_format: str
+
+    def open(self, table: Table, stream_id: str) -> tuple[str, int]:  # noqa: ARG002 - for streams that are kept
+        """Open the stream, given a new id; return its id and the offset of its first call.
+
+        Raises:
+            Rejection: It cannot be opened.
+        """
+        return stream_id, 0
+
+    def storing(self) -> None:
+        """Note that a call is being stored."""
+
+    def stored(self, offset: int | None) -> None:
+        """Note that a call is durable, or with None that it is not stored."""
+
+    def close(self) -> None:
+        """Note that the client has left."""
 
     def table_of(self, first: bytes) -> str | None:
         """Read the stream's first message; return the table it names, or None.
@@ -89,7 +107,7 @@ class StreamProtocol(Protocol):
         ...
 
 
-class EphemeralProtocol:
+class EphemeralProtocol(StreamProtocol):
     """`EphemeralStream`: protobuf, JSON and Avro records, single or in batches."""
 
     wire_format = "proto"
@@ -173,7 +191,7 @@ class EphemeralProtocol:
         return _bytes(response)
 
 
-class FlightProtocol:
+class FlightProtocol(StreamProtocol):
     """Arrow Flight's `DoPut`: the schema first, then one RecordBatch a call."""
 
     wire_format = "arrow"

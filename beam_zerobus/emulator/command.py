@@ -88,6 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     network.add_argument(
         "--tls-name", metavar="NAME", action="append", default=[], help="another host name of this machine; repeatable"
     )
+    network.add_argument(
+        "--in-development",
+        action="store_true",
+        help="serve PersistentStream and RetireStream too, which the service has in development",
+    )
     access = parser.add_argument_group("access")
     access.add_argument("--client-id", help="the client that may write (default: generated)")
     access.add_argument("--client-secret", help="its secret (default: generated)")
@@ -221,6 +226,7 @@ def _emulator(options: argparse.Namespace) -> Emulator:
         readable_after=options.readable_after,
         tls=options.tls,
         tls_names=options.tls_name,
+        in_development=options.in_development,
     )
 
 

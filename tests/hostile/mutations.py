@@ -62,8 +62,8 @@ def damaged(chance: random.Random, data: bytes) -> bytes:
     return bytes(changed)
 
 
-def batch() -> pa.RecordBatch:
-    return pa.RecordBatch.from_pylist(ROWS, SCHEMA.to_canonical_arrow())
+def batch(copies: int = 1) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist(ROWS * copies, SCHEMA.to_canonical_arrow())
 
 
 def sometimes(chance: random.Random, data: bytes, share: float) -> bytes:
@@ -73,13 +73,13 @@ def sometimes(chance: random.Random, data: bytes, share: float) -> bytes:
 # gRPC and Arrow Flight, as a stream reads them.
 
 
-def grpc_stream(kind: str) -> Attempt:
+def grpc_stream(kind: str, copies: int = 1) -> Attempt:
     create = Request(create_stream={"table_name": TABLE, "record_type": {"proto": 1, "json": 2, "avro": 4}[kind]})
     call = Request(ingest_record_batch={"offset_id": 0})
     body = call.ingest_record_batch
     if kind == "proto":
         create.create_stream.descriptor_proto = descriptor(DDL)
-        for payload in ProtoEncoder(SCHEMA).encode(batch()):
+        for payload in ProtoEncoder(SCHEMA).encode(batch(copies)):
             body.proto_encoded_batch.records.extend(payload.records)
     elif kind == "json":
         body.json_batch.records.extend(json.dumps(row) for row in ROWS)

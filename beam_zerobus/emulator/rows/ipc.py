@@ -15,6 +15,8 @@ _CONTINUATION = b"\xff\xff\xff\xff"
 # Places of fields in the flatbuffers of Arrow's format: slots of vtables.
 _MESSAGE_HEADER, _BATCH_LENGTH, _BATCH_BUFFERS, _BATCH_COMPRESSION = 8, 4, 8, 10
 _STORED_AS_IS = -1
+# What pyarrow, and reading beyond the end of a message, raise.
+_UNREADABLE = (pa.ArrowException, OSError, EOFError, ValueError, struct.error)
 
 
 def read_schema(header: bytes) -> pa.Schema:
@@ -25,7 +27,7 @@ def read_schema(header: bytes) -> pa.Schema:
     """
     try:
         return pa.ipc.read_schema(_message(header, b""))
-    except (pa.ArrowException, OSError):
+    except _UNREADABLE:
         raise Rejection.invalid("the first message of an Arrow stream must hold its schema", number=8001) from None
 
 
@@ -50,7 +52,7 @@ def read_batch(header: bytes, body: bytes, schema: pa.Schema) -> pa.RecordBatch:
         if size > MAX_RECORD_BYTES:
             batch.validate(full=True)  # sizes follow from offsets, which must be right first
             _check_row_sizes(batch, 0)
-    except (pa.ArrowException, OSError, struct.error):
+    except _UNREADABLE:
         raise Rejection.invalid("the message holds no valid RecordBatch of the stream's schema") from None
     return batch
 

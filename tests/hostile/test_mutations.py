@@ -22,7 +22,7 @@ from tests.emulator.sdk import eventually
 from tests.hostile.mutated_requests import WAYS
 from tests.hostile.mutations import DDL, ROWS, TABLE, damaged
 
-SEED = 20
+SEED = int(os.environ.get("MUTATIONS_SEED", "20"))
 MOST_MEGABYTES = 400
 
 

@@ -26,7 +26,10 @@ def read_schema(header: bytes) -> pa.Schema:
         Rejection: The message holds none.
     """
     try:
-        return pa.ipc.read_schema(_message(header, b""))
+        message = _message(header, b"")
+        if message.type != "schema":  # pyarrow 25 ends the process with a message of an unknown type
+            raise pa.ArrowInvalid(message.type)
+        return pa.ipc.read_schema(message)
     except _UNREADABLE:
         raise Rejection.invalid("the first message of an Arrow stream must hold its schema", number=8001) from None
 

@@ -67,14 +67,15 @@ def seed(table: Table, kind: str, content: bytes) -> int:
     """
     schema = table.schema
     try:
-        batches = list(_READERS[kind](content, table))
-        for batch in batches:
+        rows = pa.Table.from_batches(_READERS[kind](content, table), schema=schema.to_canonical_arrow())
+        for batch in rows.combine_chunks().to_batches():  # one at most
             store_rows(table, batch, batch.nbytes, schema)
     except Rejection as rejection:
         raise ConfigurationError(f"the rows cannot be added: {rejection.message}") from None
     except (pa.ArrowException, OSError, ValueError) as error:
         raise ConfigurationError(f"the rows cannot be read as {kind}: {str(error)[:200]}") from None
-    return sum(batch.num_rows for batch in batches)
+    count: int = rows.num_rows
+    return count
 
 
 def _json(content: bytes, table: Table) -> Iterator[pa.RecordBatch]:

@@ -23,7 +23,7 @@ from beam_zerobus.emulator.wire import TABLE_HEADER
 
 __all__ = ["SIGNALS", "Exports", "Signal"]
 
-_MAX_RECORDS = 100_000
+_MAX_RECORDS = 50_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

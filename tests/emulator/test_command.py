@@ -63,6 +63,7 @@ def test_it_serves_and_ends_cleanly(tmp_path: Path, number: int) -> None:
         assert emulator.table(TABLE).count_rows() == 1
 
 
+@pytest.mark.hostile
 def test_it_makes_tables_of_otlp_and_gives_a_table_its_first_rows(tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"id": 1}\n{"id": 2}\n')

@@ -25,10 +25,10 @@ from .otlp_calls import exporter, table_for
 
 RESOURCE = Resource({"service.name": "shop", "replicas": 3}, "https://example.com/resource")
 ATTRIBUTES: dict[str, Any] = {"s": "é", "b": True, "i": -(2**63), "f": 0.5, "list": ["a", "b"], "numbers": [1, 2]}
-WAYS = [("grpc", False), ("http", False), ("grpc", True), ("http", True)]
+SECURE = [pytest.param(protocol, True, marks=pytest.mark.hostile) for protocol in ("grpc", "http")]
 
 
-@pytest.mark.parametrize(("protocol", "tls"), WAYS)
+@pytest.mark.parametrize(("protocol", "tls"), [("grpc", False), ("http", False), *SECURE])
 def test_what_an_exporter_sends_is_read_back_equal(protocol: str, tls: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     with Emulator(tls=tls) as emulator:
         if tls:  # the machine's own variable would count more than the exporter's argument

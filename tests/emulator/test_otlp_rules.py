@@ -6,6 +6,7 @@ import gzip
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -39,9 +40,18 @@ BAD_SPANS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def table(emulator: Emulator) -> None:
-    table_for(emulator, "traces")
+@pytest.fixture(scope="module")
+def running() -> Iterator[Emulator]:
+    with Emulator(memory=True) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def emulator(running: Emulator) -> Emulator:
+    """One local Zerobus for all tests, as new, with a table of spans."""
+    running.reset()
+    table_for(running, "traces")
+    return running
 
 
 def names(emulator: Emulator) -> list[str]:

@@ -20,9 +20,10 @@ TABLE = "main.iot.air"
 DDL = "id BIGINT NOT NULL"
 
 
-@pytest.fixture
-def emulator(tmp_path: Path) -> Iterator[Emulator]:
-    with Emulator(tmp_path, in_development=True) as running:
+@pytest.fixture(params=["memory"])
+def emulator(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Emulator]:
+    directory = tmp_path if request.param == "delta" else None
+    with Emulator(directory, directory is None, check_rows=True, in_development=True) as running:
         running.create_table(TABLE, DDL)
         yield running
 
@@ -107,6 +108,7 @@ def test_a_new_stream_has_nothing_committed(emulator: Emulator) -> None:
     assert ids(emulator) == [1]
 
 
+@pytest.mark.parametrize("emulator", ["delta"], indirect=True)
 def test_what_was_stored_without_an_acknowledgement_is_committed_also_after_a_restart(
     emulator: Emulator, tmp_path: Path
 ) -> None:

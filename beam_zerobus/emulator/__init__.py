@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from beam_zerobus.emulator.emulator import Emulator
     from beam_zerobus.emulator.faults import Faults, RejectRows, ScriptedFault
+    from beam_zerobus.emulator.otlp import OTLP_COLUMNS
     from beam_zerobus.emulator.process import EmulatorProcess
     from beam_zerobus.emulator.stats import RecordedCall, Stats, StreamStats, TableStats
     from beam_zerobus.emulator.table import Table
 
 __all__ = [
+    "OTLP_COLUMNS",
     "Emulator",
     "EmulatorProcess",
     "Faults",
@@ -35,6 +37,7 @@ __all__ = [
 _MODULES = {
     "Emulator": "emulator",
     "EmulatorProcess": "process",
+    "OTLP_COLUMNS": "otlp",
     "Faults": "faults",
     "RejectRows": "faults",
     "ScriptedFault": "faults",

@@ -15,11 +15,14 @@ from google.protobuf.message import DecodeError
 
 from beam_zerobus.emulator.limits import MAX_RECORD_BYTES, MAX_ROWS
 from beam_zerobus.emulator.rejection import Rejection
-from beam_zerobus.emulator.rows import ArrowReader, JsonReader, ProtoReader
+from beam_zerobus.emulator.rows import ArrowReader, AvroReader, JsonReader, ProtoReader
+from beam_zerobus.emulator.table import Table
 from beam_zerobus.emulator.wire import FlightData, RecordType, Request, Response, flight_acknowledgement
 from beam_zerobus.schema import TableSchema
 
 __all__ = ["Call", "EphemeralProtocol", "FlightProtocol", "StreamProtocol"]
+
+_FORMATS = {RecordType.PROTO: "proto", RecordType.JSON: "json", RecordType.AVRO: "avro"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,23 @@ class StreamProtocol(Protocol):
     """One stream's side of a protocol."""
 
     wire_format: str
+
+    def open(self, table: Table, stream_id: str) -> tuple[str, int]:  # noqa: ARG002 - for streams that are kept
+        """Open the stream, given a new id; return its id and the offset of its first call.
+
+        Raises:
+            Rejection: It cannot be opened.
+        """
+        return stream_id, 0
+
+    def storing(self) -> None:
+        """Note that a call is being stored."""
+
+    def stored(self, offset: int | None) -> None:
+        """Note that a call is durable, or with None that it is not stored."""
+
+    def close(self) -> None:
+        """Note that the client has left."""
 
     def table_of(self, first: bytes) -> str | None:
         """Read the stream's first message; return the table it names, or None.
@@ -87,15 +107,16 @@ class StreamProtocol(Protocol):
         ...
 
 
-class EphemeralProtocol:
-    """`EphemeralStream`: protobuf and JSON records, single or in batches."""
+class EphemeralProtocol(StreamProtocol):
+    """`EphemeralStream`: protobuf, JSON and Avro records, single or in batches."""
 
     wire_format = "proto"
 
     def __init__(self) -> None:
         self._descriptor = b""
         self._proto: ProtoReader | None = None
-        self._json: JsonReader | None = None
+        self._avro_schema = ""
+        self._reader: JsonReader | AvroReader | None = None
 
     def table_of(self, first: bytes) -> str | None:
         """Read the stream's creation."""
@@ -104,19 +125,21 @@ class EphemeralProtocol:
             raise Rejection.invalid("the first message of a stream must be create_stream")
         create = request.create_stream
         record_type = create.record_type if create.HasField("record_type") else RecordType.PROTO
-        if record_type not in (RecordType.PROTO, RecordType.JSON):
-            raise Rejection.invalid(f"record_type {record_type} is not supported; use PROTO or JSON")
-        self.wire_format = "proto" if record_type == RecordType.PROTO else "json"
-        self._descriptor = create.descriptor_proto
+        if record_type not in _FORMATS:
+            raise Rejection.invalid(f"record_type {record_type} is not supported; use PROTO, JSON or AVRO")
+        self.wire_format = _FORMATS[record_type]
+        self._descriptor, self._avro_schema = create.descriptor_proto, create.avro_schema_json
         table: str = create.table_name
         return table
 
     def bind(self, schema: TableSchema, rescue_column: str | None = None) -> None:
-        """Check the descriptor; JSON has none."""
+        """Check the descriptor or Avro schema; JSON has none."""
         if self.wire_format == "proto":
             self._proto = ProtoReader(schema, self._descriptor)
+        elif self.wire_format == "avro":
+            self._reader = AvroReader(schema, self._avro_schema)
         else:
-            self._json = JsonReader(schema, rescue_column)
+            self._reader = JsonReader(schema, rescue_column)
 
     def call(self, message: bytes) -> Call:
         """Read a single record or a batch."""
@@ -132,20 +155,20 @@ class EphemeralProtocol:
             records = getattr(body, carried).records if carried else []
         else:
             raise Rejection.invalid("after create_stream, send only ingest_record and ingest_record_batch")
-        if carried is not None and carried.startswith("proto") != (self.wire_format == "proto"):
-            raise Rejection.invalid(f"a {self.wire_format} stream cannot carry {carried}")
+        if carried is not None and not carried.startswith(self.wire_format):
+            raise Rejection.invalid(f"a stream of {self.wire_format} cannot carry {carried}")
         if len(records) > MAX_ROWS:
             raise Rejection.invalid(f"the call has {len(records)} records; a call may have {MAX_ROWS} at most")
         if len(message) > MAX_RECORD_BYTES:
             _check_sizes(records)
 
-        proto, json_reader = self._proto, self._json
+        proto, reader = self._proto, self._reader
 
         def read() -> pa.RecordBatch:
             if proto is not None:
                 return proto.read(message, records)
-            assert json_reader is not None  # noqa: S101 - bind() made one of the two
-            return json_reader.read(records)
+            assert reader is not None  # noqa: S101 - bind() made one of the two
+            return reader.read(records)
 
         return Call(body.offset_id, len(records), len(message), read, lambda: tuple(records))
 
@@ -168,7 +191,7 @@ class EphemeralProtocol:
         return _bytes(response)
 
 
-class FlightProtocol:
+class FlightProtocol(StreamProtocol):
     """Arrow Flight's `DoPut`: the schema first, then one RecordBatch a call."""
 
     wire_format = "arrow"

@@ -8,11 +8,15 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, get_args
 
 from beam_zerobus.emulator.emulator import Emulator
 from beam_zerobus.emulator.faults import FaultKind, Faults, RejectRows, ScriptedFault
-from beam_zerobus.errors import ZerobusError
+from beam_zerobus.emulator.otlp import OTLP_COLUMNS, table_names
+from beam_zerobus.emulator.seeding import seed_from_file
+from beam_zerobus.emulator.table import Table
+from beam_zerobus.errors import ConfigurationError, ZerobusError
 from beam_zerobus.options.flags import CommandParser
 
 __all__ = ["run"]
@@ -25,6 +29,9 @@ export REQUESTS_CA_BUNDLE={ca_file}
 _EPILOG = """
 A table is a name and its columns:
   --table "main.iot.air_quality=device STRING NOT NULL, temp INT, at TIMESTAMP"
+
+The tables of OTLP for traces, logs and metrics:
+  --otlp main.otel.shop
 
 A scripted fault is a kind and the arguments of ScriptedFault, as NAME=VALUE:
   --fault "status,at_call=3,code=UNAVAILABLE,after_storing=true"
@@ -51,6 +58,20 @@ def _parser() -> argparse.ArgumentParser:
         "--table", metavar="NAME=COLUMNS", action="append", default=[], help="create a table; repeatable"
     )
     storage.add_argument(
+        "--otlp",
+        metavar="PREFIX",
+        action="append",
+        default=[],
+        help="create the tables of OTLP: PREFIX_otel_spans, PREFIX_otel_logs and PREFIX_otel_metrics; repeatable",
+    )
+    storage.add_argument(
+        "--seed",
+        metavar="NAME=FILE",
+        action="append",
+        default=[],
+        help="add the rows of a Parquet, CSV, JSON or JSON lines file to a table that has none; repeatable",
+    )
+    storage.add_argument(
         "--readable-after",
         type=float,
         default=0.0,
@@ -66,6 +87,11 @@ def _parser() -> argparse.ArgumentParser:
     network.add_argument("--tls", action="store_true", help="serve both ports over TLS, with an authority of its own")
     network.add_argument(
         "--tls-name", metavar="NAME", action="append", default=[], help="another host name of this machine; repeatable"
+    )
+    network.add_argument(
+        "--in-development",
+        action="store_true",
+        help="serve PersistentStream and RetireStream too, which the service has in development",
     )
     access = parser.add_argument_group("access")
     access.add_argument("--client-id", help="the client that may write (default: generated)")
@@ -153,9 +179,16 @@ def run(argv: Sequence[str] | None = None) -> int:
             stack.callback(emulator.stop)
             for name, columns in map(_pair, options.table):
                 emulator.create_table(name.strip(), columns)
+            for prefix in options.otlp:
+                for kind, name in table_names(prefix).items():
+                    emulator.create_table(name, OTLP_COLUMNS[kind])
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: stop.set())
             stack.enter_context(emulator)
+            for name, file in map(_pair, options.seed):
+                table = _table(emulator, name.strip())
+                if not table.count_rows():  # the rows are there already after a restart
+                    seed_from_file(table, Path(file))
             print(_greeting(emulator, _where_rows_are(emulator, options)), flush=True)  # noqa: T201 - this is the command
             # Waiting in slices lets Windows deliver signals.
             while not stop.wait(0.5):
@@ -164,6 +197,13 @@ def run(argv: Sequence[str] | None = None) -> int:
         _complain(parser, str(error))
         return 2
     return 0
+
+
+def _table(emulator: Emulator, name: str) -> Table:
+    try:
+        return emulator.table(name)
+    except KeyError as error:
+        raise ConfigurationError(f"--seed {name}: {error.args[0]}") from None
 
 
 def _complain(parser: argparse.ArgumentParser, text: str) -> None:
@@ -186,6 +226,7 @@ def _emulator(options: argparse.Namespace) -> Emulator:
         readable_after=options.readable_after,
         tls=options.tls,
         tls_names=options.tls_name,
+        in_development=options.in_development,
     )
 
 

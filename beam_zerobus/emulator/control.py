@@ -11,23 +11,27 @@ from typing import Any, Protocol
 from urllib.parse import unquote
 
 import orjson
+import pyarrow as pa
 
+from beam_zerobus.emulator.control_bodies import Change, NewTable, NewToken, Privileges, Seconds
 from beam_zerobus.emulator.faults import Faults, RejectRows
-from beam_zerobus.emulator.from_json import read_json, schema_of
+from beam_zerobus.emulator.from_json import read_json
 from beam_zerobus.emulator.grants import GRANTS
+from beam_zerobus.emulator.http_answer import Headers, HttpAnswer
 from beam_zerobus.emulator.http_error import HttpError
 from beam_zerobus.emulator.json_rows import to_json_rows
+from beam_zerobus.emulator.openapi import HEALTH_PATH, OPENAPI_PATH, describe
+from beam_zerobus.emulator.seeding import MEDIA_TYPES, seed
 from beam_zerobus.emulator.stats import Stats
 from beam_zerobus.emulator.table import Table
 from beam_zerobus.errors import ConfigurationError
-from beam_zerobus.version import __version__
 
-__all__ = ["CONTROL_PATH", "HEALTH_PATH", "Control", "Controlled"]
+__all__ = ["CONTROL_PATH", "Control", "Controlled"]
 
 CONTROL_PATH = "/control/"
-HEALTH_PATH = "/health"
-_OPENAPI_PATH = "/control/openapi.json"
+_ARROW = "application/vnd.apache.arrow.stream"
 _MAX_ROWS = 10_000
+_NO_LIMIT = 10**15
 _MAX_STREAMS = 1_000
 
 
@@ -56,45 +60,14 @@ class Controlled(Protocol):
     def reset(self) -> None: ...  # noqa: D102
 
 
-@dataclass(frozen=True, kw_only=True)
-class NewTable:
-    """A table to create: its name, and its columns as DDL."""
-
-    name: str
-    columns: str
-    partitioned_by: tuple[str, ...] = ()
-    rescue_column: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Privileges:
-    """Privileges to grant or to revoke; all that Zerobus needs if there are none."""
-
-    privileges: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class NewToken:
-    """A token to issue: for a table, or for the workspace's interfaces; seconds that it is valid."""
-
-    table: str | None = None
-    life: float | None = None
-    admin: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Seconds:
-    """A number of seconds."""
-
-    seconds: float = 0.0
-
-
 @dataclass(frozen=True, slots=True)
 class _Request:
     emulator: Controlled
     name: str
     query: Mapping[str, str]
     body: Any
+    raw: bytes
+    headers: Headers
 
     @property
     def table(self) -> Table:
@@ -115,9 +88,11 @@ class _Route:
     method: str
     path: str
     summary: str
-    work: Callable[[_Request], dict[str, Any]]
+    work: Callable[[_Request], dict[str, Any] | HttpAnswer]
     body: type | None = None
     query: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()
+    gives: tuple[str, ...] = ()
 
 
 def _described(table: Table) -> dict[str, Any]:
@@ -131,7 +106,7 @@ def _tables(request: _Request) -> dict[str, Any]:
 def _create(request: _Request) -> dict[str, Any]:
     new = request.body
     layout = {"partitioned_by": new.partitioned_by, "rescue_column": new.rescue_column}
-    return _described(request.emulator.create_table(new.name, new.columns, **layout))
+    return _described(request.emulator.create_table(new.name, new.ddl, **layout))
 
 
 def _drop(request: _Request) -> dict[str, Any]:
@@ -139,11 +114,42 @@ def _drop(request: _Request) -> dict[str, Any]:
     return {}
 
 
-def _rows(request: _Request) -> dict[str, Any]:
-    table = request.table
-    first, limit = request.number("offset", 0, 2**62), request.number("limit", 1_000, _MAX_ROWS)
+def _alter(request: _Request) -> dict[str, Any]:
+    change, table = request.body, request.table
+    if change.add is not None:
+        table.add_column(change.add)
+    elif change.drop is not None:
+        table.drop_column(change.drop)
+    else:
+        table.widen_column(change.widen, change.to)
+    return _described(table)
+
+
+def _rows(request: _Request) -> dict[str, Any] | HttpAnswer:
+    table, as_arrow = request.table, _ARROW in (request.headers.get("Accept") or "")
+    first, most = request.number("offset", 0, _NO_LIMIT), _NO_LIMIT if as_arrow else _MAX_ROWS
+    limit = request.number("limit", most if as_arrow else 1_000, most)
     schema, found = table.schema, table.to_arrow()
+    if as_arrow:
+        return HttpAnswer(content_type=_ARROW, body=_stream(found.slice(first, limit)))
     return {"count": found.num_rows, "rows": to_json_rows(found.slice(first, limit), schema)}
+
+
+def _stream(rows: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_table(rows)
+    stream: bytes = sink.getvalue().to_pybytes()
+    return stream
+
+
+def _seed(request: _Request) -> dict[str, Any]:
+    kind = (request.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
+    if kind in ("", "application/x-www-form-urlencoded"):  # what curl sends unless it is given another
+        kind = "application/json"
+    if kind not in MEDIA_TYPES:
+        raise HttpError(415, "INVALID_PARAMETER_VALUE", f"Content-Type must be one of {', '.join(MEDIA_TYPES)}")
+    return {"count": seed(request.table, MEDIA_TYPES[kind], request.raw)}
 
 
 def _grant(request: _Request) -> dict[str, Any]:
@@ -220,7 +226,16 @@ _ROUTES = (
     _Route("GET", "/control/tables", "All tables", _tables),
     _Route("POST", "/control/tables", "Create a table, or find the one with the same columns", _create, NewTable),
     _Route("DELETE", "/control/tables/{name}", "Drop a table", _drop),
-    _Route("GET", "/control/tables/{name}/rows", "Rows as JSON", _rows, query=("offset", "limit")),
+    _Route("POST", "/control/tables/{name}/alter", "Add, drop or widen columns", _alter, Change),
+    _Route(
+        "GET",
+        "/control/tables/{name}/rows",
+        "Rows as JSON, or as an Arrow stream if Accept names it",
+        _rows,
+        query=("offset", "limit"),
+        gives=(_ARROW,),
+    ),
+    _Route("POST", "/control/tables/{name}/rows", "Add rows; no fault strikes them", _seed, takes=tuple(MEDIA_TYPES)),
     _Route("POST", "/control/tables/{name}/grant", "Grant privileges to the client", _grant, Privileges),
     _Route("POST", "/control/tables/{name}/revoke", "Revoke privileges of the client", _revoke, Privileges),
     _Route("GET", "/control/faults", "The faults that are injected", _faults),
@@ -253,10 +268,12 @@ class Control:
             HttpError: UNAUTHENTICATED.
         """
         given = (authorization or "").encode("utf-8", "surrogateescape")
-        if path not in (HEALTH_PATH, _OPENAPI_PATH) and not hmac.compare_digest(given, f"Bearer {self.token}".encode()):
+        if path not in (HEALTH_PATH, OPENAPI_PATH) and not hmac.compare_digest(given, f"Bearer {self.token}".encode()):
             raise HttpError(401, "UNAUTHENTICATED", "send the control token as 'Authorization: Bearer <token>'")
 
-    def answer(self, method: str, path: str, query: Mapping[str, str], body: bytes) -> dict[str, Any]:
+    def answer(
+        self, method: str, path: str, query: Mapping[str, str], body: bytes, headers: Headers
+    ) -> dict[str, Any] | HttpAnswer:
         """Answer a request that was authorized.
 
         Raises:
@@ -264,47 +281,17 @@ class Control:
         """
         if (method, path) == ("GET", HEALTH_PATH):
             return {"status": "ok"}
-        if (method, path) == ("GET", _OPENAPI_PATH):
-            return _openapi()
+        if (method, path) == ("GET", OPENAPI_PATH):
+            return describe(_ROUTES)
         for route in _ROUTES:
             found = re.fullmatch(route.path.replace("{name}", "([^/]+)"), path)
             if found is not None and route.method == method:
                 try:
                     content = None if route.body is None else read_json(route.body, orjson.loads(body or b"{}"))
                     name = unquote(found[1]) if found.lastindex else ""
-                    return route.work(_Request(self.emulator, name, query, content))
+                    return route.work(_Request(self.emulator, name, query, content, body, headers))
                 except orjson.JSONDecodeError:
                     raise HttpError(400, "INVALID_PARAMETER_VALUE", "the body is not JSON") from None
                 except ConfigurationError as error:
                     raise HttpError(400, "INVALID_PARAMETER_VALUE", str(error)) from None
         raise HttpError(404, "ENDPOINT_NOT_FOUND", f"No API found for '{method} {path}'")
-
-
-def _openapi() -> dict[str, Any]:
-    """Return the description of the API, made from its routes."""
-    paths: dict[str, dict[str, Any]] = {
-        HEALTH_PATH: {"get": {"summary": "Whether it runs", "security": [], "responses": _responses()}}
-    }
-    for route in _ROUTES:
-        operation: dict[str, Any] = {"summary": route.summary, "responses": _responses()}
-        parameters = [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}]
-        parameters = parameters if "{name}" in route.path else []
-        parameters += [{"name": name, "in": "query", "schema": {"type": "integer"}} for name in route.query]
-        if parameters:
-            operation["parameters"] = parameters
-        if route.body is not None:
-            operation["requestBody"] = {"content": {"application/json": {"schema": schema_of(route.body)}}}
-        paths.setdefault(route.path, {})[route.method.lower()] = operation
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "Control API of the local Zerobus", "version": __version__},
-        "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
-        "security": [{"token": []}],
-        "paths": paths,
-    }
-
-
-def _responses() -> dict[str, Any]:
-    content = {"application/json": {"schema": {"type": "object"}}}
-    errors = {"4XX": "error_code and message say what is wrong"}
-    return {code: {"description": text, "content": content} for code, text in {"200": "The answer", **errors}.items()}

@@ -66,6 +66,7 @@ class Emulator:
         tls: Serve both ports over TLS, with a certificate of the emulator's own authority, `ca_file`. It is kept with
             `storage_dir`, else made new.
         tls_names: Further host names and addresses for the certificate, beside the local ones.
+        in_development: Serve `PersistentStream` and `RetireStream` too, which the service has in development.
 
     Raises:
         ConfigurationError: Options that exclude each other or are out of range, or a storage directory that cannot be
@@ -98,6 +99,7 @@ class Emulator:
         readable_after: float = 0.0,
         tls: bool = False,
         tls_names: Sequence[str] = (),
+        in_development: bool = False,
     ) -> None:
         in_memory = memory or discard
         if in_memory and storage_dir is not None:
@@ -115,7 +117,7 @@ class Emulator:
         self._grants = Grants(self.client_id)
         self._catalog: Catalog  # made last, since it locks the directory
         self._host = Host(
-            find_table=self._find,
+            find_table=lambda name: self._catalog.find(name),  # noqa: PLW0108 - the catalog is made last
             tokens=self._tokens,
             stats=self._stats,
             injector=FaultInjector(faults or Faults()),
@@ -135,7 +137,7 @@ class Emulator:
                 client_id=self.client_id,
                 client_secret=self.client_secret,
                 tokens=self._tokens,
-                find_table=self._find,
+                find_table=lambda name: self._catalog.find(name),  # noqa: PLW0108 - the catalog is made last
                 grants=self._grants,
                 injector=lambda: self._host.injector,
                 stats=self._stats,
@@ -146,6 +148,7 @@ class Emulator:
             port=port,
             http_port=http_port,
             tls=self._tls,
+            in_development=in_development,
         )
         self._catalog = Catalog(
             self.storage_dir, discard=discard, rules=rules, grants=self._grants, created=self._stats.table_created
@@ -208,9 +211,6 @@ class Emulator:
         self.kill()
         time.sleep(downtime)
         self.start()
-
-    def _find(self, name: str) -> Table | None:
-        return self._catalog.find(name)
 
     @property
     def endpoint(self) -> str:

@@ -71,16 +71,23 @@ def _fits(hint: Any, value: object) -> bool:
     kinds = _choices(hint)
     if hint is Any:
         return value is None or isinstance(value, str | bool | int | float)
-    if typing.get_origin(hint) is Literal:
-        return value in typing.get_args(hint)
+    if isinstance(value, str) and value in _words(hint):
+        return True
     return type(value) in kinds or (float in kinds and type(value) is int)
+
+
+def _words(hint: Any) -> tuple[str, ...]:
+    """Return the words that a Literal allows, also one beside null."""
+    return tuple(
+        word for kind in _choices(hint) if typing.get_origin(kind) is Literal for word in typing.get_args(kind)
+    )
 
 
 def _described(hint: Any) -> str:
     if hint is Any:
         return "a string, a number, a boolean or null"
-    if typing.get_origin(hint) is Literal:
-        return f"one of {', '.join(typing.get_args(hint))}"
+    if _words(hint):
+        return f"one of {', '.join(_words(hint))}"
     return " or ".join("array" if typing.get_origin(kind) is tuple else _NAMES[kind] for kind in _choices(hint))
 
 
@@ -101,7 +108,7 @@ def schema_of(hint: Any) -> dict[str, Any]:
         return {**described, "required": required} if required else described
     if typing.get_origin(hint) is tuple:
         return {"type": "array", "items": schema_of(typing.get_args(hint)[0])}
-    if typing.get_origin(hint) is Literal:
-        return {"type": "string", "enum": list(typing.get_args(hint))}
+    if _words(hint):
+        return {"enum": [*_words(hint), *([None] if type(None) in _choices(hint) else [])]}
     names = [_NAMES[kind] for kind in _choices(hint)]
     return {"type": names[0] if len(names) == 1 else names}

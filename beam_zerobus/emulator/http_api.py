@@ -16,11 +16,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
-from beam_zerobus.emulator.control import CONTROL_PATH, HEALTH_PATH, Control
+from beam_zerobus.emulator.control import CONTROL_PATH, Control
+from beam_zerobus.emulator.http_answer import HttpAnswer
 from beam_zerobus.emulator.http_error import HttpError
-from beam_zerobus.emulator.limits import MAX_RECORD_BYTES
-from beam_zerobus.emulator.rest import NoAnswerError, RestInserts
+from beam_zerobus.emulator.limits import MAX_MESSAGE_BYTES, MAX_RECORD_BYTES
+from beam_zerobus.emulator.openapi import HEALTH_PATH, OPENAPI_PATH
+from beam_zerobus.emulator.otlp.http import EXPORT_PATHS, HttpExports
+from beam_zerobus.emulator.rest import RestInserts
+from beam_zerobus.emulator.row_request import NoAnswerError
 from beam_zerobus.emulator.sql.api import STATEMENTS_PATH, SqlStatements
+from beam_zerobus.emulator.tokens import Token
 from beam_zerobus.emulator.workspace import Workspace
 
 __all__ = ["HttpServer"]
@@ -43,6 +48,7 @@ class HttpServer(ThreadingHTTPServer):
         address: Host and port; port 0 lets the system choose.
         workspace: Answers requests for tokens and for tables.
         rest: Takes rows.
+        exports: Takes OTLP.
         statements: Answers SQL statements.
         control: Answers requests of the control API.
         request_seconds: How long a request may take to arrive, counted from the connection's start or the last answer.
@@ -60,6 +66,7 @@ class HttpServer(ThreadingHTTPServer):
         workspace: Workspace,
         *,
         rest: RestInserts,
+        exports: HttpExports,
         statements: SqlStatements,
         control: Control,
         request_seconds: float = 30.0,
@@ -67,6 +74,7 @@ class HttpServer(ThreadingHTTPServer):
     ) -> None:
         self.workspace = workspace
         self.rest = rest
+        self.exports = exports
         self.statements = statements
         self.control = control
         self.request_seconds = request_seconds
@@ -153,8 +161,10 @@ class _Handler(BaseHTTPRequestHandler):
         """Serve the control API."""
         self._answer(self._control)
 
-    def _post(self) -> dict[str, Any]:
+    def _post(self) -> dict[str, Any] | HttpAnswer:
         path = self._path()
+        if path in EXPORT_PATHS:
+            return self.server.exports.answer(path, self.headers, self._rows_body()[1])
         if path.startswith(CONTROL_PATH):
             return self._control()
         if path.startswith(STATEMENTS_PATH):
@@ -163,25 +173,32 @@ class _Handler(BaseHTTPRequestHandler):
         insert = _INSERT_PATH.fullmatch(path)
         return self._token(path) if insert is None else self._insert(unquote(insert[1]))
 
-    def _control(self) -> dict[str, Any]:
+    def _control(self) -> dict[str, Any] | HttpAnswer:
         path = self._path()
         try:
             self.server.control.authorize(path, self.headers.get("Authorization"))
-        finally:
-            body = self._body()
+        except HttpError:
+            self._body()  # only clients with the token may send much
+            raise
+        body = self._body(_MAX_BODY if path in (HEALTH_PATH, OPENAPI_PATH) else MAX_MESSAGE_BYTES)
         try:
             query = dict(parse_qsl(urlsplit(self.path).query, max_num_fields=_MAX_FIELDS))
         except ValueError:
             raise HttpError(400, "MALFORMED_REQUEST", "the request's path cannot be read") from None
-        return self.server.control.answer(self.command, path, query, body)
+        return self.server.control.answer(self.command, path, query, body, self.headers)
 
     def _insert(self, name: str) -> dict[str, Any]:
+        token, body = self._rows_body()
+        return self.server.rest.insert(token, name, body)
+
+    def _rows_body(self) -> tuple[Token, bytes]:
+        """Return the token and the body of a request with rows."""
         try:
             token = self.server.rest.authenticate(self.headers.get("Authorization"))
         except HttpError:
             self._body()  # only clients with a token may send much
             raise
-        return self.server.rest.insert(token, name, self._body(MAX_RECORD_BYTES))
+        return token, self._body(MAX_RECORD_BYTES)
 
     def _token(self, path: str) -> dict[str, Any]:
         body = self._body()
@@ -211,7 +228,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = keep
         return body
 
-    def _get(self) -> dict[str, Any]:
+    def _get(self) -> dict[str, Any] | HttpAnswer:
         path = self._path()
         if path.startswith(CONTROL_PATH) or path == HEALTH_PATH:
             return self._control()
@@ -248,7 +265,7 @@ class _Handler(BaseHTTPRequestHandler):
         except ValueError:
             raise HttpError(400, "MALFORMED_REQUEST", "the request's path cannot be read") from None
 
-    def _answer(self, work: Callable[[], dict[str, Any]]) -> None:
+    def _answer(self, work: Callable[[], dict[str, Any] | HttpAnswer]) -> None:
         try:
             self._send(200, work())
         except HttpError as error:
@@ -264,12 +281,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         self._send(code, HttpError(code, "MALFORMED_REQUEST", message or "the request cannot be read").body)
 
-    def _send(self, status: int, answer: dict[str, Any]) -> None:
-        body = json.dumps(answer).encode()
+    def _send(self, status: int, answer: dict[str, Any] | HttpAnswer) -> None:
+        if not isinstance(answer, HttpAnswer):
+            answer = HttpAnswer(content_type="application/json", body=json.dumps(answer).encode(), status=status)
+        status, body = answer.status, answer.body
         self.connection.settimeout(self.server.request_seconds)
         self.request_version = "HTTP/1.1"  # a malformed request may have none; headers would then be left out
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", answer.content_type)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         if self.close_connection:
             self.send_header("Connection", "close")

@@ -102,6 +102,7 @@ class Responder:
         host: The state that streams share.
         protocol: Writes the responses.
         stream_id: The stream.
+        first_offset: The offset of its first call.
         token: The token that the stream was created with; its expiry ends the stream.
         events: The stream's events.
         cut: Breaks the connection; returns False if it cannot.
@@ -113,6 +114,7 @@ class Responder:
         protocol: StreamProtocol,
         *,
         stream_id: str,
+        first_offset: int = 0,
         token: Token,
         events: queue.SimpleQueue[Event],
         cut: Callable[[], bool],
@@ -125,9 +127,9 @@ class Responder:
         self._cut = cut
         # Acknowledgements to send: moment, offset, rows of the stream up to it. Moments never decrease.
         self._due: deque[tuple[float, int, int]] = deque()
-        self._stored_calls = 0
+        self._stored_calls = first_offset  # those before are stored
         self._stored_rows = 0
-        self._acknowledged = (-1, 0)
+        self._acknowledged = (first_offset - 1, 0)
         self._last_sent = 0.0
         self._closes_at: float | None = None
         self._expected_calls: int | None = None

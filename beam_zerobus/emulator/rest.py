@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import time
-from concurrent.futures import Future
 from dataclasses import dataclass
 
 import grpc
 import orjson
 
-from beam_zerobus.emulator.faults import ScriptedFault
-from beam_zerobus.emulator.host import Host, injected
+from beam_zerobus.emulator.host import Host
 from beam_zerobus.emulator.http_error import HttpError
-from beam_zerobus.emulator.publisher import Arrived
 from beam_zerobus.emulator.rejection import Rejection
+from beam_zerobus.emulator.row_request import RowRequest
 from beam_zerobus.emulator.rows import JsonReader
-from beam_zerobus.emulator.stats import RecordedCall
 from beam_zerobus.emulator.table import Table
 from beam_zerobus.emulator.tokens import Token
 
-__all__ = ["NoAnswerError", "RestInserts"]
+__all__ = ["RestInserts", "http_status"]
 
-_STORE_SECONDS = 60.0
 # The first three are in the service's documentation, the others are Databricks' names for these statuses.
 _HTTP = {
     grpc.StatusCode.INVALID_ARGUMENT: (400, "INVALID_PARAMETER_VALUE"),
@@ -32,10 +27,6 @@ _HTTP = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: (429, "RESOURCE_EXHAUSTED"),
     grpc.StatusCode.UNAVAILABLE: (503, "TEMPORARILY_UNAVAILABLE"),
 }
-
-
-class NoAnswerError(Exception):
-    """A fault: the connection is closed without an answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,32 +72,11 @@ class RestInserts:
         return {}
 
     def _insert(self, table: Table, body: bytes) -> None:
-        host = self.host
-        schema = table.schema
         rows = _rows(body)
-        recorded = None
-        if host.stats.record_calls:
-            recorded = RecordedCall(table=table.name, stream_id="", offset=0, records=rows, rows=len(rows))
-        host.stats.request_received(table.name, len(rows), len(body), recorded)
-        injector = host.injector
-        fault = injector.on_call(table.name)
-        if fault is not None:
-            host.stats.fault_injected(fault.kind)
-            if fault.kind == "hang" or (fault.ends_stream and not fault.after_storing):
-                raise _ending(fault)
-        chunk = JsonReader(schema, table.layout.rescue_column).read_rows(rows)
-        for rule in injector.faults.reject_rows:
-            rule.check(table.name, chunk)
-        table.check_partitions(chunk)
-        outcome: Future[BaseException | None] = Future()
-        table.append(Arrived(chunk, len(rows), len(body), schema, outcome.set_result))
-        problem = _outcome(outcome)
-        if problem is not None:
-            raise problem
-        time.sleep(injector.faults.ack_delay + (fault.delay if fault is not None and fault.kind == "slow_ack" else 0))
-        if fault is not None and (fault.ends_stream or fault.kind == "no_ack"):
-            raise _ending(fault)
-        host.stats.request_acknowledged(table.name, len(rows))
+        request = RowRequest.arrived(self.host, table, len(rows), len(body), rows)
+        chunk = JsonReader(request.schema, table.layout.rescue_column).read_rows(rows)
+        request.check(chunk)
+        request.store(chunk)
 
 
 def _rows(body: bytes) -> list[object]:
@@ -119,20 +89,10 @@ def _rows(body: bytes) -> list[object]:
     return rows
 
 
-def _outcome(stored: Future[BaseException | None]) -> Rejection | None:
-    try:
-        problem = stored.result(_STORE_SECONDS)
-    except TimeoutError:
-        return Rejection(grpc.StatusCode.UNAVAILABLE, "the rows were not stored in time; they may be stored later")
-    if problem is None or isinstance(problem, Rejection):
-        return problem
-    return Rejection(grpc.StatusCode.INTERNAL, f"the rows could not be stored: {type(problem).__name__}")
-
-
-def _ending(fault: ScriptedFault) -> Exception:
-    return injected(fault) if fault.kind == "status" and fault.code != "OK" else NoAnswerError()
+def http_status(code: grpc.StatusCode) -> tuple[int, str]:
+    """Return the HTTP status of a gRPC status, and Databricks' name of it."""
+    return _HTTP.get(code, (500, "INTERNAL_ERROR"))
 
 
 def _http_error(rejection: Rejection) -> HttpError:
-    status, code = _HTTP.get(rejection.code, (500, "INTERNAL_ERROR"))
-    return HttpError(status, code, rejection.message)
+    return HttpError(*http_status(rejection.code), rejection.message)

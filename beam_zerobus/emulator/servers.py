@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import grpc
 
-from beam_zerobus.emulator.calls import EphemeralProtocol, FlightProtocol
+from beam_zerobus.emulator.calls import EphemeralProtocol, FlightProtocol, StreamProtocol
 from beam_zerobus.emulator.control import Control
 from beam_zerobus.emulator.host import Host
 from beam_zerobus.emulator.http_api import HttpServer
 from beam_zerobus.emulator.limits import MAX_MESSAGE_BYTES
+from beam_zerobus.emulator.otlp import Exports
+from beam_zerobus.emulator.otlp.grpc_service import export_handlers
+from beam_zerobus.emulator.otlp.http import HttpExports
+from beam_zerobus.emulator.persistent import KeptStreams
+from beam_zerobus.emulator.persistent_stream import PersistentProtocol, retire_handler
 from beam_zerobus.emulator.rest import RestInserts
 from beam_zerobus.emulator.session import Session
 from beam_zerobus.emulator.sql import SqlStatements
 from beam_zerobus.emulator.threads import DaemonThreads
-from beam_zerobus.emulator.wire import FLIGHT_DO_PUT, FLIGHT_SERVICE, ZEROBUS_EPHEMERAL_STREAM, ZEROBUS_SERVICE
+from beam_zerobus.emulator.wire import (
+    FLIGHT_DO_PUT,
+    FLIGHT_SERVICE,
+    ZEROBUS_EPHEMERAL_STREAM,
+    ZEROBUS_PERSISTENT_STREAM,
+    ZEROBUS_SERVICE,
+)
 from beam_zerobus.emulator.workspace import Workspace
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.options.hosts import is_loopback
@@ -74,6 +86,7 @@ class Servers:
         port: gRPC port; 0 lets the system choose, once: later starts use the same.
         http_port: HTTP port, likewise.
         tls: TLS; None for plain text, on loopback only.
+        in_development: Serve what the service has in development too.
 
     Raises:
         ConfigurationError: A port is out of range, or the address is not loopback and there is no TLS.
@@ -90,6 +103,7 @@ class Servers:
         port: int,
         http_port: int,
         tls: Tls | None = None,
+        in_development: bool = False,
     ) -> None:
         if tls is None and not is_loopback(address):
             raise ConfigurationError(
@@ -107,6 +121,7 @@ class Servers:
         self._port = port
         self._http_port = http_port
         self._tls = tls
+        self._kept = KeptStreams() if in_development else None
         self._grpc: grpc.Server | None = None
         self._http: HttpServer | None = None
 
@@ -155,8 +170,13 @@ class Servers:
             (
                 _handler(ZEROBUS_SERVICE, ZEROBUS_EPHEMERAL_STREAM, self._host, EphemeralProtocol),
                 _handler(FLIGHT_SERVICE, FLIGHT_DO_PUT, self._host, FlightProtocol),
+                *export_handlers(Exports(self._host)),
             )
         )
+        if self._kept is not None:
+            protocol = partial(PersistentProtocol, self._kept)
+            handler = _handler(ZEROBUS_SERVICE, ZEROBUS_PERSISTENT_STREAM, self._host, protocol)
+            server.add_generic_rpc_handlers((handler, retire_handler(self._host, self._kept)))
         try:
             where = f"{self._url_host}:{self._port}"
             self._port = (
@@ -166,6 +186,7 @@ class Servers:
                 (self._address, self._http_port),
                 self._workspace,
                 rest=RestInserts(host=self._host),
+                exports=HttpExports(Exports(self._host)),
                 statements=self._statements,
                 control=self._control,
                 tls=context,
@@ -204,9 +225,7 @@ class Servers:
             self._grpc = None
 
 
-def _handler(
-    service: str, method: str, host: Host, protocol: type[EphemeralProtocol | FlightProtocol]
-) -> grpc.GenericRpcHandler:
+def _handler(service: str, method: str, host: Host, protocol: Callable[[], StreamProtocol]) -> grpc.GenericRpcHandler:
     def serve(requests: object, context: grpc.ServicerContext) -> object:
         return Session(host, protocol(), context).run(requests)  # type: ignore[arg-type]
 

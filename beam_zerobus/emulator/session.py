@@ -38,13 +38,13 @@ from beam_zerobus.emulator.stats import RecordedCall
 from beam_zerobus.emulator.status import end_stream
 from beam_zerobus.emulator.table import Table
 from beam_zerobus.emulator.tokens import Token
+from beam_zerobus.emulator.wire import TABLE_HEADER
 from beam_zerobus.schema import TableSchema
 
 __all__ = ["Session"]
 
 _LOG = logging.getLogger(__name__)
 FIRST_MESSAGE_SECONDS = 30.0
-_TABLE_HEADER = "x-databricks-zerobus-table-name"
 
 
 class _NotOpenedError(Exception):
@@ -72,6 +72,7 @@ class Session:
         self._protocol = protocol
         self._context = context
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._first_offset = 0
         self._schema_version = -1
         self._schema: TableSchema | None = None
 
@@ -103,6 +104,7 @@ class Session:
                 self._host,
                 self._protocol,
                 stream_id=self.stream_id,
+                first_offset=self._first_offset,
                 token=token,
                 events=self._events,
                 cut=self._cut_connection,
@@ -116,6 +118,7 @@ class Session:
             if rejection.code is not grpc.StatusCode.OK:
                 end_stream(self._context, rejection)
         finally:
+            self._protocol.close()
             self._host.leave(self)
             stats.stream_ended(self.stream_id, end)
 
@@ -145,17 +148,18 @@ class Session:
         headers = dict(self._context.invocation_metadata())
         token = self._host.authenticate(headers.get("authorization"))
         named = self._protocol.table_of(self._first(requests))
-        name = headers.get(_TABLE_HEADER)
+        name = headers.get(TABLE_HEADER)
         if not name:
-            raise Rejection.invalid(f"the header {_TABLE_HEADER} is missing")
+            raise Rejection.invalid(f"the header {TABLE_HEADER} is missing")
         if named is not None and named.lower() != name.lower():
-            raise Rejection.invalid(f"create_stream names table {named[:200]!r}, the header {_TABLE_HEADER} {name!r}")
+            raise Rejection.invalid(f"create_stream names table {named[:200]!r}, the header {TABLE_HEADER} {name!r}")
         fault = self._host.injector.on_stream(name)
         if fault is not None:
             self._host.stats.fault_injected(fault.kind)
             raise injected(fault) if fault.kind == "reject" else _NotOpenedError(fault.kind == "wrong_answer")
         table = self._host.writable_table(token, name)
         self._bind(table)
+        self.stream_id, self._first_offset = self._protocol.open(table, self.stream_id)
         return token, table
 
     def _leave_unopened(self, *, wrong_answer: bool) -> Iterator[bytes]:
@@ -184,7 +188,7 @@ class Session:
 
     def _read(self, requests: Iterator[bytes], table: Table, token: Token) -> None:
         """Read calls until the client sends no more, or one ends the stream; outcomes are reported as events."""
-        offset = 0
+        offset = self._first_offset
         try:
             for message in requests:
                 self._host.check_token(token)
@@ -194,7 +198,9 @@ class Session:
                     self._bind(table)
                 call = self._protocol.call(message)
                 if call.offset != offset:
-                    raise Rejection.invalid(f"offset {call.offset} instead of {offset}: offsets go up by one from 0")
+                    raise Rejection.invalid(
+                        f"offset {call.offset} instead of {offset}: offsets go up by one from {self._first_offset}"
+                    )
                 if not self._take(call, table):
                     return
                 offset += 1
@@ -227,8 +233,10 @@ class Session:
         assert schema is not None  # noqa: S101 - the stream is bound to the table
 
         def stored(problem: BaseException | None) -> None:
+            self._protocol.stored(call.offset if problem is None else None)
             self._events.put(_after_storing(call, fault, delay) if problem is None else _storage_failed(problem, call))
 
+        self._protocol.storing()
         table.append(Arrived(call.read if chunk is None else chunk, call.rows, call.size, schema, stored))
         return fault is None or not fault.ends_stream
 

@@ -46,7 +46,7 @@ class StreamStats:
     Attributes:
         stream_id: Its id, as sent to the client.
         table: The table it writes to.
-        wire_format: ``"proto"``, ``"json"`` or ``"arrow"``.
+        wire_format: ``"proto"``, ``"json"``, ``"avro"`` or ``"arrow"``.
         calls: Calls that arrived.
         acknowledged_offset: The last offset that was acknowledged; -1 for none.
         end: None while it is open, else ``"closed"`` by the client, ``"gone"`` without a status, or the status sent.

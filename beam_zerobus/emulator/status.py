@@ -9,7 +9,7 @@ from google.protobuf import any_pb2
 
 from beam_zerobus.emulator.rejection import Rejection
 
-__all__ = ["end_stream"]
+__all__ = ["end_stream", "status_bytes"]
 
 _DETAILS = "grpc-status-details-bin"
 _DOMAIN = "zerobus.databricks.com"
@@ -20,21 +20,26 @@ _NUMBER = "8001"
 def end_stream(context: grpc.ServicerContext, rejection: Rejection) -> NoReturn:
     """End a stream with the status of a rejection, and with its details where it has causes."""
     if rejection.causes:
-        context.set_trailing_metadata(((_DETAILS, _status(rejection)),))
+        context.set_trailing_metadata(((_DETAILS, status_bytes(rejection)),))
     context.abort(rejection.code, rejection.message)
     raise AssertionError("abort always raises")
 
 
-def _status(rejection: Rejection) -> bytes:
-    """Return a serialized `google.rpc.Status`: code = 1, message = 2, details = 3, the latter one ErrorInfo."""
+def status_bytes(rejection: Rejection) -> bytes:
+    """Return a serialized `google.rpc.Status`: code = 1, message = 2, details = 3, an ErrorInfo if there are causes."""
+    code = bytes((1 << 3, rejection.code.value[0]))
+    status = code + _field(2, rejection.message.encode())
+    return status + _field(3, _error_info(rejection)) if rejection.causes else status
+
+
+def _error_info(rejection: Rejection) -> bytes:
     metadata = {"causes": ",".join(rejection.causes), "error_code": _NUMBER}
     # ErrorInfo: reason = 1, domain = 2, metadata = 3, a map from string to string.
     info = _field(1, _REASON.encode()) + _field(2, _DOMAIN.encode())
     for key, value in metadata.items():
         info += _field(3, _field(1, key.encode()) + _field(2, value.encode()))
-    detail = any_pb2.Any(type_url="type.googleapis.com/google.rpc.ErrorInfo", value=info)
-    code = bytes((1 << 3, rejection.code.value[0]))
-    return code + _field(2, rejection.message.encode()) + _field(3, detail.SerializeToString())
+    detail: bytes = any_pb2.Any(type_url="type.googleapis.com/google.rpc.ErrorInfo", value=info).SerializeToString()
+    return detail
 
 
 def _field(number: int, content: bytes) -> bytes:

@@ -13,22 +13,32 @@ from google.protobuf import descriptor_pb2, descriptor_pool, duration_pb2, messa
 __all__ = [
     "FLIGHT_DO_PUT",
     "FLIGHT_SERVICE",
+    "TABLE_HEADER",
     "ZEROBUS_EPHEMERAL_STREAM",
+    "ZEROBUS_PERSISTENT_STREAM",
+    "ZEROBUS_RETIRE_STREAM",
     "ZEROBUS_SERVICE",
     "CreateStream",
     "FlightData",
+    "PersistentRequest",
+    "PersistentResponse",
     "PutResult",
     "RecordType",
     "Request",
     "Response",
+    "RetireStream",
+    "RetireStreamResponse",
     "add_field",
     "flight_acknowledgement",
 ]
 
 ZEROBUS_SERVICE = "databricks.zerobus.Zerobus"
 ZEROBUS_EPHEMERAL_STREAM = "EphemeralStream"
+ZEROBUS_PERSISTENT_STREAM = "PersistentStream"
+ZEROBUS_RETIRE_STREAM = "RetireStream"
 FLIGHT_SERVICE = "arrow.flight.protocol.FlightService"
 FLIGHT_DO_PUT = "DoPut"
+TABLE_HEADER = "x-databricks-zerobus-table-name"
 
 _PROTO = descriptor_pb2.FieldDescriptorProto
 _INT64, _INT32, _STRING, _BYTES = _PROTO.TYPE_INT64, _PROTO.TYPE_INT32, _PROTO.TYPE_STRING, _PROTO.TYPE_BYTES
@@ -39,6 +49,7 @@ class RecordType:
 
     PROTO = 1
     JSON = 2
+    AVRO = 4
 
 
 def add_field(
@@ -72,33 +83,59 @@ def _zerobus_file() -> descriptor_pb2.FileDescriptorProto:
     layout: dict[str, tuple[tuple[str, int, int | str, str], ...]] = {
         "JsonRecordBatch": (("records", 1, _STRING, "*"),),
         "ProtoEncodedRecordBatch": (("records", 1, _BYTES, "*"),),
+        "AvroRecordBatch": (("records", 1, _BYTES, "*"),),
         "CreateIngestStreamRequest": (
             ("table_name", 1, _STRING, ""),
             ("descriptor_proto", 3, _BYTES, ""),
             ("record_type", 4, _INT32, ""),
+            ("avro_schema_json", 5, _STRING, ""),
         ),
         "CreateIngestStreamResponse": (("stream_id", 1, _STRING, ""),),
         "IngestRecordRequest": (
             ("offset_id", 1, _INT64, ""),
             ("proto_encoded_record", 2, _BYTES, "|"),
             ("json_record", 3, _STRING, "|"),
+            ("avro_encoded_record", 4, _BYTES, "|"),
         ),
         "IngestRecordBatchRequest": (
             ("offset_id", 1, _INT64, ""),
             ("proto_encoded_batch", 2, f".{package}.ProtoEncodedRecordBatch", "|"),
             ("json_batch", 3, f".{package}.JsonRecordBatch", "|"),
+            ("avro_batch", 4, f".{package}.AvroRecordBatch", "|"),
         ),
         "EphemeralStreamRequest": (
             ("create_stream", 1, f".{package}.CreateIngestStreamRequest", "|"),
             ("ingest_record", 2, f".{package}.IngestRecordRequest", "|"),
             ("ingest_record_batch", 3, f".{package}.IngestRecordBatchRequest", "|"),
         ),
+        # In development at the service; the names of a oneof do not matter on the wire.
+        "CreatePersistentStreamRequest": (("create_stream", 1, f".{package}.CreateIngestStreamRequest", ""),),
+        "ResumeIngestStreamRequest": (
+            ("stream_id", 1, _STRING, ""),
+            ("descriptor_proto", 2, _BYTES, ""),
+            ("record_type", 3, _INT32, ""),
+        ),
+        "PersistentStreamRequest": (
+            ("create_stream", 1, f".{package}.CreatePersistentStreamRequest", "|"),
+            ("resume_stream", 2, f".{package}.ResumeIngestStreamRequest", "|"),
+            ("ingest_record", 3, f".{package}.IngestRecordRequest", "|"),
+            ("ingest_record_batch", 4, f".{package}.IngestRecordBatchRequest", "|"),
+        ),
+        "RetireStreamRequest": (("table_name", 1, _STRING, ""), ("stream_id", 2, _STRING, "")),
+        "RetireStreamResponse": (),
+        "ResumeIngestStreamResponse": (("last_committed_offset", 1, _INT64, ""),),
         "IngestRecordResponse": (("durability_ack_up_to_offset", 1, _INT64, ""),),
         "CloseStreamSignal": (("duration", 1, ".google.protobuf.Duration", ""),),
         "EphemeralStreamResponse": (
             ("create_stream_response", 1, f".{package}.CreateIngestStreamResponse", "|"),
             ("ingest_record_response", 2, f".{package}.IngestRecordResponse", "|"),
             ("close_stream_signal", 3, f".{package}.CloseStreamSignal", "|"),
+        ),
+        "PersistentStreamResponse": (
+            ("create_stream_response", 1, f".{package}.CreateIngestStreamResponse", "|"),
+            ("resume_stream_response", 2, f".{package}.ResumeIngestStreamResponse", "|"),
+            ("ingest_record_response", 3, f".{package}.IngestRecordResponse", "|"),
+            ("close_stream_signal", 4, f".{package}.CloseStreamSignal", "|"),
         ),
     }
     _add_messages(file, layout)
@@ -152,6 +189,10 @@ def _message_classes() -> dict[str, Any]:
 _CLASSES = _message_classes()
 Request: Any = _CLASSES["EphemeralStreamRequest"]
 Response: Any = _CLASSES["EphemeralStreamResponse"]
+PersistentRequest: Any = _CLASSES["PersistentStreamRequest"]
+PersistentResponse: Any = _CLASSES["PersistentStreamResponse"]
+RetireStream: Any = _CLASSES["RetireStreamRequest"]
+RetireStreamResponse: Any = _CLASSES["RetireStreamResponse"]
 CreateStream: Any = _CLASSES["CreateIngestStreamRequest"]
 FlightData: Any = _CLASSES["FlightData"]
 PutResult: Any = _CLASSES["PutResult"]

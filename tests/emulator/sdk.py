@@ -98,9 +98,11 @@ def file_of(message: descriptor_pb2.DescriptorProto) -> bytes:
 class RawStream:
     """A stream without the SDK, request by request and response by response."""
 
-    def __init__(self, emulator: Emulator, table: str | None, token: str | None) -> None:
+    def __init__(
+        self, emulator: Emulator, table: str | None, token: str | None, method_name: str = "EphemeralStream"
+    ) -> None:
         self._channel = grpc.insecure_channel(emulator.endpoint.removeprefix("http://"))
-        method = self._channel.stream_stream("/databricks.zerobus.Zerobus/EphemeralStream")
+        method = self._channel.stream_stream(f"/databricks.zerobus.Zerobus/{method_name}")
         self._requests: SimpleQueue[bytes | None] = SimpleQueue()
         metadata = []
         if token is not None:

@@ -63,6 +63,37 @@ def test_it_serves_and_ends_cleanly(tmp_path: Path, number: int) -> None:
         assert emulator.table(TABLE).count_rows() == 1
 
 
+@pytest.mark.hostile
+def test_it_makes_tables_of_otlp_and_gives_a_table_its_first_rows(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"id": 1}\n{"id": 2}\n')
+    arguments = ["--storage-dir", str(tmp_path / "data"), "--table", f"{TABLE}={DDL}", "--seed", f"{TABLE}={rows}"]
+    for _ in range(2):  # the second time, the rows are there
+        with process(*arguments, "--otlp", "main.otel.shop") as running:
+            for name in ("spans", "logs", "metrics"):
+                assert f"main.otel.shop_otel_{name}: record_id STRING" in running.greeting
+            running.process.terminate()
+            assert running.process.wait(20) == 0
+    with Emulator(tmp_path / "data") as emulator:
+        assert emulator.table(TABLE).count_rows() == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--seed", "main.iot.none=rows.csv"], "--seed main.iot.none: no table 'main.iot.none'"),
+        (["--seed", f"{TABLE}=rows.txt"], "rows.txt: the name must end with one of .arrow,"),
+        (["--seed", f"{TABLE}=rows.csv"], "rows.csv cannot be read: No such file"),
+        (["--otlp", "main"], "catalog.schema.table"),
+    ],
+)
+def test_a_table_that_cannot_be_made_or_filled_is_an_error(
+    arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--memory", "--table", f"{TABLE}={DDL}", *arguments]) == 2
+    assert reason in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "kept"),
     [

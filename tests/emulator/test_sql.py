@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_zerobus import RejectedError, ZerobusWriter
-from beam_zerobus.emulator import Emulator
+from beam_zerobus.emulator import OTLP_COLUMNS, Emulator
 from beam_zerobus.emulator.catalog import Catalog
 from beam_zerobus.emulator.grants import Grants
 from beam_zerobus.emulator.layout import TableRules
@@ -75,6 +75,18 @@ def test_the_creator_of_a_table_owns_it_and_writes_to_it_once_that_is_granted(em
     run(f"GRANT SELECT, MODIFY ON TABLE `main`.`iot`.`air` TO `{emulator.client_id}`;")
     assert connect().send(batch).success
     assert table.to_arrow().to_pylist() == batch.to_pylist()
+
+
+def test_the_documented_statement_for_otlp_is_executed(emulator, run, fail):
+    properties = "TBLPROPERTIES ('otel.schemaVersion' = 'v2', 'delta.checkpointPolicy' = 'classic')"
+    create = f"CREATE TABLE {TABLE} ({OTLP_COLUMNS['traces']}) USING DELTA"
+    assert "the table has no column 'x' to cluster by" in fail(f"{create} CLUSTER BY (time, x)")
+    assert "expected the name of a property in quotes, found 'a'" in fail(f"{create} TBLPROPERTIES (a = 'b')")
+    run(f"{create} CLUSTER BY (time, service_name, trace_id) {properties};")
+    assert [column.name for column in emulator.table(TABLE).schema.columns][-2:] == [
+        "instrumentation_scope",
+        "span_schema_url",
+    ]
 
 
 def test_an_existing_table_is_named(run, fail):
@@ -223,6 +235,8 @@ WORDS = st.sampled_from(
             "`x",
             "'text",
             "PARTITIONED BY",
+            "CLUSTER BY",
+            "TBLPROPERTIES",
             "(",
             ")",
             "(id INT)",

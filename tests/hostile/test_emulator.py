@@ -79,6 +79,14 @@ def test_protobuf_dates_outside_the_years_1_to_9999_are_rejected() -> None:
         reader.read(proto_call(records), records)
 
 
+@pytest.mark.parametrize("kind", ["STRING", "VARIANT"])
+def test_protobuf_text_that_is_not_utf_8_is_rejected(kind: str) -> None:
+    reader = ProtoReader(TableSchema.from_ddl(f"s {kind}"), descriptor(f"s {kind}"))
+    records = [b"\x0a\x011", b"\x0a\x01\xff"]
+    with pytest.raises(Rejection, match=rf"column 's' is {kind} .* \(record 1\)"):
+        reader.read(proto_call(records), records)
+
+
 def nested(levels: int, kind: str) -> str:
     return f"c {kind * levels}INT{('>' if '<' in kind else '') * levels}"
 
@@ -166,6 +174,24 @@ def test_odd_metadata_of_a_flight_message_is_rejected(metadata: bytes) -> None:
     protocol.bind(TableSchema.from_ddl("id INT"))
     with pytest.raises(Rejection, match="app_metadata"):
         protocol.call(FlightData(app_metadata=metadata).SerializeToString())
+
+
+def test_an_arrow_stream_begins_with_its_schema() -> None:
+    header = bytearray(schema_header("s STRING"))
+    batch, _ = zstd_bomb("s STRING", 1)
+    kind = header.index(b"\x01\x04\x00")  # Message.header_type of a schema is 1, Message.version is 4
+    for number in (0, 41, 255):
+        header[kind] = number
+        with pytest.raises(Rejection, match="must hold its schema"):
+            ArrowReader(TableSchema.from_ddl("s STRING"), bytes(header))
+    with pytest.raises(Rejection, match="must hold its schema"):
+        ArrowReader(TableSchema.from_ddl("s STRING"), batch)
+
+
+def test_an_arrow_name_that_is_not_utf_8_is_rejected() -> None:
+    header = schema_header("p STRUCT<latitude: DOUBLE>").replace(b"latitude", b"latitud\xff")
+    with pytest.raises(Rejection, match="a name that is not UTF-8"):
+        ArrowReader(TableSchema.from_ddl("p STRUCT<latitude: DOUBLE>"), header)
 
 
 def test_mutated_arrow_messages_are_rejected_or_read() -> None:

@@ -41,7 +41,10 @@ def check_schema(fields: tuple[Field, ...], carried: pa.Schema) -> None:
     Raises:
         Rejection: It does not fit; names columns, and has the causes.
     """
-    problems = list(_problems(fields, list(carried), ""))
+    try:
+        problems = list(_problems(fields, list(carried), ""))
+    except UnicodeDecodeError:  # pyarrow decodes a name when it is asked for
+        raise Rejection.invalid("the stream's schema has a name that is not UTF-8", number=8001) from None
     if not len(carried):
         problems = [_Problem("FIELD_COUNT_MISMATCH", "the stream's schema has no column")]
     if problems:

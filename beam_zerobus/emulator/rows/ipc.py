@@ -15,6 +15,8 @@ _CONTINUATION = b"\xff\xff\xff\xff"
 # Places of fields in the flatbuffers of Arrow's format: slots of vtables.
 _MESSAGE_HEADER, _BATCH_LENGTH, _BATCH_BUFFERS, _BATCH_COMPRESSION = 8, 4, 8, 10
 _STORED_AS_IS = -1
+# What pyarrow, and reading beyond the end of a message, raise.
+_UNREADABLE = (pa.ArrowException, OSError, EOFError, ValueError, struct.error)
 
 
 def read_schema(header: bytes) -> pa.Schema:
@@ -24,8 +26,11 @@ def read_schema(header: bytes) -> pa.Schema:
         Rejection: The message holds none.
     """
     try:
-        return pa.ipc.read_schema(_message(header, b""))
-    except (pa.ArrowException, OSError):
+        message = _message(header, b"")
+        if message.type != "schema":  # pyarrow 25 ends the process with a message of an unknown type
+            raise pa.ArrowInvalid(message.type)
+        return pa.ipc.read_schema(message)
+    except _UNREADABLE:
         raise Rejection.invalid("the first message of an Arrow stream must hold its schema", number=8001) from None
 
 
@@ -50,7 +55,7 @@ def read_batch(header: bytes, body: bytes, schema: pa.Schema) -> pa.RecordBatch:
         if size > MAX_RECORD_BYTES:
             batch.validate(full=True)  # sizes follow from offsets, which must be right first
             _check_row_sizes(batch, 0)
-    except (pa.ArrowException, OSError, struct.error):
+    except _UNREADABLE:
         raise Rejection.invalid("the message holds no valid RecordBatch of the stream's schema") from None
     return batch
 

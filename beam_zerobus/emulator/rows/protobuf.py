@@ -32,6 +32,7 @@ from beam_zerobus.emulator.rows.columns import (
 from beam_zerobus.emulator.rows.descriptor import Messages, call_classes, slot
 from beam_zerobus.emulator.rows.places import OddRecordsError, Records
 from beam_zerobus.emulator.rows.scalars import check_years, decimals, variants
+from beam_zerobus.emulator.rows.utf8 import has_only_text
 from beam_zerobus.schema import Array, Decimal, DeltaType, Field, Map, Primitive, Struct, TableSchema
 from beam_zerobus.schema.arrow import canonical_type
 
@@ -75,6 +76,8 @@ class ProtoReader:
             row = descriptor_pb2.DescriptorProto.FromString(descriptor)
         except DecodeError:
             raise Rejection.invalid("descriptor_proto is not a serialized DescriptorProto", number=8001) from None
+        if not has_only_text(row):
+            raise Rejection.invalid("descriptor_proto has a name that is not UTF-8", number=8001)
         if not row.name:
             raise Rejection.invalid("a protobuf stream needs a descriptor_proto that names its message", number=8001)
         self._schema = schema.to_canonical_arrow()

@@ -33,6 +33,8 @@ def variants(values: Values, path: str) -> pa.Array:
     Raises:
         BadValueError: One is not.
     """
+    if any(isinstance(value, bytes) for value in values):  # protobuf's form of text that is not UTF-8
+        raise BadValueError(path, "is VARIANT and has a value that is not UTF-8")
     problems: dict[int, Problem] = {}
     parse_all([value.encode() for value in values if value is not None], problems)
     if problems:

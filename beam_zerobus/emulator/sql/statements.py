@@ -15,7 +15,10 @@ __all__ = ["AddColumns", "CreateTable", "Describe", "DropConstraint", "Grant", "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateTable:
-    """CREATE TABLE [IF NOT EXISTS] table (columns) [USING DELTA] [PARTITIONED BY (columns)]."""
+    """CREATE TABLE [IF NOT EXISTS] table (columns) [USING DELTA] [PARTITIONED BY (columns)].
+
+    CLUSTER BY and TBLPROPERTIES may follow; they say nothing that matters to the emulator.
+    """
 
     table: str
     if_not_exists: bool
@@ -154,19 +157,42 @@ class _Parser(DdlParser):
         self.expect(")", "after the columns")
         if self.keyword("USING"):
             self.words("DELTA")
-        partitioned_by: list[str] = []
+        partitioned_by: tuple[str, ...] = ()
         if self.optional("PARTITIONED", "BY"):
-            self.expect("(", "after PARTITIONED BY")
-            partitioned_by.append(self.name())
-            while self.mark(","):
-                partitioned_by.append(self.name())
-            self.expect(")", "after the partition columns")
+            partitioned_by = self.columns_of("PARTITIONED BY")
+        if self.optional("CLUSTER", "BY"):
+            token = self.peek()
+            unknown = sorted(set(self.columns_of("CLUSTER BY")) - {column.name for column in columns})
+            if unknown:
+                raise self.error(token, f"the table has no column {unknown[0]!r} to cluster by")
+        if self.keyword("TBLPROPERTIES"):
+            self.properties()
         return CreateTable(
-            table=table,
-            if_not_exists=if_not_exists,
-            schema=TableSchema(columns),
-            partitioned_by=tuple(partitioned_by),
+            table=table, if_not_exists=if_not_exists, schema=TableSchema(columns), partitioned_by=partitioned_by
         )
+
+    def columns_of(self, clause: str) -> tuple[str, ...]:
+        self.expect("(", f"after {clause}")
+        names = [self.name()]
+        while self.mark(","):
+            names.append(self.name())
+        self.expect(")", f"after the columns of {clause}")
+        return tuple(names)
+
+    def properties(self) -> None:
+        self.expect("(", "after TBLPROPERTIES")
+        while True:
+            self.quoted("the name of a property")
+            self.expect("=", "after the name of a property")
+            self.quoted("the value of a property")
+            if not self.mark(","):
+                break
+        self.expect(")", "after the properties")
+
+    def quoted(self, what: str) -> None:
+        token = self.take()
+        if token.kind != "string":
+            raise self.error(token, f"expected {what} in quotes, found {token.text or 'the end'!r}")
 
     def alter(self) -> AddColumns | DropConstraint:
         self.words("TABLE")

@@ -1,0 +1,127 @@
+"""Persistent streams, which the service has in development: a client resumes one after what was committed."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from beam_zerobus.emulator.rejection import Rejection
+from beam_zerobus.emulator.table import Table
+
+__all__ = ["KeptStream", "KeptStreams"]
+
+_DIRECTORY = Path("_zerobus") / "streams"
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@dataclass(slots=True)
+class KeptStream:
+    """One stream.
+
+    Attributes:
+        stream_id: Its id.
+        table: The table it writes to.
+        committed: The last offset that is durable; -1 for none.
+        retired: Whether it can never be resumed.
+        is_open: Whether a client is connected.
+        in_flight: Calls that are being stored.
+    """
+
+    stream_id: str
+    table: Table
+    committed: int = -1
+    retired: bool = False
+    is_open: bool = False
+    in_flight: int = 0
+
+
+class KeptStreams:
+    """All persistent streams, each with a file in its table's directory; every field is used under `_lock`.
+
+    The file is written after rows are durable and before they are acknowledged. A kill between the two makes the client
+    send rows again that are stored already; none is lost.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._streams: dict[str, KeptStream] = {}
+
+    def create(self, table: Table) -> KeptStream:
+        """Return a new stream, which is open."""
+        stream = KeptStream(str(uuid.uuid4()), table, is_open=True)
+        with self._lock:
+            self._streams[stream.stream_id] = stream
+            _write(stream)
+        return stream
+
+    def resume(self, stream_id: str, table: Table) -> KeptStream:
+        """Return a stream that was created before, and open it.
+
+        Raises:
+            Rejection: NOT_FOUND; or ABORTED, if it is still open or calls of it are still being stored.
+        """
+        with self._lock:
+            stream = self._found(stream_id, table)
+            if stream.retired:
+                raise Rejection(grpc.StatusCode.NOT_FOUND, f"stream {stream_id} was retired; create another")
+            if stream.is_open or stream.in_flight:
+                raise Rejection(grpc.StatusCode.ABORTED, f"stream {stream_id} is still open; resume it later")
+            stream.is_open = True
+            return stream
+
+    def retire(self, stream_id: str, table: Table) -> None:
+        """Make a stream one that can never be resumed; a client that is connected is not disturbed.
+
+        Raises:
+            Rejection: NOT_FOUND.
+        """
+        with self._lock:
+            stream = self._found(stream_id, table)
+            stream.retired = True
+            _write(stream)
+
+    def leave(self, stream: KeptStream) -> None:
+        """Note that the client is no longer connected."""
+        with self._lock:
+            stream.is_open = False
+
+    def storing(self, stream: KeptStream) -> None:
+        """Note that a call is being stored."""
+        with self._lock:
+            stream.in_flight += 1
+
+    def stored(self, stream: KeptStream, offset: int | None) -> None:
+        """Note that a call is durable, or with None that it is not stored."""
+        with self._lock:
+            stream.in_flight -= 1
+            if offset is not None and offset > stream.committed:
+                stream.committed = offset
+                _write(stream)
+
+    def _found(self, stream_id: str, table: Table) -> KeptStream:
+        stream = self._streams.get(stream_id)
+        file = _file(stream_id, table)
+        if stream is None and file is not None and _ID.fullmatch(stream_id) and file.exists():
+            stream = self._streams[stream_id] = KeptStream(stream_id, table, **json.loads(file.read_text()))
+        if stream is None or stream.table is not table:
+            raise Rejection(grpc.StatusCode.NOT_FOUND, f"table {table.name} has no stream {stream_id[:100]!r}")
+        return stream
+
+
+def _file(stream_id: str, table: Table) -> Path | None:
+    return None if table.path is None else table.path / _DIRECTORY / f"{stream_id}.json"
+
+
+def _write(stream: KeptStream) -> None:
+    file = _file(stream.stream_id, stream.table)
+    if file is not None and file.parents[2].exists():  # the table may have been dropped
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new = file.with_suffix(".new")
+        new.write_text(json.dumps({"committed": stream.committed, "retired": stream.retired}))
+        new.replace(file)

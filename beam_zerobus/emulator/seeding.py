@@ -1,0 +1,154 @@
+"""Rows that are in a table before a test begins: from Parquet, CSV, JSON, JSON lines and Arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from beam_zerobus.emulator.json_rows import to_json_rows
+from beam_zerobus.emulator.rejection import Rejection
+from beam_zerobus.emulator.row_request import store_rows
+from beam_zerobus.emulator.rows import JsonReader
+from beam_zerobus.emulator.rows.ipc import read_batch, read_schema
+from beam_zerobus.emulator.table import Table
+from beam_zerobus.errors import ConfigurationError
+from beam_zerobus.schema import Array, Conformer, Map, Struct, TableSchema
+
+__all__ = ["MEDIA_TYPES", "seed", "seed_from_file"]
+
+_MAX_BYTES = 256 << 20
+MEDIA_TYPES = {
+    "application/json": "json",
+    "application/x-ndjson": "jsonl",
+    "text/csv": "csv",
+    "application/vnd.apache.parquet": "parquet",
+    "application/vnd.apache.arrow.stream": "arrow",
+}
+"""The formats by the media types of bodies."""
+
+_SUFFIXES = {".ndjson": "jsonl", ".arrows": "arrow"} | {f".{name}": name for name in MEDIA_TYPES.values()}
+
+
+def seed_from_file(table: Table, path: Path) -> int:
+    """Add the rows of a file to a table; return how many.
+
+    Args:
+        table: The table.
+        path: The file; its name's end says the format: ``.parquet``, ``.csv``, ``.json``, ``.jsonl`` or ``.arrow``.
+
+    Raises:
+        ConfigurationError: The file cannot be read, or a row does not fit the table; none was added then.
+    """
+    kind = _SUFFIXES.get(path.suffix.lower())
+    if kind is None:
+        raise ConfigurationError(f"{path}: the name must end with one of {', '.join(sorted(_SUFFIXES))}")
+    try:
+        return seed(table, kind, path.read_bytes())
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+
+
+def seed(table: Table, kind: str, content: bytes) -> int:
+    """Add rows to a table; return how many. They are not a client's call: no fault strikes them, none is counted.
+
+    Args:
+        table: The table.
+        kind: ``"json"``, ``"jsonl"``, ``"csv"``, ``"parquet"`` or ``"arrow"``.
+        content: The rows. Columns match by name; a nullable one may be missing.
+
+    Raises:
+        ConfigurationError: The content cannot be read, or a row does not fit the table; none was added then.
+    """
+    schema = table.schema
+    try:
+        rows = pa.Table.from_batches(_READERS[kind](content, table), schema=schema.to_canonical_arrow())
+        for batch in rows.combine_chunks().to_batches():  # one at most
+            store_rows(table, batch, batch.nbytes, schema)
+    except Rejection as rejection:
+        raise ConfigurationError(f"the rows cannot be added: {rejection.message}") from None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ConfigurationError(f"the rows cannot be read as {kind}: {str(error)[:200]}") from None
+    count: int = rows.num_rows
+    return count
+
+
+def _json(content: bytes, table: Table) -> Iterator[pa.RecordBatch]:
+    rows = orjson.loads(content)
+    if not isinstance(rows, list):
+        raise ConfigurationError("the JSON must be an array of objects")
+    yield _from_objects(rows, table)
+
+
+def _jsonl(content: bytes, table: Table) -> Iterator[pa.RecordBatch]:
+    yield _from_objects([orjson.loads(line) for line in content.splitlines() if line.strip()], table)
+
+
+def _from_objects(rows: Sequence[Any], table: Table) -> pa.RecordBatch:
+    return JsonReader(table.schema, table.layout.rescue_column).read_rows(rows)
+
+
+def _csv(content: bytes, table: Table) -> Iterator[pa.RecordBatch]:
+    from pyarrow import csv  # noqa: PLC0415 - an emulator that needs none starts sooner
+
+    schema = table.schema
+    types = {
+        column.name: arrow.type
+        for column, arrow in zip(schema.columns, schema.to_canonical_arrow(), strict=True)
+        if not isinstance(column.type, Array | Map | Struct)
+    }
+    options = csv.ConvertOptions(column_types=types, strings_can_be_null=True, quoted_strings_can_be_null=False)
+    rows = csv.read_csv(
+        pa.BufferReader(content), parse_options=csv.ParseOptions(newlines_in_values=True), convert_options=options
+    )
+    return _from_arrow(rows.to_batches(), schema)
+
+
+def _parquet(content: bytes, table: Table) -> Iterator[pa.RecordBatch]:
+    from pyarrow import parquet  # noqa: PLC0415 - as above
+
+    with parquet.ParquetFile(pa.BufferReader(content)) as file:
+        groups = range(file.metadata.num_row_groups)
+        if sum(file.metadata.row_group(group).total_byte_size for group in groups) > _MAX_BYTES:
+            raise ConfigurationError(f"the file has more than {_MAX_BYTES} bytes without compression; divide it")
+        return _from_arrow(file.read(use_threads=False).to_batches(), table.schema)
+
+
+def _arrow(content: bytes, table: Table) -> Iterator[pa.RecordBatch]:
+    messages = pa.ipc.MessageReader.open_stream(pa.BufferReader(content))
+    try:
+        stream = read_schema(messages.read_next_message().metadata.to_pybytes())
+    except StopIteration:
+        raise ValueError("there is no schema") from None
+    batches = [read_batch(one.metadata.to_pybytes(), one.body.to_pybytes(), stream) for one in messages]
+    return _from_arrow(batches, table.schema)
+
+
+def _from_arrow(batches: Sequence[pa.RecordBatch], schema: TableSchema) -> Iterator[pa.RecordBatch]:
+    conformer = Conformer(schema)
+    for batch in batches:
+        batch.validate(full=True)
+        conformed = conformer.conform(batch)
+        if conformed.rejected:
+            first = conformed.rejected[0]
+            raise ConfigurationError(f"row {first.index} does not fit the table: {first.message}")
+        rows = pa.Table.from_batches([conformed.batch])
+        if "VARIANT" in schema.to_ddl():
+            # Only the reader of JSON looks into the text of a VARIANT.
+            yield JsonReader(schema).read_rows(to_json_rows(rows, schema))
+        else:
+            yield from rows.cast(schema.to_canonical_arrow()).combine_chunks().to_batches()
+
+
+_READERS: dict[str, Callable[[bytes, Table], Iterator[pa.RecordBatch]]] = {
+    "json": _json,
+    "jsonl": _jsonl,
+    "csv": _csv,
+    "parquet": _parquet,
+    "arrow": _arrow,
+}

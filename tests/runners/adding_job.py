@@ -54,7 +54,7 @@ def row(number: int, kind: str) -> dict[str, Any]:
     return made
 
 
-def rows_between(start: int, stop: int, directory: str) -> Iterator[dict[str, Any]]:
+def rows_between(start: int, stop: int, directory: str = "") -> Iterator[dict[str, Any]]:
     """Yield the rows of a range."""
     for number in range(start, stop):
         yield row(number, kind_of_worker(directory))

@@ -122,7 +122,9 @@ def test_new_fields_in_the_middle_of_a_stream(
     with started([*shell, command], environment=without_secrets(environment), log=tmp_path / "job.log"):
         stream = wait_until(cluster.running_job, "the stream runs")
         wait_until(
-            lambda: table.count_rows() + len(adding_job.failed_rows(tmp_path)) >= adding_job.ROWS, "all rows are there"
+            lambda: table.count_rows() + len(adding_job.failed_rows(tmp_path)) >= adding_job.ROWS,
+            "all rows are there",
+            timeout=200,
         )
         cluster.cancel(stream)
     adding_job.check(zerobus, tmp_path)

@@ -23,11 +23,10 @@ def nested(levels: int, inside: Any) -> Any:
 
 
 @pytest.mark.hostile
-@pytest.mark.parametrize("form", [dict, json.dumps])
-def test_a_row_with_very_many_new_fields_is_rejected_alone(emulator, adding, form):
+def test_a_row_with_very_many_new_fields_is_rejected_alone(emulator, adding):
     table = emulator.create_table(TABLE, COLUMNS)
     rows = [OLD, {"id": 2, **many(40_000)}, {"id": 3, "note": "a"}, {"id": 4, "at": {"x": 1, **many(MAX_FIELDS)}}]
-    failed = adding().send([form(row) for row in rows]).failed_rows
+    failed = adding().send([json.dumps(row) for row in rows]).failed_rows
     assert [(error.index, error.error_type) for error in failed] == [(1, "unknown_field"), (3, "unknown_field")]
     assert all('as "add" cannot' in error.message for error in failed)
     assert table.schema.to_ddl() == f"{COLUMNS}, note STRING"

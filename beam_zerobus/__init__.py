@@ -27,6 +27,7 @@ from beam_zerobus.workspace.credentials import (
     OAuthClientCredentials,
     StaticHeaders,
 )
+from beam_zerobus.workspace.databricks_profile import DatabricksProfile
 
 if TYPE_CHECKING:
     from beam_zerobus.check import check_table
@@ -45,6 +46,7 @@ __all__ = [
     "ConfigurationError",
     "ConversionError",
     "Credentials",
+    "DatabricksProfile",
     "DebugFiles",
     "EnvironmentVariable",
     "FederatedToken",

@@ -21,7 +21,7 @@ from beam_zerobus.batching.records import as_dict
 from beam_zerobus.batching.single_values import is_missing
 from beam_zerobus.destinations import KeptFields
 from beam_zerobus.schema import Array, Decimal, DeltaType, Field, Map, Primitive, Struct, TableSchema
-from beam_zerobus.schema.additions import Addition, addable
+from beam_zerobus.schema.additions import Addition, Room, addable
 
 __all__ = ["fields_to_add"]
 
@@ -45,7 +45,8 @@ def fields_to_add(
 
     A type follows from all values of a field together: whole numbers are BIGINT, with fractions among them DOUBLE; of
     values that fit no common type the first one counts that is not NaN. A field of which every value is missing or an
-    empty list has no type yet, and is left out, as is one that Zerobus could not write.
+    empty list has no type yet, and is left out, as is one that Zerobus could not write. So are the fields of an element
+    for which the table has no room: the element is rejected, and others are not.
 
     Args:
         elements: The elements; those that cannot be read are skipped.
@@ -62,7 +63,16 @@ def fields_to_add(
     records = [record for element in elements if (record := _record(element, kind)) is not None]
     if kept is not None:
         records = kept.of_dicts(records)
-    return addable(_missing(records, schema.columns, ()), schema)
+    found = list(_missing(records, schema.columns, ()))
+    if not Room.of(schema).takes(found):
+        found = list(_missing(_records_with_room(records, schema), schema.columns, ()))
+    return addable(found, schema)
+
+
+def _records_with_room(records: _Records, schema: TableSchema) -> _Records:
+    """Return the records without those for whose fields there is no room left after the records before."""
+    room = Room.of(schema)
+    return [record for record in records if room.takes(_missing([record], schema.columns, ()))]
 
 
 def _record(element: Any, kind: RowKind) -> dict[Any, Any] | None:

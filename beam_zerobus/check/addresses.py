@@ -7,7 +7,7 @@ import socket
 import ssl
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from beam_zerobus.check.report import Report
+from beam_zerobus.check.report import Findings
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.options.urls import check_url
 from beam_zerobus.workspace.addresses import ENDPOINT_EXAMPLE, WORKSPACE_EXAMPLE, wrong_address
@@ -23,40 +23,50 @@ _PROXIES = {"endpoint": ("grpc_proxy", "https_proxy", "http_proxy"), "workspace"
 """The variables that the SDK, and that requests, read for https addresses, in lower or upper case."""
 
 
-def find_addresses(report: Report, endpoint: str | None, workspace_url: str | None) -> tuple[str | None, str | None]:
+def find_addresses(
+    findings: Findings, endpoint: str | None, workspace_url: str | None, *, needs_workspace: bool = True
+) -> tuple[str | None, str | None]:
     """Report on both addresses as they are written; return those that can be used."""
-    found = _address(report, endpoint, *_ENDPOINT), _address(report, workspace_url, *_WORKSPACE)
+    found = (
+        _address(findings, endpoint, *_ENDPOINT),
+        _address(findings, workspace_url, *_WORKSPACE, needed=needs_workspace),
+    )
     endpoint, workspace_url = found
     if (wrong := wrong_address(endpoint, workspace_url)) is not None:
         option, message = wrong
         name = _ENDPOINT[0] if option == "endpoint" else _WORKSPACE[0]
-        report.findings = [finding for finding in report.findings if finding.name != name]
+        findings.drop(name)
         alone = ((_ENDPOINT, wrong_address(endpoint, None)), (_WORKSPACE, wrong_address(None, workspace_url)))
         remedies = [f"export {variable}={example}" for (_, variable, example), problem in alone if problem]
-        report.add(name, "fail", message, "\n".join(remedies))
+        findings.add(name, "fail", message, "\n".join(remedies))
     return found
 
 
-def _address(report: Report, given: str | None, name: str, variable: str, example: str) -> str | None:
+def _address(
+    findings: Findings, given: str | None, name: str, variable: str, example: str, *, needed: bool = True
+) -> str | None:
     value = os.environ.get(variable, "") if given is None else given
+    if not value and not needed:
+        findings.add(name, "skip", f"{variable} is not set: grants and table are not checked")
+        return None
     if not value:
-        report.add(name, "fail", f"{variable} is not set", f"export {variable}={example}")
+        findings.add(name, "fail", f"{variable} is not set", f"export {variable}={example}")
         return None
     try:
         url = check_url(value, name=variable, example=example, credentials="DATABRICKS_CLIENT_SECRET").rstrip("/")
     except ConfigurationError as error:
-        report.add(name, "fail", str(error), f"export {variable}={example}")
+        findings.add(name, "fail", str(error), f"export {variable}={example}")
         return None
     host = urlsplit(url).hostname or ""
     if url.startswith("http:") and host not in _LOCAL:
         message = f"{host} is called over http: tokens and rows travel unencrypted"
-        report.add(name, "warn", message, f"export {variable}={url.replace('http:', 'https:', 1)}")
+        findings.add(name, "warn", message, f"export {variable}={url.replace('http:', 'https:', 1)}")
     else:
-        report.add(name, "pass", url)
+        findings.add(name, "pass", url)
     return url
 
 
-def check_reachable(report: Report, name: str, url: str) -> None:
+def check_reachable(findings: Findings, name: str, url: str) -> None:
     """Report whether the host of a URL has an address, accepts a connection, and has a valid certificate."""
     parts = urlsplit(url)
     step = f"{name}: connection"
@@ -64,16 +74,16 @@ def check_reachable(report: Report, name: str, url: str) -> None:
     again = f"export {variable}={example}"
     proxies = (proxy for lower in _PROXIES[name] for proxy in (lower, lower.upper()))
     if proxy := next((proxy for proxy in proxies if os.environ.get(proxy)), None):
-        report.add(step, "skip", f"{proxy} is set, so that this machine may reach it only through the proxy")
+        findings.add(step, "skip", f"{proxy} is set, so that this machine may reach it only through the proxy")
         return
     try:
         said = run_bounded(lambda: _connect(parts), _CONNECT_LIMIT)
     except CannotRunError as error:
-        report.add(step, "fail", f"{parts.hostname}: {error}", f"{again}   # or check network and firewall")
+        findings.add(step, "fail", f"{parts.hostname}: {error}", f"{again}   # or check network and firewall")
     except socket.gaierror:
-        report.add(step, "fail", f"the host {parts.hostname} cannot be found", f"{again}   # or check DNS")
+        findings.add(step, "fail", f"the host {parts.hostname} cannot be found", f"{again}   # or check DNS")
     except ssl.SSLCertVerificationError as error:
-        report.add(
+        findings.add(
             step,
             "fail",
             f"the certificate of {parts.hostname} is not valid here: {error.verify_message}",
@@ -82,16 +92,16 @@ def check_reachable(report: Report, name: str, url: str) -> None:
     except ssl.SSLError:
         there = urlunsplit(parts._replace(scheme="http"))
         remedy = f"export {variable}={there}   # for a local server" if parts.hostname in _LOCAL else again
-        report.add(step, "fail", f"{parts.hostname} does not speak TLS", remedy)
+        findings.add(step, "fail", f"{parts.hostname} does not speak TLS", remedy)
     except OSError as error:
-        report.add(
+        findings.add(
             step,
             "fail",
             f"{parts.hostname} port {_port(parts)} cannot be reached ({type(error).__name__})",
             f"{again}   # or check the port and the firewall",
         )
     else:
-        report.add(step, "pass", said)
+        findings.add(step, "pass", said)
 
 
 def _connect(parts: SplitResult) -> str:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import get_args
 
 from beam_zerobus.check.run import check_table
-from beam_zerobus.options import WireFormat
+from beam_zerobus.options import CreateTable, OnUnknownFields, WireFormat
 from beam_zerobus.options.flags import CommandParser
+from beam_zerobus.workspace.databricks_profile import DatabricksProfile
 
 __all__ = ["run"]
 
@@ -29,14 +30,34 @@ def run(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--workspace-url", help="else DATABRICKS_HOST")
     parser.add_argument("--schema", metavar="DDL", help="the rows' columns, to compare with the table's")
     parser.add_argument("--wire-format", choices=get_args(WireFormat), default="proto", help="(%(default)s)")
+    parser.add_argument(
+        "--on-unknown-fields",
+        choices=get_args(OnUnknownFields),
+        default="reject",
+        help="what the job does with fields that the table does not have (%(default)s)",
+    )
+    parser.add_argument("--rescue-column", metavar="NAME", default="_rescued_data", help="(%(default)s)")
+    parser.add_argument(
+        "--create-table",
+        choices=get_args(CreateTable),
+        default="never",
+        help="whether the job creates a missing table (%(default)s)",
+    )
+    parser.add_argument("--warehouse-id", metavar="ID", help="else DATABRICKS_WAREHOUSE_ID")
+    parser.add_argument("--profile", metavar="NAME", help="profile of .databrickscfg with the credentials")
     parser.add_argument("--json", action="store_true", help="write JSON")
     options = parser.parse_args(argv)
     report = check_table(
         options.table,
         endpoint=options.endpoint,
         workspace_url=options.workspace_url,
+        credentials=None if options.profile is None else DatabricksProfile(profile=options.profile),
         schema=options.schema,
         wire_format=options.wire_format,
+        on_unknown_fields=options.on_unknown_fields,
+        rescue_column=options.rescue_column,
+        create_table=options.create_table,
+        warehouse_id=options.warehouse_id,
     )
     sys.stdout.write((report.as_json() if options.json else report.as_text()) + "\n")
     return report.exit_code

@@ -1,4 +1,4 @@
-"""`Report`: what was checked, what was found, and what to do."""
+"""`Report`: what was checked, what was found, and what to do; `Findings` gathers it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Literal, TypeAlias
 
-__all__ = ["Finding", "Report", "Status"]
+__all__ = ["Finding", "Findings", "Report", "Status"]
 
 Status: TypeAlias = Literal["pass", "warn", "fail", "skip"]
 
@@ -35,32 +35,68 @@ class Finding:
 
 
 @dataclass(slots=True)
-class Report:
-    """The findings of all checks of a table, in order.
+class Findings:
+    """What the checks of a table have found so far.
 
     Attributes:
         table: ``catalog.schema.table``.
-        findings: The findings so far.
 
     Example:
-        >>> report = Report("main.iot.air")
-        >>> report.add("endpoint", "fail", "ZEROBUS_ENDPOINT is not set", "export ZEROBUS_ENDPOINT=https://...")
-        >>> report.exit_code, report.failed("endpoint")
-        (2, True)
+        >>> findings = Findings("main.iot.air")
+        >>> findings.add("endpoint", "fail", "ZEROBUS_ENDPOINT is not set", "export ZEROBUS_ENDPOINT=https://...")
+        >>> findings.failed("endpoint"), findings.report().exit_code
+        (True, 2)
     """
 
     table: str
-    findings: list[Finding] = field(default_factory=list)
+    _found: list[Finding] = field(default_factory=list)
 
     def add(self, name: str, status: Status, message: str, remedy: str = "") -> None:
         """Add a finding."""
-        self.findings.append(Finding(name=name, status=status, message=message, remedy=remedy))
+        self._found.append(Finding(name=name, status=status, message=message, remedy=remedy))
+
+    def add_error(self, name: str, error: Exception, remedy: str) -> None:
+        """Add a failure with an error's message, on one line."""
+        self.add(name, "fail", " ".join(str(error).split()), remedy)
+
+    def drop(self, name: str) -> None:
+        """Drop the findings of a check, which another one replaces."""
+        self._found = [finding for finding in self._found if finding.name != name]
 
     def failed(self, *names: str) -> bool:
         """Return whether one of these checks failed or was skipped; without names, whether any failed."""
         if not names:
-            return any(finding.status == "fail" for finding in self.findings)
-        return any(finding.name in names and finding.status in ("fail", "skip") for finding in self.findings)
+            return any(finding.status == "fail" for finding in self._found)
+        return any(finding.name in names and finding.status in ("fail", "skip") for finding in self._found)
+
+    def report(self) -> Report:
+        """Return all findings, in their order."""
+        return Report(self.table, tuple(self._found))
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the checks of a table found, in their order.
+
+    Attributes:
+        table: ``catalog.schema.table``.
+        findings: One for each check.
+
+    Example:
+        >>> finding = Finding(name="grant MODIFY", status="fail", message="is missing", remedy="GRANT MODIFY ...")
+        >>> report = Report("main.iot.air", (finding,))
+        >>> report.exit_code
+        2
+        >>> print(report.as_text())
+        Checking main.iot.air
+          fail  grant MODIFY             is missing
+                -> GRANT MODIFY ...
+        <BLANKLINE>
+        1 of 1 checks failed: follow the arrows, then check again.
+    """
+
+    table: str
+    findings: tuple[Finding, ...]
 
     @property
     def exit_code(self) -> int:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
-from beam_zerobus.check.access import check_clock, check_grants, check_schema, check_table_kind, check_token
+from beam_zerobus.check.access import check_clock, check_grants, check_table_kind, check_token
 from beam_zerobus.check.addresses import check_reachable, find_addresses
 from beam_zerobus.check.environment import check_credentials_present, check_versions
+from beam_zerobus.check.plans import Plans, check_plans
 from beam_zerobus.check.remedies import check_again
-from beam_zerobus.check.report import Report
+from beam_zerobus.check.report import Findings, Report
+from beam_zerobus.check.schema import check_schema
 from beam_zerobus.errors import ZerobusError
-from beam_zerobus.options import WireFormat
+from beam_zerobus.options import CreateTable, OnUnknownFields, WireFormat
 from beam_zerobus.schema import TableSchema
+from beam_zerobus.schema.source import SchemaSource, parse_schema
 from beam_zerobus.schema.table_name import check_table_name
 from beam_zerobus.workspace.credentials import Credentials, OAuthClientCredentials
 from beam_zerobus.workspace.tokens import TokenSource
-from beam_zerobus.writer.config import SchemaSource, parse_schema
 
 __all__ = ["check_table"]
 
@@ -28,8 +31,14 @@ def check_table(
     credentials: Credentials | None = None,
     schema: SchemaSource = None,
     wire_format: WireFormat = "proto",
+    on_unknown_fields: OnUnknownFields = "reject",
+    rescue_column: str = "_rescued_data",
+    create_table: CreateTable = "never",
+    warehouse_id: str | None = None,
 ) -> Report:
     """Check everything that can be known before a row is sent to a table; sends none.
+
+    `ZerobusWriter.check` and `WriteToZerobus.check` do the same with the options that they have.
 
     Args:
         table: ``"catalog.schema.table"``.
@@ -38,6 +47,12 @@ def check_table(
         credentials: As for `ZerobusWriter`, else ``DATABRICKS_CLIENT_ID`` and ``DATABRICKS_CLIENT_SECRET``.
         schema: The schema that the rows will have, to compare with the table's: DDL, `pyarrow.Schema` or `TableSchema`.
         wire_format: The format that the stream is opened for.
+        on_unknown_fields: As for `ZerobusWriter`: columns that the table lacks are a failure with ``"reject"`` only;
+            ``"add"`` needs a SQL warehouse, and ``"rescue"`` the rescue column.
+        rescue_column: That column.
+        create_table: As for `ZerobusWriter`: with ``"if_needed"`` the table may be missing, if there is a SQL warehouse
+            and the privilege to create it.
+        warehouse_id: The SQL warehouse's id, else ``DATABRICKS_WAREHOUSE_ID``.
 
     Returns:
         The findings; nothing is raised for what is wrong with table, network or service.
@@ -46,58 +61,87 @@ def check_table(
         >>> check_table("iot.air").exit_code
         2
     """
-    report = Report(table)
-    check_versions(report)
+    findings = Findings(table)
+    plans = Plans(on_unknown_fields, rescue_column, create_table, warehouse_id)
+    credentials = credentials or OAuthClientCredentials()
+    check_versions(findings)
     try:
         check_table_name(table)
     except ZerobusError as error:
-        report.add("table name", "fail", str(error), check_again("catalog.schema.table", "with the whole name"))
-    found_endpoint, found_workspace = find_addresses(report, endpoint, workspace_url)
-    if credentials is None:
-        check_credentials_present(report)
-    rows = _parsed(report, schema)
-    for name, url in (("endpoint", found_endpoint), ("workspace", found_workspace)):
-        if url is not None and not report.failed(name):
-            check_reachable(report, name, url)
-    if report.failed() or found_endpoint is None or found_workspace is None:
-        report.add("workspace and stream", "skip", "not checked, since what they need failed")
-        return report
-    check_clock(report, found_workspace)
-    tokens = TokenSource(
-        credentials or OAuthClientCredentials(), table=table, endpoint=found_endpoint, workspace_url=found_workspace
+        findings.add("table name", "fail", str(error), check_again("catalog.schema.table", "with the whole name"))
+    if workspace_url is None and not os.environ.get("DATABRICKS_HOST"):
+        with suppress(ZerobusError):  # `check_credentials_present` says what is wrong with a profile
+            workspace_url = credentials.workspace_url()
+    endpoint, workspace_url = find_addresses(
+        findings, endpoint, workspace_url, needs_workspace=credentials.needs_workspace or plans.need_warehouse
     )
-    headers = check_token(report, tokens)
-    if headers is None:
-        report.add("grants and stream", "skip", "not checked without a token")
-        return report
-    principal = os.environ.get("DATABRICKS_CLIENT_ID", "").strip()
-    if principal and credentials is None:
-        check_grants(report, found_workspace, table, principal, headers)
-    description = check_table_kind(report, found_workspace, table, headers, rows)
-    if description is None or report.failed():
-        report.add("schema and stream", "skip", "not checked, since the table cannot be written yet")
-        return report
-    columns = check_schema(report, table, description, rows)
+    check_credentials_present(findings, credentials)
+    rows = _parsed(findings, schema)
+    for name, url in (("endpoint", endpoint), ("workspace", workspace_url)):
+        if url is not None and not findings.failed(name):
+            check_reachable(findings, name, url)
+    if findings.failed() or endpoint is None:
+        findings.add("workspace and stream", "skip", "not checked, since what they need failed")
+        return findings.report()
+    tokens = TokenSource(credentials, table=table, endpoint=endpoint, workspace_url=workspace_url)
+    columns = rows
+    if workspace_url is not None:
+        columns = _check_workspace(findings, workspace_url, tokens, credentials=credentials, rows=rows, plans=plans)
     if columns is not None:
         from beam_zerobus.check.stream import check_stream  # noqa: PLC0415  the SDK may not load: see `check_versions`
 
         check_stream(
-            report,
+            findings,
             table,
             columns,
             wire_format=wire_format,
-            endpoint=found_endpoint,
-            workspace_url=found_workspace,
+            endpoint=endpoint,
+            workspace_url=workspace_url,
             tokens=tokens,
         )
-    return report
+    elif workspace_url is None:
+        findings.add("stream", "skip", "not checked without a schema: give it, or the workspace that has it")
+    return findings.report()
 
 
-def _parsed(report: Report, schema: SchemaSource) -> TableSchema | None:
+def _check_workspace(
+    findings: Findings,
+    workspace_url: str,
+    tokens: TokenSource,
+    *,
+    credentials: Credentials,
+    rows: TableSchema | None,
+    plans: Plans,
+) -> TableSchema | None:
+    """Check what the workspace knows, and return the table's columns; None where no stream can be opened yet."""
+    table = findings.table
+    check_clock(findings, workspace_url)
+    headers = check_token(findings, tokens)
+    if headers is None:
+        findings.add("grants and stream", "skip", "not checked without a token")
+        return None
+    principal = _principal(credentials)
+    if principal:
+        check_grants(findings, workspace_url, table, principal, headers)
+    description = check_table_kind(findings, workspace_url, headers, rows, may_be_missing=plans.creates_table)
+    check_plans(findings, workspace_url, principal, headers, plans, table_exists=description is not None)
+    if description is None or findings.failed():
+        findings.add("schema and stream", "skip", "not checked, since the table cannot be written yet")
+        return None
+    return check_schema(findings, description, rows, plans)
+
+
+def _principal(credentials: Credentials) -> str | None:
+    with suppress(ZerobusError):  # the token was fetched, so that this is rare
+        return credentials.principal()
+    return None
+
+
+def _parsed(findings: Findings, schema: SchemaSource) -> TableSchema | None:
     try:
         parsed = parse_schema(schema)
         return parsed if isinstance(parsed, TableSchema) else None  # else it is the table's, or not known yet
     except ZerobusError as error:
-        remedy = f"beam-zerobus check {report.table} --schema 'id BIGINT NOT NULL, ...'   # as DDL"
-        report.add("schema", "fail", str(error), remedy)
+        remedy = f"beam-zerobus check {findings.table} --schema 'id BIGINT NOT NULL, ...'   # as DDL"
+        findings.add("schema", "fail", str(error), remedy)
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from beam_zerobus.check.remedies import another_table, check_again
-from beam_zerobus.check.report import Report
+from beam_zerobus.check.report import Findings
 from beam_zerobus.delivery.failures import StreamFailure
 from beam_zerobus.delivery.stream import open_stream
 from beam_zerobus.delivery.stream_spec import StreamSpec
@@ -17,26 +17,27 @@ __all__ = ["check_stream"]
 
 
 def check_stream(
-    report: Report,
+    findings: Findings,
     table: str,
     schema: TableSchema,
     *,
     wire_format: WireFormat,
     endpoint: str,
-    workspace_url: str,
+    workspace_url: str | None,
     tokens: TokenSource,
 ) -> None:
     """Open a stream as a writer would, and close it."""
     try:
         conversion = Conversion(schema, wire_format, table=table)
     except ZerobusError as error:
-        report.add("stream", "fail", str(error), f"{another_table(table, None)}   # without the columns that it names")
+        remedy = f"{another_table(table, None)}   # without the columns that it names"
+        findings.add("stream", "fail", str(error), remedy)
         return
     try:
         open_stream(StreamSpec.of(conversion), endpoint=endpoint, workspace_url=workspace_url, tokens=tokens).close()
     except StreamFailure as failure:
-        report.add("stream", "fail", str(failure.as_error(table)), check_again(table, "after you did what it says"))
+        findings.add("stream", "fail", str(failure.as_error(table)), check_again(table, "after you did what it says"))
     except ZerobusError as error:
-        report.add("stream", "fail", str(error), check_again(table, "after you did what it says"))
+        findings.add("stream", "fail", str(error), check_again(table, "after you did what it says"))
     else:
-        report.add("stream", "pass", f"opened and closed over {wire_format}, without a row")
+        findings.add("stream", "pass", f"opened and closed over {wire_format}, without a row")

@@ -19,12 +19,12 @@ from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 from beam_zerobus.emulator.control import CONTROL_PATH, Control
 from beam_zerobus.emulator.http_answer import HttpAnswer
 from beam_zerobus.emulator.http_error import HttpError
-from beam_zerobus.emulator.limits import MAX_MESSAGE_BYTES, MAX_RECORD_BYTES
+from beam_zerobus.emulator.limits import MAX_MESSAGE_BYTES, MAX_RECORD_BYTES, MAX_STATEMENT_BYTES
 from beam_zerobus.emulator.openapi import HEALTH_PATH, OPENAPI_PATH
 from beam_zerobus.emulator.otlp.http import EXPORT_PATHS, HttpExports
 from beam_zerobus.emulator.rest import RestInserts
 from beam_zerobus.emulator.row_request import NoAnswerError
-from beam_zerobus.emulator.sql.api import STATEMENTS_PATH, SqlStatements
+from beam_zerobus.emulator.sql.api import STATEMENTS_PATH, WAREHOUSES_PATH, SqlStatements
 from beam_zerobus.emulator.tokens import Token
 from beam_zerobus.emulator.workspace import Workspace
 
@@ -168,8 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path.startswith(CONTROL_PATH):
             return self._control()
         if path.startswith(STATEMENTS_PATH):
-            body = self._body()
-            return self.server.statements.post(self._principal(), path, body)
+            return self._statement(path)
         insert = _INSERT_PATH.fullmatch(path)
         return self._token(path) if insert is None else self._insert(unquote(insert[1]))
 
@@ -186,6 +185,14 @@ class _Handler(BaseHTTPRequestHandler):
         except ValueError:
             raise HttpError(400, "MALFORMED_REQUEST", "the request's path cannot be read") from None
         return self.server.control.answer(self.command, path, query, body, self.headers)
+
+    def _statement(self, path: str) -> dict[str, Any]:
+        try:
+            principal = self._principal()
+        except HttpError:
+            self._body()  # only clients with a token may send much
+            raise
+        return self.server.statements.post(principal, path, self._body(MAX_STATEMENT_BYTES))
 
     def _insert(self, name: str) -> dict[str, Any]:
         token, body = self._rows_body()
@@ -238,6 +245,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self.server.workspace.permissions(authorization, kind, unquote(name))
         if path in (_HOST_PATH, _OAUTH_PATH):
             return self._oauth_endpoints()
+        if path.startswith(WAREHOUSES_PATH):
+            self._principal()
+            return self.server.statements.describe_warehouse(path)
         if path.startswith(STATEMENTS_PATH):
             return self.server.statements.get(self._principal(), path)
         if not path.startswith(_TABLES_PATH):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from beam_zerobus.errors import ConfigurationError
-from beam_zerobus.schema import Array, DeltaType, Map, Struct, TableSchema
+from beam_zerobus.schema import TableSchema
+from beam_zerobus.schema.validation import MAX_STORED_NESTING, nesting
 
-__all__ = ["MAX_MESSAGE_BYTES", "MAX_NESTING", "MAX_RECORD_BYTES", "MAX_ROWS", "check_nesting", "check_seconds"]
+__all__ = ["MAX_MESSAGE_BYTES", "MAX_RECORD_BYTES", "MAX_ROWS", "MAX_STATEMENT_BYTES", "check_nesting", "check_seconds"]
 
 MAX_MESSAGE_BYTES = 64 << 20
 """Bytes of a gRPC message, and of the buffers of an Arrow batch after decompression."""
@@ -13,11 +14,11 @@ MAX_MESSAGE_BYTES = 64 << 20
 MAX_RECORD_BYTES = 10 << 20
 """Bytes of a row in any wire format, as the service has it."""
 
+MAX_STATEMENT_BYTES = 16 << 20
+"""Bytes of a request with a SQL statement, as the service has it for the statement's text."""
+
 MAX_ROWS = 16 << 20
 """Rows of a call: rows may be so small that their bytes alone do not bound them."""
-
-MAX_NESTING = 20
-"""Levels of ARRAY, MAP and STRUCT in a column. With more, Delta's Python library cannot read its own tables back."""
 
 
 _MAX_SECONDS = 86_400.0
@@ -46,20 +47,8 @@ def check_nesting(schema: TableSchema) -> None:
         >>> check_nesting(TableSchema.from_ddl("tags ARRAY<STRING>"))
     """
     for column in schema.columns:
-        if _depth(column.type) > MAX_NESTING:
+        if nesting(column.type) > MAX_STORED_NESTING:
             raise ConfigurationError(
-                f"column {column.name!r} nests {_depth(column.type)} levels deep; "
-                f"the emulator stores {MAX_NESTING} at most: flatten the column"
+                f"column {column.name!r} nests {nesting(column.type)} levels deep; "
+                f"the emulator stores {MAX_STORED_NESTING} at most: flatten the column"
             )
-
-
-def _depth(delta_type: DeltaType) -> int:
-    match delta_type:
-        case Array(element, _):
-            return 1 + _depth(element)
-        case Map(key, value, _):
-            return 1 + max(_depth(key), _depth(value))
-        case Struct(fields):
-            return 1 + max((_depth(field.type) for field in fields), default=0)
-        case _:
-            return 0

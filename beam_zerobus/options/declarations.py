@@ -46,8 +46,8 @@ class Batching:
     Attributes:
         max_rows: Rows in a batch at most.
         max_bytes: Bytes of a batch in Arrow memory at most, approximately.
-        max_delay: Seconds that a row of an open bundle waits for its batch to fill at most; None waits for the end of
-            the bundle.
+        max_delay: Seconds that a row of an open bundle waits for its batch to fill at most; without it, until the end
+            of the bundle.
         across_bundles: Collect rows across bundles with Beam's stateful batching, for streaming runners whose bundles
             hold a few rows each; the limit of the delay applies there too. It costs a shuffle of every element.
 

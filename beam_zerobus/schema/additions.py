@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from dataclasses import field as dataclass_field
 from typing import TypeAlias
 
 import pyarrow as pa
@@ -12,17 +13,25 @@ import pyarrow as pa
 from beam_zerobus.errors import ConfigurationError, ZerobusError
 from beam_zerobus.schema.table import TableSchema
 from beam_zerobus.schema.types import Array, DeltaType, Field, Map, Struct
-from beam_zerobus.schema.validation import MAX_COLUMNS
+from beam_zerobus.schema.validation import MAX_COLUMNS, MAX_STORED_NESTING, nesting
 
 __all__ = [
     "Addition",
     "FieldExistsError",
     "FindAdditions",
+    "Room",
     "addable",
     "arrow_fields_to_add",
     "missing_fields",
     "with_additions",
 ]
+
+
+MAX_FIELDS = 5_000
+"""Fields of a table, at any depth, up to which some are added. It is far more than tables have, and a statement that
+adds so many stays below the 16 MiB that a SQL warehouse accepts."""
+
+_UINT64 = pa.decimal128(20, 0)
 
 
 class FieldExistsError(ConfigurationError):
@@ -79,11 +88,15 @@ def arrow_fields_to_add(incoming: Iterable[pa.Field], table: TableSchema) -> lis
 
 
 def _with_types(fields: Iterable[pa.Field]) -> list[pa.Field]:
-    """Return the fields without those of type null, also inside structs and lists."""
+    """Return the fields without those of type null, at any depth; a uint64 has a type that holds all of it."""
     return [field.with_type(_typed(field.type)) for field in fields if not pa.types.is_null(field.type)]
 
 
 def _typed(arrow_type: pa.DataType) -> pa.DataType:
+    if pa.types.is_uint64(arrow_type):
+        return _UINT64
+    if pa.types.is_map(arrow_type):
+        return pa.map_(arrow_type.key_type, _typed(arrow_type.item_type))
     if pa.types.is_struct(arrow_type):
         return pa.struct(_with_types(arrow_type))
     if pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type):
@@ -92,10 +105,7 @@ def _typed(arrow_type: pa.DataType) -> pa.DataType:
 
 
 def addable(additions: Iterable[Addition], table: TableSchema) -> list[Addition]:
-    """Return the additions after which Zerobus can still write to the table.
-
-    Where they would be too many columns, no column is among them: the rows with them are rejected, so that columns for
-    some of their fields would only fill the table.
+    """Return the additions after which Zerobus can still write to the table; none where they are too many.
 
     Example:
         >>> columns = TableSchema.from_ddl("grid ARRAY<ARRAY<INT>>, note STRING").columns
@@ -104,18 +114,74 @@ def addable(additions: Iterable[Addition], table: TableSchema) -> list[Addition]
         ['note']
     """
     found = [addition for addition in additions if _writable(addition)]
-    if len(table.columns) + sum(not addition.path for addition in found) > MAX_COLUMNS:
-        return [addition for addition in found if addition.path]
-    return found
+    room = Room.of(table)
+    return found if room.takes(found) else []
+
+
+@dataclass(slots=True)
+class Room:
+    """How many columns, and fields at any depth, a table still takes.
+
+    Attributes:
+        columns: Columns.
+        fields: Fields, columns among them.
+
+    Example:
+        >>> table = TableSchema.from_ddl("id INT, at STRUCT<x: INT>")
+        >>> room = Room.of(table)
+        >>> room.columns, room.fields
+        (1998, 4997)
+        >>> y, z = TableSchema.from_ddl("y INT, z INT").columns
+        >>> room.takes([Addition(("at",), y), Addition(("at",), z)]), room.fields
+        (True, 4995)
+    """
+
+    columns: int
+    fields: int
+    _taken: set[tuple[str, ...]] = dataclass_field(default_factory=set)
+
+    @classmethod
+    def of(cls, table: TableSchema) -> Room:
+        """Return the room of a table as it is."""
+        there = sum(1 for column in table.columns for _ in _paths((), column))
+        return cls(MAX_COLUMNS - len(table.columns), MAX_FIELDS - there)
+
+    def takes(self, additions: Iterable[Addition]) -> bool:
+        """Take additions if there is room for all of them, and return whether there was; none is counted twice."""
+        new = {path for each in additions for path in _paths(each.path, each.field)} - self._taken
+        columns = sum(len(path) == 1 for path in new)
+        if columns > self.columns or len(new) > self.fields:
+            return False
+        self._taken |= new
+        self.columns -= columns
+        self.fields -= len(new)
+        return True
+
+
+def _paths(parent: tuple[str, ...], field: Field) -> Iterator[tuple[str, ...]]:
+    """Yield the path of a field, and those of all fields inside; names are the same in any case."""
+    path = (*(name.lower() for name in parent), field.name.lower())
+    yield path
+    yield from _paths_inside(path, field.type)
+
+
+def _paths_inside(path: tuple[str, ...], delta_type: DeltaType) -> Iterator[tuple[str, ...]]:
+    match delta_type:
+        case Struct(fields):
+            for field in fields:
+                yield from _paths(path, field)
+        case Array(element):
+            yield from _paths_inside((*path, "element"), element)
+        case Map(_, value):
+            yield from _paths_inside((*path, "value"), value)
 
 
 def _writable(addition: Addition) -> bool:
     """Return whether Zerobus can write a field of this name and type, and in this depth."""
-    field = replace(addition.field, number=1)
-    for _ in addition.path:  # what it is in does not matter, only how deep
-        field = Field(name="outer", type=Struct((field,)), number=1)
+    if len(addition.path) + nesting(addition.field.type) > MAX_STORED_NESTING:
+        return False
     try:
-        TableSchema((field,)).to_descriptor()
+        TableSchema((replace(addition.field, number=1),)).to_descriptor()
     except ZerobusError:
         return False
     return True

@@ -15,7 +15,7 @@ __all__ = ["read_proto"]
 _TOKEN = re.compile(
     r"""(?P<space>\s+|//[^\n]*|/\*.*?\*/)
       | (?P<word>\.?[A-Za-z_][A-Za-z0-9_.]*)
-      | (?P<other>[0-9][A-Za-z0-9_.+-]*|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|[{}\[\]()<>=;,:+-])""",
+      | (?P<other>[0-9][A-Za-z0-9_.+-]*|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|[{}\[\]()<>=;,:+./-])""",
     re.VERBOSE | re.DOTALL,
 )
 _SCALARS = {
@@ -160,6 +160,14 @@ class _Reader:
             if depth == 0 and taken in (";", "}"):
                 return
 
+    def _skip_brackets(self) -> None:
+        """Skip a field's options, whose values may have brackets of their own."""
+        depth = 0
+        while True:
+            depth += {"[": 1, "]": -1}.get(self._take(), 0)
+            if depth == 0:
+                return
+
     def _enum(self, found: _File, scope: str) -> None:
         self._next += 1
         found.enums.add(_inside(scope, self._word()))
@@ -214,8 +222,7 @@ class _Reader:
             raise self._wrong("a field number")
         self._next += 1
         if self._peek() == "[":
-            while self._take() != "]":
-                pass
+            self._skip_brackets()
         self._expect(";")
         return _Declared(name=name, number=int(number, 0), label=label, type=kind, key=key)
 

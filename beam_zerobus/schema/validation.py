@@ -8,11 +8,15 @@ from collections.abc import Iterable
 from beam_zerobus.errors import ConfigurationError, ConversionError
 from beam_zerobus.schema.types import MAX_NESTING, Array, Decimal, DeltaType, Field, Map, Primitive, Struct
 
-__all__ = ["MAX_COLUMNS", "check_columns", "check_wire_types"]
+__all__ = ["MAX_COLUMNS", "MAX_STORED_NESTING", "check_columns", "check_wire_types", "nesting"]
 
 MAX_COLUMNS = 2_000
 """Zerobus does not write tables with more."""
 
+MAX_STORED_NESTING = 20
+"""Levels of ARRAY, MAP and STRUCT in a column that is made; delta-rs cannot read its own tables back with more."""
+
+_MAX_NAME = 255  # characters, as of every name in Unity Catalog
 _MAX_FIELD_NUMBER = (1 << 29) - 1
 _RESERVED_NUMBERS = range(19_000, 20_000)
 _NAME = re.compile(r"[A-Za-z0-9_]+\Z")
@@ -23,9 +27,9 @@ def check_columns(columns: tuple[Field, ...]) -> None:
     """Check what holds for every wire format.
 
     Raises:
-        ConfigurationError: No column or more than 2,000; a name that is not ASCII letters, digits and underscore; two
-            names that are equal without regard to case; a protobuf field number out of range or used twice; a struct
-            without fields; a map as the key of a map; types nested too deep.
+        ConfigurationError: No column or more than 2,000; a name that is not ASCII letters, digits and underscore, or
+            has more than 255 characters; two names that are equal without regard to case; a protobuf field number out
+            of range or used twice; a struct without fields; a map as the key of a map; types nested too deep.
     """
     if not columns:
         raise ConfigurationError("the schema has no columns: add at least one")
@@ -45,6 +49,10 @@ def _check_fields(fields: Iterable[Field], parent: str, depth: int) -> None:
         if not _NAME.match(field.name):
             raise ConfigurationError(
                 f"column {path!r}: names consist of ASCII letters, digits and underscores; rename the column"
+            )
+        if len(field.name) > _MAX_NAME:
+            raise ConfigurationError(
+                f"column {path[:_MAX_NAME] + '...'!r}: names have at most {_MAX_NAME} characters; rename the column"
             )
         if (twin := names.get(field.name.lower())) is not None:
             raise ConfigurationError(
@@ -82,6 +90,22 @@ def _check_type(delta_type: DeltaType, path: str, depth: int) -> None:
         if not delta_type.fields:
             raise ConfigurationError(f"column {path!r} is a STRUCT without fields: add at least one")
         _check_fields(delta_type.fields, path, depth + 1)
+
+
+def nesting(delta_type: DeltaType) -> int:
+    """Return how many levels of ARRAY, MAP and STRUCT a type has.
+
+    >>> nesting(Array(Struct((Field(name="x", type=Primitive.INT, number=1),))))
+    2
+    """
+    match delta_type:
+        case Array(element, _):
+            return 1 + nesting(element)
+        case Map(key, value, _):
+            return 1 + max(nesting(key), nesting(value))
+        case Struct(fields):
+            return 1 + max((nesting(field.type) for field in fields), default=0)
+    return 0
 
 
 def check_wire_types(columns: tuple[Field, ...]) -> None:

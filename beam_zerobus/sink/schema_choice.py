@@ -8,14 +8,17 @@ from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
+from apache_beam.pvalue import PCollection
 
 from beam_zerobus.destinations import KeptFields
 from beam_zerobus.errors import ConfigurationError, about_table
+from beam_zerobus.schema import TableSchema
+from beam_zerobus.schema.source import ELEMENTS, SchemaSource, parse_schema
 from beam_zerobus.sink.row_types import has_no_columns, row_type_schema
 from beam_zerobus.sink.rows_of_file import RowsOfFile
-from beam_zerobus.writer.config import ELEMENTS, WriterConfig, make_config, parse_schema
+from beam_zerobus.writer.config import WriterConfig, make_config
 
-__all__ = ["check_columns", "with_schema_of_element", "with_schema_of_type"]
+__all__ = ["check_columns", "schema_of", "with_schema_of_element", "with_schema_of_type"]
 
 
 def check_columns(config: WriterConfig, element_type: Any) -> None:
@@ -71,6 +74,21 @@ def with_schema_of_element(config: WriterConfig, element: object, kept: KeptFiel
     key = hashlib.sha256(f"{config.key}\n{schema}".encode()).hexdigest()
     with about_table(config.table):
         return replace(config, schema=parse_schema(schema), key=key)
+
+
+def schema_of(elements: Any, kept: KeptFields | None) -> SchemaSource:
+    """Return the schema of elements, given as a PCollection, their type or their schema; None where there is none.
+
+    Raises:
+        ConfigurationError: A field of the type does not determine a column type.
+    """
+    if elements is None or isinstance(elements, str | TableSchema):
+        return elements
+    if isinstance(elements, pa.Schema):
+        schema: pa.Schema | None = elements
+    else:
+        schema = row_type_schema(elements.element_type if isinstance(elements, PCollection) else elements)
+    return schema if schema is None or kept is None else kept.of_schema(schema)
 
 
 def _no_columns(config: WriterConfig, element_type: Any) -> ConfigurationError:

@@ -18,6 +18,7 @@ from apache_beam.transforms.error_handling import ErrorHandler
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.typehints.batch import BatchConverter
 
+from beam_zerobus.check import Report
 from beam_zerobus.destinations import KeptFields, TableOption, destination_of
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.options import (
@@ -38,7 +39,7 @@ from beam_zerobus.sink.across_bundles import CollectAcrossBundles
 from beam_zerobus.sink.dofns import WriteRows, WriteRowsInPlace, WriteRowsInWindows, WriteTables, WriteTablesInPlace
 from beam_zerobus.sink.failed_rows import FAILED_ROW_TYPE, FAILED_ROWS, FailedRows
 from beam_zerobus.sink.result import ACKNOWLEDGED, ACKNOWLEDGED_TYPE, WriteResult
-from beam_zerobus.sink.schema_choice import check_columns, with_schema_of_type
+from beam_zerobus.sink.schema_choice import check_columns, schema_of, with_schema_of_type
 from beam_zerobus.sink.settings import SinkOptions, SinkSettings
 from beam_zerobus.workspace.credentials import Credentials
 from beam_zerobus.writer.config import WriterConfig, make_config, options_among
@@ -60,8 +61,8 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
             returns the name: see `docs/many-tables.md`.
         endpoint: URL of the Zerobus service, else ``ZEROBUS_ENDPOINT``.
         workspace_url: URL of the workspace, else ``DATABRICKS_HOST``.
-        credentials: `OAuthClientCredentials`, `FederatedToken` or `StaticHeaders`; else ``DATABRICKS_CLIENT_ID`` and
-            ``DATABRICKS_CLIENT_SECRET``, read on the worker.
+        credentials: `OAuthClientCredentials`, `DatabricksProfile`, `FederatedToken` or `StaticHeaders`; else
+            ``DATABRICKS_CLIENT_ID`` and ``DATABRICKS_CLIENT_SECRET``, read on the worker.
         schema: The table's schema: ``"unity_catalog"`` to fetch it; ``"elements"`` for that of the rows themselves; or
             DDL such as ``"id BIGINT NOT NULL, name STRING"``. Without it the table's own is fetched wherever a
             workspace is known, and a dry run uses that of the rows. A `pyarrow.Schema` is accepted too; for many tables
@@ -243,6 +244,33 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         config = replace(self._config, debug_files=None, telemetry=None, key="")
         with ZerobusWriter.from_config(config) as writer:
             return writer.resolve_schema()
+
+    def check(self, elements: Any = None, *, table: str | None = None) -> Report:
+        """Check everything that can be known before a row is sent, in this process; sends none. See `check_table`.
+
+        Args:
+            elements: What will be written, to compare its columns with the table's: a PCollection, the type of its
+                elements (a NamedTuple, a dataclass, a Beam row type), or their schema, such as a `pyarrow.Schema`. None
+                for the sink's own schema.
+            table: The table to check, of many.
+
+        Returns:
+            The findings with their remedies; nothing is raised for what is wrong with table, network or service.
+
+        Raises:
+            ConfigurationError: Many tables, and none is named; or the elements' type does not determine columns.
+
+        Example:
+            >>> WriteToZerobus("main.iot.air_quality", schema="co2 INT", dry_run=True).check().exit_code
+            2
+        """
+        if self._tables is None:
+            config = self._config
+        elif table is None:
+            raise ConfigurationError(f"table={self._config.table!r} stands for many: name one, check(table=...)")
+        else:
+            config = self._tables.of(table)
+        return config.check(schema_of(elements, self._kept))
 
     def display_data(self) -> dict[str, Any]:
         """Return the options that a runner may show: those that are flags, so never credentials."""

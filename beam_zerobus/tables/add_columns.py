@@ -14,6 +14,8 @@ __all__ = ["add_columns"]
 
 _log = get_logger(__name__)
 
+_AT_ONCE = 1_000  # columns in a statement, whose text then stays below 16 MiB however deep and long their names are
+
 
 def add_columns(
     warehouse: SqlWarehouse, table: str, find: FindAdditions, *, describe: Callable[[], TableSchema]
@@ -37,7 +39,8 @@ def add_columns(
     while additions := find(schema):
         failure: StatementError | None = None
         try:
-            warehouse.execute(add_columns_statement(table, additions))
+            for start in range(0, len(additions), _AT_ONCE):
+                warehouse.execute(add_columns_statement(table, additions[start : start + _AT_ONCE]))
             _log.info("Added %d columns to table %s", len(additions), table)
         except StatementError as error:
             failure = error

@@ -17,11 +17,14 @@ from beam_zerobus.tables.make import missing_grants
 from beam_zerobus.tables.schema_source import read_proto_file, read_schema
 from beam_zerobus.workspace.addresses import WORKSPACE_EXAMPLE
 from beam_zerobus.workspace.credentials import Credentials, OAuthClientCredentials, StaticHeaders
+from beam_zerobus.workspace.databricks_profile import DatabricksProfile
 from beam_zerobus.workspace.secret import Secret
 from beam_zerobus.workspace.sql_warehouse import SqlWarehouse
 from beam_zerobus.workspace.unity_catalog import fetch_table_schema
 
 __all__ = ["run"]
+
+_NO_PRINCIPAL = "[PRINCIPAL_DOES_NOT_EXIST]"
 
 
 def run(argv: Sequence[str]) -> int:
@@ -67,7 +70,7 @@ def _parser() -> CommandParser:
         prog="beam-zerobus create-table",
         description="Print the statements that create a table and let a service principal write to it; with a SQL "
         "warehouse, execute them. A table that exists is left as it is. Signs in with DATABRICKS_TOKEN, else with "
-        "DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET.",
+        "DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET; or as --profile says.",
     )
     parser.add_argument("table", metavar="TABLE", help="catalog.schema.table")
     columns = parser.add_mutually_exclusive_group(required=True)
@@ -82,7 +85,8 @@ def _parser() -> CommandParser:
         default=os.environ.get("DATABRICKS_WAREHOUSE_ID", "").strip(),
         help="SQL warehouse that executes the statements (DATABRICKS_WAREHOUSE_ID); '' only prints them",
     )
-    parser.add_argument("--workspace-url", metavar="URL", help="else DATABRICKS_HOST")
+    parser.add_argument("--workspace-url", metavar="URL", help="else DATABRICKS_HOST, or the profile's host")
+    parser.add_argument("--profile", metavar="NAME", help="profile of .databrickscfg to sign in with")
     return parser
 
 
@@ -100,7 +104,7 @@ def _execute(options: argparse.Namespace, schema: TableSchema, principal: str) -
     """Execute the statements, and say which; a grant that cannot be given does not keep others from being given."""
     if not principal:
         raise ConfigurationError("nobody to grant to: give --principal, the client id of the service principal")
-    warehouse = _warehouse(options.warehouse_id, options.workspace_url)
+    warehouse = _warehouse(options.warehouse_id, options.workspace_url, options.profile)
     create = create_statement(options.table, schema)
     warehouse.execute(create)
     problem = _why_rows_do_not_fit(warehouse, options.table, schema)
@@ -117,7 +121,10 @@ def _execute(options: argparse.Namespace, schema: TableSchema, principal: str) -
             warehouse.execute(statement)
         except ZerobusError as error:
             failed += 1
-            sys.stderr.write(f"beam-zerobus: {error}; let someone who may grant it execute:\n  {statement}\n")
+            remedy = "let someone who may grant it execute"
+            if _NO_PRINCIPAL in str(error):
+                remedy = "name the client id of a service principal of this workspace with --principal, or execute"
+            sys.stderr.write(f"beam-zerobus: {error}; {remedy}:\n  {statement}\n")
         else:
             sys.stdout.write(f"{statement}\n")
     return 2 if failed else 0
@@ -132,17 +139,23 @@ def _why_rows_do_not_fit(warehouse: SqlWarehouse, table: str, schema: TableSchem
     return why_rows_do_not_fit(schema, found)
 
 
-def _warehouse(warehouse_id: str, workspace_url: str | None) -> SqlWarehouse:
-    url = workspace_url or os.environ.get("DATABRICKS_HOST", "")
+def _warehouse(warehouse_id: str, workspace_url: str | None, profile: str | None) -> SqlWarehouse:
+    credentials = _credentials(profile)
+    url = workspace_url or os.environ.get("DATABRICKS_HOST") or credentials.workspace_url()
     if not url:
         raise ConfigurationError(f"DATABRICKS_HOST is not set: give --workspace-url, such as {WORKSPACE_EXAMPLE}")
     url = check_url(url, name="DATABRICKS_HOST", example=WORKSPACE_EXAMPLE, credentials="DATABRICKS_TOKEN").rstrip("/")
-    credentials: Credentials = OAuthClientCredentials()
-    if os.environ.get("DATABRICKS_TOKEN"):  # of a person, who may create tables; Zerobus itself does not accept it
-        token = Secret(f"Bearer {os.environ['DATABRICKS_TOKEN'].strip()}")
-        credentials = StaticHeaders(headers={"authorization": token})
     return SqlWarehouse(
         workspace_url=url,
         warehouse_id=warehouse_id,
         headers=lambda: credentials.request_headers(url, {"scope": "all-apis"})[0],
     )
+
+
+def _credentials(profile: str | None) -> Credentials:
+    if profile is not None:
+        return DatabricksProfile(profile=profile)
+    if os.environ.get("DATABRICKS_TOKEN"):  # of a person, who may create tables; Zerobus itself does not accept it
+        token = Secret(f"Bearer {os.environ['DATABRICKS_TOKEN'].strip()}")
+        return StaticHeaders(headers={"authorization": token})
+    return OAuthClientCredentials()

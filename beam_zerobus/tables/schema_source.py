@@ -37,7 +37,7 @@ def read_schema(source: str) -> TableSchema:
         case ".arrow":
             import pyarrow as pa  # noqa: PLC0415
 
-            with path.open("rb") as file, _naming(path, "an Arrow file"):
+            with _naming(path, "an Arrow file"), path.open("rb") as file:
                 magic = file.read(6)
                 file.seek(0)
                 reader = pa.ipc.open_file(file) if magic == b"ARROW1" else pa.ipc.open_stream(file)
@@ -46,7 +46,7 @@ def read_schema(source: str) -> TableSchema:
         case ".parquet":
             import pyarrow.parquet as pq  # noqa: PLC0415
 
-            with path.open("rb") as file, _naming(path, "a Parquet file"):
+            with _naming(path, "a Parquet file"), path.open("rb") as file:
                 schema = pq.read_schema(file)
             return TableSchema.from_arrow(schema)
         case ".sql" | ".ddl":
@@ -77,7 +77,8 @@ def _naming(path: Path, kind: str) -> Iterator[None]:
         yield
     except (ValueError, OSError, NotImplementedError, MemoryError, RecursionError) as error:
         if isinstance(error, OSError) and error.filename is not None:  # the file could not be opened
-            raise
+            reason = error.strerror or type(error).__name__
+            raise OSError(f"{path} cannot be read ({reason}): check its name, and that you may read it") from None
         raise ValueError(f"{path} is not {kind}, or is damaged: {str(error) or type(error).__name__}") from error
 
 

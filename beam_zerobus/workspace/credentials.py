@@ -64,6 +64,10 @@ class Credentials(ABC):
         """Return the client id, which may be shown; None where it is not known."""
         return None
 
+    def workspace_url(self) -> str | None:
+        """Return the workspace's URL, for which nobody has to ask then; None where it is not known."""
+        return None
+
     @abstractmethod
     def request_headers(self, workspace_url: str, form: Mapping[str, str]) -> tuple[Mapping[str, Secret], float]:
         """Fetch a token that `form` describes; return the headers that carry it, and its lifetime in seconds."""

@@ -82,6 +82,17 @@ class SqlWarehouse:
             raise StatementError(f"{self._name} could not execute {_shown(statement)}: {reason}").quoting(reason)
         return _rows(found)
 
+    def state(self) -> str:
+        """Return what the warehouse does, such as ``RUNNING`` or ``STOPPED``; asking does not start it.
+
+        Raises:
+            ZerobusError: As for `execute`.
+        """
+        headers = self.headers()
+        path = f"/api/2.0/sql/warehouses/{quote(self.warehouse_id, safe='')}"
+        said = str(self._content(self._ask("GET", path, headers, None)).get("state"))
+        return said if _ID.fullmatch(said) else "in an unknown state"
+
     @property
     def _name(self) -> str:
         shown = self.warehouse_id if _ID.fullmatch(self.warehouse_id) else "(of another form)"
@@ -107,6 +118,8 @@ class SqlWarehouse:
             raise ConfigurationError(
                 f"{self._name} was not found (404): check DATABRICKS_WAREHOUSE_ID, which is in its connection details"
             )
+        if answer.status == 413:
+            raise ConfigurationError(f"{self._name} takes no statement of this length (413): give it fewer columns")
         raise ConfigurationError(f"{self._name} answered {answer.status}: check workspace_url and the warehouse's id")
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
-import re
 import uuid
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
-import pyarrow as pa
-
+from beam_zerobus.check import Report, check_table
 from beam_zerobus.errors import ConfigurationError, about_table
 from beam_zerobus.options import (
     ArrowCompression,
@@ -24,25 +21,30 @@ from beam_zerobus.options import (
     Telemetry,
     WireFormat,
 )
-from beam_zerobus.options.fields import check_options, limits, options_of, shown
+from beam_zerobus.options.fields import check_options, limits, options_of
 from beam_zerobus.options.urls import check_url
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.schema.rescue import RescueColumn
+from beam_zerobus.schema.source import ELEMENTS, UNITY_CATALOG, SchemaSource, parse_schema
 from beam_zerobus.schema.table_name import check_table_name
 from beam_zerobus.schema.time_rules import EpochUnit, TimeRules, check_timezone
 from beam_zerobus.workspace.addresses import ENDPOINT_EXAMPLE, WORKSPACE_EXAMPLE, check_addresses
 from beam_zerobus.workspace.credentials import Credentials, OAuthClientCredentials
 
-__all__ = ["SchemaSource", "WriterConfig", "make_base_config", "make_config", "options_among"]
-
-UNITY_CATALOG: Literal["unity_catalog"] = "unity_catalog"
-ELEMENTS: Literal["elements"] = "elements"
-
-SchemaSource: TypeAlias = pa.Schema | TableSchema | str | None
-"""What users may give as `schema`: pyarrow's, a DDL string, ``"unity_catalog"``, ``"elements"``, or None."""
+__all__ = ["WriterConfig", "make_base_config", "make_config", "options_among"]
 
 _ENDPOINT = ("endpoint", "ZEROBUS_ENDPOINT", ENDPOINT_EXAMPLE)
 _WORKSPACE = ("workspace_url", "DATABRICKS_HOST", WORKSPACE_EXAMPLE)
+_CHECKED = (
+    "endpoint",
+    "workspace_url",
+    "credentials",
+    "wire_format",
+    "on_unknown_fields",
+    "rescue_column",
+    "create_table",
+    "warehouse_id",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +58,8 @@ class WriterConfig:
         table: ``"catalog.schema.table"``; it must exist, unless `create_table` makes it.
         endpoint: URL of the Zerobus service, else ``ZEROBUS_ENDPOINT``.
         workspace_url: URL of the workspace, else ``DATABRICKS_HOST``.
-        credentials: `OAuthClientCredentials`, `FederatedToken` or `StaticHeaders`; else ``DATABRICKS_CLIENT_ID`` and
-            ``DATABRICKS_CLIENT_SECRET``.
+        credentials: `OAuthClientCredentials`, `DatabricksProfile`, `FederatedToken` or `StaticHeaders`; else
+            ``DATABRICKS_CLIENT_ID`` and ``DATABRICKS_CLIENT_SECRET``.
         schema: The table's schema: ``"unity_catalog"`` to fetch it; ``"elements"`` for that of the rows themselves; or
             DDL such as ``"id BIGINT NOT NULL, name STRING"``. Without it the table's own is fetched wherever a
             workspace is known, and a dry run uses that of the rows.
@@ -147,6 +149,18 @@ class WriterConfig:
         """The table's own schema counts, which Unity Catalog has."""
         return self.schema == UNITY_CATALOG or self.creates_table
 
+    def check(self, schema: SchemaSource = None) -> Report:
+        """Check what keeps rows from the table, without sending one; see `check_table`.
+
+        Args:
+            schema: That of the rows, to compare with the table's; None for `schema`.
+        """
+        return check_table(
+            self.table,
+            schema=self.schema if schema is None else schema,
+            **{name: getattr(self, name) for name in _CHECKED},
+        )
+
     def _fingerprint(self) -> str:
         """Hash all settings; a callable has no value to compare, so it makes the configuration unique."""
         parts = [f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if f.name not in ("key", "credentials")]
@@ -201,6 +215,8 @@ def make_base_config(label: str, **options: Any) -> WriterConfig:
     needs_workspace = (sends and credentials.needs_workspace) or schema == UNITY_CATALOG or needs_warehouse
     options["warehouse_id"] = _warehouse_id(options.get("warehouse_id"), needed=needs_warehouse)
     options["endpoint"] = _url(options.get("endpoint"), *_ENDPOINT, needed=sends)
+    if needs_workspace and options.get("workspace_url") is None and not os.environ.get("DATABRICKS_HOST"):
+        options["workspace_url"] = credentials.workspace_url()
     options["workspace_url"] = _url(options.get("workspace_url"), *_WORKSPACE, needed=needs_workspace)
     check_addresses(options["endpoint"], options["workspace_url"])
     if schema is None:
@@ -217,37 +233,6 @@ def options_among(given: Mapping[str, Any]) -> dict[str, Any]:
     """
     names = {option.name for option in options_of(WriterConfig)} - {"table", "key"}
     return {name: value for name, value in given.items() if name in names}
-
-
-def parse_schema(schema: SchemaSource) -> TableSchema | Literal["unity_catalog", "elements"] | None:
-    """Turn what users give as `schema` into a `TableSchema`, or leave it for the worker.
-
-    Raises:
-        ConfigurationError: It is none of the accepted kinds, or its DDL cannot be read.
-    """
-    if schema is None or isinstance(schema, TableSchema):
-        return schema
-    if isinstance(schema, pa.Schema):
-        return TableSchema.from_arrow(schema)
-    if isinstance(schema, str):
-        return _source_or_ddl(schema)
-    raise ConfigurationError(
-        f"schema has the type {type(schema).__name__}: give a pyarrow.Schema, a DDL string such as "
-        '"id BIGINT NOT NULL, name STRING", "unity_catalog", "elements", or None'
-    )
-
-
-def _source_or_ddl(text: str) -> TableSchema | Literal["unity_catalog", "elements"]:
-    sources: dict[str, Literal["unity_catalog", "elements"]] = {"unitycatalog": UNITY_CATALOG, "elements": ELEMENTS}
-    if text in sources.values():
-        return sources[text.replace("_", "")]
-    try:
-        return TableSchema.from_ddl(text)
-    except ConfigurationError:
-        close = difflib.get_close_matches(re.sub(r"[\W_]", "", text.lower()), sources, n=1, cutoff=0.8)
-        if not close:
-            raise
-        raise ConfigurationError(f'schema={shown(text)}: write it as "{sources[close[0]]}"') from None
 
 
 def _replace_deprecated(options: dict[str, Any]) -> None:
@@ -274,7 +259,7 @@ def _checked_credentials(credentials: object) -> Credentials:
     if not isinstance(credentials, Credentials):
         raise ConfigurationError(
             f"credentials has the type {type(credentials).__name__}: "
-            "use OAuthClientCredentials, FederatedToken or StaticHeaders of beam_zerobus"
+            "use OAuthClientCredentials, DatabricksProfile, FederatedToken or StaticHeaders of beam_zerobus"
         )
     return credentials
 

@@ -18,13 +18,14 @@ from beam_zerobus.logs import get_logger
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.schema.additions import FindAdditions, arrow_fields_to_add, missing_fields, with_additions
 from beam_zerobus.schema.reasons import may_fit_wider_column
+from beam_zerobus.schema.source import UNITY_CATALOG
 from beam_zerobus.tables.add_columns import add_columns
 from beam_zerobus.tables.make import find_or_make_table
 from beam_zerobus.workspace.single_flight import SingleFlight
 from beam_zerobus.workspace.sql_warehouse import SqlWarehouse
 from beam_zerobus.workspace.tokens import TokenSource
 from beam_zerobus.workspace.unity_catalog import fetch_table_schema
-from beam_zerobus.writer.config import UNITY_CATALOG, WriterConfig
+from beam_zerobus.writer.config import WriterConfig
 
 __all__ = ["Conversions"]
 
@@ -84,7 +85,7 @@ class Conversions:
         """
         conversion = self._current or self.resolve(batch)
         if self._config.adds_fields and conversion.lacks_fields_of(batch.schema):
-            return self._with_fields(conversion, lambda schema: arrow_fields_to_add(batch.schema, schema))
+            conversion = self._with_fields(conversion, lambda schema: arrow_fields_to_add(batch.schema, schema))
         if self.may_change and (self._misfits or conversion.lacks_fields_of(batch.schema)):
             conversion = self.look_again(conversion)
             self._misfits = False  # now, so that threads wait for a fetch that runs already

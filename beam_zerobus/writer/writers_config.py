@@ -10,8 +10,9 @@ from typing import Any, TypeAlias
 
 from beam_zerobus.errors import ConfigurationError, about_table
 from beam_zerobus.options.fields import check_options, limits
+from beam_zerobus.schema.source import SchemaSource, parse_schema
 from beam_zerobus.schema.table_name import check_table_name
-from beam_zerobus.writer.config import SchemaSource, WriterConfig, make_base_config, parse_schema
+from beam_zerobus.writer.config import WriterConfig, make_base_config
 
 __all__ = ["SchemaOfTables", "WritersConfig", "WritersOptions", "make_writers_config", "writers_options_among"]
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import weakref
-from contextlib import suppress
 from functools import partial
-from types import TracebackType
 from typing import Any, Self
 
-from beam_zerobus.errors import ZerobusError
+from beam_zerobus.check import Report
 from beam_zerobus.options import (
     ArrowCompression,
     CreateTable,
@@ -22,13 +20,13 @@ from beam_zerobus.options import (
 )
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.schema.additions import FindAdditions
+from beam_zerobus.schema.source import SchemaSource
 from beam_zerobus.schema.time_rules import EpochUnit
 from beam_zerobus.workspace.credentials import Credentials
-from beam_zerobus.writer.config import SchemaSource, WriterConfig, make_config, options_among
+from beam_zerobus.writer.config import WriterConfig, make_config, options_among
 from beam_zerobus.writer.counters import Counters
 from beam_zerobus.writer.deadlines import deadline_after
 from beam_zerobus.writer.endings import (
-    ABORT_SECONDS,
     close_at_exit,
     close_in_background,
     forget_if_over,
@@ -41,11 +39,12 @@ from beam_zerobus.writer.result import TransmissionResult
 from beam_zerobus.writer.rows import Rows
 from beam_zerobus.writer.state import WriterState
 from beam_zerobus.writer.submission import Submission
+from beam_zerobus.writer.with_block import ClosedByWith
 
 __all__ = ["ZerobusWriter"]
 
 
-class ZerobusWriter:
+class ZerobusWriter(ClosedByWith):
     """Writes rows to one table through Zerobus; any number of threads may share it.
 
     Rows are durable when `send` returns (at least once: see `docs/delivery.md`). Nothing is opened before the
@@ -59,8 +58,8 @@ class ZerobusWriter:
         table: ``"catalog.schema.table"``; it must exist, unless `create_table` makes it.
         endpoint: URL of the Zerobus service, else ``ZEROBUS_ENDPOINT``.
         workspace_url: URL of the workspace, else ``DATABRICKS_HOST``.
-        credentials: `OAuthClientCredentials`, `FederatedToken` or `StaticHeaders`; else ``DATABRICKS_CLIENT_ID`` and
-            ``DATABRICKS_CLIENT_SECRET``, read when the first stream is opened.
+        credentials: `OAuthClientCredentials`, `DatabricksProfile`, `FederatedToken` or `StaticHeaders`; else
+            ``DATABRICKS_CLIENT_ID`` and ``DATABRICKS_CLIENT_SECRET``, read when the first stream is opened.
         schema: The table's schema: ``"unity_catalog"`` to fetch it; ``"elements"`` for that of the rows themselves; or
             DDL such as ``"id BIGINT NOT NULL, name STRING"``. Without it the table's own is fetched wherever a
             workspace is known, and a dry run uses that of the rows. A `pyarrow.Schema` is accepted too.
@@ -172,6 +171,22 @@ class ZerobusWriter:
             ZerobusError: The credentials were rejected, or Unity Catalog failed until the last retry.
         """
         return self._here().conversions.resolve(None).schema
+
+    def check(self, schema: SchemaSource = None) -> Report:
+        """Check everything that can be known before a row is sent; sends none. See `check_table`.
+
+        Args:
+            schema: The schema that the rows will have, to compare with the table's, such as `RecordBatch.schema`; None
+                for the writer's own.
+
+        Returns:
+            The findings with their remedies; nothing is raised for what is wrong with table, network or service.
+
+        Example:
+            >>> ZerobusWriter("main.iot.air_quality", schema="co2 INT", dry_run=True).check().exit_code
+            2
+        """
+        return self.config.check(schema)
 
     @property
     def may_look_again(self) -> bool:
@@ -319,26 +334,6 @@ class ZerobusWriter:
     def has_unreported_failures(self) -> bool:
         """True where a batch, or rows of one, failed, and nobody has asked for its result."""
         return self._here().submissions.has_unreported
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            self.close()
-            return
-        with suppress(ZerobusError):  # it is logged, and the block's own error is raised
-            self.close(ABORT_SECONDS)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await asyncio.to_thread(self.__exit__, kind, error, trace)
 
     def _here(self) -> WriterState:
         """Return this process's state: after a fork a new one, and the parent's is left untouched."""

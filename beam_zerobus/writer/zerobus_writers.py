@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from types import TracebackType
+from contextlib import contextmanager
 from typing import Any, Self
 
 from beam_zerobus.errors import ZerobusError
@@ -23,12 +22,13 @@ from beam_zerobus.workspace.credentials import Credentials
 from beam_zerobus.writer.config import WriterConfig, options_among
 from beam_zerobus.writer.counters import Counters
 from beam_zerobus.writer.deadlines import deadline_after, seconds_until
-from beam_zerobus.writer.endings import ABORT_SECONDS, start_anew_in_children
+from beam_zerobus.writer.endings import start_anew_in_children
 from beam_zerobus.writer.pool import WriterPool
 from beam_zerobus.writer.result import TransmissionResult
 from beam_zerobus.writer.rows import Rows
 from beam_zerobus.writer.submission import Submission
 from beam_zerobus.writer.unknown_tables import UnknownTables
+from beam_zerobus.writer.with_block import ClosedByWith
 from beam_zerobus.writer.writers_config import (
     SchemaOfTables,
     WritersConfig,
@@ -40,7 +40,7 @@ from beam_zerobus.writer.zerobus_writer import ZerobusWriter
 __all__ = ["ZerobusWriters"]
 
 
-class ZerobusWriters:
+class ZerobusWriters(ClosedByWith):
     """Writes rows to many tables; any number of threads may share it.
 
     Each table has a `ZerobusWriter`, opened with its first batch. At most `max_open_tables` are open; when another is
@@ -218,18 +218,6 @@ class ZerobusWriters:
         """
         self._pool.close(deadline_after(timeout))
         self.flush()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            self.close()
-            return
-        with suppress(ZerobusError):  # it is logged, and the block's own error is raised
-            self.close(ABORT_SECONDS)
 
     @contextmanager
     def using(self, table: str, config: WriterConfig | None = None) -> Iterator[ZerobusWriter]:

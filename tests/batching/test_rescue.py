@@ -165,12 +165,16 @@ def whole(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def meant(schema: TableSchema, row: dict[str, Any]) -> dict[str, Any]:
-    """The row as its columns mean it: text in a VARIANT column is JSON where it can be."""
-    variants = {column.name for column in schema.columns if column.type is Primitive.VARIANT} - {REST}
+    """The row as its columns mean it: text in a VARIANT column is JSON where it can be, a number in a DATE one days."""
+    types = {column.name: column.type for column in schema.columns if column.name != REST}
     found = {}
     for key, value in row.items():
         found[key] = value
-        if key.lower() in variants and isinstance(value, str):
+        kind = types.get(key.lower())
+        if kind is Primitive.DATE and isinstance(value, Decimal) and value.as_tuple().exponent == 0:
+            with suppress(OverflowError):
+                found[key] = (dt.date(1970, 1, 1) + dt.timedelta(int(value))).isoformat()
+        if kind is Primitive.VARIANT and isinstance(value, str):
             with suppress(ValueError):
                 found[key] = parsed(value)
     return found
@@ -193,6 +197,7 @@ EVERY_FORMAT = [(wire_format, kind) for wire_format in ("proto", "arrow", "json"
 @example((["INT"], "VARIANT", 1), [{"a": Decimal(1)}, {"a": Decimal("1e400"), "new": "\ud800"}])
 @example((["ARRAY<BIGINT>", "MAP<STRING, INT>"], "STRING", 0), [{"a": [None, Decimal(1)], "b": {"x": None}}])
 @example(([], "STRING", 0), [{REST: {"a": Decimal("1.50")}}, {}])
+@example((["DATE"], "STRING", 0), [{"a": Decimal(0)}, {"a": Decimal(-300)}, {"a": Decimal(10**40)}])
 def test_columns_and_rescued_fields_are_the_row(wire_format, kind, parts, given_rows):
     assert_nothing_is_lost(wire_format, kind, parts, given_rows)
 

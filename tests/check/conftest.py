@@ -24,4 +24,5 @@ def state(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> State:
             monkeypatch.delenv(name)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
+    environment["DATABRICKS_WAREHOUSE_ID"] = emulator.warehouse_id  # not set, as most jobs need none
     return State(emulator, emulator.create_table(TABLE, COLUMNS), environment, monkeypatch)

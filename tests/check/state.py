@@ -44,7 +44,7 @@ class State:
         checked: list[str] | None = None
         for line in remedy.splitlines():
             if line.startswith(("GRANT ", "ALTER TABLE ")):
-                self._execute(line)
+                self.execute(line)
                 continue
             command, *arguments = shlex.split(line, comments=True)
             if command == "export":
@@ -65,7 +65,8 @@ class State:
                 pytest.fail(f"this remedy cannot be executed: {line}")
         return checked
 
-    def _execute(self, statement: str) -> None:
+    def execute(self, statement: str) -> None:
+        """Execute a statement as somebody with all privileges."""
         token = Secret(f"Bearer {self.emulator.issue_token(admin=True)}")
         SqlWarehouse(
             workspace_url=self.emulator.workspace_url,

@@ -8,9 +8,10 @@ import os
 import pyarrow as pa
 import pytest
 
-from beam_zerobus.check import Report, check_table
+from beam_zerobus.check import check_table
 from beam_zerobus.check.access import check_grants
 from beam_zerobus.check.command import run
+from beam_zerobus.check.report import Findings
 from beam_zerobus.schema import TableSchema
 from tests.check.state import COLUMNS, TABLE
 
@@ -89,9 +90,9 @@ def test_a_table_with_partitions_is_a_warning(state):
 
 def test_grants_that_the_workspace_does_not_show_are_no_failure(state):
     state.monkeypatch.setenv("DATABRICKS_CLIENT_ID", state.emulator.client_id)
-    report = Report(TABLE)
-    check_grants(report, state.emulator.workspace_url, TABLE, "somebody", {})
-    assert {finding.status for finding in report.findings} == {"skip"}
+    findings = Findings(TABLE)
+    check_grants(findings, state.emulator.workspace_url, TABLE, "somebody", {})
+    assert {finding.status for finding in findings.report().findings} == {"skip"}
 
 
 GENERATED = {"type_json": json.dumps({"metadata": {"delta.generationExpression": "1"}})}

@@ -13,9 +13,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from beam_zerobus.check import Report
 from beam_zerobus.check.access import check_clock, check_grants
 from beam_zerobus.check.addresses import check_reachable
+from beam_zerobus.check.report import Findings
 
 TABLE = "main.iot.air"
 
@@ -41,19 +41,20 @@ def workspace_that_answers(body: str = "", date: str = "") -> Iterator[str]:
     "body", ["%s", '{"privilege_assignments": %s}', '{"privilege_assignments": [{"privileges": %s}]}']
 )
 def test_privileges_in_another_form_are_no_privileges(body, odd):
-    report = Report(TABLE)
+    findings = Findings(TABLE)
     with workspace_that_answers(body % json.dumps(odd)) as url:
-        check_grants(report, url, TABLE, "1234", {})
-    assert len(report.findings) == 4
-    assert {finding.status for finding in report.findings} <= {"skip", "fail"}
+        check_grants(findings, url, TABLE, "1234", {})
+    found = findings.report().findings
+    assert len(found) == 4
+    assert {finding.status for finding in found} <= {"skip", "fail"}
 
 
 @pytest.mark.parametrize("zone", ["GMT", "-0000", ""])
 def test_a_wrong_clock(zone):
-    report = Report(TABLE)
+    findings = Findings(TABLE)
     with workspace_that_answers(date=f"Thu, 01 Jan 2026 00:00:00 {zone}") as url:
-        check_clock(report, url)
-    [finding] = report.findings
+        check_clock(findings, url)
+    [finding] = findings.report().findings
     assert finding.status == "fail"
     assert "s fast" in finding.message
 
@@ -76,8 +77,8 @@ def test_a_certificate_that_nobody_signed(tmp_path):
                 connection.close()
 
         threading.Thread(target=accept, daemon=True).start()
-        report = Report(TABLE)
-        check_reachable(report, "endpoint", f"https://localhost:{server.getsockname()[1]}")
-    [finding] = report.findings
+        findings = Findings(TABLE)
+        check_reachable(findings, "endpoint", f"https://localhost:{server.getsockname()[1]}")
+    [finding] = findings.report().findings
     assert finding.status == "fail"
     assert "certificate of localhost is not valid here" in finding.message

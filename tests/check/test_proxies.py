@@ -15,8 +15,8 @@ os.environ.setdefault("RUST_LOG", "off")
 from zerobus.sdk.sync import HeadersProvider, RecordType, StreamConfigurationOptions, TableProperties, ZerobusSdk
 from zerobus.sdk.sync import ZerobusException as SdkError
 
-from beam_zerobus.check import Report
 from beam_zerobus.check.addresses import check_reachable
+from beam_zerobus.check.report import Findings
 
 HOSTS = (f"host-{number}.invalid" for number in count())  # the SDK reads the variables once for each address
 ENDPOINT_PROXIES = ["grpc_proxy", "GRPC_PROXY", "https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY"]
@@ -70,9 +70,9 @@ def test_check_and_sdk_agree_on_the_proxy_of_the_endpoint(
         )
     uses_it = variable in ENDPOINT_PROXIES
     assert (f"CONNECT {host}:9 HTTP/1.1".encode() in lines) is uses_it
-    report = Report("main.iot.air")
-    check_reachable(report, "endpoint", f"https://{host}:9")
-    [finding] = report.findings
+    findings = Findings("main.iot.air")
+    check_reachable(findings, "endpoint", f"https://{host}:9")
+    [finding] = findings.report().findings
     assert finding.status == ("skip" if uses_it else "fail")
     assert (f"{variable} is set" in finding.message) is uses_it
 
@@ -82,6 +82,6 @@ def test_check_and_sdk_agree_on_the_proxy_of_the_endpoint(
 )
 def test_the_proxy_of_the_workspace(monkeypatch: pytest.MonkeyPatch, variable: str, status: str) -> None:
     monkeypatch.setenv(variable, "http://127.0.0.1:9")
-    report = Report("main.iot.air")
-    check_reachable(report, "workspace", "https://workspace.invalid")
-    assert [finding.status for finding in report.findings] == [status]
+    findings = Findings("main.iot.air")
+    check_reachable(findings, "workspace", "https://workspace.invalid")
+    assert [finding.status for finding in findings.report().findings] == [status]

@@ -76,6 +76,12 @@ def partitioned(state: State) -> None:
     state.table.description = {"columns": columns}
 
 
+def no_table_may_be_created(state: State) -> None:
+    state.emulator.drop_table(TABLE)
+    state.monkeypatch.setenv("DATABRICKS_WAREHOUSE_ID", state.emulator.warehouse_id)
+    state.execute(f"REVOKE CREATE TABLE ON SCHEMA main.iot FROM `{state.emulator.client_id}`")
+
+
 def only_all_privileges(state: State) -> None:
     state.table.revoke("SELECT", "MODIFY")
     state.table.grant("ALL PRIVILEGES")
@@ -193,6 +199,25 @@ BROKEN = {
         lambda state: None, "schema", "column 'device'", (TABLE, "--schema", "device BOOLEAN NOT NULL")
     ),
     "an array of arrays": Broken(table_of("a ARRAY<ARRAY<INT>>"), "stream", "column 'a'"),
+    "no warehouse": Broken(lambda state: None, "SQL warehouse", "is not set", (TABLE, "--on-unknown-fields", "add")),
+    "an unknown warehouse": Broken(
+        together(NO_TABLE, setting("DATABRICKS_WAREHOUSE_ID", "ffff")),
+        "SQL warehouse",
+        "was not found",
+        (TABLE, "--create-table", "if_needed"),
+    ),
+    "CREATE TABLE": Broken(
+        no_table_may_be_created, "grant CREATE TABLE", "is missing on main.iot", (TABLE, "--create-table", "if_needed")
+    ),
+    "no rescue column": Broken(
+        lambda state: None, "rescue column", "'_rescued_data'", (TABLE, "--on-unknown-fields", "rescue")
+    ),
+    "a rescue column of another type": Broken(
+        lambda state: None,
+        "rescue column",
+        "is INT",
+        (TABLE, "--on-unknown-fields", "rescue", "--rescue-column", "co2"),
+    ),
     "the stream is rejected": Broken(faulty(NO_STREAM), "stream", "PERMISSION_DENIED"),
 }
 QUICK = ("no endpoint", "MODIFY", "a view")

@@ -16,8 +16,8 @@ TABLE = "main.iot.air"
 
 
 @pytest.fixture
-def connect_sdk(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Make the SDK's client of statements, as the client or as the administrator."""
+def connect_workspace(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Make the SDK's client of a workspace, as the client or as the administrator."""
     from databricks.sdk import WorkspaceClient
 
     for name in ("DATABRICKS_CLIENT_ID", "DATABRICKS_CLIENT_SECRET", "DATABRICKS_TOKEN", "DATABRICKS_HOST"):
@@ -26,9 +26,25 @@ def connect_sdk(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Callable
 
     def connect(*, admin: bool = False, **credentials: str) -> Any:
         credentials = credentials or {"token": emulator.issue_token(admin=admin)}
-        return WorkspaceClient(host=emulator.workspace_url, **credentials).statement_execution
+        return WorkspaceClient(host=emulator.workspace_url, **credentials)
 
     return connect
+
+
+@pytest.fixture
+def connect_sdk(connect_workspace: Callable[..., Any]) -> Callable[..., Any]:
+    """Make the SDK's client of statements."""
+    return lambda **options: connect_workspace(**options).statement_execution
+
+
+def test_the_warehouse_runs(emulator, connect_workspace):
+    from databricks.sdk.errors import NotFound
+    from databricks.sdk.service.sql import State
+
+    warehouses = connect_workspace().warehouses
+    assert warehouses.get(emulator.warehouse_id).state is State.RUNNING
+    with pytest.raises(NotFound):
+        warehouses.get("ffff")
 
 
 def test_statements_and_their_results(emulator, connect_sdk):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from beam_zerobus.emulator import Emulator
-from tests.runners import job
+from tests.runners import adding_job, job
 from tests.runners.support import ROOT, worker_pool, workers_that_wrote_the_same_table
 
 ROWS = 24_000
@@ -45,6 +45,13 @@ def test_worker_processes_of_the_direct_runner(zerobus: Emulator) -> None:
     workers = workers_that_wrote_the_same_table(zerobus, ROWS)
     assert len(workers) == 2
     assert os.getpid() not in workers
+
+
+@pytest.mark.hostile
+def test_new_fields_of_two_worker_processes(zerobus: Emulator, tmp_path: Path) -> None:
+    zerobus.create_table(adding_job.TABLE, adding_job.COLUMNS)
+    adding_job.main([f"--directory={tmp_path}", *PROCESSES])
+    adding_job.check(zerobus, tmp_path)
 
 
 def test_external_workers(zerobus: Emulator, environment: dict[str, str], tmp_path: Path) -> None:

@@ -72,6 +72,17 @@ def test_a_file_that_is_printed_here_gives_the_same_message(schema):
     assert read_proto(schema.to_proto(), "Row").to_descriptor() == message
 
 
+def test_options_with_brackets_of_their_own():
+    text = """
+    syntax = "proto3";
+    message Row {
+      int32 id = 1 [(my.opt) = { list: [1, [2, 3]], any { [type.googleapis.com/a.B] { x: -.5 } } }, deprecated = true];
+      string name = 2 [(a).b = "]", (c) = [ ]];
+    }
+    """
+    assert read_proto(text).to_ddl() == "id INT, name STRING"
+
+
 def test_required_is_not_null():
     text = 'syntax = "proto2"; message Row { required int32 id = 1; optional string name = 2; extensions 100 to max; }'
     assert read_proto(text).to_ddl() == "id INT NOT NULL, name STRING"

@@ -38,7 +38,7 @@ def run(program: str) -> str:
 
 WITHOUT = """
 import sys
-found = {"apache_beam", "pandas", "polars"} & set(sys.modules)
+found = {"apache_beam", "databricks.sdk", "pandas", "polars"} & set(sys.modules)
 assert not found, found
 """
 

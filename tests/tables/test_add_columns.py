@@ -8,7 +8,6 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,12 +17,8 @@ import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from deltalake import DeltaTable
 
-from beam_zerobus import ConfigurationError, ConversionError, OAuthClientCredentials, WriteToZerobus, ZerobusWriter
-from beam_zerobus.batching.new_fields import fields_to_add
-from beam_zerobus.emulator import Emulator
+from beam_zerobus import ConfigurationError, ConversionError, OAuthClientCredentials, WriteToZerobus
 from beam_zerobus.emulator.table import Table
-from beam_zerobus.schema import TableSchema
-from beam_zerobus.schema.additions import with_additions
 from beam_zerobus.workspace.sql_warehouse import StatementError
 from beam_zerobus.writer.shared import close_all
 from tests.runners.support import zerobus_environment
@@ -40,12 +35,6 @@ WIDER = (
     "id BIGINT NOT NULL, at STRUCT<x: INT, y: DOUBLE>, note STRING, tags ARRAY<STRING>, "
     "more STRUCT<deep: STRUCT<er: BOOLEAN>>"
 )
-
-
-@pytest.fixture
-def adding(emulator: Emulator, connect) -> Callable[..., ZerobusWriter]:
-    """Make writers that add columns."""
-    return lambda **options: connect(**{"on_unknown_fields": "add", "warehouse_id": emulator.warehouse_id, **options})
 
 
 def alterations(table: Table) -> int:
@@ -128,16 +117,6 @@ def test_a_row_with_too_many_columns_is_rejected_alone(emulator, adding, form):
     assert table.schema.to_ddl() == COLUMNS.replace("x: INT", "x: INT, y: BIGINT")
     with pytest.raises(ConversionError, match="'c0' is not in the table"):
         adding().send(pa.RecordBatch.from_pylist(rows[1:2]))
-
-
-def test_a_field_that_nests_too_deep_is_not_added():
-    def nested(levels: int, inside: Any) -> Any:
-        return {"n": nested(levels - 1, inside)} if levels else inside
-
-    empty = TableSchema.from_ddl("id BIGINT")
-    table = with_additions(empty, fields_to_add([nested(50, {"n": 1})], "row", empty))
-    rows = [nested(50, {"deep": nested(30, 1)}), nested(50, {"more": 1})]
-    assert [added.field.name for added in fields_to_add(rows, "row", table)] == ["more"]
 
 
 def test_of_types_that_do_not_fit_together_the_first_wins(emulator, adding):

@@ -75,7 +75,9 @@ def test_columns_that_zerobus_does_not_take_are_named(capsys):
         (["air", "--schema", "id INT"], "write it as 'catalog.schema.table'"),
         ([TABLE, "--schema", "id INT", "--message", "A"], "give --from-proto too"),
         ([TABLE, "--like", "air.csv"], "name a .parquet or .arrow file"),
-        ([TABLE, "--like", "missing.parquet"], "missing.parquet"),
+        ([TABLE, "--like", "missing.parquet"], "missing.parquet cannot be read (No such file or directory): check its"),
+        ([TABLE, "--schema", "missing.json"], "missing.json cannot be read (No such file or directory): check its"),
+        ([TABLE, "--from-proto", "missing.proto"], "missing.proto cannot be read (No such file"),
         ([TABLE, "--schema", "id INT", "--warehouse-id", "1"], "give --principal"),
         ([TABLE, "--schema", "id INT", "--warehouse-id", "1", "--principal", "1"], "DATABRICKS_HOST is not set"),
     ],
@@ -140,6 +142,7 @@ def test_a_grant_that_cannot_be_given_is_left_to_somebody_else(emulator, environ
     assert [line.strip() for line in error.splitlines() if line.startswith("  ")] == GRANTS
     assert "does not have MANAGE on `main`" in error
     assert "PRINCIPAL_DOES_NOT_EXIST" in error  # a grant on its own table
+    assert "name the client id of a service principal of this workspace with --principal, or execute" in error
     assert "TO `1234`: [" in error
 
 

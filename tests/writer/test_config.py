@@ -58,7 +58,7 @@ def empty_environment(monkeypatch):
         ({"streams_per_worker": True}, "from 1 to 64"),
         ({"retry": 5}, "retry=5: give beam_zerobus.Retry"),
         ({"debug_files": "/tmp/x"}, "beam_zerobus.DebugFiles"),
-        ({"credentials": "token"}, "OAuthClientCredentials, FederatedToken or StaticHeaders"),
+        ({"credentials": "token"}, "OAuthClientCredentials, DatabricksProfile, FederatedToken or StaticHeaders"),
         ({"schema": 7}, "give a pyarrow.Schema, a DDL string"),
         ({"schema": "unity-catalog"}, "schema='unity-catalog': write it as \"unity_catalog\""),
         ({"dry_run": True, "schema": "unity_catalog", "workspace_url": None}, "set DATABRICKS_HOST"),

@@ -231,3 +231,12 @@ def test_a_schema_that_changed_while_its_table_was_closed_is_noticed(emulator, m
     sent = writers.send(names(2)[0], [{"id": 2, "name": "n", "size": 3}])
     assert sent.success
     assert tables[0].to_arrow().sort_by("id")["size"].to_pylist() == [None, 3]
+
+
+def test_an_async_block_closes_them():
+    async def write() -> ZerobusWriters:
+        async with ZerobusWriters(schema="id BIGINT", dry_run=True) as writers:
+            assert (await writers.asend("main.many.t0", [{"id": 1}])).success
+        return writers
+
+    assert asyncio.run(write()).closed

@@ -14,9 +14,10 @@ import orjson
 from beam_zerobus.emulator.http_error import HttpError
 from beam_zerobus.emulator.sql.warehouse import Result, SqlError, Warehouse
 
-__all__ = ["STATEMENTS_PATH", "WAREHOUSE_ID", "SqlStatements"]
+__all__ = ["STATEMENTS_PATH", "WAREHOUSES_PATH", "WAREHOUSE_ID", "SqlStatements"]
 
 STATEMENTS_PATH = "/api/2.0/sql/statements"
+WAREHOUSES_PATH = "/api/2.0/sql/warehouses/"
 WAREHOUSE_ID = "0123456789abcdef"
 """The id of the emulator's only SQL warehouse."""
 
@@ -70,6 +71,16 @@ class SqlStatements:
         """
         return self._outcome(principal, path.removeprefix(STATEMENTS_PATH).strip("/"))
 
+    def describe_warehouse(self, path: str) -> dict[str, Any]:
+        """Describe the warehouse.
+
+        Raises:
+            HttpError: The path names another one.
+        """
+        if path.removeprefix(WAREHOUSES_PATH) != WAREHOUSE_ID:
+            raise _no_such_warehouse()
+        return {"id": WAREHOUSE_ID, "name": "emulator", "state": "RUNNING"}
+
     def clear(self) -> None:
         """Forget all statements."""
         with self._lock:
@@ -99,7 +110,7 @@ def _read(body: bytes) -> tuple[str, str]:
     if not isinstance(request, dict) or not isinstance(request.get("statement"), str):
         raise _invalid("statement is missing")
     if request.get("warehouse_id") != WAREHOUSE_ID:
-        raise HttpError(404, "NOT_FOUND", f"SQL warehouse was not found; the emulator's has the id {WAREHOUSE_ID}")
+        raise _no_such_warehouse()
     wait = request.get("wait_timeout", "10s")
     if not isinstance(wait, str) or not _WAIT.fullmatch(wait):
         raise _invalid("wait_timeout must be 0s, or 5s to 50s")
@@ -108,6 +119,10 @@ def _read(body: bytes) -> tuple[str, str]:
     if request.get("parameters"):
         raise _invalid("the emulator knows no parameters of statements")
     return request["statement"], wait
+
+
+def _no_such_warehouse() -> HttpError:
+    return HttpError(404, "NOT_FOUND", f"SQL warehouse was not found; the emulator's has the id {WAREHOUSE_ID}")
 
 
 def _invalid(message: str) -> HttpError:

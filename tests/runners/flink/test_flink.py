@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pytest
 
 from beam_zerobus.emulator import Emulator
-from tests.runners import job, tables_job
+from tests.runners import adding_job, job, tables_job
 from tests.runners.flink import cluster as flink
 from tests.runners.flink.cluster import SessionCluster
 from tests.runners.go_programs import go_module
@@ -108,6 +108,26 @@ def test_200_tables_on_two_task_managers_with_faults_and_rotation(
         run([*shell, command], without_secrets(environment))
     tables_job.check(zerobus, ROWS_OF_TABLES, 200, rejected=tmp_path / "rejected", repeated=True)
     assert zerobus.stats.most_streams_open <= 20, "ten for each of two workers"
+
+
+def test_new_fields_in_the_middle_of_a_stream(
+    cluster: SessionCluster, zerobus: Emulator, environment: dict[str, str], tmp_path: Path
+) -> None:
+    table = zerobus.create_table(adding_job.TABLE, adding_job.COLUMNS)
+    [*shell, command] = job_command("A stream with checkpoints")
+    assert "tests.runners.job --rows=20000 --rows-per-tick=50" in command
+    command = command.replace(
+        "tests.runners.job --rows=20000 --rows-per-tick=50", f"tests.runners.adding_job --directory={tmp_path}"
+    )
+    with started([*shell, command], environment=without_secrets(environment), log=tmp_path / "job.log"):
+        stream = wait_until(cluster.running_job, "the stream runs")
+        wait_until(
+            lambda: table.count_rows() + len(adding_job.failed_rows(tmp_path)) >= adding_job.ROWS,
+            "all rows are there",
+            timeout=200,
+        )
+        cluster.cancel(stream)
+    adding_job.check(zerobus, tmp_path)
 
 
 def test_processes_of_the_task_managers(

@@ -42,26 +42,15 @@ def pytest_configure(config: pytest.Config) -> None:
 def zerobus(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
     """A local Zerobus; the test's environment has its addresses and credentials."""
     from beam_zerobus.emulator import Emulator  # noqa: PLC0415
+    from beam_zerobus.emulator.environment import environment_of  # noqa: PLC0415
     from beam_zerobus.writer.shared import close_all  # noqa: PLC0415
 
     tables, options = _marked(request)
     with Emulator(**options) as emulator:
         for name, columns in tables.items():
             emulator.create_table(name, columns)
-        for variable, value in (
-            ("ZEROBUS_ENDPOINT", emulator.endpoint),
-            ("DATABRICKS_HOST", emulator.workspace_url),
-            # the names that the official SDKs' examples read
-            ("ZEROBUS_SERVER_ENDPOINT", emulator.endpoint),
-            ("DATABRICKS_WORKSPACE_URL", emulator.workspace_url),
-            ("DATABRICKS_CLIENT_ID", emulator.client_id),
-            ("DATABRICKS_CLIENT_SECRET", emulator.client_secret),
-            ("DATABRICKS_WAREHOUSE_ID", emulator.warehouse_id),
-        ):
+        for variable, value in environment_of(emulator).items():
             monkeypatch.setenv(variable, value)
-        if emulator.ca_file is not None:
-            for variable in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
-                monkeypatch.setenv(variable, str(emulator.ca_file))
         yield emulator
         close_all()
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, get_args
 
@@ -120,7 +121,21 @@ def _parser() -> argparse.ArgumentParser:
     faults.add_argument(
         "--reject", metavar="COLUMN=VALUE", action="append", default=[], help="reject rows with this value; repeatable"
     )
+    parser.add_argument(
+        "--until-stdin-closes",
+        action="store_true",
+        help="also end when standard input closes, as it does when the program that started this ends",
+    )
     return parser
+
+
+def _await_end_of_input(stop: threading.Event) -> None:
+    """Set the event once standard input is closed."""
+    # Not through sys.stdin, whose lock a thread that still reads would hold at the end of the process.
+    with suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    stop.set()
 
 
 def _faults(options: argparse.Namespace) -> Faults:
@@ -162,7 +177,7 @@ def _value(text: str) -> Any:
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Run the emulator until SIGINT or SIGTERM.
+    """Run the emulator until SIGINT or SIGTERM, or until standard input closes if the arguments say so.
 
     Args:
         argv: The arguments; None means those of the process.
@@ -190,6 +205,8 @@ def run(argv: Sequence[str] | None = None) -> int:
                 if not table.count_rows():  # the rows are there already after a restart
                     seed_from_file(table, Path(file))
             print(_greeting(emulator, _where_rows_are(emulator, options)), flush=True)  # noqa: T201 - this is the command
+            if options.until_stdin_closes:
+                threading.Thread(target=_await_end_of_input, args=(stop,), daemon=True).start()
             # Waiting in slices lets Windows deliver signals.
             while not stop.wait(0.5):
                 pass

@@ -21,8 +21,11 @@ _STOP_SECONDS = 30.0
 class EmulatorProcess:
     """Runs an `Emulator` in a process of its own, until the block ends or this process does.
 
+    Without a block, `start` and `stop` do the same.
+
     Args:
-        storage_dir: Directory of the Delta tables. When the block has ended, they hold every row.
+        storage_dir: Directory of the Delta tables. When the block has ended, they hold every row. None makes a
+            temporary directory, which is removed then.
         tables: The tables to create: name and columns as DDL.
         options: Further arguments of `Emulator`.
 
@@ -33,6 +36,7 @@ class EmulatorProcess:
         client_secret: Its secret.
         control_token: The token of its control API.
         ca_file: The certificate of its authority; None without TLS.
+        environment: Variables with its addresses, credentials and control token, for a program that is to write to it.
 
     Example:
         >>> with EmulatorProcess("zerobus-data", {"main.iot.air_quality": "device STRING"}) as it:  # doctest: +SKIP
@@ -46,18 +50,30 @@ class EmulatorProcess:
     client_secret: str
     control_token: str
     ca_file: Path | None
+    environment: dict[str, str]
 
-    def __init__(self, storage_dir: str | Path, tables: Mapping[str, str], **options: Any) -> None:
+    def __init__(
+        self, storage_dir: str | Path | None = None, tables: Mapping[str, str] | None = None, **options: Any
+    ) -> None:
         # A forked process would inherit threads and locks of libraries in whatever state they are.
         spawn = multiprocessing.get_context("spawn")
         self._connection, its_end = spawn.Pipe()
         self._process = spawn.Process(
-            target=_serve, args=(its_end, str(storage_dir), dict(tables), options), name="emulator", daemon=True
+            target=_serve, args=(its_end, storage_dir, dict(tables or {}), options), name="emulator", daemon=True
         )
         self._its_end = its_end
 
     def __enter__(self) -> Self:
-        """Start the process.
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start the process; return once it serves.
 
         Raises:
             ConfigurationError: An option is wrong, or the process did not start.
@@ -71,18 +87,13 @@ class EmulatorProcess:
         except EOFError:
             said = "its process ended"
         if isinstance(said, str):
-            self._end()
+            self.stop()
             raise ConfigurationError(f"the emulator does not run: {said}")
         for name, value in said.items():
             setattr(self, name, value)
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end()
-
-    def _end(self) -> None:
+    def stop(self) -> None:
+        """End the process; return once its tables hold every row."""
         self._connection.close()
         self._process.join(_STOP_SECONDS)
         if self._process.is_alive():
@@ -90,16 +101,20 @@ class EmulatorProcess:
             self._process.join()
 
 
-def _serve(connection: Connection, storage_dir: str, tables: Mapping[str, str], options: Mapping[str, Any]) -> None:
+def _serve(
+    connection: Connection, storage_dir: str | Path | None, tables: Mapping[str, str], options: Mapping[str, Any]
+) -> None:
     """Run the emulator until the other end of the connection is closed, as it is when its process ends."""
     from beam_zerobus.emulator.emulator import Emulator  # noqa: PLC0415 - its errors are reported, as others are
+    from beam_zerobus.emulator.environment import environment_of  # noqa: PLC0415
 
     try:
         with Emulator(storage_dir, **options) as emulator:
             for name, columns in tables.items():
                 emulator.create_table(name, columns)
             names = ("endpoint", "workspace_url", "client_id", "client_secret", "control_token", "ca_file")
-            connection.send({name: getattr(emulator, name) for name in names})
+            known = {name: getattr(emulator, name) for name in names}
+            connection.send({**known, "environment": environment_of(emulator)})
             with suppress(EOFError, OSError):
                 connection.recv()
     except (ConfigurationError, TypeError) as error:

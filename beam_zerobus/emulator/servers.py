@@ -177,12 +177,11 @@ class Servers:
             protocol = partial(PersistentProtocol, self._kept)
             handler = _handler(ZEROBUS_SERVICE, ZEROBUS_PERSISTENT_STREAM, self._host, protocol)
             server.add_generic_rpc_handlers((handler, retire_handler(self._host, self._kept)))
+        # HTTP first: while it is not open yet, official clients fail for good, since they get no token; while only the
+        # gRPC port is closed, they try again.
+        http = None
         try:
-            where = f"{self._url_host}:{self._port}"
-            self._port = (
-                server.add_insecure_port(where) if credentials is None else server.add_secure_port(where, credentials)
-            )
-            self._http = HttpServer(
+            http = HttpServer(
                 (self._address, self._http_port),
                 self._workspace,
                 rest=RestInserts(host=self._host),
@@ -191,16 +190,23 @@ class Servers:
                 control=self._control,
                 tls=context,
             )
+            where = f"{self._url_host}:{self._port}"
+            self._port = (
+                server.add_insecure_port(where) if credentials is None else server.add_secure_port(where, credentials)
+            )
         except (RuntimeError, OSError) as error:
             server.stop(None)
+            if http is not None:
+                http.server_close()
             raise ConfigurationError(
                 f"ports {self._port} and {self._http_port} of {self._address} cannot be opened: {error}; "
                 "choose others, or 0 for free ones"
             ) from None
-        self._http_port = self._http.server_address[1]
+        self._http = http
+        self._http_port = http.server_address[1]
         self._host.port = self._port
         threading.Thread(
-            target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, name="zerobus http", daemon=True
+            target=http.serve_forever, kwargs={"poll_interval": 0.05}, name="zerobus http", daemon=True
         ).start()
         server.start()
         self._grpc = server

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from zerobus.sdk.sync import ZerobusException
 
 from beam_zerobus.emulator import Emulator
 from beam_zerobus.emulator.__main__ import main
+from beam_zerobus.errors import ConfigurationError
 
 from .sdk import FORMATS, Stream, eventually
 
@@ -28,7 +30,8 @@ DDL = "id BIGINT NOT NULL, name STRING"
 def process(*arguments: str) -> Iterator[SimpleNamespace]:
     """Start the command; yield the process, with the addresses and credentials of its greeting."""
     command = [sys.executable, "-m", "beam_zerobus.emulator", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, **pipes, text=True) as running:
         try:
             greeting = ""
             while "Stop with" not in greeting:
@@ -48,15 +51,16 @@ def process(*arguments: str) -> Iterator[SimpleNamespace]:
             running.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_serves_and_ends_cleanly(tmp_path: Path, number: int) -> None:
-    with process("--storage-dir", str(tmp_path), "--table", f"{TABLE}={DDL}", "--client-id", "me") as running:
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, pytest.param("stdin", marks=pytest.mark.hostile)])
+def test_it_serves_and_ends_cleanly(tmp_path: Path, end: signal.Signals | str) -> None:
+    arguments = ["--storage-dir", str(tmp_path), "--table", f"{TABLE}={DDL}", "--client-id", "me"]
+    with process(*arguments, *(["--until-stdin-closes"] if end == "stdin" else [])) as running:
         assert running.client_id == "me"
         assert f"{TABLE}: {DDL}" in running.greeting
         stream = Stream(running, TABLE, DDL)
         stream.send([{"id": 1}])
         stream.flush()
-        running.process.send_signal(number)
+        running.process.stdin.close() if end == "stdin" else running.process.send_signal(end)
         assert running.process.wait(20) == 0
         assert running.process.stderr.read() == ""
     with Emulator(tmp_path) as emulator:
@@ -163,6 +167,15 @@ def test_faults_by_flag() -> None:
 def test_wrong_arguments_are_reported(arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--memory", *arguments]) == 2
     assert reason in capsys.readouterr().err
+
+
+def test_a_port_in_use_leaves_the_other_one_closed(emulator: Emulator) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        free = probe.getsockname()[1]
+    in_use = int(emulator.endpoint.rpartition(":")[2])
+    with pytest.raises(ConfigurationError, match="cannot be opened"):
+        Emulator(memory=True, port=in_use, http_port=free).start()
+    socket.create_server(("127.0.0.1", free)).close()
 
 
 def test_a_port_in_use_is_reported(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:

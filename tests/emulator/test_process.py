@@ -8,6 +8,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import requests
 from deltalake import DeltaTable
 
 from beam_zerobus.emulator import EmulatorProcess
@@ -24,6 +25,26 @@ def test_its_tables_hold_every_row_when_it_has_ended(tmp_path: Path) -> None:
         stream.wait(stream.send([{"id": 1}, {"id": 2}]))
     found = DeltaTable(tmp_path.joinpath(*TABLE.split("."))).to_pyarrow_table()
     assert sorted(found.column("id").to_pylist()) == [1, 2]
+
+
+@pytest.mark.hostile
+def test_a_program_writes_to_it_by_its_environment_alone() -> None:
+    emulator = EmulatorProcess(tables={TABLE: DDL}, tls=True)
+    emulator.start()
+    try:
+        program = f"from beam_zerobus import ZerobusWriter\nwith ZerobusWriter({TABLE!r}) as it: it.send([{{'id': 7}}])"
+        subprocess.run(
+            [sys.executable, "-c", program], env={**os.environ, **emulator.environment}, check=True, timeout=60
+        )
+        rows = requests.get(
+            f"{emulator.workspace_url}/control/tables/{TABLE}/rows",
+            headers={"Authorization": f"Bearer {emulator.control_token}"},
+            verify=str(emulator.ca_file),
+            timeout=10,
+        )
+        assert rows.json() == {"count": 1, "rows": [{"id": 7}]}
+    finally:
+        emulator.stop()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ PYTEST := $(BIN)/python -m pytest
 QUIET  := $(if $(MAKE_TERMERR),,--quiet) # on a terminal, uv shows how far it is
 
 .PHONY: help quickstart first-hour test lint types chaos bench docs clean
-.PHONY: soak test-hostile test-contract test-flink test-prism test-java test-go test-kafka test-dataflow test-languages
+.PHONY: soak test-hostile test-contract test-sdks test-flink test-prism test-java test-go test-kafka test-dataflow test-languages
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
@@ -43,9 +43,12 @@ test-hostile: $(VENV)/.test ## Ends of processes, kills and slow faults; the qui
 soak: $(VENV)/.test ## 10,000 writers opened and closed, 1,000 dropped, an emulator killed 50 times; CYCLES=10000 KILLS=25
 	SOAK_CYCLES=$(or $(CYCLES),10000) SOAK_KILLS=$(or $(KILLS),25) $(PYTEST) tests/hostile/test_soak.py tests/emulator/test_kills.py -m hostile
 
-test-contract: $(VENV)/.test ## The SDK's errors, oldest and newest; the official clients (needs Java 17, Maven, Node, Rust)
+test-contract: $(VENV)/.test ## What the SDK says, with the oldest and the newest version allowed
 	$(BIN)/python -m tests.delivery.sdk_matrix
-	$(BIN)/python -m tests.contract
+
+test-sdks: $(VENV)/.test ## Clients in five languages against the emulator, and its image (needs Java 17, Maven, Node, Go, Cargo); RUST=1, WITHOUT=java
+	$(BIN)/python -m tests.sdks
+	$(PYTEST) tests/sdks -m sdks
 
 test-flink: $(VENV)/.test ## A real Flink cluster: batch, killed workers, checkpoints (needs Java 17, Maven, Go)
 	$(PYTEST) tests/runners/flink -m flink

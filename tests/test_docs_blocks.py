@@ -30,7 +30,7 @@ from tests.runners.support import ROOT, zerobus_environment
 
 TABLE = "main.iot.air_quality"
 HERE = "tests/test_docs_blocks.py"
-LANGUAGES = "console|sh|bash|python|yaml|toml|sql|go|java|rust"
+LANGUAGES = "console|sh|bash|python|yaml|toml|sql|go|java|javascript|rust"
 BLOCK = re.compile(rf"(?:<!-- (?P<mark>[^\n]*) -->\n)?```(?P<language>{LANGUAGES})\n(?P<code>.*?)```", re.DOTALL)
 MARK = re.compile(r"not run: \S.*|run by (?P<test>tests/\S+\.py)|part of (?P<program>tests/\S+)")
 TESTS = {path: path.read_text("utf-8") for path in sorted((ROOT / "tests").rglob("*.py"))}

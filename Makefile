@@ -6,7 +6,7 @@ PYTEST := $(BIN)/python -m pytest
 QUIET  := $(if $(MAKE_TERMERR),,--quiet) # on a terminal, uv shows how far it is
 
 .PHONY: help quickstart first-hour test lint types chaos bench docs clean
-.PHONY: soak test-hostile test-contract test-sdks test-flink test-prism test-java test-go test-kafka test-dataflow test-languages
+.PHONY: soak test-hostile test-page test-contract test-sdks test-flink test-prism test-java test-go test-kafka test-dataflow test-languages
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
@@ -72,6 +72,10 @@ test-languages: $(VENV)/.test ## The gateway's clients in Rust, Go and Java (nee
 
 test-dataflow: $(VENV)/.test ## The steps of Dataflow's image, and the job that it would submit
 	$(PYTEST) tests/runners -m dataflow
+
+test-page: $(VENV)/.browser ## The emulator's page in Chromium, which root gets from Debian; CHROMIUM=1 demands it (needs Chromium)
+	@$(BIN)/python -m tests.emulator.chromium
+	$(PYTEST) tests/emulator -m browser
 
 bench: $(VENV)/.bench ## The benchmarks that the README and docs/performance.md quote
 	$(BIN)/python -m tests.benchmarks.encode

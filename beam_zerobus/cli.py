@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _PROGRAMS = {"send": "files_to_zerobus", "kafka": "kafka_to_zerobus", "replay": "replay_dead_letters"}
+_OF_THE_EMULATOR = {"emulator": "__main__", "replay-calls": "recording.command"}
 _FAILURE = 2  # as argparse; 1 means that there are differences
 
 
@@ -65,8 +66,8 @@ def _leave_broken_output() -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    if arguments[:1] == ["emulator"]:
-        return _emulator(arguments[1:])
+    if arguments[:1] and arguments[0] in _OF_THE_EMULATOR:
+        return _emulator(arguments[0], arguments[1:])
     if arguments[:1] == ["check"]:
         from beam_zerobus.check.command import run as run_check  # noqa: PLC0415  keeps the other commands quick
 
@@ -133,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("check", help="find what keeps rows from a table", add_help=False)
     commands.add_parser("create-table", help="create a table that rows can be sent to", add_help=False)
     commands.add_parser("emulator", help="run a local Zerobus", add_help=False)
+    commands.add_parser("replay-calls", help="send what the local Zerobus recorded again", add_help=False)
     commands.add_parser("gateway", help="write the batches of Arrow Flight clients", add_help=False)
     return parser
 
@@ -144,12 +146,13 @@ def _count(text: str) -> int:
     return count
 
 
-def _emulator(arguments: list[str]) -> int:
+def _emulator(name: str, arguments: list[str]) -> int:
     try:
-        from beam_zerobus.emulator.__main__ import main as run  # noqa: PLC0415  an extra
+        module = importlib.import_module(f"beam_zerobus.emulator.{_OF_THE_EMULATOR[name]}")
     except ModuleNotFoundError as error:
-        return _say_missing("emulator", "emulator", error)
-    return run(arguments)
+        return _say_missing(name, "emulator", error)
+    status: int = module.main(arguments)
+    return status
 
 
 def _program(name: str, arguments: list[str]) -> int:

@@ -73,6 +73,10 @@ def _parser() -> argparse.ArgumentParser:
         help="add the rows of a Parquet, CSV, JSON or JSON lines file to a table that has none; repeatable",
     )
     storage.add_argument(
+        "--record", metavar="FILE", help="record every call into a new file; beam-zerobus replay-calls sends it again"
+    )
+    storage.add_argument("--mask-values", action="store_true", help="replace the values of rows in the recording")
+    storage.add_argument(
         "--readable-after",
         type=float,
         default=0.0,
@@ -244,6 +248,8 @@ def _emulator(options: argparse.Namespace) -> Emulator:
         tls=options.tls,
         tls_names=options.tls_name,
         in_development=options.in_development,
+        record_to=options.record,
+        mask_values=options.mask_values,
     )
 
 
@@ -263,6 +269,7 @@ def _greeting(emulator: Emulator, rows: str) -> str:
     trust = "" if emulator.ca_file is None else _TRUST.format(ca_file=emulator.ca_file)
     return f"""\
 Local Zerobus at {emulator.endpoint}, workspace at {emulator.workspace_url}
+Watch it in a browser: {emulator.page_url}
 {rows}
 Tables:
 {tables}

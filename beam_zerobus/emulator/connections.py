@@ -7,9 +7,12 @@ import socket
 import stat
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
-__all__ = ["cut"]
+from beam_zerobus.emulator.recording.interceptor import RecordedContext
+
+__all__ = ["cut", "cut_call"]
 
 
 def cut(peer: str, port: int) -> bool:
@@ -39,6 +42,18 @@ def cut(peer: str, port: int) -> bool:
                 candidate.shutdown(socket.SHUT_RDWR)
                 return True
     return False
+
+
+def cut_call(context: Any, port: int) -> bool:
+    """Shut down the connection of a gRPC call, as `cut` does; a recording of the call says so.
+
+    Args:
+        context: gRPC's context of the call.
+        port: The server's own port.
+    """
+    if isinstance(context, RecordedContext):
+        context.note_cut()
+    return cut(context.peer(), port)
 
 
 def _duplicate(descriptor: int) -> socket.socket:

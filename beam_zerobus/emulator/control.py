@@ -14,15 +14,17 @@ import orjson
 import pyarrow as pa
 
 from beam_zerobus.emulator.control_bodies import Change, NewTable, NewToken, Privileges, Seconds
-from beam_zerobus.emulator.faults import Faults, RejectRows
+from beam_zerobus.emulator.faults import Faults
 from beam_zerobus.emulator.from_json import read_json
 from beam_zerobus.emulator.grants import GRANTS
 from beam_zerobus.emulator.http_answer import Headers, HttpAnswer
 from beam_zerobus.emulator.http_error import HttpError
 from beam_zerobus.emulator.json_rows import to_json_rows
 from beam_zerobus.emulator.openapi import HEALTH_PATH, OPENAPI_PATH, describe
+from beam_zerobus.emulator.page import PageView
 from beam_zerobus.emulator.seeding import MEDIA_TYPES, seed
 from beam_zerobus.emulator.stats import Stats
+from beam_zerobus.emulator.steering import faults_as_json
 from beam_zerobus.emulator.table import Table
 from beam_zerobus.errors import ConfigurationError
 
@@ -68,6 +70,7 @@ class _Request:
     body: Any
     raw: bytes
     headers: Headers
+    view: PageView
 
     @property
     def table(self) -> Table:
@@ -171,13 +174,7 @@ def _known(privileges: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _faults(request: _Request) -> dict[str, Any]:
-    found = dataclasses.asdict(dataclasses.replace(request.emulator.faults, reject_rows=()))
-    rules = [{"column": rule.column, "value": rule.value, "table": rule.table} for rule in _shown(request)]
-    return {**found, "reject_rows": rules}
-
-
-def _shown(request: _Request) -> list[RejectRows]:
-    return [rule for rule in request.emulator.faults.reject_rows if rule.predicate is None]
+    return faults_as_json(request.emulator.faults)
 
 
 def _set_faults(request: _Request) -> dict[str, Any]:
@@ -195,6 +192,14 @@ def _statistics(request: _Request) -> dict[str, Any]:
         "tables": {name: dataclasses.asdict(table) for name, table in stats.tables.items()},
         "streams": [dataclasses.asdict(stream) for stream in stats.streams[-_MAX_STREAMS:]],
     }
+
+
+def _activity(request: _Request) -> dict[str, Any]:
+    return request.view.activity()
+
+
+def _recent(request: _Request) -> dict[str, Any]:
+    return request.view.rows(request.table.name)
 
 
 def _token(request: _Request) -> dict[str, Any]:
@@ -236,11 +241,13 @@ _ROUTES = (
         gives=(_ARROW,),
     ),
     _Route("POST", "/control/tables/{name}/rows", "Add rows; no fault strikes them", _seed, takes=tuple(MEDIA_TYPES)),
+    _Route("GET", "/control/tables/{name}/recent", "The last rows that became durable, as text", _recent),
     _Route("POST", "/control/tables/{name}/grant", "Grant privileges to the client", _grant, Privileges),
     _Route("POST", "/control/tables/{name}/revoke", "Revoke privileges of the client", _revoke, Privileges),
     _Route("GET", "/control/faults", "The faults that are injected", _faults),
     _Route("PUT", "/control/faults", "Set the faults; their counts start again", _set_faults, Faults),
     _Route("GET", "/control/statistics", "Counts; of streams the last 1,000", _statistics),
+    _Route("GET", "/control/activity", "What happened last: calls, events, streams, tokens, the clock", _activity),
     _Route("POST", "/control/tokens", "Issue an access token", _token, NewToken),
     _Route("POST", "/control/tokens/revoke", "Make all access tokens invalid", _revoke_tokens),
     _Route("POST", "/control/clock", "Let seconds pass: tokens expire, rows become readable", _advance, Seconds),
@@ -256,10 +263,12 @@ class Control:
     Attributes:
         emulator: What it controls.
         token: What clients send as ``Authorization: Bearer <token>``.
+        view: What the page shows.
     """
 
     emulator: Controlled = field(repr=False)
     token: str = field(repr=False)
+    view: PageView = field(repr=False)
 
     def authorize(self, path: str, authorization: str | None) -> None:
         """Reject a request without the token; health and description are open.
@@ -289,7 +298,7 @@ class Control:
                 try:
                     content = None if route.body is None else read_json(route.body, orjson.loads(body or b"{}"))
                     name = unquote(found[1]) if found.lastindex else ""
-                    return route.work(_Request(self.emulator, name, query, content, body, headers))
+                    return route.work(_Request(self.emulator, name, query, content, body, headers, self.view))
                 except orjson.JSONDecodeError:
                     raise HttpError(400, "INVALID_PARAMETER_VALUE", "the body is not JSON") from None
                 except ConfigurationError as error:

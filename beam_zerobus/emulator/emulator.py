@@ -21,10 +21,13 @@ from beam_zerobus.emulator.faults import FaultInjector, Faults
 from beam_zerobus.emulator.grants import Grants
 from beam_zerobus.emulator.host import Host
 from beam_zerobus.emulator.layout import Layout, TableRules
+from beam_zerobus.emulator.page import PageView
+from beam_zerobus.emulator.recording.recorder import Recorder, RecorderOptions
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.servers import STOP_SECONDS, Servers, Tls
 from beam_zerobus.emulator.sql import WAREHOUSE_ID, SqlStatements, Warehouse
-from beam_zerobus.emulator.stats import Stats, StatsBook
+from beam_zerobus.emulator.stats import StatsBook
+from beam_zerobus.emulator.steering import Steering, faults_as_json
 from beam_zerobus.emulator.table import Table
 from beam_zerobus.emulator.tokens import TokenIssuer
 from beam_zerobus.emulator.workspace import Workspace
@@ -36,7 +39,7 @@ __all__ = ["Emulator"]
 _TLS_DIRECTORY = ".tls"
 
 
-class Emulator:
+class Emulator(Steering):
     """A local Zerobus: streams over gRPC and Arrow Flight, tokens and table descriptions over HTTP, rows in Delta.
 
     Acknowledged rows are committed to a Delta table, so a kill of the process loses none of them. (Files are not
@@ -67,6 +70,8 @@ class Emulator:
             `storage_dir`, else made new.
         tls_names: Further host names and addresses for the certificate, beside the local ones.
         in_development: Serve `PersistentStream` and `RetireStream` too, which the service has in development.
+        record_to: A new file for a recording of every call, for ``beam-zerobus replay-calls``; None for no recording.
+        mask_values: Replace the values of rows in the recording; types, lengths and nulls stay.
 
     Raises:
         ConfigurationError: Options that exclude each other or are out of range, or a storage directory that cannot be
@@ -100,12 +105,16 @@ class Emulator:
         tls: bool = False,
         tls_names: Sequence[str] = (),
         in_development: bool = False,
+        record_to: str | Path | None = None,
+        mask_values: bool = False,
     ) -> None:
         in_memory = memory or discard
         if in_memory and storage_dir is not None:
             raise ConfigurationError("Emulator: set storage_dir, or memory or discard, not both")
         if in_memory and readable_after:
             raise ConfigurationError("Emulator: readable_after needs Delta tables; leave out memory and discard")
+        if mask_values and record_to is None:
+            raise ConfigurationError("mask_values needs record_to (--record): it masks what is recorded")
         rules = TableRules(max_partitions=max_partitions, readable_after=readable_after)
         if not 0 < token_life < math.inf:
             raise ConfigurationError(f"token_life {token_life}: set a number of seconds above 0")
@@ -143,7 +152,7 @@ class Emulator:
                 stats=self._stats,
             ),
             self._statements,
-            Control(emulator=self, token=self.control_token),
+            Control(emulator=self, token=self.control_token, view=PageView(self._stats, self._tokens)),
             address=host,
             port=port,
             http_port=http_port,
@@ -153,6 +162,26 @@ class Emulator:
         self._catalog = Catalog(
             self.storage_dir, discard=discard, rules=rules, grants=self._grants, created=self._stats.table_created
         )
+        if record_to is not None:
+            settings = {"token_life": token_life, "readable_after": readable_after, "max_partitions": max_partitions}
+            self._start_recording(RecorderOptions(path=Path(record_to), mask_values=mask_values, settings=settings))
+
+    def _start_recording(self, options: RecorderOptions) -> None:
+        try:
+            self._host.recorder = Recorder(
+                options,
+                client_id=self.client_id,
+                client_secret=self.client_secret,
+                control_token=self.control_token,
+                tokens=self._tokens,
+                columns_of=lambda name: () if (table := self._catalog.find(name)) is None else table.schema.columns,
+            )
+        except ConfigurationError:
+            self._catalog.unlock()
+            raise
+        for table in self.tables:
+            self._record_table(table)
+        self._record("PUT", "/control/faults", faults_as_json(self.faults))
 
     def __enter__(self) -> Self:
         self.start()
@@ -162,6 +191,8 @@ class Emulator:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+        if self._host.recorder is not None:
+            self._host.recorder.close()
         if self._temporary is not None:
             self._temporary.cleanup()
 
@@ -178,10 +209,13 @@ class Emulator:
         self._catalog.lock()
         for table in self._catalog:
             table.open()
+        self._mark("start")
         self._servers.start()
 
     def stop(self) -> None:
         """Commit and acknowledge what has arrived, end all streams, close both ports and leave the directory."""
+        if self._servers.running:
+            self._mark("stop")
         for table in self._catalog:
             table.close(commit=True)
         for stream in self._host.streams():
@@ -194,6 +228,8 @@ class Emulator:
 
         `start` opens the same ports again, with every row that was acknowledged.
         """
+        if self._servers.running:
+            self._mark("kill")
         self._servers.stop_accepting()
         for stream in self._host.streams():
             stream.cut()
@@ -221,6 +257,11 @@ class Emulator:
     def workspace_url(self) -> str:
         """The workspace's URL; ``DATABRICKS_HOST`` of clients."""
         return self._servers.workspace_url
+
+    @property
+    def page_url(self) -> str:
+        """The address of the emulator's page; the browser keeps the control token, after ``#``, to itself."""
+        return f"{self.workspace_url}/#token={self.control_token}"
 
     warehouse_id = WAREHOUSE_ID
     """The id of the SQL warehouse; ``DATABRICKS_WAREHOUSE_ID`` of clients."""
@@ -252,7 +293,9 @@ class Emulator:
                 something else is in its place in the storage directory.
         """
         layout = Layout(partitioned_by=tuple(partitioned_by), rescue_column=rescue_column)
-        return self._catalog.create(name, columns, layout)
+        table = self._catalog.create(name, columns, layout)
+        self._record_table(table)
+        return table
 
     def table(self, name: str) -> Table:
         """Return a table.
@@ -274,76 +317,25 @@ class Emulator:
 
     def drop_table(self, name: str) -> None:
         """Remove a table; open streams fail at their next call, and new ones get NOT_FOUND."""
+        self._record("DELETE", f"/control/tables/{name}", {})
         self._catalog.drop(name)
 
     def reset(self) -> None:
         """Be as new: end all streams, drop all tables, faults and counts, and revoke all tokens."""
+        self._record("POST", "/control/reset", {})
         for table in self.tables:
             with suppress(KeyError):  # dropped meanwhile
-                self.drop_table(table.name)
+                self._catalog.drop(table.name)
         for stream in self._host.streams():
             stream.finish(Rejection(grpc.StatusCode.UNAVAILABLE, "the emulator was reset"))
-        self.faults = None
+        self._host.injector = FaultInjector(Faults())
         self._grants.clear()
         self._statements.clear()
-        self.revoke_tokens()
+        self._tokens.revoke_all()
         deadline = time.monotonic() + STOP_SECONDS
         while self._host.streams() and time.monotonic() < deadline:
             time.sleep(0.01)
         self._stats.reset()
-
-    @property
-    def stats(self) -> Stats:
-        """The current counts."""
-        return self._stats.snapshot()
-
-    @property
-    def faults(self) -> Faults:
-        """The faults to inject; setting them takes effect at once and restarts their counts."""
-        return self._host.injector.faults
-
-    @faults.setter
-    def faults(self, faults: Faults | None) -> None:
-        self._host.injector = FaultInjector(faults or Faults())
-
-    @property
-    def token_life(self) -> float:
-        """Seconds that new tokens are valid; may be set."""
-        return self._tokens.life
-
-    @token_life.setter
-    def token_life(self, seconds: float) -> None:
-        self._tokens.life = seconds
-
-    def issue_token(self, table: str | None = None, life: float | None = None, *, admin: bool = False) -> str:
-        """Return an access token without asking the token endpoint.
-
-        Args:
-            table: The table that it allows writing to; None for one for the workspace's interfaces only.
-            life: Seconds that it is valid; None for `token_life`.
-            admin: It is the administrator's, who may execute every SQL statement; otherwise it is the client's.
-        """
-        return self._tokens.issue(table, life, is_admin=admin)
-
-    def advance_clock(self, seconds: float) -> None:
-        """Let seconds pass at once: tokens expire, and rows become readable that would be by then.
-
-        Raises:
-            ConfigurationError: The clock cannot go back.
-        """
-        if not 0 <= seconds <= 1e9:
-            raise ConfigurationError(f"the clock advances by 0 to 1,000,000,000 seconds, not {seconds}")
-        self._tokens.advance(seconds)
-        for table in self.tables:
-            table.advance(seconds)
-
-    def rotate_streams(self, seconds: float = 0.0) -> None:
-        """Rotate all open streams, as the service does: the close signal, and so many seconds later the end."""
-        self._host.rotate(seconds)
-
-    def revoke_tokens(self) -> None:
-        """Make all tokens issued so far invalid; open streams end with UNAUTHENTICATED."""
-        self._tokens.revoke_all()
 
     def __repr__(self) -> str:
         return f"Emulator(endpoint={self.endpoint!r}, workspace_url={self.workspace_url!r})"

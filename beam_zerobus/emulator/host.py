@@ -11,6 +11,7 @@ import grpc
 from beam_zerobus.emulator.faults import FaultInjector, ScriptedFault
 from beam_zerobus.emulator.grants import GRANTS
 from beam_zerobus.emulator.limits import check_seconds
+from beam_zerobus.emulator.recording.recorder import Recorder
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.stats import StatsBook
 from beam_zerobus.emulator.table import Table
@@ -45,6 +46,7 @@ class Host:
         injector: Decides on faults; replaced when faults are set.
         check_rows: Whether calls are decoded before they are acknowledged.
         port: The gRPC port, once it is bound.
+        recorder: Records calls; None for no recording.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Host:
         self.injector = injector
         self.check_rows = check_rows
         self.port = 0
+        self.recorder: Recorder | None = None
         self._lock = threading.Lock()
         self._streams: set[OpenStream] = set()
 

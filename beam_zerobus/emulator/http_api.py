@@ -17,11 +17,15 @@ from typing import Any
 from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
 from beam_zerobus.emulator.control import CONTROL_PATH, Control
+from beam_zerobus.emulator.deadline_reader import DeadlineReader
 from beam_zerobus.emulator.http_answer import HttpAnswer
 from beam_zerobus.emulator.http_error import HttpError
 from beam_zerobus.emulator.limits import MAX_MESSAGE_BYTES, MAX_RECORD_BYTES, MAX_STATEMENT_BYTES
 from beam_zerobus.emulator.openapi import HEALTH_PATH, OPENAPI_PATH
 from beam_zerobus.emulator.otlp.http import EXPORT_PATHS, HttpExports
+from beam_zerobus.emulator.page import page_file
+from beam_zerobus.emulator.recording.http_call import HttpCall
+from beam_zerobus.emulator.recording.recorder import Recorder
 from beam_zerobus.emulator.rest import RestInserts
 from beam_zerobus.emulator.row_request import NoAnswerError
 from beam_zerobus.emulator.sql.api import STATEMENTS_PATH, WAREHOUSES_PATH, SqlStatements
@@ -51,6 +55,7 @@ class HttpServer(ThreadingHTTPServer):
         exports: Takes OTLP.
         statements: Answers SQL statements.
         control: Answers requests of the control API.
+        recorder: Records requests; None for no recording.
         request_seconds: How long a request may take to arrive, counted from the connection's start or the last answer.
         tls: The context of TLS; None for plain text.
     """
@@ -69,6 +74,7 @@ class HttpServer(ThreadingHTTPServer):
         exports: HttpExports,
         statements: SqlStatements,
         control: Control,
+        recorder: Recorder | None = None,
         request_seconds: float = 30.0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
@@ -77,6 +83,7 @@ class HttpServer(ThreadingHTTPServer):
         self.exports = exports
         self.statements = statements
         self.control = control
+        self.recorder = recorder
         self.request_seconds = request_seconds
         self.tls = tls
         self._connections = threading.BoundedSemaphore(_MAX_CONNECTIONS)
@@ -113,31 +120,14 @@ class HttpServer(ThreadingHTTPServer):
             _LOG.exception("the emulator failed on an HTTP request")
 
 
-class _DeadlineReader(io.RawIOBase):
-    """Reads a socket until a moment, however slowly the bytes arrive."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self.deadline = 0.0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the request did not arrive in time")
-        self._connection.settimeout(left)
-        return self._connection.recv_into(buffer)
-
-
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: HttpServer
 
     def setup(self) -> None:
         super().setup()
-        self._reader = _DeadlineReader(self.connection)
+        self._call = HttpCall(self.server.recorder)
+        self._reader = DeadlineReader(self.connection)
         self.rfile.close()
         self.rfile = io.BufferedReader(self._reader)
 
@@ -150,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(self._post)
 
     def do_GET(self) -> None:
-        """Serve the endpoints of tables, of permissions and of SQL statements, and the control API."""
+        """Serve the endpoints of tables, of permissions and of SQL statements, the control API, and the page."""
         self._answer(self._get)
 
     def do_PUT(self) -> None:
@@ -232,11 +222,15 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(length))
         if len(body) < int(length):
             raise HttpError(400, "invalid_request", "the body is shorter than Content-Length")
+        self._call.arrived(self.command, self.path, self.headers, body)
         self.close_connection = keep
         return body
 
     def _get(self) -> dict[str, Any] | HttpAnswer:
         path = self._path()
+        page = page_file(path)
+        if page is not None:
+            return page
         if path.startswith(CONTROL_PATH) or path == HEALTH_PATH:
             return self._control()
         authorization = self.headers.get("Authorization")
@@ -276,11 +270,18 @@ class _Handler(BaseHTTPRequestHandler):
             raise HttpError(400, "MALFORMED_REQUEST", "the request's path cannot be read") from None
 
     def _answer(self, work: Callable[[], dict[str, Any] | HttpAnswer]) -> None:
+        self._call = HttpCall(self.server.recorder)
         try:
+            if self.command == "GET":
+                self._call.arrived(self.command, self.path, self.headers, b"")
             self._send(200, work())
         except HttpError as error:
+            if not self.path.startswith(CONTROL_PATH):
+                where = f"{self.command} {self.path.partition('?')[0]}"
+                self.server.workspace.stats.activity.event("rejected", where, f"{error.status}: {error}")
             self._send(error.status, error.body)
         except (OSError, NoAnswerError):
+            self._call.answered(None)
             self.close_connection = True  # the client left, or was too slow; or a fault
         except Exception:  # noqa: BLE001 - a client always gets an answer
             _LOG.exception("the emulator failed on an HTTP request")
@@ -295,6 +296,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not isinstance(answer, HttpAnswer):
             answer = HttpAnswer(content_type="application/json", body=json.dumps(answer).encode(), status=status)
         status, body = answer.status, answer.body
+        self._call.answered(status, body)
         self.connection.settimeout(self.server.request_seconds)
         self.request_version = "HTTP/1.1"  # a malformed request may have none; headers would then be left out
         self.send_response(status)

@@ -91,6 +91,7 @@ class RowRequest:
         """
         self.table.check_partitions(chunk)
         store_rows(self.table, chunk, self.size, self.schema)
+        self.host.stats.activity.stored(self.table.name, chunk)
         fault = self.fault
         late = fault.delay if fault is not None and fault.kind == "slow_ack" else 0.0
         time.sleep(self.host.injector.faults.ack_delay + late)

@@ -21,6 +21,7 @@ from beam_zerobus.emulator.otlp.grpc_service import export_handlers
 from beam_zerobus.emulator.otlp.http import HttpExports
 from beam_zerobus.emulator.persistent import KeptStreams
 from beam_zerobus.emulator.persistent_stream import PersistentProtocol, retire_handler
+from beam_zerobus.emulator.recording.interceptor import RecordingInterceptor
 from beam_zerobus.emulator.rest import RestInserts
 from beam_zerobus.emulator.session import Session
 from beam_zerobus.emulator.sql import SqlStatements
@@ -157,6 +158,7 @@ class Servers:
         credentials, context = (None, None) if self._tls is None else self._tls.serve(self._address)
         server = grpc.server(
             DaemonThreads(),
+            interceptors=() if self._host.recorder is None else (RecordingInterceptor(self._host.recorder),),
             options=[
                 # Also the limit of a message after decompression.
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -188,6 +190,7 @@ class Servers:
                 exports=HttpExports(Exports(self._host)),
                 statements=self._statements,
                 control=self._control,
+                recorder=self._host.recorder,
                 tls=context,
             )
             where = f"{self._url_host}:{self._port}"

@@ -83,6 +83,7 @@ class Session:
         try:
             token, table = self._create(requests)
         except Rejection as rejection:
+            self._note(dict(self._context.invocation_metadata()).get(TABLE_HEADER, ""), rejection)
             end_stream(self._context, rejection)
         except _NotOpenedError as fault:
             yield from self._leave_unopened(wrong_answer=fault.wrong_answer)
@@ -116,11 +117,15 @@ class Session:
         except Rejection as rejection:
             end = rejection.code.name
             if rejection.code is not grpc.StatusCode.OK:
+                self._note(table.name, rejection)
                 end_stream(self._context, rejection)
         finally:
             self._protocol.close()
             self._host.leave(self)
             stats.stream_ended(self.stream_id, end)
+
+    def _note(self, table: str, rejection: Rejection) -> None:
+        self._host.stats.activity.event("rejected", table, f"{rejection.code.name}: {rejection.message}")
 
     def finish(self, rejection: Rejection) -> None:
         """Acknowledge what is durable and end the stream with a status, from any thread."""
@@ -136,7 +141,7 @@ class Session:
         self._events.put(Gone())
 
     def _cut_connection(self) -> bool:
-        return connections.cut(self._context.peer(), self._host.port)
+        return connections.cut_call(self._context, self._host.port)
 
     def _create(self, requests: Iterator[bytes]) -> tuple[Token, Table]:
         """Check token, table and grants.
@@ -234,6 +239,8 @@ class Session:
 
         def stored(problem: BaseException | None) -> None:
             self._protocol.stored(call.offset if problem is None else None)
+            if problem is None:
+                stats.activity.stored(table.name, chunk)
             self._events.put(_after_storing(call, fault, delay) if problem is None else _storage_failed(problem, call))
 
         self._protocol.storing()

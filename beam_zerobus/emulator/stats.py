@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+from beam_zerobus.emulator.activity import Activity
 from beam_zerobus.emulator.stream_rate import StreamRate
 
 __all__ = ["RecordedCall", "Stats", "StatsBook", "StreamStats", "TableStats"]
@@ -105,10 +106,15 @@ class Stats:
 
 
 class StatsBook:
-    """Collects the counts; every field is used under `_lock`."""
+    """Collects the counts; every field is used under `_lock`.
+
+    Attributes:
+        activity: What happened last; it has a lock of its own.
+    """
 
     def __init__(self, *, record_calls: bool) -> None:
         self.record_calls = record_calls
+        self.activity = Activity()
         self._lock = threading.Lock()
         self._tables: dict[str, TableStats] = {}
         self._rates: dict[str, StreamRate] = {}
@@ -135,6 +141,7 @@ class StatsBook:
 
     def reset(self) -> None:
         """Forget everything but streams that are open."""
+        self.activity.reset()
         with self._lock:
             open_streams = [replace(stream, calls=0) for stream in self._streams.values() if stream.end is None]
             self._streams = {stream.stream_id: stream for stream in open_streams}
@@ -155,6 +162,7 @@ class StatsBook:
             self._add(table, streams_opened=1, streams_open=1)
             self._rates.setdefault(table, StreamRate(table)).opened()
             self._most_open = max(self._most_open, self._open())
+        self.activity.stream_opened(stream_id, table, wire_format)
 
     def stream_ended(self, stream_id: str, end: str) -> None:
         """Note how a stream ended."""
@@ -162,6 +170,7 @@ class StatsBook:
             stream = self._streams[stream_id]
             self._streams[stream_id] = replace(stream, end=end)
             self._add(stream.table, streams_open=-1)
+        self.activity.stream_ended(stream_id, stream.table, end)
 
     def call_received(self, stream_id: str, rows: int, size: int, call: RecordedCall | None) -> None:
         """Count a call."""
@@ -171,6 +180,7 @@ class StatsBook:
             self._add(stream.table, calls=1, rows_received=rows, bytes_received=size)
             if call is not None:
                 self._calls.append(call)
+        self.activity.call(stream.table, rows, size, stream_id)
 
     def acknowledged(self, stream_id: str, offset: int, rows: int) -> None:
         """Count an acknowledgement of so many more rows."""
@@ -178,6 +188,7 @@ class StatsBook:
             stream = self._streams[stream_id]
             self._streams[stream_id] = replace(stream, acknowledged_offset=offset)
             self._add(stream.table, rows_acknowledged=rows)
+        self.activity.acknowledged(stream_id, offset)
 
     def request_received(self, table: str, rows: int, size: int, call: RecordedCall | None) -> None:
         """Count a REST request."""
@@ -185,16 +196,19 @@ class StatsBook:
             self._add(table, calls=1, rows_received=rows, bytes_received=size)
             if call is not None:
                 self._calls.append(call)
+        self.activity.call(table, rows, size)
 
     def request_acknowledged(self, table: str, rows: int) -> None:
         """Count the answer to a REST request, by which its rows are acknowledged."""
         with self._lock:
             self._add(table, rows_acknowledged=rows)
+        self.activity.answered(table, rows)
 
     def fault_injected(self, kind: str) -> None:
         """Count a fault."""
         with self._lock:
             self._faults[kind] += 1
+        self.activity.event("fault", "", kind)
 
     def token_issued(self) -> None:
         """Count a token."""

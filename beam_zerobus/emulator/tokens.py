@@ -9,11 +9,13 @@ import hmac
 import json
 import time
 import uuid
+from collections import deque
 from dataclasses import dataclass
 
 __all__ = ["ALL_APIS", "InvalidTokenError", "Token", "TokenIssuer"]
 
 ALL_APIS = "all-apis"
+_MAX_ISSUED = 100
 
 
 class InvalidTokenError(Exception):
@@ -44,21 +46,24 @@ class TokenIssuer:
 
     Attributes:
         life: Seconds that a token is valid.
+        ahead: Seconds that the clock is ahead of the system's.
+        issued: What the last tokens allow.
     """
 
     def __init__(self, secret: str, life: float = 3600.0) -> None:
         self._key = hashlib.sha256(b"beam-zerobus emulator\0" + secret.encode()).digest()
         self.life = life
+        self.issued: deque[Token] = deque(maxlen=_MAX_ISSUED)
         self._revoked_before = 0.0
-        self._ahead = 0.0
+        self.ahead = 0.0
 
     def now(self) -> float:
         """Return the time by which tokens expire, in seconds since the epoch."""
-        return time.time() + self._ahead
+        return time.time() + self.ahead
 
     def advance(self, seconds: float) -> None:
         """Let so many seconds pass for tokens."""
-        self._ahead += seconds
+        self.ahead += seconds
 
     def is_expired(self, token: Token) -> bool:
         """Return whether a token has expired."""
@@ -67,9 +72,11 @@ class TokenIssuer:
     def issue(self, table: str | None, life: float | None = None, *, is_admin: bool = False) -> str:
         """Return a token for one table, or for the REST APIs when `table` is None; the client's, or the admin's."""
         now = self.now()
+        expires_at = now + (self.life if life is None else life)
+        self.issued.append(Token(table, expires_at, now, is_admin))
         claims: dict[str, object] = {
             "iat": now,
-            "exp": now + (self.life if life is None else life),
+            "exp": expires_at,
             "jti": uuid.uuid4().hex,
         }
         if table is not None:

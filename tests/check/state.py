@@ -53,7 +53,7 @@ class State:
                     filled_in = "..." in value or "<" in value
                     self.monkeypatch.setenv(name, self.environment[name] if filled_in else value)
             elif (command, *arguments) == ("sudo", "timedatectl", "set-ntp", "true"):
-                self.emulator._tokens.advance(-self.emulator._tokens._ahead)
+                self.emulator._tokens.advance(-self.emulator._tokens.ahead)
             elif command == "beam-zerobus" and arguments[0] == "create-table":
                 self._create_table(arguments)
             elif command == "beam-zerobus" and arguments[0] == "check":

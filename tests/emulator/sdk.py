@@ -132,6 +132,10 @@ class RawStream:
     def send(self, request: Any) -> None:
         self._requests.put(request if isinstance(request, bytes) else request.SerializeToString())
 
+    def send_last(self) -> None:
+        """Say that nothing more follows."""
+        self._requests.put(None)
+
     def receive(self) -> Any:
         return Response.FromString(next(self.call))
 

@@ -129,7 +129,7 @@ def test_the_greeting_exports_our_names_and_those_of_the_official_examples() -> 
         ca_file = exports["SSL_CERT_FILE"]
         assert exports["REQUESTS_CA_BUNDLE"] == ca_file
         assert running.endpoint.startswith("https://0.0.0.0:")
-        assert requests.get(running.workspace_url, verify=ca_file, timeout=10).status_code == 404
+        assert requests.get(running.workspace_url, verify=ca_file, timeout=10).status_code == 200
         running.process.terminate()
         assert running.process.wait(20) == 0
         assert running.process.stderr.read() == ""

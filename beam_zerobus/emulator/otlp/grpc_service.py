@@ -43,7 +43,7 @@ class _Method:
         except Rejection as rejection:
             end_stream(context, rejection)
         except NoAnswerError:
-            connections.cut(context.peer(), self._exports.host.port)
+            connections.cut_call(context, self._exports.host.port)
             context.abort(grpc.StatusCode.UNAVAILABLE, "injected fault: the connection was dropped")
         except Exception as error:  # noqa: BLE001 - the client always gets a status
             _LOG.exception("the emulator failed on an OTLP request")

@@ -1,0 +1,268 @@
+"""`Recorder`: writes what arrives and what is answered, line by line."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from beam_zerobus.emulator.recording import VERSION
+from beam_zerobus.emulator.recording.masked_text import Columns
+from beam_zerobus.emulator.recording.masks import CallMask, masked_request
+from beam_zerobus.emulator.recording.secrets import Secrets
+from beam_zerobus.emulator.tokens import Token, TokenIssuer
+from beam_zerobus.errors import ConfigurationError
+from beam_zerobus.version import __version__
+
+__all__ = ["Recorder", "RecorderOptions", "error_of"]
+
+_LOG = logging.getLogger(__name__)
+TOKEN_PATH = "/oidc/v1/token"  # noqa: S105 - a path
+_HEADERS = ("content-type", "content-encoding", "accept")
+_MAX_CONNECTIONS = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecorderOptions:
+    """What a recording is made of.
+
+    Attributes:
+        path: The file, which must not exist.
+        mask_values: Whether values of rows are replaced.
+        settings: Settings of the emulator, for the first line.
+    """
+
+    path: Path
+    mask_values: bool
+    settings: Mapping[str, Any]
+
+
+class Recorder:
+    """Writes a recording; the file, `_broken` and `_connections` are used under `_lock`.
+
+    Each line is written at once, so that a kill of the process loses no line but the last. When a line cannot be
+    written, recording ends and the log says so; the emulator goes on.
+
+    Args:
+        options: What to record.
+        client_id: The client.
+        client_secret: Its secret.
+        control_token: The token of the control API.
+        tokens: Checks tokens.
+        columns_of: Returns the columns of a table, none for one that does not exist.
+
+    Raises:
+        ConfigurationError: The file exists, or cannot be made.
+    """
+
+    def __init__(
+        self,
+        options: RecorderOptions,
+        *,
+        client_id: str,
+        client_secret: str,
+        control_token: str,
+        tokens: TokenIssuer,
+        columns_of: Callable[[str], Columns],
+    ) -> None:
+        self._columns_of = columns_of
+        self._path = options.path
+        self._masked = options.mask_values
+        self._tokens = tokens
+        self._secrets = Secrets(
+            client_id=client_id,
+            client_secret=client_secret,
+            control_token=control_token,
+            tokens=tokens,
+            found=self._found,
+        )
+        self._lock = threading.Lock()
+        self._numbers = itertools.count(1)
+        self._connections: dict[str, int] = {}
+        self._within = threading.local()
+        self._broken = False
+        self._start = time.monotonic()
+        try:
+            self._file = options.path.open("xb")
+        except FileExistsError:
+            raise ConfigurationError(f"{options.path} exists: a recording needs a new file; name another") from None
+        except OSError as error:
+            raise ConfigurationError(f"the recording {options.path} cannot be written: {error.strerror}") from None
+        started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        head = {"zerobus_recording": VERSION, "version": __version__, "started": started, "masked": self._masked}
+        self._line({**head, "client_id": client_id, **options.settings})
+
+    def close(self) -> None:
+        """Write no more."""
+        with self._lock:
+            self._broken = True
+            self._file.close()
+
+    def request(
+        self, method: str, target: str, headers: Mapping[str, str], authorization: str | None, body: bytes
+    ) -> int:
+        """Record an HTTP request; return its number."""
+        call = next(self._numbers)
+        path = target.partition("?")[0]
+        auth = self._secrets.auth(authorization)
+        body = self._secrets.form(body) if path == TOKEN_PATH else self._secrets.removed(body)
+        kept = _masked(partial(masked_request, path, body, self._columns_of)) if self._masked else body
+        self._write(
+            "request", call=call, method=method, path=target, headers=_kept(headers), auth=auth, body=_text(kept)
+        )
+        self._within.call = call
+        return call
+
+    def answer(self, call: int, status: int | None, body: bytes = b"") -> None:
+        """Record the answer to an HTTP request; of its body the error, or the number of the token."""
+        self._within.call = None
+        line: dict[str, Any] = {"call": call, "status": status}
+        if status is not None and status >= 400:
+            line["error"] = error_of(body)
+        elif b'"access_token"' in body:
+            line["token"] = self._secrets.number(orjson.loads(body)["access_token"])
+        self._write("answer", **line)
+
+    def control(self, method: str, path: str, body: Mapping[str, Any], token: str | None = None) -> None:
+        """Record what Python changes as a request of the control API; nothing while an HTTP request is answered.
+
+        Args:
+            method: The method of the request.
+            path: Its path.
+            body: Its body.
+            token: The token that it would return.
+        """
+        if getattr(self._within, "call", None) is not None:
+            return
+        call = next(self._numbers)
+        text: bytes | None = orjson.dumps(body)
+        if self._masked:
+            text = _masked(partial(masked_request, path, text or b"", self._columns_of))
+        self._write(
+            "request", call=call, method=method, path=path, headers={}, auth={"control": True}, body=_text(text)
+        )
+        self.answer(call, 200, b"" if token is None else orjson.dumps({"access_token": token}))
+
+    def mark(self, kind: str) -> None:
+        """Record ``"kill"``, ``"stop"`` or ``"start"``."""
+        self._write(kind)
+
+    def stream(self, peer: str, method: str, headers: Mapping[str, str], authorization: str | None) -> RecordedStream:
+        """Record a gRPC call that begins."""
+        call = next(self._numbers)
+        auth = self._secrets.auth(authorization)
+        with self._lock:
+            if len(self._connections) >= _MAX_CONNECTIONS:
+                self._connections.clear()
+            connection = self._connections.setdefault(peer, call)
+        self._write("stream", call=call, connection=connection, method=method, headers=_kept(headers), auth=auth)
+        return RecordedStream(self, call, CallMask(method, self._columns_of) if self._masked else None)
+
+    def stream_line(self, kind: str, call: int, body: bytes | None, mask: CallMask | None = None) -> None:
+        """Record a message of a gRPC call."""
+        if body is not None:
+            body = self._secrets.removed(body)
+            body = body if mask is None else _masked(partial(mask.message, body))
+        self._write(kind, call=call, body=_text(body))
+
+    def stream_end(self, call: int, **line: Any) -> None:
+        """Record a gRPC call's end."""
+        self._write("end", call=call, **line)
+
+    def _found(self, token: Token, number: int) -> None:
+        """Record a token that was issued before the recording began."""
+        call = next(self._numbers)
+        body = {"table": token.table, "life": token.expires_at - self._tokens.now(), "admin": token.is_admin}
+        line = {"method": "POST", "path": "/control/tokens", "headers": {}, "auth": {"control": True}}
+        self._write("request", call=call, **line, body=_text(orjson.dumps(body)))
+        self._write("answer", call=call, status=200, token=number)
+
+    def _write(self, kind: str, **line: Any) -> None:
+        at = round(time.monotonic() - self._start, 6)
+        self._line({"at": at, "kind": kind, **line})
+
+    def _line(self, line: Mapping[str, Any]) -> None:
+        content = orjson.dumps(line) + b"\n"
+        with self._lock:
+            if self._broken:
+                return
+            try:
+                self._file.write(content)
+                self._file.flush()
+            except OSError as error:
+                self._broken = True
+                _LOG.error("recording to %s ends, since the file cannot be written: %s", self._path, error)
+
+
+class RecordedStream:
+    """A gRPC call that is recorded.
+
+    Args:
+        recorder: Writes the lines.
+        call: The call's number.
+        mask: Replaces values; None to keep them.
+    """
+
+    def __init__(self, recorder: Recorder, call: int, mask: CallMask | None) -> None:
+        self._recorder = recorder
+        self._call = call
+        self._mask = mask
+
+    def message(self, body: bytes) -> None:
+        """Record a message of the client."""
+        self._recorder.stream_line("message", self._call, body, self._mask)
+
+    def half_close(self) -> None:
+        """Record that the client sends no more."""
+        self._recorder.stream_line("half_close", self._call, None)
+
+    def response(self, body: bytes) -> None:
+        """Record a message to the client."""
+        self._recorder.stream_line("response", self._call, body)
+
+    def end(self, by: str, code: str | None, message: str | None, details: bytes | None) -> None:
+        """Record the end: by whom, and the status if there is one."""
+        self._recorder.stream_end(self._call, by=by, code=code, message=message, details=_text(details))
+
+
+def _masked(mask: Callable[[], bytes | None]) -> bytes | None:
+    """Return what a mask makes of a body; None if it fails, since a recording must not end a call."""
+    try:
+        return mask()
+    except Exception:  # noqa: BLE001 - whatever clients send
+        _LOG.exception("a body is left out of the recording, since it could not be masked")
+        return None
+
+
+def error_of(body: bytes) -> list[str]:
+    """Return the code and the message of an error's body, as either of Databricks' APIs has them; else nothing.
+
+    Example:
+        >>> error_of(b'{"error_code": "NOT_FOUND", "message": "no such table"}')
+        ['NOT_FOUND', 'no such table']
+    """
+    try:
+        content = orjson.loads(body)
+        names = ("error_code", "message") if "error_code" in content else ("error", "error_description")
+        return [str(content[name]) for name in names]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return []
+
+
+def _kept(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers that matter; others may hold secrets."""
+    lower = {name.lower(): value for name, value in headers.items()}
+    return {name: value for name, value in lower.items() if name in _HEADERS or name.startswith("x-databricks-")}
+
+
+def _text(body: bytes | None) -> str | None:
+    return None if body is None else base64.b64encode(body).decode()

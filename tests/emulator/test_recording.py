@@ -1,0 +1,213 @@
+"""Recordings: what is in them, what never is, and what happens when they cannot be written."""
+
+import base64
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from beam_zerobus.emulator import Emulator, Faults, RejectRows
+from beam_zerobus.emulator.recording.lines import read_head, read_lines
+from beam_zerobus.errors import ConfigurationError
+
+from .sdk import FORMATS, RawStream, Stream, eventually
+from .test_command import process
+from .test_control import asked
+from .test_rest import insert
+
+TABLE = "main.iot.air"
+DDL = (
+    "id BIGINT NOT NULL, name STRING, raw BINARY, price DECIMAL(10,2), at TIMESTAMP, ok BOOLEAN, f DOUBLE, "
+    "tags ARRAY<STRING>, m MAP<STRING, STRING>, place STRUCT<zip: STRING, n: INT>, v VARIANT"
+)
+TEXT = "canary-text"
+NUMBER = 8_765_432_187_654_321
+ROW = {
+    "id": NUMBER,
+    "name": TEXT,
+    "raw": b"canary-raw!!",
+    "price": "98765.43",
+    "at": NUMBER % 10**15,
+    "ok": True,
+    "f": 98765.4321,
+    "tags": ["canary-tag-1", ""],
+    "m": [("canary-key", "canary-value"), ("canary-kez", "")],
+    "place": {"zip": "canary-zip", "n": 987654},
+    "v": '{"canary-name": ["canary-variant", 987654, null]}',
+}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "calls.jsonl"
+
+
+def written(emulator: Emulator, wire_format: str) -> None:
+    """Write a row with canaries, a second one with nulls, and close the stream."""
+    with Stream(emulator, TABLE, DDL, wire_format) as stream:
+        stream.send([sent(ROW), {"id": 7}])
+        stream.flush()
+
+
+def sent(row: dict[str, Any]) -> dict[str, Any]:
+    from decimal import Decimal
+
+    return {**row, "price": Decimal(row["price"])}
+
+
+def contents(path: Path) -> Iterator[bytes]:
+    """Yield the file, and each body in it."""
+    yield path.read_bytes()
+    for line in read_lines(path):
+        for member in ("body", "details"):
+            if line.get(member):
+                yield base64.b64decode(line[member])
+
+
+def session(emulator: Emulator) -> None:
+    """Make calls on each way in, good and bad."""
+    table = emulator.create_table(TABLE, DDL)
+    for wire_format in FORMATS:
+        written(emulator, wire_format)
+    json_row = {"id": 3, "name": TEXT, "m": {"canary-key": "x"}, "place": {"zip": TEXT, "n": 1}, "raw": "Y2FuYXJ5"}
+    assert insert(emulator, [json_row]).status_code == 200
+    assert insert(emulator, b"[canary-broken").status_code == 400
+    with RawStream(emulator, TABLE, emulator.issue_token(TABLE)) as stream:
+        stream.create(TABLE)
+        stream.send_json(0, '{"canary-broken')
+        stream.end()
+    assert table.count_rows() == 7
+
+
+def test_it_has_every_call_and_no_secret(path: Path) -> None:
+    with Emulator(record_to=path) as emulator:
+        token = emulator.issue_token(TABLE)
+        session(emulator)
+        assert insert(emulator, [{"id": 1}], token).status_code == 200
+        form = {
+            "grant_type": "client_credentials",
+            "scope": "all-apis",
+            "client_id": emulator.client_id,
+            "client_secret": emulator.client_secret,
+        }
+        answer = requests.post(f"{emulator.workspace_url}/oidc/v1/token", data=form, timeout=20)
+        exchange = {
+            "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+            "scope": "all-apis",
+            "subject_token": "canary-subject",
+        }
+        requests.post(f"{emulator.workspace_url}/oidc/v1/token", data=exchange, timeout=20).raise_for_status()
+        asked(emulator, "GET", "/control/activity")
+        secrets = [token, answer.json()["access_token"], emulator.client_secret, emulator.control_token]
+        with Stream(emulator, TABLE, DDL, "json") as stream:
+            stream.send_records([json.dumps({"id": 9, "name": f"a row with {secret}"}) for secret in secrets])
+            stream.flush()
+    head, lines = read_head(path), list(read_lines(path))
+    assert (head["zerobus_recording"], head["masked"]) == (1, False)
+    assert [line["at"] for line in lines] == sorted(line["at"] for line in lines)
+    assert {line["kind"] for line in lines} == {
+        "request", "answer", "stream", "message", "half_close", "response", "end", "start", "stop",
+    }  # fmt: skip
+    assert not [line for line in lines if line.get("path") == "/control/activity"]
+    assert [line["message"] for line in lines if line["kind"] == "end" and line["code"] == "INVALID_ARGUMENT"]
+    for secret in (*secrets, "canary-subject"):
+        for encoded in (secret.encode(), base64.b64encode(secret.encode())):
+            assert not [content for content in contents(path) if encoded in content], secret[:6]
+    assert any(TEXT.encode() in content for content in contents(path))
+
+
+def test_masked_it_has_no_value(path: Path) -> None:
+    with Emulator(record_to=path, mask_values=True) as emulator:
+        emulator.faults = Faults(reject_rows=(RejectRows(column="name", value="canary-rule"),))
+        session(emulator)
+    assert read_head(path)["masked"] is True
+    needles = [b"canary", b"98765", b"Y2FuYXJ5", b"87654", b"654321"]
+    varint = bytes([NUMBER >> shift & 0x7F | 0x80 for shift in range(0, 49, 7)])
+    needles += [NUMBER.to_bytes(8, "little"), varint, __import__("struct").pack("<d", 98765.4321)]
+    for content in contents(path):
+        assert not [needle for needle in needles if needle in content]
+    assert any(b"place" in content for content in contents(path)), "names of columns stay"
+
+
+@pytest.mark.parametrize("wire_format", FORMATS)
+def test_masked_rows_keep_their_shape(path: Path, wire_format: str) -> None:
+    with Emulator(record_to=path, mask_values=True) as emulator:
+        emulator.create_table(TABLE, DDL)
+        written(emulator, wire_format)
+    from beam_zerobus.emulator.recording.command import target_of
+    from beam_zerobus.emulator.recording.replay import Replay
+
+    with Emulator(client_id=read_head(path)["client_id"]) as emulator:
+        outcome = Replay(target_of(emulator), speed=0).run(read_lines(path))
+        assert outcome.differences == []
+        emulator.start()
+        rows = sorted(emulator.table(TABLE).to_arrow().to_pylist(), key=lambda row: row["name"] is None)
+    assert rows[1] == {**dict.fromkeys(rows[1]), "id": 1} | {
+        name: [] for name in ("tags", "m") if wire_format == "proto"
+    }
+    full = rows[0]
+    assert (full["id"], full["name"], len(full["raw"])) == (1, "x" * len(TEXT), 12)
+    assert full["raw"] != ROW["raw"]
+    assert str(full["price"]) == "11111.11"
+    assert [len(tag) for tag in full["tags"]] == [12, 0]
+    assert sorted(len(value) for _, value in full["m"]) == [0, 12]
+    assert full["place"] == {"zip": "x" * 10, "n": 1}
+    assert json.loads(full["v"]) == {"x" * 11: ["x" * 14, 1, None]}
+
+
+def test_a_file_that_exists_is_kept(path: Path, tmp_path: Path) -> None:
+    path.write_text("precious")
+    with pytest.raises(ConfigurationError, match=r"calls.jsonl exists: a recording needs a new file"):
+        Emulator(tmp_path / "tables", record_to=path)
+    assert path.read_text() == "precious"
+    with pytest.raises(ConfigurationError, match="cannot be written: No such file"):
+        Emulator(tmp_path / "tables", record_to=tmp_path / "missing" / "calls.jsonl")
+    with pytest.raises(ConfigurationError, match="mask_values needs record_to"):
+        Emulator(mask_values=True)
+    Emulator(tmp_path / "tables").stop()  # the directory is free
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_a_full_disk_ends_the_recording_and_nothing_else(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Emulator(record_to=path) as recorded:
+        recorder = recorded._host.recorder
+        assert recorder is not None
+        recorder._file.close()
+        recorder._file = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115
+        recorded.create_table(TABLE, "id BIGINT")
+        assert insert(recorded, [{"id": 1}]).status_code == 200
+        assert recorded.table(TABLE).count_rows() == 1
+    assert caplog.text.count("ends, since the file cannot be written") == 1
+
+
+@pytest.mark.hostile
+def test_a_kill_loses_at_most_the_last_line(path: Path) -> None:
+    with process("--table", f"{TABLE}=id BIGINT", "--record", str(path)) as running:
+        stream = Stream(running, TABLE, "id BIGINT")
+        for number in range(5):
+            stream.wait(stream.send([{"id": number}]))
+        running.process.send_signal(signal.SIGKILL)
+        running.process.wait(20)
+    kinds = [line["kind"] for line in read_lines(path)]
+    assert kinds.count("message") == 6
+    assert kinds.count("response") >= 2
+    with path.open("rb+") as file:
+        file.seek(-4, os.SEEK_END)
+        file.truncate()
+    assert [line["kind"] for line in read_lines(path)] == kinds[:-1]
+
+
+def test_a_stream_that_the_client_leaves_is_recorded_so(path: Path) -> None:
+    with Emulator(record_to=path) as emulator:
+        emulator.create_table(TABLE, "id BIGINT")
+        with RawStream(emulator, TABLE, emulator.issue_token(TABLE)) as stream:
+            stream.create(TABLE)
+            stream.receive()
+        eventually(lambda: [line for line in read_lines(path) if line["kind"] == "end"])
+    (end,) = (line for line in read_lines(path) if line["kind"] == "end")
+    assert (end["by"], end["code"]) == ("client", None)

@@ -163,7 +163,12 @@ class Emulator(Steering):
             self.storage_dir, discard=discard, rules=rules, grants=self._grants, created=self._stats.table_created
         )
         if record_to is not None:
-            settings = {"token_life": token_life, "readable_after": readable_after, "max_partitions": max_partitions}
+            settings = {
+                "token_life": token_life,
+                "readable_after": readable_after,
+                "max_partitions": max_partitions,
+                "in_development": in_development,
+            }
             self._start_recording(RecorderOptions(path=Path(record_to), mask_values=mask_values, settings=settings))
 
     def _start_recording(self, options: RecorderOptions) -> None:

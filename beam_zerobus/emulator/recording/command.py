@@ -54,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                         token_life=head["token_life"],
                         readable_after=head["readable_after"],
                         max_partitions=head["max_partitions"],
+                        in_development=head["in_development"],
                     )
                 )
                 target = target_of(emulator)

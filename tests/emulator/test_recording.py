@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import random
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,10 @@ import requests
 
 from beam_zerobus.emulator import Emulator, Faults, RejectRows
 from beam_zerobus.emulator.recording.lines import read_head, read_lines
+from beam_zerobus.emulator.recording.masks import CallMask
 from beam_zerobus.errors import ConfigurationError
+from beam_zerobus.schema import TableSchema
+from tests.hostile.mutations import damaged
 
 from .sdk import FORMATS, RawStream, Stream, eventually
 from .test_command import process
@@ -104,6 +108,9 @@ def test_it_has_every_call_and_no_secret(path: Path) -> None:
         requests.post(f"{emulator.workspace_url}/oidc/v1/token", data=exchange, timeout=20).raise_for_status()
         asked(emulator, "GET", "/control/activity")
         secrets = [token, answer.json()["access_token"], emulator.client_secret, emulator.control_token]
+        for secret in secrets:
+            odd = {"X-Databricks-Note": secret, "Cookie": secret}
+            requests.post(f"{emulator.workspace_url}/no/{secret}?a={secret}", data=secret, headers=odd, timeout=20)
         with Stream(emulator, TABLE, DDL, "json") as stream:
             stream.send_records([json.dumps({"id": 9, "name": f"a row with {secret}"}) for secret in secrets])
             stream.flush()
@@ -211,3 +218,25 @@ def test_a_stream_that_the_client_leaves_is_recorded_so(path: Path) -> None:
         eventually(lambda: [line for line in read_lines(path) if line["kind"] == "end"])
     (end,) = (line for line in read_lines(path) if line["kind"] == "end")
     assert (end["by"], end["code"]) == ("client", None)
+
+
+@pytest.mark.parametrize("calls", [200, pytest.param(10_000, marks=pytest.mark.hostile)])
+def test_damaged_messages_are_masked_too(path: Path, calls: int) -> None:
+    with Emulator(record_to=path) as emulator:
+        emulator.create_table(TABLE, DDL)
+        for wire_format in FORMATS:
+            written(emulator, wire_format)
+    methods = {line["call"]: line["method"] for line in read_lines(path) if line["kind"] == "stream"}
+    messages: dict[int, list[bytes]] = {}
+    for line in read_lines(path):
+        if line["kind"] == "message":
+            messages.setdefault(line["call"], []).append(base64.b64decode(line["body"]))
+    assert [len(sent) for sent in messages.values()] == [2, 2, 2]
+    chance = random.Random(20)
+    columns = TableSchema.from_ddl(DDL).columns
+    for number in range(calls):
+        call = list(messages)[number % 3]
+        mask = CallMask(methods[call], lambda _: columns)
+        first, second = messages[call]
+        mask.message(first if number % 2 else damaged(chance, first))
+        assert mask.message(damaged(chance, second)) is not None or methods[call].endswith("EphemeralStream")

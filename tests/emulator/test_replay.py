@@ -1,16 +1,20 @@
 """Recordings are sent again: the same rows and the same answers, with faults; and differences are reported."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 import requests
 
 from beam_zerobus import OAuthClientCredentials, ZerobusWriter
 from beam_zerobus.cli import main
 from beam_zerobus.emulator import Emulator, Faults, ScriptedFault
+from beam_zerobus.emulator.recording.lines import read_lines
 
+from .otlp_calls import call_grpc, call_http, request_of, span, table_for
 from .sdk import FORMATS, RawStream, Stream, eventually
 from .test_command import process
 from .test_control import asked
@@ -251,3 +255,29 @@ def test_faults_strike_the_same_call_of_several_streams(
     assert replayed(path, tmp_path / "again") == 0, capsys.readouterr().out
     with Emulator(tmp_path / "again") as emulator:
         assert [row["id"] for row in rows(emulator)] == [0, 1, 2]
+
+
+def test_otlp_is_sent_again_and_left_out_where_it_is_masked(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def export(emulator: Emulator) -> int:
+        table = table_for(emulator, "traces")
+        call_grpc(emulator, "traces", request_of("traces", span(name="canary-1")))
+        compressed = gzip.compress(request_of("traces", span(name="canary-2")).SerializeToString())
+        assert call_http(emulator, "traces", compressed, **{"Content-Encoding": "gzip"}).status_code == 200
+        emulator.faults = Faults(script=(ScriptedFault("drop", at_call=1),))
+        with pytest.raises(grpc.RpcError):
+            call_grpc(emulator, "traces", request_of("traces", span(name="canary-3")))
+        return table.count_rows()
+
+    with Emulator(record_to=path) as emulator:
+        assert export(emulator) == 2
+    assert replayed(path, tmp_path / "again") == 0, capsys.readouterr().out
+    with Emulator(tmp_path / "again") as emulator:
+        assert emulator.table("main.otel.shop_traces").count_rows() == 2
+    masked = path.with_name("masked.jsonl")
+    with Emulator(record_to=masked, mask_values=True) as emulator:
+        export(emulator)
+    assert [line["body"] for line in read_lines(masked) if line["kind"] == "message"] == [None, None]
+    assert replayed(masked, tmp_path / "masked") == 1
+    assert "3 calls not sent: the mask left the body out" in capsys.readouterr().out

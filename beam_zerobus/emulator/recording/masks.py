@@ -18,6 +18,7 @@ from beam_zerobus.emulator.recording.masked_text import Columns, distinct, maske
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.rows.descriptor import Messages, call_classes
 from beam_zerobus.emulator.rows.ipc import read_batch, read_schema
+from beam_zerobus.emulator.rows.utf8 import has_only_text
 from beam_zerobus.emulator.wire import (
     FLIGHT_DO_PUT,
     FLIGHT_SERVICE,
@@ -133,10 +134,10 @@ class CallMask:
             return _BROKEN
         try:
             row = self._row.FromString(record)
-        except DecodeError:
+            row.DiscardUnknownFields()
+            _mask_message(row)
+        except (DecodeError, UnicodeDecodeError):
             return _BROKEN
-        row.DiscardUnknownFields()
-        _mask_message(row)
         masked: bytes = row.SerializeToString()
         return masked
 
@@ -162,11 +163,12 @@ class CallMask:
         return split(pa.RecordBatch.from_arrays(list(map(masked_array, batch.columns)), schema=schema))
 
 
-def _json(record: str, columns: Columns) -> str:
+def _json(record: str | bytes, columns: Columns) -> str:
+    """Return a masked record; one that is not UTF-8 is bytes here."""
     try:
         row = orjson.loads(record)
     except orjson.JSONDecodeError:
-        return "x" * len(record.encode())
+        return "x" * len(record.encode() if isinstance(record, str) else record)
     return orjson.dumps(masked_row(row, columns)).decode()
 
 
@@ -174,7 +176,7 @@ def _row_class(descriptor: bytes) -> Any:
     """Return the class of a stream's rows; None if its descriptor describes none."""
     try:
         row = descriptor_pb2.DescriptorProto.FromString(descriptor)
-        return call_classes(row, Messages(row))[1]
+        return call_classes(row, Messages(row))[1] if has_only_text(row) else None
     except (DecodeError, Rejection):
         return None
 

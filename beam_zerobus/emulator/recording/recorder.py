@@ -116,9 +116,8 @@ class Recorder:
         auth = self._secrets.auth(authorization)
         body = self._secrets.form(body) if path == TOKEN_PATH else self._secrets.removed(body)
         kept = _masked(partial(masked_request, path, body, self._columns_of)) if self._masked else body
-        self._write(
-            "request", call=call, method=method, path=target, headers=_kept(headers), auth=auth, body=_text(kept)
-        )
+        line = {"method": method, "path": self._clean(target), "headers": self._kept(headers), "auth": auth}
+        self._write("request", call=call, **line, body=_text(kept))
         self._within.call = call
         return call
 
@@ -127,7 +126,7 @@ class Recorder:
         self._within.call = None
         line: dict[str, Any] = {"call": call, "status": status}
         if status is not None and status >= 400:
-            line["error"] = error_of(body)
+            line["error"] = error_of(self._secrets.removed(body))
         elif b'"access_token"' in body:
             line["token"] = self._secrets.number(orjson.loads(body)["access_token"])
         self._write("answer", **line)
@@ -164,7 +163,7 @@ class Recorder:
             if len(self._connections) >= _MAX_CONNECTIONS:
                 self._connections.clear()
             connection = self._connections.setdefault(peer, call)
-        self._write("stream", call=call, connection=connection, method=method, headers=_kept(headers), auth=auth)
+        self._write("stream", call=call, connection=connection, method=method, headers=self._kept(headers), auth=auth)
         return RecordedStream(self, call, CallMask(method, self._columns_of) if self._masked else None)
 
     def stream_line(self, kind: str, call: int, body: bytes | None, mask: CallMask | None = None) -> None:
@@ -177,6 +176,14 @@ class Recorder:
     def stream_end(self, call: int, **line: Any) -> None:
         """Record a gRPC call's end."""
         self._write("end", call=call, **line)
+
+    def _kept(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """Return the headers that matter; others may hold secrets."""
+        lower = {name.lower(): self._clean(value) for name, value in headers.items()}
+        return {name: value for name, value in lower.items() if name in _HEADERS or name.startswith("x-databricks-")}
+
+    def _clean(self, text: str) -> str:
+        return self._secrets.removed(text.encode("utf-8", "surrogateescape")).decode("utf-8", "replace")
 
     def _found(self, token: Token, number: int) -> None:
         """Record a token that was issued before the recording began."""
@@ -256,12 +263,6 @@ def error_of(body: bytes) -> list[str]:
         return [str(content[name]) for name in names]
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return []
-
-
-def _kept(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers that matter; others may hold secrets."""
-    lower = {name.lower(): value for name, value in headers.items()}
-    return {name: value for name, value in lower.items() if name in _HEADERS or name.startswith("x-databricks-")}
 
 
 def _text(body: bytes | None) -> str | None:

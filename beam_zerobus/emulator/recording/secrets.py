@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
 import re
 import threading
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, quote_plus, urlencode
 
 from beam_zerobus.emulator.tokens import InvalidTokenError, Token, TokenIssuer
 
@@ -18,6 +19,7 @@ __all__ = ["CLIENT_SECRET", "Secrets"]
 CLIENT_SECRET = "client-secret"  # noqa: S105 - what is written in its place
 _WRONG = "wrong"
 _MAX_TOKENS = 100_000
+_MIN_BYTES = 8
 _TOKEN = re.compile(rb"eyJhbGciOiAiSFMyNTYi[\w-]*\.[\w-]+\.[\w-]+")
 _IN_FORMS = {
     "client_secret",
@@ -55,7 +57,7 @@ class Secrets:
         self._control_token = control_token
         self._tokens = tokens
         self._found = found
-        self._texts = [client_secret.encode(), control_token.encode()]
+        self._texts = [text for secret in (client_secret, control_token) for text in _forms(secret)]
         self._lock = threading.Lock()
         self._numbers: dict[bytes, int] = {}
         self._last = 0
@@ -116,13 +118,28 @@ class Secrets:
         return _WRONG if name in _IN_FORMS and value else value
 
     def removed(self, body: bytes) -> bytes:
-        """Return a body with asterisks in place of secrets and tokens; its length is the same."""
+        """Return a body with asterisks in place of secrets and tokens; its length is the same.
+
+        A secret of fewer than 8 bytes, which may be a part of any word, is not looked for.
+        """
         for text in self._texts:
             if text in body:
                 body = body.replace(text, b"*" * len(text))
         if b"eyJhbGciOiAiSFMyNTYi" in body:
             body = _TOKEN.sub(lambda found: b"*" * len(found[0]), body)
         return body
+
+
+def _forms(secret: str) -> set[bytes]:
+    """Return a secret as it is, in JSON, and in a URL or a form."""
+    texts = (
+        secret,
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        quote(secret),
+        quote_plus(secret),
+    )
+    return {text.encode() for text in texts if len(text.encode()) >= _MIN_BYTES}
 
 
 def _unknown() -> dict[str, Any]:

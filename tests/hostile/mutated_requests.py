@@ -19,6 +19,7 @@ from beam_zerobus.emulator.http_error import HttpError
 from beam_zerobus.emulator.json_rows import to_json_rows
 from beam_zerobus.emulator.otlp.exports import SIGNALS, Exports
 from beam_zerobus.emulator.otlp.http import HttpExports
+from beam_zerobus.emulator.page import PageView
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.rest import RestInserts
 from beam_zerobus.emulator.sql import Warehouse
@@ -169,13 +170,15 @@ CONTROL = (
     ("POST", "/control/tokens", {"table": TABLE, "life": 5}),
     ("POST", "/control/streams/rotate", {"seconds": 1}),
     ("GET", f"/control/tables/{TABLE}/rows", {}),
+    ("GET", f"/control/tables/{TABLE}/recent", {}),
+    ("GET", "/control/activity", {}),
     ("DELETE", "/control/tables/main.iot.b", {}),
 )
 
 
 def control() -> Attempt:
     place = Place()
-    api = Control(emulator=place.emulator, token="t")
+    api = Control(emulator=place.emulator, token="t", view=PageView(place.host.stats, place.tokens))
 
     def attempt(chance: random.Random) -> bool:
         method, path, body = chance.choice(CONTROL)
@@ -197,7 +200,7 @@ def control() -> Attempt:
 
 def seeds(kind: str, content: bytes) -> Attempt:
     place = Place()
-    api = Control(emulator=place.emulator, token="t")
+    api = Control(emulator=place.emulator, token="t", view=PageView(place.host.stats, place.tokens))
     headers: dict[str, str | None] = {"Content-Type": kind}
 
     def attempt(chance: random.Random) -> bool:

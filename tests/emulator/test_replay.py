@@ -57,7 +57,7 @@ FAULTS = Faults(
         ScriptedFault("status", at_call=2, code="UNAVAILABLE", after_storing=True),
         ScriptedFault("drop", at_call=4),
         ScriptedFault("slow_ack", at_call=6, delay=0.05),
-        ScriptedFault("close", at_call=7, delay=0.2),
+        ScriptedFault("close", at_call=7, delay=5.0),
         ScriptedFault("reject", at_stream=3, code="RESOURCE_EXHAUSTED"),
         ScriptedFault("token", at_token=2, http_status=503),
     )
@@ -128,9 +128,11 @@ def test_every_way_in_and_every_answer(path: Path, tmp_path: Path, capsys: pytes
 def test_differences_are_reported(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Emulator(record_to=path) as emulator:
         emulator.create_table(TABLE, DDL)
-        with Stream(emulator, TABLE, DDL) as stream:
-            stream.send([{"id": 1}])
-            stream.flush()
+        with RawStream(emulator, TABLE, emulator.issue_token(TABLE)) as stream:
+            stream.create(TABLE)
+            stream.send_json(0, '{"id": 1}')
+            stream.send_last()
+            assert stream.end()[0].name == "OK"
         assert insert(emulator, [{"id": 1}]).status_code == 200
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     next(line for line in lines if line.get("kind") == "end").update(

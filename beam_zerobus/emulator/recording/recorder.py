@@ -92,14 +92,15 @@ class Recorder:
         self._broken = False
         self._start = time.monotonic()
         try:
-            self._file = options.path.open("xb")
+            options.path.touch(mode=0o600, exist_ok=False)  # rows are for the owner only
+            self._file = options.path.open("wb")
         except FileExistsError:
             raise ConfigurationError(f"{options.path} exists: a recording needs a new file; name another") from None
         except OSError as error:
             raise ConfigurationError(f"the recording {options.path} cannot be written: {error.strerror}") from None
         started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         head = {"zerobus_recording": VERSION, "version": __version__, "started": started, "masked": self._masked}
-        self._line({**head, "client_id": client_id, **options.settings})
+        self._file.write(orjson.dumps({**head, "client_id": client_id, **options.settings}) + b"\n")
 
     def close(self) -> None:
         """Write no more."""
@@ -143,7 +144,7 @@ class Recorder:
         if getattr(self._within, "call", None) is not None:
             return
         call = next(self._numbers)
-        text: bytes | None = orjson.dumps(body)
+        text: bytes | None = orjson.dumps(body, default=str)
         if self._masked:
             text = _masked(partial(masked_request, path, text or b"", self._columns_of))
         self._write(
@@ -194,16 +195,13 @@ class Recorder:
         self._write("answer", call=call, status=200, token=number)
 
     def _write(self, kind: str, **line: Any) -> None:
-        at = round(time.monotonic() - self._start, 6)
-        self._line({"at": at, "kind": kind, **line})
-
-    def _line(self, line: Mapping[str, Any]) -> None:
-        content = orjson.dumps(line) + b"\n"
+        rest = orjson.dumps({"kind": kind, **line})[1:]
         with self._lock:
             if self._broken:
                 return
+            at = time.monotonic() - self._start  # under the lock, so that it grows from line to line
             try:
-                self._file.write(content)
+                self._file.write(b'{"at":%.6f,%s\n' % (at, rest))
                 self._file.flush()
             except OSError as error:
                 self._broken = True

@@ -141,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Serve the endpoints of tables, of permissions and of SQL statements, the control API, and the page."""
-        self._answer(self._get)
+        self._answer(lambda: page_file(self._path()) or self._get())
 
     def do_PUT(self) -> None:
         """Serve the control API."""
@@ -228,9 +228,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _get(self) -> dict[str, Any] | HttpAnswer:
         path = self._path()
-        page = page_file(path)
-        if page is not None:
-            return page
         if path.startswith(CONTROL_PATH) or path == HEALTH_PATH:
             return self._control()
         authorization = self.headers.get("Authorization")

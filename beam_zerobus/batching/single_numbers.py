@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import decimal
 import math
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +27,7 @@ __all__ = [
     "whole",
 ]
 
-_LARGEST_FLOAT = float(np.finfo(np.float32).max)
+_FLOAT = struct.Struct("<f")  # unlike "f" it notices numbers that are too large
 _TOO_LARGE = "is larger than any integer column can hold; correct the row, or use DECIMAL in the table"
 _NOT_WHOLE = "is not a whole number; correct the row, or use DOUBLE in the table"
 
@@ -69,12 +70,13 @@ def double(value: Any) -> float:
 
 def single(value: Any) -> float:
     """Return a value of a FLOAT column; fractions are rounded, as Python has no smaller float."""
-    number = _nearest(value)
-    if math.isfinite(number) and abs(number) > _LARGEST_FLOAT:
+    try:
+        (rounded,) = _FLOAT.unpack(_FLOAT.pack(_nearest(value)))
+    except OverflowError:
         raise MisfitError(
             "is larger than FLOAT can be; correct the row, or use DOUBLE in the table", RowErrorType.OUT_OF_RANGE
-        )
-    return _unrounded(float(np.float32(number)), value)
+        ) from None
+    return _unrounded(rounded, value)
 
 
 def _nearest(value: Any) -> float:

@@ -83,7 +83,7 @@ class _Waiting:
         if self.submission is None:
             return Outcome(self.table, self.rows, self.rows.origin.located(unread))
         result = self.submission.result()
-        rejected = [*unread, *(error.at(self.rows.number(error.index)) for error in result.failed_rows)]
+        rejected = [*unread, *self.rows.numbered(result.failed_rows)]
         rejected.sort(key=lambda error: error.index)
         located = self.rows.origin.located(rejected)
         return Outcome(self.table, self.rows, located, result, self.submission.encode_seconds * 1000)

@@ -118,14 +118,15 @@ class Origin:
         whole = self.elements.values[0]
         return whole.rows if isinstance(whole, RowsOfFile) else whole
 
-    def located(self, errors: Iterable[RowError]) -> tuple[RowError, ...]:
+    def located(self, errors: Sequence[RowError]) -> tuple[RowError, ...]:
         """Return reasons with the places of their rows, where these are known."""
         whole = self.elements.values[0] if self.holds_rows else None
         if not isinstance(whole, RowsOfFile):
             return tuple(errors)
+        places = whole.places([error.index for error in errors])
         return tuple(
-            RowError(error.index, error.error_type, f"{whole.place(error.index)}, {error.message}", error.stage)
-            for error in errors
+            RowError(error.index, error.error_type, f"{place}, {error.message}", error.stage)
+            for place, error in zip(places, errors, strict=True)
         )
 
     def named(self, error: ZerobusError) -> ZerobusError:

@@ -7,18 +7,27 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from apache_beam.coders.typecoders import registry
 from apache_beam.typehints.row_type import RowTypeConstraint
 from apache_beam.utils.timestamp import Timestamp
 
 from beam_zerobus.errors import ConversionError, RejectedError, RowError, ZerobusError, counted, summarize
+from beam_zerobus.sink.rows_in_columns import RowsInColumns
 from beam_zerobus.sink.single_rows import SingleRows
 from beam_zerobus.sink.whole_coder import WholeCoder
 from beam_zerobus.telemetry import get_logger
 
-__all__ = ["FAILED_ROWS", "FAILED_ROW_TYPE", "FailedRows", "FailureLog", "bundle_error", "failure_log"]
+__all__ = [
+    "FAILED_ROWS",
+    "FAILED_ROW_TYPE",
+    "FailedElements",
+    "FailedRows",
+    "FailureLog",
+    "bundle_error",
+    "failure_log",
+]
 
 _log = get_logger(__name__)
 
@@ -38,6 +47,10 @@ FAILED_ROW_TYPE = RowTypeConstraint.from_fields(
 """The row type of `failed_rows`. `element` is Any: a rejected element often violates the type that was declared."""
 
 
+FailedElements: TypeAlias = "Sequence[Any] | RowsInColumns | SingleRows"
+"""What rows were, one by one or together."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FailedRows:
     """The failed rows of a batch as one element, which costs far less than an element for each.
@@ -52,7 +65,7 @@ class FailedRows:
         timestamp: When they were rejected.
     """
 
-    elements: Sequence[Any] | SingleRows
+    elements: FailedElements
     error_types: Sequence[str]  # as columns, which are pickled far faster than `RowError`s
     messages: Sequence[str]
     stages: Sequence[str]
@@ -62,7 +75,12 @@ class FailedRows:
 
     @classmethod
     def of(
-        cls, elements: Sequence[Any] | SingleRows, errors: Sequence[RowError], *, table: str, attempts: int = 0
+        cls,
+        elements: FailedElements,
+        errors: Sequence[RowError],
+        *,
+        table: str,
+        attempts: int = 0,
     ) -> FailedRows:
         """Return rows that were rejected now."""
         return cls(
@@ -85,9 +103,13 @@ class FailedRows:
                 "message": message,
                 "stage": stage,
                 "table": self.table,
-                "attempts": self.attempts if stage == "service" else 0,
+                "attempts": self.attempts_in(stage),
                 "timestamp": self.timestamp,
             }
+
+    def attempts_in(self, stage: str) -> int:
+        """Return how often rows that were rejected in a stage were sent."""
+        return self.attempts if stage == "service" else 0
 
 
 registry.register_coder(FailedRows, WholeCoder)

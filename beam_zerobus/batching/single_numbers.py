@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from beam_zerobus.batching.json_objects import FIRST_LOST, JsonNumber, LostDigitsError
-from beam_zerobus.batching.misfit import MisfitError
+from beam_zerobus.batching.misfit import MisfitError, WrongTypeError
 from beam_zerobus.schema import Decimal, RowErrorType
 from beam_zerobus.schema.casts.decimals import exact_decimal
 
@@ -48,7 +48,7 @@ def integer(value: Any) -> int:
         if isinstance(exact, decimal.Decimal):
             return int(exact)
         raise MisfitError(_NOT_WHOLE if exact is RowErrorType.INEXACT else _TOO_LARGE, exact)
-    raise MisfitError("does not fit; pass an int")
+    raise WrongTypeError("does not fit; pass an int")
 
 
 def whole(value: Any) -> int:
@@ -81,7 +81,7 @@ def single(value: Any) -> float:
 
 def _nearest(value: Any) -> float:
     if not (isinstance(value, float | np.floating) or is_integer(value)):
-        raise MisfitError("does not fit; pass a float")
+        raise WrongTypeError("does not fit; pass a float")
     try:
         return float(value)
     except OverflowError:
@@ -138,7 +138,7 @@ def decimal_of(value: Any, delta_type: Decimal) -> decimal.Decimal:
     elif isinstance(value, JsonNumber):
         value = value.text
     elif not isinstance(value, decimal.Decimal | str):
-        raise MisfitError("does not fit; pass a Decimal, an int, or decimal text")
+        raise WrongTypeError("does not fit; pass a Decimal, an int, or decimal text")
     found = exact_decimal(value, delta_type)
     if isinstance(found, decimal.Decimal):
         return found

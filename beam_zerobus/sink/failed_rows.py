@@ -81,12 +81,13 @@ class FailedRows:
         *,
         table: str,
         attempts: int = 0,
+        messages: Sequence[str] | None = None,
     ) -> FailedRows:
-        """Return rows that were rejected now."""
+        """Return rows that were rejected now; `messages` are used in place of those of the errors."""
         return cls(
             elements,
             [error.error_type for error in errors],
-            [error.message for error in errors],
+            [error.message for error in errors] if messages is None else messages,
             [error.stage for error in errors],
             table,
             attempts,
@@ -148,8 +149,20 @@ class FailureLog:
         with self._lock:
             self._unlogged.clear()
 
-    def note(self, errors: Sequence[RowError], *, table: str) -> None:
-        """Count rejected rows; log the count and one reason of each kind, unless a line was just logged."""
+    def note(
+        self,
+        errors: Sequence[RowError],
+        *,
+        table: str,
+        located: Callable[[Sequence[RowError]], Sequence[RowError]] = lambda errors: errors,
+    ) -> None:
+        """Count rejected rows; log the count and one reason of each kind, unless a line was just logged.
+
+        Args:
+            errors: The rejected rows.
+            table: Their table.
+            located: Adds their places to the messages of some.
+        """
         now = self._clock()
         with self._lock:
             state = self._unlogged.setdefault(table, _Unlogged())
@@ -159,8 +172,9 @@ class FailureLog:
             rows, state.rows, state.last = state.rows, 0, now
         kinds = Counter(error.error_type for error in errors)
         # The service's words may repeat a value of the row: they are in failed_rows only.
-        first = {error.error_type: f": {error.message}" for error in reversed(errors) if error.stage != "service"}
-        reasons = "; ".join(f"{kind} ({count}){first.get(kind, '')}" for kind, count in kinds.most_common(3))
+        first = {error.error_type: error for error in reversed(errors) if error.stage != "service"}
+        said = {error.error_type: f": {error.message}" for error in located(list(first.values()))}
+        reasons = "; ".join(f"{kind} ({count}){said.get(kind, '')}" for kind, count in kinds.most_common(3))
         _log.warning(
             "%s rejected for table %s went to failed_rows; most recently: %s", counted(rows, "row"), table, reasons
         )

@@ -29,7 +29,7 @@ from beam_zerobus.programs import files_to_zerobus
 from tests.benchmarks.harness import Figure, local_zerobus, medians, report
 
 TABLE = "main.bench.readings"
-COLUMNS = "id BIGINT NOT NULL, name STRING, co2 INT, price DECIMAL(10,2)"
+COLUMNS = "id BIGINT NOT NULL, name STRING, co2 INT, price DECIMAL(10,2), at TIMESTAMP"
 NAMES = ("id", "name", "co2", "price")
 TARGET = 2.0
 GOOD = ("{0}", "attic {0}", "417", "12.50")
@@ -44,6 +44,7 @@ CSV: dict[str, tuple[str, ...]] = {
 JSON = {
     "good.jsonl": '{{"id": {0}, "name": "attic {0}", "co2": 417, "price": 12.50}}\n',
     "text in an INT.jsonl": '{{"id": {0}, "name": "attic {0}", "co2": "NULL", "price": 12.50}}\n',
+    "no time.jsonl": '{{"id": {0}, "name": "attic {0}", "co2": 417, "price": 12.50, "at": "soon"}}\n',
 }
 PRICES = {"good.parquet": "12.50", "too many digits.parquet": "123456789012.50"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -95,7 +96,7 @@ def _end(typed: str | None) -> str:
 
 def _text(value: Any) -> str:
     """Return a field of a letter as JSON."""
-    return quoted(value) if isinstance(value, str) and is_utf8(value) else dumps(plain(value))
+    return quoted(value) if isinstance(value, str) and (value.isascii() or is_utf8(value)) else dumps(plain(value))
 
 
 def table_of(letters: Sequence[dict[str, Any]]) -> pa.Table:
@@ -148,7 +149,9 @@ def _of_columns(rows: RowsInColumns) -> list[_Written]:
         return list(map(_written, rows))
     readable = list(map(each_as_json, rows.columns))
     typed = [_exactly(values, texts) for values, texts in zip(rows.columns, readable, strict=True)]
-    return list(map(_Written, *(objects(rows.names, columns, len(rows)) for columns in (readable, typed))))
+    texts = objects(rows.names, readable, len(rows))
+    alike = all(map(operator.is_, readable, typed))
+    return list(map(_Written, texts, texts if alike else objects(rows.names, typed, len(rows))))
 
 
 def _exactly(values: Sequence[Any], readable: list[str]) -> list[str]:

@@ -214,6 +214,7 @@ def _read(
     path: str, block: Block, names: list[str], columns: dict[str, Column], meaning: CsvMeaning
 ) -> tuple[RowsOfFile, list[_Rejected]]:
     rejected: list[_Rejected] = []
+    lines: range | np.ndarray
     texts = None if len(block.quotes.stray) else _split(block.data, block.start, names, columns, meaning)
     if texts is not None:
         lines = block.lines(texts.num_rows)
@@ -236,9 +237,13 @@ def _read(
     def elements(start: int, stop: int) -> RowsInColumns:
         return _elements(batch, texts, list(columns.values()), unfit[start:stop])
 
-    rejected.append(_Rejected(path=path, lines=lines[unfit], reasons=reasons, elements=elements, before=", "))
+    rejected.append(_Rejected(path=path, lines=_some(lines, unfit), reasons=reasons, elements=elements, before=", "))
     kept = faults.kept(batch.num_rows)
-    return RowsOfFile(batch.take(pa.array(kept)), path, "line", lines[kept]), rejected
+    return RowsOfFile(batch.take(pa.array(kept)), path, "line", _some(lines, kept)), rejected
+
+
+def _some(lines: range | np.ndarray, rows: np.ndarray) -> np.ndarray:
+    return rows + lines.start if isinstance(lines, range) else lines[rows]
 
 
 def _split(

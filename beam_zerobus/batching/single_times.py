@@ -156,7 +156,7 @@ def texts(
         array, misfits, unclear = (
             (*read_text(column, delta_type), np.zeros(len(values), dtype=bool))
             if is_date
-            else read_times(column, delta_type, replace(times, epoch_unit=None))  # a number is no text
+            else read_times(column, delta_type, replace(times, epoch_unit=None))  # digits are not a time here
         )
     except (UnicodeEncodeError, OverflowError) as error:
         if len(values) > 1:  # one of them is at fault

@@ -59,7 +59,7 @@ class _Rejected:
         lines: The line of each.
         reasons: Why each is rejected.
         elements: Makes elements of some of them, from a row to before another; there may be very many.
-        before: Stands between the line and the reason.
+        before: What separates the line and the reason.
     """
 
     path: str

@@ -11,7 +11,7 @@ import re
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from beam_zerobus.batching import element_converter
@@ -128,6 +128,7 @@ def texts_near_rounding(draw) -> str:
         return f"{middle * (1 + shift):.{draw(st.sampled_from([8, 16, 40, 200]))}e}"
 
 
+@settings(max_examples=30)
 @given(texts_near_rounding())
 @example("1.00000005960464477540")
 @example("3.4028235677973366e38")

@@ -9,7 +9,7 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_zerobus import KeepDeadLetters
@@ -95,6 +95,7 @@ def test_a_column_has_the_text_of_each_value(values):
 columns = st.one_of(st.just(st.text(max_size=3)), st.just(st.integers(0, 9) | st.none()), st.just(cells))
 
 
+@settings(max_examples=50)
 @given(st.data(), st.integers(1, 4), st.lists(st.sampled_from(["a", "$b", "c%s", '"']), min_size=1, unique=True))
 def test_rows_in_columns_have_the_same_letters_together_and_alone(data, count, names):
     kinds = [data.draw(columns) for _ in names]

@@ -86,6 +86,7 @@ bench: $(VENV)/.bench ## The benchmarks that the README and docs/performance.md 
 	$(BIN)/python -m tests.benchmarks.variant
 	$(BIN)/python -m tests.benchmarks.gateway
 	$(BIN)/python -m tests.benchmarks.emulator
+	$(BIN)/python -m tests.benchmarks.bad_rows
 
 docs: $(VENV)/.docs ## The documentation site, checked strictly
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

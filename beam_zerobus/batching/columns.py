@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from beam_zerobus.batching.json_objects import json_key, type_name
-from beam_zerobus.batching.misfit import MisfitError
+from beam_zerobus.batching.misfit import MisfitError, WrongTypeError
 from beam_zerobus.batching.records import columns_of, types_of
 from beam_zerobus.batching.values import Leaf, leaf
 from beam_zerobus.schema import Array, Decimal, DeltaType, Field, Map, Primitive, RowErrorType, Struct
@@ -34,6 +34,7 @@ FieldsBuilder: TypeAlias = Callable[[list[Any], Place], list[pa.Array]]
 """Makes the arrays of a record's fields."""
 
 _ARROW_REJECTS = (pa.ArrowException, ValueError, TypeError, ArithmeticError)
+_BUILT_IN = frozenset({str, bytes, bool, int, float, list, tuple, dict})  # such as no enum, whose member counts
 _OUT_OF_RANGE = MisfitError(
     "is out of range; correct the row, or use a larger type in the table", RowErrorType.OUT_OF_RANGE
 )
@@ -117,15 +118,21 @@ def _ready(values: list[Any], rules: Leaf, direct: frozenset[type]) -> list[Any]
 def _one_by_one(values: list[Any], rules: Leaf, target: pa.DataType, reject: _Rejecter, place: Place) -> pa.Array:
     converted: list[Any] = []
     misfits: dict[int, MisfitError] = {}
+    # Texts are read at once, and each type that does not fit is tried once: reading or raising singly costs far more.
+    known, wrong = _texts_at_once(values, rules), dict[type, MisfitError]()
     for position, value in enumerate(values):
-        try:
-            converted.append(rules.one(value))
-        except MisfitError as misfit:
-            misfits[position] = misfit
-            converted.append(None)
-        except ArithmeticError:
-            misfits[position] = _OUT_OF_RANGE
-            converted.append(None)
+        if (found := known.get(position, wrong.get(type(value)))) is None:
+            try:
+                found = rules.one(value)
+            except MisfitError as misfit:
+                found = misfit
+                if isinstance(misfit, WrongTypeError) and type(value) in _BUILT_IN:
+                    wrong[type(value)] = misfit
+            except ArithmeticError:
+                found = _OUT_OF_RANGE
+        if isinstance(found, MisfitError):
+            misfits[position], found = found, None
+        converted.append(found)
     try:
         array = pa.array(converted, target)
     except _ARROW_REJECTS:
@@ -138,6 +145,14 @@ def _one_by_one(values: list[Any], rules: Leaf, target: pa.DataType, reject: _Re
         array = pa.array(converted, target)
     reject(misfits, values, place)
     return array
+
+
+def _texts_at_once(values: list[Any], rules: Leaf) -> dict[int, Any]:
+    """Return for the positions of texts their values, or why they do not fit, where the type reads text."""
+    positions = [] if rules.texts is None else [at for at, value in enumerate(values) if type(value) is str]
+    if rules.texts is None or not positions:
+        return {}
+    return dict(zip(positions, rules.texts([values[at] for at in positions]), strict=True))
 
 
 class _Rejecter:

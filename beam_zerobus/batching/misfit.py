@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from beam_zerobus.schema import RowErrorType
 
-__all__ = ["MisfitError"]
+__all__ = ["MisfitError", "WrongTypeError"]
 
 
 class MisfitError(Exception):
@@ -19,3 +19,7 @@ class MisfitError(Exception):
         super().__init__(what)
         self.what = what
         self.error_type = error_type
+
+
+class WrongTypeError(MisfitError):
+    """No value of its Python type fits the column."""

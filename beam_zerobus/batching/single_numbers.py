@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import decimal
 import math
+import struct
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from beam_zerobus.batching.json_objects import FIRST_LOST, JsonNumber, LostDigitsError
-from beam_zerobus.batching.misfit import MisfitError
+from beam_zerobus.batching.misfit import MisfitError, WrongTypeError
 from beam_zerobus.schema import Decimal, RowErrorType
 from beam_zerobus.schema.casts.decimals import exact_decimal
 
@@ -26,7 +27,7 @@ __all__ = [
     "whole",
 ]
 
-_LARGEST_FLOAT = float(np.finfo(np.float32).max)
+_FLOAT = struct.Struct("<f")  # unlike "f" it notices numbers that are too large
 _TOO_LARGE = "is larger than any integer column can hold; correct the row, or use DECIMAL in the table"
 _NOT_WHOLE = "is not a whole number; correct the row, or use DOUBLE in the table"
 
@@ -47,7 +48,7 @@ def integer(value: Any) -> int:
         if isinstance(exact, decimal.Decimal):
             return int(exact)
         raise MisfitError(_NOT_WHOLE if exact is RowErrorType.INEXACT else _TOO_LARGE, exact)
-    raise MisfitError("does not fit; pass an int")
+    raise WrongTypeError("does not fit; pass an int")
 
 
 def whole(value: Any) -> int:
@@ -69,17 +70,18 @@ def double(value: Any) -> float:
 
 def single(value: Any) -> float:
     """Return a value of a FLOAT column; fractions are rounded, as Python has no smaller float."""
-    number = _nearest(value)
-    if math.isfinite(number) and abs(number) > _LARGEST_FLOAT:
+    try:
+        (rounded,) = _FLOAT.unpack(_FLOAT.pack(_nearest(value)))
+    except OverflowError:
         raise MisfitError(
             "is larger than FLOAT can be; correct the row, or use DOUBLE in the table", RowErrorType.OUT_OF_RANGE
-        )
-    return _unrounded(float(np.float32(number)), value)
+        ) from None
+    return _unrounded(rounded, value)
 
 
 def _nearest(value: Any) -> float:
     if not (isinstance(value, float | np.floating) or is_integer(value)):
-        raise MisfitError("does not fit; pass a float")
+        raise WrongTypeError("does not fit; pass a float")
     try:
         return float(value)
     except OverflowError:
@@ -136,7 +138,7 @@ def decimal_of(value: Any, delta_type: Decimal) -> decimal.Decimal:
     elif isinstance(value, JsonNumber):
         value = value.text
     elif not isinstance(value, decimal.Decimal | str):
-        raise MisfitError("does not fit; pass a Decimal, an int, or decimal text")
+        raise WrongTypeError("does not fit; pass a Decimal, an int, or decimal text")
     found = exact_decimal(value, delta_type)
     if isinstance(found, decimal.Decimal):
         return found

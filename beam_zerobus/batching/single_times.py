@@ -1,10 +1,12 @@
-"""A single date or time as what pyarrow converts exactly, or the reason why its column cannot hold it."""
+"""Single dates and times as what pyarrow converts exactly, or the reasons why their column cannot hold them."""
 
 from __future__ import annotations
 
 import datetime as dt
 import decimal
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +18,11 @@ from beam_zerobus.batching.misfit import MisfitError
 from beam_zerobus.batching.single_numbers import is_integer, whole
 from beam_zerobus.schema import Decimal, Primitive, RowErrorType
 from beam_zerobus.schema.casts.decimals import exact_decimal
+from beam_zerobus.schema.text_times import read_times
 from beam_zerobus.schema.texts import read_text
 from beam_zerobus.schema.time_rules import UNIT_NAMES, TimeRules, in_zone
 
-__all__ = ["date", "timestamp", "timestamp_ntz"]
+__all__ = ["date", "texts", "timestamp", "timestamp_ntz"]
 
 _NAIVE = pa.timestamp("us")
 _WHOLE = Decimal(38, 0)
@@ -35,7 +38,7 @@ def date(value: Any) -> dt.date | int:
     if isinstance(value, np.datetime64) and np.datetime_data(value.dtype)[0] == "D":
         return int(value.astype(np.int64))
     if isinstance(value, str):
-        return _read(value, Primitive.DATE, "is not a date of the form YYYY-MM-DD; correct the row")
+        return _read(value, Primitive.DATE, TimeRules())
     if is_integer(value):
         return int(value)
     raise MisfitError("does not fit; pass a date, ISO 8601 text, or an int of days since 1970-01-01")
@@ -53,14 +56,7 @@ def timestamp(value: Any, times: TimeRules) -> dt.datetime | int:
         value = _microseconds(value)
         return value if value.tzinfo is not None or zone is None else _moment(value, zone)
     if isinstance(value, str):
-        if zone is not None and (naive := _read_or_none(value, Primitive.TIMESTAMP_NTZ)) is not None:
-            return _moment(naive, zone)
-        return _read(
-            value,
-            Primitive.TIMESTAMP,
-            "is not an ISO 8601 timestamp with a time zone; correct the row"
-            + ("" if zone else ', or set assume_timezone="UTC" if it only lacks the zone'),
-        )
+        return _read(value, Primitive.TIMESTAMP, times)
     if isinstance(value, np.datetime64) and zone is not None:
         return _moment(_whole_microseconds(value), zone)
     micros = getattr(value, "micros", None)
@@ -81,10 +77,7 @@ def _moment(naive: dt.datetime | int, zone: str) -> int:
     except OverflowError:
         raise _outside() from None
     if unclear.any():
-        raise MisfitError(
-            f"is at a change of the clocks in {zone}, which show it twice or never; give it a time zone",
-            RowErrorType.INEXACT,
-        )
+        raise _at_change(zone)
     return moments[0].value
 
 
@@ -118,9 +111,7 @@ def timestamp_ntz(value: Any, times: TimeRules) -> dt.datetime | int:
     if isinstance(value, np.datetime64):
         return _whole_microseconds(value)
     if isinstance(value, str):
-        return _read(
-            value, Primitive.TIMESTAMP_NTZ, "is not an ISO 8601 timestamp without a time zone; correct the row"
-        )
+        return _read(value, Primitive.TIMESTAMP_NTZ, times)
     if (number := _epoch(value, times)) is not None:
         return number
     raise MisfitError(
@@ -146,24 +137,61 @@ def _whole_microseconds(value: np.datetime64) -> int:
     return micros
 
 
-def _read_or_none(value: str, delta_type: Primitive) -> Any:
+def texts(
+    values: Sequence[str],
+    delta_type: Primitive,
+    times: TimeRules = TimeRules(),  # noqa: B008 - frozen
+) -> list[int | MisfitError]:
+    """Return the days of dates, or the microseconds of timestamps, since 1970; or why a text does not fit.
+
+    They are numbers because Python's types end with the year 9999, and start with the year 1 in every zone.
+
+    Example:
+        >>> texts(["1970-01-02", "soon"], Primitive.DATE)
+        [1, MisfitError('is not a date of the form YYYY-MM-DD; correct the row')]
+    """
+    is_date = delta_type is Primitive.DATE
     try:
-        return _read(value, delta_type, "")
-    except MisfitError as error:
-        if error.error_type is RowErrorType.INEXACT:
-            raise
-        return None
+        column = pa.array(values, pa.large_string())
+        array, misfits, unclear = (
+            (*read_text(column, delta_type), np.zeros(len(values), dtype=bool))
+            if is_date
+            else read_times(column, delta_type, replace(times, epoch_unit=None))  # digits are not a time here
+        )
+    except (UnicodeEncodeError, OverflowError) as error:
+        if len(values) > 1:  # one of them is at fault
+            return [found for value in values for found in texts([value], delta_type, times)]
+        return [_invalid(delta_type, times) if isinstance(error, UnicodeEncodeError) else _outside()]
+    found: list[Any] = array.view(pa.int32() if is_date else pa.int64()).to_pylist()
+    finer = MisfitError("is finer than microseconds; round it first", RowErrorType.INEXACT)
+    invalid, at_change = _invalid(delta_type, times), _at_change(times.assume_timezone)
+    for reason, bad in misfits.items():
+        for position in np.flatnonzero(bad).tolist():
+            found[position] = (
+                invalid if reason is not RowErrorType.INEXACT else at_change if unclear[position] else finer
+            )
+    return found
 
 
-def _read(value: str, delta_type: Primitive, what: str) -> Any:
-    try:
-        text = pa.array([value], pa.string())
-    except UnicodeEncodeError:
-        raise MisfitError(what, RowErrorType.INVALID_TEXT) from None
-    values, misfits = read_text(text, delta_type)
-    if not misfits:
-        # As a number: Python's types end with the year 9999, and start with the year 1 in every zone.
-        return values.view(pa.int32() if delta_type is Primitive.DATE else pa.int64())[0].as_py()
-    if RowErrorType.INEXACT in misfits:
-        raise MisfitError("is finer than microseconds; round it first", RowErrorType.INEXACT)
-    raise MisfitError(what, RowErrorType.INVALID_TEXT)
+def _read(value: str, delta_type: Primitive, times: TimeRules) -> int:
+    (found,) = texts([value], delta_type, times)
+    if isinstance(found, MisfitError):
+        raise found
+    return found
+
+
+def _invalid(delta_type: Primitive, times: TimeRules) -> MisfitError:
+    wanted = {
+        Primitive.DATE: "a date of the form YYYY-MM-DD; correct the row",
+        Primitive.TIMESTAMP_NTZ: "an ISO 8601 timestamp without a time zone; correct the row",
+        Primitive.TIMESTAMP: "an ISO 8601 timestamp with a time zone; correct the row"
+        + ("" if times.assume_timezone else ', or set assume_timezone="UTC" if it only lacks the zone'),
+    }
+    return MisfitError(f"is not {wanted[delta_type]}", RowErrorType.INVALID_TEXT)
+
+
+def _at_change(zone: str | None) -> MisfitError:
+    return MisfitError(
+        f"is at a change of the clocks in {zone}, which show it twice or never; give it a time zone",
+        RowErrorType.INEXACT,
+    )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from beam_zerobus.batching.json_objects import json_text
-from beam_zerobus.batching.misfit import MisfitError
+from beam_zerobus.batching.misfit import MisfitError, WrongTypeError
 from beam_zerobus.schema import RowErrorType
 
 __all__ = ["base64_text", "binary", "boolean", "is_missing", "json_variant", "present", "text", "variant"]
@@ -44,7 +44,7 @@ def boolean(value: Any) -> bool:
     """Return a value of a BOOLEAN column."""
     if isinstance(value, bool | np.bool_):
         return bool(value)
-    raise MisfitError("does not fit; pass a bool")
+    raise WrongTypeError("does not fit; pass a bool")
 
 
 def text(value: Any) -> str:
@@ -109,7 +109,7 @@ def binary(value: Any) -> bytes:
     """Return a value of a BINARY column."""
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
-    raise MisfitError("does not fit; pass bytes")
+    raise WrongTypeError("does not fit; pass bytes")
 
 
 def base64_text(value: Any) -> bytes:

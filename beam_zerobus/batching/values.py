@@ -36,11 +36,13 @@ class Leaf:
         bulk: Given all values and the set of their types, returns what pyarrow converts exactly (or an array made of
             them), and None if the values must be converted one by one. It may raise pyarrow's errors.
         one: Turns a value of another type into one that pyarrow converts exactly, or raises `MisfitError`.
+        texts: Turns texts into such values, or the `MisfitError` of each; None if the type does not read text.
     """
 
     direct: frozenset[type] | None
     bulk: Callable[[list[Any], set[type]], list[Any] | pa.Array | None]
     one: Callable[[Any], Any]
+    texts: Callable[[list[str]], list[Any]] | None = None
 
 
 def leaf(
@@ -62,7 +64,7 @@ def leaf(
     Example:
         >>> leaf(Primitive.INT, from_json=False).one("1")
         Traceback (most recent call last):
-        beam_zerobus.batching.misfit.MisfitError: does not fit; pass an int
+        beam_zerobus.batching.misfit.WrongTypeError: does not fit; pass an int
     """
     if isinstance(delta_type, Decimal):
         return Leaf(
@@ -71,7 +73,7 @@ def leaf(
             one.present(lambda value: number.decimal_of(value, delta_type)),
         )
     if delta_type in _TIMESTAMPS:
-        found = _timestamps(times, *_TIMESTAMPS[delta_type])
+        found = _timestamps(times, delta_type, *_TIMESTAMPS[delta_type])
     else:
         found = (_JSON_LEAVES if from_json else _LEAVES)[delta_type]
     if may_lack_digits and (delta_type in _INTEGERS or delta_type in _TIMESTAMPS):
@@ -79,16 +81,19 @@ def leaf(
     return found
 
 
-def _timestamps(times: TimeRules, all_at_once: Callable[..., Any], singly: Callable[..., Any]) -> Leaf:
+def _timestamps(
+    times: TimeRules, delta_type: Primitive, all_at_once: Callable[..., Any], singly: Callable[..., Any]
+) -> Leaf:
     as_microseconds = {int, _NONE} if times.epoch_unit in (None, "us") else {_NONE}
     return Leaf(
         frozenset(as_microseconds),
         lambda values, kinds: all_at_once(values, kinds, times),
         one.present(lambda value: singly(value, times)),
+        lambda texts: time.texts(texts, delta_type, times),
     )
 
 
-_TIMESTAMPS: dict[Primitive | Decimal, tuple[Callable[..., Any], Callable[..., Any]]] = {
+_TIMESTAMPS: dict[Primitive, tuple[Callable[..., Any], Callable[..., Any]]] = {
     Primitive.TIMESTAMP: (bulk.timestamps, time.timestamp),
     Primitive.TIMESTAMP_NTZ: (bulk.timestamps_ntz, time.timestamp_ntz),
 }
@@ -111,7 +116,12 @@ _LEAVES = {
     Primitive.STRING: Leaf(None, bulk.never, one.present(one.text)),
     Primitive.VARIANT: Leaf(bulk.TEXT_OR_NONE, bulk.never, one.present(one.variant)),
     Primitive.BINARY: Leaf(frozenset({bytes, bytearray, _NONE}), bulk.never, one.present(one.binary)),
-    Primitive.DATE: Leaf(frozenset({dt.date, int, _NONE}), partial(bulk.texts, Primitive.DATE), one.present(time.date)),
+    Primitive.DATE: Leaf(
+        frozenset({dt.date, int, _NONE}),
+        partial(bulk.texts, Primitive.DATE),
+        one.present(time.date),
+        partial(time.texts, delta_type=Primitive.DATE),
+    ),
 }
 
 

@@ -210,7 +210,7 @@ def in_flags(reason: str) -> str:
         >>> in_flags('the column has no time zone; set assume_timezone="UTC"')
         'the column has no time zone; set --zerobus_assume_timezone="UTC"'
     """
-    for name in _OPTIONS_IN_REASONS:
+    for name in _OPTIONS_IN_REASONS if "=" in reason else ():
         reason = reason.replace(f" {name}=", f" --zerobus_{name}=")
     return reason
 

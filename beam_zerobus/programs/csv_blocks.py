@@ -37,20 +37,25 @@ class Block:
     feeds: int
     start: int = 0
 
-    def lines(self, rows: int) -> np.ndarray:
+    def lines(self, rows: int) -> range | np.ndarray:
         """Return the line number of each record, of which there should be `rows`."""
         header = self.data.count(b"\n", 0, self.start) + bool(self.start)
         first = self.line + header
         returns = _count(_CR, self.data) if b"\r" in self.data else 0
-        if returns in (0, self.feeds) and self.feeds + (not self.data.endswith(b"\n")) == header + rows:
-            return np.arange(rows) + first  # each record is a line
+        unended = not self.data.endswith(b"\n")
+        if returns in (0, self.feeds) and self.feeds + unended == header + rows:
+            return range(first, first + rows)  # each record is a line
         if returns:
             return self.lines_of(spans_of(self.data, self.quotes, self.start)[0])
-        feeds = self.start + np.flatnonzero(np.frombuffer(self.data, np.uint8)[self.start :] == _LF)
+        feeds = np.flatnonzero(np.frombuffer(self.data, np.uint8)[self.start :] == _LF)
+        feeds += self.start
         ending = np.flatnonzero(~self.quotes.cover(feeds))
+        lines = np.concatenate(([0], ending + 1))
+        lines += first - bool(self.start)
+        if len(ending) + unended == rows:
+            return lines[:rows]  # no line is empty
         starts = np.concatenate(([self.start], feeds[ending] + 1))
         ends = np.concatenate((feeds[ending], [len(self.data)]))
-        lines = np.concatenate(([0], ending + 1)) + first - bool(self.start)
         return lines[starts < ends]
 
     def records(self, delimiter: str) -> Records:
@@ -88,11 +93,11 @@ def blocks(path: str, stream: BinaryIO, delimiter: str) -> Iterator[Block]:
             )
         if not end and not last:
             raise InputError(f"{path}, line {line}: a row is longer than {_BLOCK_BYTES:,} bytes; split the row")
-        data, rest = data[:end], data[end:]
-        feeds = _count(_LF, data)
-        if data:
-            yield Block(data, replace(quotes, stray=quotes.stray[quotes.stray < end]), line, feeds)
-        line += feeds or _count(_CR, data)
+        block, rest = data[:end], data[end:]
+        feeds = _count(_LF, block)
+        if block:
+            yield Block(block, replace(quotes, stray=quotes.stray[quotes.stray < end]), line, feeds)
+        line += feeds or _count(_CR, block)
 
 
 def _count(byte: int, data: bytes) -> int:

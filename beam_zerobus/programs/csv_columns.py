@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +10,7 @@ import pyarrow.compute as pc
 
 from beam_zerobus.errors import ConversionError
 from beam_zerobus.schema import Decimal, DeltaType, Primitive, RowErrorType
+from beam_zerobus.schema.casts.text import not_utf8
 from beam_zerobus.schema.reasons import Faults, Place, Reason
 from beam_zerobus.schema.text_times import read_times
 from beam_zerobus.schema.texts import FLOATS, INTEGERS, read_text
@@ -83,12 +83,13 @@ class Column:
             place: Collects the rejected rows.
         """
         if self._type is Primitive.BINARY:
-            return self._each(text, _decoded, RowErrorType.INVALID_TEXT, place)
+            return self._decoded(text, place)
         try:
             text = text.cast(pa.string())
         except pa.ArrowInvalid:
-            valid = self._each(text, _utf8, RowErrorType.INVALID_UTF8, place)
-            text = valid.cast(pa.string())
+            bad = not_utf8(text)
+            place.reject(bad, self._reason(RowErrorType.INVALID_UTF8))
+            text = pc.if_else(pa.array(bad), pa.scalar(None, text.type), text).cast(pa.string())
         if self._type is Primitive.STRING:
             return pc.utf8_trim_whitespace(text) if self._is_decimal else text
         if self._type in _TIMESTAMPS:
@@ -101,16 +102,16 @@ class Column:
             place.reject(bad, self._reason(error_type))
         return values
 
-    def _each(self, text: pa.Array, read: Callable[[bytes], bytes], error_type: RowErrorType, place: Place) -> pa.Array:
+    def _decoded(self, text: pa.Array, place: Place) -> pa.Array:
         values: list[bytes | None] = []
         bad = np.zeros(len(text), dtype=bool)
         for position, value in enumerate(text.to_pylist()):
             try:
-                values.append(None if value is None else read(value))
+                values.append(None if value is None else base64.b64decode(value, validate=True))
             except ValueError:
                 values.append(None)
                 bad[position] = True
-        place.reject(bad, self._reason(error_type))
+        place.reject(bad, self._reason(RowErrorType.INVALID_TEXT))
         return pa.array(values, pa.binary())
 
     def _reason(self, error_type: RowErrorType) -> Reason:
@@ -146,12 +147,3 @@ class Column:
         zone = self._times.assume_timezone
         what = f"at a change of the clocks in {zone}, which show it twice or never; give it a time zone"
         return Reason(RowErrorType.INEXACT, f"{self._about} is {what}")
-
-
-def _decoded(value: bytes) -> bytes:
-    return base64.b64decode(value, validate=True)
-
-
-def _utf8(value: bytes) -> bytes:
-    value.decode()
-    return value

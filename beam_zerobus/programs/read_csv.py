@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, islice
-from typing import Any, TypeAlias
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 from apache_beam.io.filesystem import FileMetadata
 from apache_beam.pvalue import TaggedOutput
+from apache_beam.utils.timestamp import Timestamp
 from pyarrow import csv as arrow_csv
 
 from beam_zerobus.errors import ConversionError, RowError, counted
@@ -29,11 +29,13 @@ from beam_zerobus.programs.csv_columns import Column
 from beam_zerobus.programs.csv_records import records_of
 from beam_zerobus.programs.open_files import naming, opened
 from beam_zerobus.schema import Conformer, Primitive, RowErrorType, TableSchema
-from beam_zerobus.schema.reasons import Faults, Place
+from beam_zerobus.schema.casts.text import is_utf8
+from beam_zerobus.schema.reasons import Faults, Place, Reason
 from beam_zerobus.schema.time_rules import TimeRules
 from beam_zerobus.schema.unknown_fields import IgnoreUnknown
 from beam_zerobus.sink.dead_letters import RawText
 from beam_zerobus.sink.failed_rows import FailedRows
+from beam_zerobus.sink.rows_in_columns import RowsInColumns
 from beam_zerobus.sink.rows_of_file import RowsOfFile
 
 __all__ = ["REJECTED", "CsvMeaning", "ReadCsv", "check_header"]
@@ -47,8 +49,39 @@ _HEADER_BYTES = 64 << 10  # where the header mostly ends
 
 _TEXT = re.compile(rb"[^\r\n]")
 
-Rejected: TypeAlias = "tuple[list[RowError], Iterator[Any]]"
-"""Why rows are rejected, and the rows as elements: made one after another, since there may be very many."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rejected:
+    """Rows of a block that cannot be read.
+
+    Attributes:
+        path: The file.
+        lines: The line of each.
+        reasons: Why each is rejected.
+        elements: Makes elements of some of them, from a row to before another; there may be very many.
+        before: What separates the line and the reason.
+    """
+
+    path: str
+    lines: np.ndarray
+    reasons: Sequence[Reason]
+    elements: Callable[[int, int], Sequence[Any] | RowsInColumns]
+    before: str
+
+    def messages(self, start: int, stop: int) -> list[str]:
+        """Return the messages of some of them."""
+        lines, reasons = self.lines[start:stop].tolist(), self.reasons[start:stop]
+        head = f"{self.path}, line "
+        return [f"{head}{line}{self.before}{reason.message}" for line, reason in zip(lines, reasons, strict=True)]
+
+    def failed(self, table: str) -> Iterator[FailedRows]:
+        """Yield them as elements of a sink's `failed_rows`."""
+        now = Timestamp.now()
+        for start in range(0, len(self.reasons), _ELEMENTS_AT_ONCE):
+            stop = min(start + _ELEMENTS_AT_ONCE, len(self.reasons))
+            kinds = [reason.error_type.value for reason in self.reasons[start:stop]]
+            stages = [_STAGE] * len(kinds)
+            yield FailedRows(self.elements(start, stop), kinds, self.messages(start, stop), stages, table, 0, now)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,23 +127,27 @@ class ReadCsv(beam.DoFn):
             ConversionError: Its header does not fit the table; or a row is rejected and must not be a dead letter.
         """
         table = self._meaning.table
-        for rows, (errors, elements) in _rows(file.path, self._meaning):
-            if errors and not self._dead_letters:
-                raise _unreadable(errors, rows.num_rows + len(errors), table)
+        for rows, rejected in _rows(file.path, self._meaning):
+            if rejected and not self._dead_letters:
+                raise _unreadable(rejected, rows.num_rows, table)
             if rows.num_rows:
                 yield rows
-            # In parts, since there may be very many.
-            for start in range(0, len(errors), _ELEMENTS_AT_ONCE):
-                part = list(islice(elements, _ELEMENTS_AT_ONCE))
-                reasons = errors[start : start + _ELEMENTS_AT_ONCE]
-                yield TaggedOutput(REJECTED, FailedRows.of(part, reasons, table=table))
+            for some in rejected:
+                for failed in some.failed(table):
+                    yield TaggedOutput(REJECTED, failed)
 
 
-def _unreadable(errors: list[RowError], rows: int, table: str) -> ConversionError:
+def _unreadable(rejected: list[_Rejected], good_rows: int, table: str) -> ConversionError:
+    errors = [
+        RowError(index, reason.error_type.value, message, _STAGE)
+        for some in rejected
+        for index, (reason, message) in enumerate(zip(some.reasons, some.messages(0, len(some.reasons)), strict=True))
+    ]
     more = f"; and {len(errors) - _SHOWN_REASONS} more" if len(errors) > _SHOWN_REASONS else ""
     reasons = "; ".join(error.message for error in errors[:_SHOWN_REASONS])
     return ConversionError(
-        f"{len(errors)} of {counted(rows, 'row')} rejected for table {table}: {reasons}{more}", row_errors=errors
+        f"{len(errors)} of {counted(good_rows + len(errors), 'row')} rejected for table {table}: {reasons}{more}",
+        row_errors=errors,
     )
 
 
@@ -158,7 +195,7 @@ def _header(path: str, block: Block, meaning: CsvMeaning) -> tuple[list[str], di
     return names, columns, end
 
 
-def _rows(path: str, meaning: CsvMeaning) -> Iterator[tuple[RowsOfFile, Rejected]]:
+def _rows(path: str, meaning: CsvMeaning) -> Iterator[tuple[RowsOfFile, list[_Rejected]]]:
     """Yield the rows of a file: those that can be read, and the others."""
     names: list[str] = []
     columns: dict[str, Column] = {}
@@ -175,14 +212,15 @@ def _rows(path: str, meaning: CsvMeaning) -> Iterator[tuple[RowsOfFile, Rejected
 
 def _read(
     path: str, block: Block, names: list[str], columns: dict[str, Column], meaning: CsvMeaning
-) -> tuple[RowsOfFile, Rejected]:
-    malformed: list[Any] = []
-    errors: list[RowError] = []
+) -> tuple[RowsOfFile, list[_Rejected]]:
+    rejected: list[_Rejected] = []
+    lines: range | np.ndarray
     texts = None if len(block.quotes.stray) else _split(block.data, block.start, names, columns, meaning)
     if texts is not None:
         lines = block.lines(texts.num_rows)
     else:
-        data, lines, malformed, errors = _without_malformed(path, block, len(names), meaning)
+        data, lines, malformed = _without_malformed(path, block, len(names), meaning)
+        rejected += [malformed] if malformed.reasons else []
         texts = _split(data, 0, names, columns, meaning)
     if texts is None:
         raise InputError(f"{path}, line {block.line}: this block cannot be read as CSV; check --delimiter")
@@ -193,17 +231,19 @@ def _read(
     arrays = [columns[name].typed(text, place) for name, text in zip(columns, texts.columns, strict=True)]
     batch = pa.RecordBatch.from_arrays(arrays, names=list(columns))
     if not faults:
-        return RowsOfFile(batch, path, "line", lines), (errors, iter(malformed))
-    unfit = faults.row_errors(_STAGE)
-    elements = _elements(batch, texts, list(columns.values()), [error.index for error in unfit])
-    errors += [_at(path, lines, error) for error in unfit]
+        return RowsOfFile(batch, path, "line", lines), rejected
+    unfit, reasons = faults.rejected()
+
+    def elements(start: int, stop: int) -> RowsInColumns:
+        return _elements(batch, texts, list(columns.values()), unfit[start:stop])
+
+    rejected.append(_Rejected(path=path, lines=_some(lines, unfit), reasons=reasons, elements=elements, before=", "))
     kept = faults.kept(batch.num_rows)
-    rows = RowsOfFile(batch.take(pa.array(kept)), path, "line", lines[kept])
-    return rows, (errors, chain(malformed, elements))
+    return RowsOfFile(batch.take(pa.array(kept)), path, "line", _some(lines, kept)), rejected
 
 
-def _at(path: str, lines: np.ndarray, error: RowError) -> RowError:
-    return RowError(error.index, error.error_type, f"{path}, line {lines[error.index]}, {error.message}", _STAGE)
+def _some(lines: range | np.ndarray, rows: np.ndarray) -> np.ndarray:
+    return rows + lines.start if isinstance(lines, range) else lines[rows]
 
 
 def _split(
@@ -236,46 +276,52 @@ def _split(
 
 def _without_malformed(
     path: str, block: Block, values: int, meaning: CsvMeaning
-) -> tuple[bytes, np.ndarray, list[Any], list[RowError]]:
+) -> tuple[bytes, np.ndarray, _Rejected]:
     """Return a block without records that have stray quotes or a wrong number of values.
 
     Returns:
-        The text of the other records, the line of each, the rejected rows and why they are rejected.
+        The text of the other records, the line of each, and the rejected ones.
     """
     records = block.records(meaning.delimiter)
     lines = block.lines_of(records.starts)
     stray = np.zeros(len(lines), dtype=bool)
     stray[np.searchsorted(records.starts, block.quotes.stray, side="right") - 1] = True
     bad = stray | (records.values != values)
-    rejected, errors = [], []
+    texts, reasons = [], []
     for index in np.flatnonzero(bad).tolist():
-        text = block.data[records.starts[index] : records.ends[index]]
-        count = records.values[index]
         what = (
             "text follows a closing quote; double quotes inside a value"
             if stray[index]
-            else f"it has {count} values, the header {values}; correct the row"
+            else f"it has {records.values[index]} values, the header {values}; correct the row"
         )
-        errors.append(RowError(0, RowErrorType.INVALID_TEXT.value, f"{path}, line {lines[index]}: {what}", _STAGE))
-        rejected.append(_text(text))
+        reasons.append(Reason(RowErrorType.INVALID_TEXT, what))
+        texts.append(_text(block.data[records.starts[index] : records.ends[index]]))
     spans = zip(records.starts[~bad].tolist(), records.ends[~bad].tolist(), strict=True)
-    return b"".join(block.data[start:end] + b"\n" for start, end in spans), lines[~bad], rejected, errors
+    data = b"".join(block.data[start:end] + b"\n" for start, end in spans)
+    malformed = _Rejected(
+        path=path, lines=lines[bad], reasons=reasons, elements=lambda start, stop: texts[start:stop], before=": "
+    )
+    return data, lines[~bad], malformed
 
 
 def _elements(
-    batch: pa.RecordBatch, texts: pa.RecordBatch, columns: Sequence[Column], rows: list[int]
-) -> Iterator[dict[str, Any]]:
-    """Yield rows as dicts: numbers and booleans as values, everything else as the text in the file."""
-    names = batch.schema.names
-    for start in range(0, len(rows), _ELEMENTS_AT_ONCE):
-        chosen = pa.array(rows[start : start + _ELEMENTS_AT_ONCE], pa.int64())
-        raw = [[None if value is None else _text(value) for value in text.take(chosen).to_pylist()] for text in texts]
-        read = [
-            text if column.is_text else _or(values.take(chosen).to_pylist(), text)
-            for column, values, text in zip(columns, batch.columns, raw, strict=True)
-        ]
-        for values in zip(*read, strict=True):
-            yield dict(zip(names, values, strict=True))
+    batch: pa.RecordBatch, texts: pa.RecordBatch, columns: Sequence[Column], rows: np.ndarray
+) -> RowsInColumns:
+    """Return rows: numbers and booleans as values, everything else as the text in the file."""
+    chosen = pa.array(rows, pa.int64())
+    raw = [_texts(text.take(chosen)) for text in texts.columns]
+    read = [
+        text if column.is_text else _or(values.take(chosen).to_pylist(), text)
+        for column, values, text in zip(columns, batch.columns, raw, strict=True)
+    ]
+    return RowsInColumns(batch.schema.names, read)
+
+
+def _texts(column: pa.Array) -> list[str | RawText | None]:
+    try:
+        return column.cast(pa.string()).to_pylist()
+    except pa.ArrowInvalid:  # a value is not UTF-8
+        return [None if value is None else _text(value) for value in column.to_pylist()]
 
 
 def _or(values: list[Any], texts: list[str | RawText | None]) -> list[Any]:
@@ -283,7 +329,4 @@ def _or(values: list[Any], texts: list[str | RawText | None]) -> list[Any]:
 
 
 def _text(value: bytes) -> str | RawText:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return RawText(value)
+    return value.decode() if is_utf8(value) else RawText(value)

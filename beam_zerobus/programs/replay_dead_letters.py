@@ -29,6 +29,7 @@ from beam_zerobus.errors import ZerobusError
 from beam_zerobus.programs.command import InputError, arguments_of, check_unused, literal, parser_of, quieten, sink_of
 from beam_zerobus.programs.open_files import naming
 from beam_zerobus.programs.progress import CountFailed, CountWritten, run_and_report
+from beam_zerobus.programs.tables import folder_of, letters_of, matches_template
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.sink.dead_letters import KeepDeadLetters, LetterFormat, loads, to_element
 from beam_zerobus.sink.pipeline_options import ZerobusOptions
@@ -36,6 +37,7 @@ from beam_zerobus.sink.pipeline_options import ZerobusOptions
 __all__ = ["correct", "main"]
 
 _MAX_GATHERED = 10_000
+_SHOWN = 3
 
 
 def correct(element: Any) -> Any:
@@ -136,42 +138,68 @@ def _pipeline(letters: argparse.Namespace, options: PipelineOptions) -> beam.Pip
         InputError: There is nothing to read, or dead letters would be overwritten.
         ZerobusError: A setting of the sink is wrong.
     """
-    kept = _kept(letters.input)
-    if letters.dead_letters:
-        check_unused(letters.dead_letters)
-    sink = sink_of(options, dead_letters=letters.dead_letters)
-    pipeline = beam.Pipeline(options=options)
     zerobus = options.view_as(ZerobusOptions)
+    kept = _kept(letters.input, zerobus.zerobus_table)
+    directories = {
+        table: letters.dead_letters
+        and letters_of(letters.dead_letters, None if table == zerobus.zerobus_table else table)
+        for table in kept
+    }
+    for directory in filter(None, directories.values()):
+        check_unused(directory)
+    sinks = {table: sink_of(options, dead_letters=letters.dead_letters, table=table) for table in kept}
     known = zerobus.zerobus_schema or not zerobus.zerobus_dry_run
-    result = (
-        pipeline
-        | "Find" >> beam.Create(kept)
-        | "Match" >> fileio.MatchAll()
-        | "Read" >> beam.ParDo(_ReadLetters(sink.resolve_schema() if known else None)).with_output_types(Any)
-        | "Send" >> sink
-    )
-    result.acknowledged | CountWritten()
-    failed = result.failed_rows | CountFailed()
-    if letters.dead_letters:
-        failed | KeepDeadLetters(letters.dead_letters)
+    schemas = {table: sink.resolve_schema() if known else None for table, sink in sinks.items()}
+    pipeline = beam.Pipeline(options=options)
+    for table, patterns in kept.items():
+        name = "" if len(kept) == 1 else f" {table}"
+        result = (
+            pipeline
+            | f"Find{name}" >> beam.Create(patterns)
+            | f"Match{name}" >> fileio.MatchAll()
+            | f"Read{name}" >> beam.ParDo(_ReadLetters(schemas[table])).with_output_types(Any)
+            | f"Send{name}" >> sinks[table]
+        )
+        result.acknowledged | f"CountWritten{name}" >> CountWritten()
+        failed = result.failed_rows | f"CountFailed{name}" >> CountFailed()
+        if (directory := directories[table]) is not None:
+            failed | f"KeepDeadLetters{name}" >> KeepDeadLetters(directory)
     return pipeline
 
 
-def _kept(directory: str) -> list[str]:
-    """Return a pattern for each format that the directory has files of.
+def _kept(directory: str, table: str) -> dict[str, list[str]]:
+    """Return for each table a pattern for each format that there are dead letters of.
 
     Raises:
-        InputError: It has none.
+        InputError: There are none, or those of other tables.
     """
     patterns = [FileSystems.join(literal(directory), f"*.{suffix}") for suffix in get_args(LetterFormat)]
     matches = zip(patterns, FileSystems.match(patterns, limits=[1] * len(patterns)), strict=True)
-    kept = [pattern for pattern, match in matches if match.metadata_list]
-    if not kept:
+    if kept := [pattern for pattern, match in matches if match.metadata_list]:
+        return {table: kept}
+    below = [FileSystems.join(literal(directory), "*", f"*.{suffix}") for suffix in get_args(LetterFormat)]
+    found: dict[str, list[str]] = {}
+    for match in FileSystems.match(below):
+        for file in match.metadata_list:
+            found.setdefault(folder_of(file.path), []).append(literal(file.path))
+    if not found:
         raise InputError(f"No file matches {' or '.join(patterns)}: check the path")
-    return kept
+    others = [name for name in found if not matches_template(table, name)]
+    if others:
+        raise InputError(
+            f"{directory} has a directory for the dead letters of each table, and --zerobus_table={table} is not that "
+            f"of {', '.join(sorted(others)[:_SHOWN])}: name one of the directories and its table, or the template of "
+            "the run, such as main.iot.{folder}"
+        )
+    return found
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = parser_of("replay", "Send the rows again that a table rejected.")
-    parser.add_argument("--input", required=True, metavar="DIR", help="directory of --dead_letters or KeepDeadLetters")
+    parser.add_argument(
+        "--input",
+        required=True,
+        metavar="DIR",
+        help="directory of --dead_letters or KeepDeadLetters; with the template of a run, that of all its tables",
+    )
     return parser

@@ -10,9 +10,10 @@ from apache_beam.io.filesystems import FileSystems
 
 from beam_zerobus.programs.command import InputError
 
-__all__ = ["folder_of", "letters_of", "tables_of"]
+__all__ = ["folder_of", "letters_of", "matches_template", "tables_of"]
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_]")
+_FIELD = re.compile(r"\{(?:folder|topic)\}")
 
 
 def tables_of(template: str, field: str, values: Iterable[str]) -> dict[str, str]:
@@ -40,6 +41,16 @@ def tables_of(template: str, field: str, values: Iterable[str]) -> dict[str, str
             )
         tables[value] = table
     return tables
+
+
+def matches_template(template: str, table: str) -> bool:
+    """Return whether `tables_of` gives a table for some folder or topic, or the template is its name.
+
+    Example:
+        >>> matches_template("main.iot.{folder}", "main.iot.air"), matches_template("main.iot.{folder}", "main.a.air")
+        (True, False)
+    """
+    return re.fullmatch("[A-Za-z0-9_]+".join(map(re.escape, _FIELD.split(template))), table) is not None
 
 
 def folder_of(path: str) -> str:

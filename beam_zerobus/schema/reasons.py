@@ -60,30 +60,51 @@ class Reason:
 
 
 class Faults:
-    """Collects rejected rows; a row keeps the first reason that is added."""
+    """Collects rejected rows; a row keeps the first reason that is added.
+
+    Example:
+        >>> faults = Faults()
+        >>> late, early = (Reason(RowErrorType.INEXACT, message) for message in ("late", "early"))
+        >>> faults.add(early, np.array([7, 5]))
+        >>> faults.add(late, np.array([5, 2]))
+        >>> [(error.index, error.message) for error in faults.row_errors("schema")]
+        [(2, 'late'), (5, 'early'), (7, 'early')]
+    """
 
     def __init__(self) -> None:
-        self._reasons: dict[int, Reason] = {}
+        self._reasons: list[Reason] = []
+        self._rows: list[np.ndarray] = []
 
     def __bool__(self) -> bool:
         return bool(self._reasons)
 
     def add(self, reason: Reason, rows: np.ndarray) -> None:
         """Reject rows of the batch; rows that are rejected already keep their reason."""
-        for row in rows.tolist():
-            self._reasons.setdefault(row, reason)
+        if len(rows):
+            self._reasons.append(reason)
+            self._rows.append(rows)
 
     def kept(self, total_rows: int) -> np.ndarray:
         """Return the rows that are not rejected, ascending (int64)."""
         keep = np.ones(total_rows, dtype=bool)
-        keep[list(self._reasons)] = False
+        for rows in self._rows:
+            keep[rows] = False
         return np.flatnonzero(keep)
+
+    def rejected(self) -> tuple[np.ndarray, list[Reason]]:
+        """Return the rejected rows, ascending, and the reason of each."""
+        if not self._reasons:
+            return np.zeros(0, dtype=np.int64), []
+        rows, first = np.unique(np.concatenate(self._rows), return_index=True)
+        which = np.repeat(np.arange(len(self._rows)), list(map(len, self._rows)))[first]
+        return rows, [self._reasons[number] for number in which.tolist()]
 
     def row_errors(self, stage: str) -> tuple[RowError, ...]:
         """Return one error for each rejected row, in the order of rows."""
+        rows, reasons = self.rejected()
         return tuple(
             RowError(row, reason.error_type.value, reason.message, stage)
-            for row, reason in sorted(self._reasons.items(), key=lambda item: item[0])
+            for row, reason in zip(rows.tolist(), reasons, strict=True)
         )
 
 

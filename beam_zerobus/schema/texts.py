@@ -68,7 +68,7 @@ def read_text(text: pa.Array, delta_type: Primitive, *, trim: bool = False) -> t
     values = None
     if not (delta_type in INTEGERS and _may_be_hexadecimal(text)):
         with contextlib.suppress(pa.ArrowInvalid):
-            values = text.cast(canonical_type(delta_type))
+            values = _as_values(text, delta_type)
     if values is None:
         text = pc.utf8_trim_whitespace(text) if trim else text
         text = _fitting(text, delta_type, misfits)
@@ -103,26 +103,31 @@ def _fitting(text: pa.Array, delta_type: Primitive, misfits: Misfits) -> pa.Arra
 
 
 def _cast(text: pa.Array, delta_type: Primitive, misfits: Misfits) -> pa.Array:
-    target = canonical_type(delta_type)
     try:
-        return text.cast(target)
+        return _as_values(text, delta_type)
     except pa.ArrowInvalid:  # text that has its form, and that Arrow rejects all the same
         bad = np.zeros(len(text), dtype=bool)
-        bad[list(_rejected(text, target))] = True
-        return _without(text, bad, RowErrorType.INVALID_TEXT, misfits).cast(target)
+        bad[list(_rejected(text, delta_type))] = True
+        return _as_values(_without(text, bad, RowErrorType.INVALID_TEXT, misfits), delta_type)
 
 
-def _rejected(text: pa.Array, target: pa.DataType, first: int = 0) -> Iterator[int]:
+def _as_values(text: pa.Array, delta_type: Primitive) -> pa.Array:
+    if delta_type is Primitive.FLOAT:  # from a DOUBLE, as in JSON and dicts, so that all three round alike
+        text = text.cast(canonical_type(Primitive.DOUBLE))
+    return text.cast(canonical_type(delta_type))
+
+
+def _rejected(text: pa.Array, delta_type: Primitive, first: int = 0) -> Iterator[int]:
     """Yield the positions that a cast rejects, by halving."""
     try:
-        text.cast(target)
+        _as_values(text, delta_type)
     except pa.ArrowInvalid:
         half = len(text) // 2
         if not half:
             yield first
             return
-        yield from _rejected(text.slice(0, half), target, first)
-        yield from _rejected(text.slice(half), target, first + half)
+        yield from _rejected(text.slice(0, half), delta_type, first)
+        yield from _rejected(text.slice(half), delta_type, first + half)
 
 
 def _unrounded(values: pa.Array, text: pa.Array, gap: float, misfits: Misfits) -> pa.Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -44,7 +44,7 @@ class Outcome:
 
     table: str
     rows: RowsWithOrigin
-    rejected: tuple[RowError, ...]
+    rejected: Sequence[RowError]
     result: TransmissionResult | None = None
     encode_ms: float = 0.0
 
@@ -81,12 +81,11 @@ class _Waiting:
         """Wait for the outcome; the writer numbers the rows of the batch, the outcome all rows."""
         unread = self.rows.rejected
         if self.submission is None:
-            return Outcome(self.table, self.rows, self.rows.origin.located(unread))
+            return Outcome(self.table, self.rows, unread)
         result = self.submission.result()
-        rejected = [*unread, *(error.at(self.rows.number(error.index)) for error in result.failed_rows)]
+        rejected = [*unread, *self.rows.numbered(result.failed_rows)]
         rejected.sort(key=lambda error: error.index)
-        located = self.rows.origin.located(rejected)
-        return Outcome(self.table, self.rows, located, result, self.submission.encode_seconds * 1000)
+        return Outcome(self.table, self.rows, rejected, result, self.submission.encode_seconds * 1000)
 
 
 class Bundle:

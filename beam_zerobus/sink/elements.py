@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -118,15 +118,17 @@ class Origin:
         whole = self.elements.values[0]
         return whole.rows if isinstance(whole, RowsOfFile) else whole
 
-    def located(self, errors: Iterable[RowError]) -> tuple[RowError, ...]:
-        """Return reasons with the places of their rows, where these are known."""
+    def messages(self, errors: Sequence[RowError]) -> list[str]:
+        """Return the messages of rejected rows, with their places where these are known."""
         whole = self.elements.values[0] if self.holds_rows else None
         if not isinstance(whole, RowsOfFile):
-            return tuple(errors)
-        return tuple(
-            RowError(error.index, error.error_type, f"{whole.place(error.index)}, {error.message}", error.stage)
-            for error in errors
-        )
+            return [error.message for error in errors]
+        places = whole.places([error.index for error in errors])
+        return [f"{place}, {error.message}" for place, error in zip(places, errors, strict=True)]
+
+    def located(self, errors: Sequence[RowError]) -> list[RowError]:
+        """Return rejected rows with their places in the messages, where these are known."""
+        return [replace(error, message=message) for error, message in zip(errors, self.messages(errors), strict=True)]
 
     def named(self, error: ZerobusError) -> ZerobusError:
         """Return an error with the place of the rows in its message, where they are those of a file."""

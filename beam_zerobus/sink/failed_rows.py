@@ -7,18 +7,27 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from apache_beam.coders.typecoders import registry
 from apache_beam.typehints.row_type import RowTypeConstraint
 from apache_beam.utils.timestamp import Timestamp
 
 from beam_zerobus.errors import ConversionError, RejectedError, RowError, ZerobusError, counted, summarize
+from beam_zerobus.sink.rows_in_columns import RowsInColumns
 from beam_zerobus.sink.single_rows import SingleRows
 from beam_zerobus.sink.whole_coder import WholeCoder
 from beam_zerobus.telemetry import get_logger
 
-__all__ = ["FAILED_ROWS", "FAILED_ROW_TYPE", "FailedRows", "FailureLog", "bundle_error", "failure_log"]
+__all__ = [
+    "FAILED_ROWS",
+    "FAILED_ROW_TYPE",
+    "FailedElements",
+    "FailedRows",
+    "FailureLog",
+    "bundle_error",
+    "failure_log",
+]
 
 _log = get_logger(__name__)
 
@@ -38,6 +47,10 @@ FAILED_ROW_TYPE = RowTypeConstraint.from_fields(
 """The row type of `failed_rows`. `element` is Any: a rejected element often violates the type that was declared."""
 
 
+FailedElements: TypeAlias = "Sequence[Any] | RowsInColumns | SingleRows"
+"""What rows were, one by one or together."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FailedRows:
     """The failed rows of a batch as one element, which costs far less than an element for each.
@@ -52,7 +65,7 @@ class FailedRows:
         timestamp: When they were rejected.
     """
 
-    elements: Sequence[Any] | SingleRows
+    elements: FailedElements
     error_types: Sequence[str]  # as columns, which are pickled far faster than `RowError`s
     messages: Sequence[str]
     stages: Sequence[str]
@@ -62,13 +75,19 @@ class FailedRows:
 
     @classmethod
     def of(
-        cls, elements: Sequence[Any] | SingleRows, errors: Sequence[RowError], *, table: str, attempts: int = 0
+        cls,
+        elements: FailedElements,
+        errors: Sequence[RowError],
+        *,
+        table: str,
+        attempts: int = 0,
+        messages: Sequence[str] | None = None,
     ) -> FailedRows:
-        """Return rows that were rejected now."""
+        """Return rows that were rejected now; `messages` are used in place of those of the errors."""
         return cls(
             elements,
             [error.error_type for error in errors],
-            [error.message for error in errors],
+            [error.message for error in errors] if messages is None else messages,
             [error.stage for error in errors],
             table,
             attempts,
@@ -85,9 +104,13 @@ class FailedRows:
                 "message": message,
                 "stage": stage,
                 "table": self.table,
-                "attempts": self.attempts if stage == "service" else 0,
+                "attempts": self.attempts_in(stage),
                 "timestamp": self.timestamp,
             }
+
+    def attempts_in(self, stage: str) -> int:
+        """Return how often rows that were rejected in a stage were sent."""
+        return self.attempts if stage == "service" else 0
 
 
 registry.register_coder(FailedRows, WholeCoder)
@@ -126,8 +149,20 @@ class FailureLog:
         with self._lock:
             self._unlogged.clear()
 
-    def note(self, errors: Sequence[RowError], *, table: str) -> None:
-        """Count rejected rows; log the count and one reason of each kind, unless a line was just logged."""
+    def note(
+        self,
+        errors: Sequence[RowError],
+        *,
+        table: str,
+        located: Callable[[Sequence[RowError]], Sequence[RowError]] = lambda errors: errors,
+    ) -> None:
+        """Count rejected rows; log the count and one reason of each kind, unless a line was just logged.
+
+        Args:
+            errors: The rejected rows.
+            table: Their table.
+            located: Adds their places to the messages of some.
+        """
         now = self._clock()
         with self._lock:
             state = self._unlogged.setdefault(table, _Unlogged())
@@ -137,8 +172,9 @@ class FailureLog:
             rows, state.rows, state.last = state.rows, 0, now
         kinds = Counter(error.error_type for error in errors)
         # The service's words may repeat a value of the row: they are in failed_rows only.
-        first = {error.error_type: f": {error.message}" for error in reversed(errors) if error.stage != "service"}
-        reasons = "; ".join(f"{kind} ({count}){first.get(kind, '')}" for kind, count in kinds.most_common(3))
+        first = {error.error_type: error for error in reversed(errors) if error.stage != "service"}
+        said = {error.error_type: f": {error.message}" for error in located(list(first.values()))}
+        reasons = "; ".join(f"{kind} ({count}){said.get(kind, '')}" for kind, count in kinds.most_common(3))
         _log.warning(
             "%s rejected for table %s went to failed_rows; most recently: %s", counted(rows, "row"), table, reasons
         )

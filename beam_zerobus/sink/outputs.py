@@ -33,7 +33,9 @@ def failed_outputs(outcome: Outcome, *, as_element: Callable[[object], object], 
         indices = [error.index for error in errors]
         rows = origin.single_rows(indices) if together else None
         elements = [as_element(origin.element(index)) for index in indices] if rows is None else rows
-        failed = FailedRows.of(elements, errors, table=outcome.table, attempts=attempts)
+        failed = FailedRows.of(
+            elements, errors, table=outcome.table, attempts=attempts, messages=origin.messages(errors)
+        )
         if together:
             yield TaggedOutput(FAILED_ROWS, origin.in_place(failed, errors[0].index))
             continue

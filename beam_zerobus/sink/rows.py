@@ -44,9 +44,9 @@ class RowsWithOrigin:
         """All rows, including those that could not be read."""
         return self.batch.num_rows + len(self.rejected)
 
-    def number(self, index: int) -> int:
-        """Return the number, among all rows, of a row of the batch."""
-        return index if self.kept is None else int(self.kept[index])
+    def numbered(self, errors: Sequence[RowError]) -> Sequence[RowError]:
+        """Return errors of rows of the batch with the rows' numbers among all rows."""
+        return errors if self.kept is None else [error.at(int(self.kept[error.index])) for error in errors]
 
 
 class GatheredRows:

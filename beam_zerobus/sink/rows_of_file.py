@@ -26,8 +26,8 @@ class RowsOfFile:
         numbers: The number of each row there.
 
     Example:
-        >>> RowsOfFile([b"{}"], "in.jsonl", "line", [7]).place(0)
-        'in.jsonl, line 7'
+        >>> RowsOfFile([b"{}"], "in.jsonl", "line", [7]).places([0])
+        ['in.jsonl, line 7']
     """
 
     rows: list[Any] | pa.RecordBatch | pa.Table
@@ -35,9 +35,11 @@ class RowsOfFile:
     unit: str
     numbers: Sequence[int] | np.ndarray
 
-    def place(self, row: int) -> str:
-        """Return the place of a row, for messages."""
-        return f"{self.source}, {self.unit} {self.numbers[row]}"
+    def places(self, rows: Sequence[int]) -> list[str]:
+        """Return the places of some rows, for messages."""
+        numbers = self.numbers
+        chosen = numbers[rows].tolist() if isinstance(numbers, np.ndarray) else [numbers[row] for row in rows]
+        return [f"{self.source}, {self.unit} {number}" for number in chosen]
 
     @property
     def num_rows(self) -> int:

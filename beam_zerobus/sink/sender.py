@@ -98,9 +98,11 @@ class BatchSender:
         for outcome in self._bundle.outcomes(wait=wait):
             self._count(outcome)
             if outcome.rejected:
+                origin = outcome.rows.origin
                 if not self._settings.dead_letters:
-                    raise bundle_error(outcome.rejected, table=outcome.table, total_rows=outcome.rows.count)
-                failure_log.note(outcome.rejected, table=outcome.table)
+                    rejected = origin.located(outcome.rejected)
+                    raise bundle_error(rejected, table=outcome.table, total_rows=outcome.rows.count)
+                failure_log.note(outcome.rejected, table=outcome.table, located=origin.located)
                 yield from failed_outputs(
                     outcome, as_element=self._as_element, together=self._settings.failures_together
                 )

@@ -104,8 +104,7 @@ class TableRows:
             conformer = Conformer(
                 self._converter.schema, ignore_unknown_fields=config.ignores_unknown_fields, times=config.times
             )
-            unfit = conformer.conform(rows.batch).rejected
-            rejected += [error.at(rows.number(error.index)) for error in unfit]
+            rejected += rows.numbered(conformer.conform(rows.batch).rejected)
         return sorted(rejected, key=lambda error: error.index)
 
     def _submit(self, writer: ZerobusWriter, rows: RowsWithOrigin) -> None:

@@ -154,7 +154,9 @@ class BatchSpan:
     def rejected(self, errors: Sequence[RowError]) -> None:
         """Count rejected rows by type and stage."""
         self._rejected_rows += len(errors)
-        kinds = Counter((label(error.error_type), label(error.stage)) for error in errors)
+        kinds: Counter[tuple[str, str]] = Counter()
+        for (error_type, stage), count in Counter((error.error_type, error.stage) for error in errors).items():
+            kinds[label(error_type), label(stage)] += count
         for position, ((error_type, stage), count) in enumerate(kinds.most_common()):
             error_label: Labels = (("error.type", error_type),)
             self._target.add((of.REJECTED_ROWS, count), more=(*error_label, ("beam_zerobus.stage", stage)))

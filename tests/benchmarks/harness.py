@@ -69,9 +69,9 @@ class Figure:
 
 
 @contextmanager
-def local_zerobus() -> Iterator[Service]:
-    """Run the local Zerobus in a process of its own."""
-    command = [sys.executable, "-c", EMULATOR, cases.TABLE, cases.DDL]
+def local_zerobus(table: str = cases.TABLE, columns: str = cases.DDL) -> Iterator[Service]:
+    """Run the local Zerobus with a table in a process of its own."""
+    command = [sys.executable, "-c", EMULATOR, table, columns]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         endpoint, workspace_url, client_id, client_secret = process.stdout.readline().split()

@@ -196,12 +196,12 @@ def test_a_dead_letter_in_parquet_has_the_columns_of_the_docs(tmp_path):
         pipeline | beam.Create([failed]) | KeepDeadLetters(str(tmp_path), "parquet")
     (row,) = pq.read_table(tmp_path).to_pylist()
     assert row == {
-        "element": '{"v": "1"}',
+        "element": '{"v":"1"}',
         "error_type": "wrong_type",
         "message": "m",
         "stage": "batching",
         "table": "a.b.c",
         "attempts": 0,
         "timestamp": dt.datetime(1970, 1, 1, tzinfo=dt.UTC),
-        "typed": '{"v": {"$decimal": "1"}}',
+        "typed": '{"v":{"$decimal":"1"}}',
     }

@@ -60,6 +60,29 @@ def test_rejected_rows_are_kept_by_table_and_sent_again_to_theirs(zerobus, tmp_p
     assert "holds the dead letters of an earlier run" in capsys.readouterr().err
 
 
+@pytest.mark.hostile
+def test_rejected_rows_of_all_tables_are_sent_again_at_once(zerobus, tmp_path, capsys):
+    tables = [zerobus.create_table(f"main.files.t{number}", "id INT NOT NULL") for number in range(2)]
+    for number in range(2):
+        (tmp_path / f"t{number}").mkdir()
+        (tmp_path / f"t{number}" / "in.jsonl").write_text(f'{{"id": "wrong"}}\n{{"id": "still wrong {number}"}}\n')
+    letters, still = tmp_path / "letters", tmp_path / "still"
+    assert send("--input", f"{tmp_path}/*/in.jsonl", TEMPLATE, "--dead_letters", str(letters)) == 0
+    for number, path in enumerate(sorted(letters.rglob("*.jsonl"))):
+        path.write_text(path.read_text().replace('\\"wrong\\"', str(number)))
+    again = ["--input", str(letters), "--dead_letters", str(still)]
+    assert replay_dead_letters.main([*again, "--zerobus_table=main.files.t0"]) == 2
+    assert "is not that of main.files.t1: name one of the directories" in capsys.readouterr().err
+    assert replay_dead_letters.main([*again, TEMPLATE]) == 0
+    assert "2 rows written, 2 failed" in capsys.readouterr().out
+    assert [table.to_arrow()["id"].to_pylist() for table in tables] == [[0], [1]]
+    kept = {path.parent.name: path.read_text() for path in still.rglob("*.jsonl")}
+    assert {name: "still wrong 0" in text for name, text in kept.items()} == {
+        "main.files.t0": True,
+        "main.files.t1": False,
+    }
+
+
 def test_a_single_folder_too_has_a_directory_for_its_dead_letters(zerobus, tmp_path):
     zerobus.create_table("main.files.air", "id INT NOT NULL")
     (tmp_path / "air").mkdir()

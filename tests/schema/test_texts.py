@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import decimal
 import json
 import math
 import re
@@ -10,7 +11,7 @@ import re
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from beam_zerobus.batching import element_converter
@@ -112,6 +113,34 @@ def test_floats_are_the_nearest_ones_or_rejected(text, is_float):
         else:
             expected = "inexact" if whole and int(text) != int(nearest) else nearest
     assert outcome(text, kind) == expected
+
+
+@st.composite
+def texts_near_rounding(draw) -> str:
+    """Numbers at, just above and just below the middle between two floats of 32 bits."""
+    low = np.float32(draw(st.floats(width=32, allow_nan=False, allow_infinity=False)))
+    with np.errstate(over="ignore"):
+        high = np.nextafter(low, np.float32(math.inf))
+    step = float(high) - float(low) if np.isfinite(high) else 2.0**104
+    with decimal.localcontext(prec=400):
+        middle = decimal.Decimal(float(low)) + decimal.Decimal(step) / 2
+        shift = decimal.Decimal(draw(st.sampled_from([0, 1, -1]))).scaleb(draw(st.sampled_from([-20, -17, -9])))
+        return f"{middle * (1 + shift):.{draw(st.sampled_from([8, 16, 40, 200]))}e}"
+
+
+@settings(max_examples=30)
+@given(texts_near_rounding())
+@example("1.00000005960464477540")
+@example("3.4028235677973366e38")
+@example("3.4028235e38")
+def test_csv_json_and_dicts_round_to_float_alike(text):
+    expected = outcome(text, Primitive.FLOAT)
+    schema = TableSchema.from_ddl("x FLOAT")
+    for kind, element in (("json", f'{{"x": {text}}}'), ("row", {"x": float(text)})):
+        for elements in ([element], [element, '{"x": null}' if kind == "json" else {"x": None}]):
+            converted = element_converter(kind, schema)(elements)
+            found = converted.rejected[0].error_type if converted.rejected else converted.batch[0][0].as_py()
+            assert found == expected
 
 
 @given(

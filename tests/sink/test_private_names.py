@@ -27,7 +27,7 @@ PRIVATE_NAMES = {
 
 NAMED_TUPLES = {
     ("batching/records.py", "_fields"),
-    ("sink/dead_letters/keep.py", "_asdict"),
+    ("sink/dead_letters/letters.py", "_asdict"),
     ("sink/dead_letters/values.py", "_fields"),
     ("sink/row_types.py", "_fields"),
 }

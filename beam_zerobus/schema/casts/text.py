@@ -11,7 +11,7 @@ from beam_zerobus.schema.casts.base import Cast, UnfitError, always, without
 from beam_zerobus.schema.reasons import Place, Reason, RowErrorType
 from beam_zerobus.schema.types import Primitive
 
-__all__ = ["checked_text", "to_binary", "to_text", "uuid_text"]
+__all__ = ["checked_text", "is_utf8", "not_utf8", "to_binary", "to_text", "uuid_text"]
 
 _TEXT_TYPES = (pa.string(), pa.large_string())
 
@@ -69,7 +69,7 @@ def checked_text(text: pa.Array, reason: Reason, place: Place) -> pa.Array:
         text.validate(full=True)
     except pa.ArrowInvalid:
         raw = text.view(pa.binary() if pa.types.is_string(text.type) else pa.large_binary())
-        bad = np.fromiter((not _is_utf8(value) for value in raw.to_pylist()), dtype=bool, count=len(raw))
+        bad = not_utf8(raw)
         return without(raw, bad, reason, place).view(text.type)
     return text
 
@@ -85,8 +85,16 @@ def _is_ascii(text: pa.Array) -> bool:
     return bool(shown.size == 0 or shown.min() >= 0)
 
 
-def _is_utf8(value: bytes | None) -> bool:
-    try:
-        return value is None or value.decode() is not None
-    except UnicodeDecodeError:
-        return False
+def not_utf8(raw: pa.Array) -> np.ndarray:
+    """Mark the values that are not UTF-8."""
+    return np.fromiter((value is not None and not is_utf8(value) for value in raw.to_pylist()), bool, len(raw))
+
+
+def is_utf8(value: bytes) -> bool:
+    r"""Return whether bytes are UTF-8; an exception for each that is not would cost far more.
+
+    Example:
+        >>> is_utf8("é".encode()), is_utf8(b"\xe9")
+        (True, False)
+    """
+    return value.decode(errors="ignore").encode() == value

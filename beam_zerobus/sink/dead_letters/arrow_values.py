@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-__all__ = ["each_to_base64", "from_base64", "row_of", "rows_of", "to_base64"]
+__all__ = ["columns_of", "each_to_base64", "from_base64", "row_of", "to_base64"]
 
 _EPOCH = dt.datetime(1970, 1, 1)
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -50,20 +50,29 @@ def row_of(rows: pa.RecordBatch | pa.Table) -> dict[str, Any]:
     >>> row_of(pa.table({"id": [1], "at": pa.array([253402300800], pa.timestamp("s"))}))
     {'id': 1, 'at': 253402300800000000}
     """
-    return next(rows_of(rows.slice(0, 1)))
+    return dict(zip(rows.schema.names, (values[0] for values in columns_of(rows.slice(0, 1))), strict=True))
 
 
-def rows_of(rows: pa.RecordBatch | pa.Table) -> Iterator[dict[str, Any]]:
-    """Yield each row as Python values, as `row_of` returns them."""
-    columns = map(_values, rows.columns)
-    return (dict(zip(rows.schema.names, values, strict=True)) for values in zip(*columns, strict=True))
+def columns_of(rows: pa.RecordBatch | pa.Table) -> list[list[Any]]:
+    """Return each column as Python values, as `row_of` returns them."""
+    return list(map(_values, rows.columns))
 
 
 def _values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
-    if _is_plain(column.type):
-        with suppress(UnicodeDecodeError):
+    with suppress(ValueError, OverflowError):
+        if _is_plain(column.type):
             return column.to_pylist()
+        if pa.types.is_timestamp(column.type) and column.type.unit != "ns":
+            return _timestamps(column)
     return list(map(_value, column))
+
+
+def _timestamps(column: pa.Array | pa.ChunkedArray) -> list[Any]:
+    """Return timestamps; raises an error of Python or Arrow where one is outside of Python's years."""
+    naive = column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64()).cast(pa.timestamp("us")).to_pylist()
+    if column.type.tz is None:
+        return naive
+    return [None if moment is None else moment.replace(tzinfo=dt.UTC) for moment in naive]
 
 
 def _is_plain(kind: pa.DataType) -> bool:
@@ -74,6 +83,7 @@ def _is_plain(kind: pa.DataType) -> bool:
         or types.is_floating(kind)
         or types.is_boolean(kind)
         or types.is_decimal(kind)
+        or types.is_date32(kind)
         or kind in (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
     )
 

@@ -8,6 +8,11 @@ from typing import Any, Self
 __all__ = ["Number", "dumps", "is_utf8", "loads"]
 
 
+_WITHOUT_SPACES = (",", ":")
+_UNICODE = json.JSONEncoder(ensure_ascii=False, separators=_WITHOUT_SPACES)
+_ASCII = json.JSONEncoder(separators=_WITHOUT_SPACES)
+
+
 class Number(float):
     """A number of a JSON text, with all its digits."""
 
@@ -33,14 +38,14 @@ def dumps(value: Any) -> str:
     r"""Write JSON in one line; text that UTF-8 cannot hold is escaped.
 
     >>> dumps(loads('{"v": 12345678901234567.89}'))
-    '{"v": 12345678901234567.89}'
+    '{"v":12345678901234567.89}'
     """
     if not _has_numbers(value):
-        text = json.dumps(value, ensure_ascii=False)
-        return text if is_utf8(text) else json.dumps(value)
+        text = _UNICODE.encode(value)
+        return text if is_utf8(text) else _ASCII.encode(value)
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{dumps(key)}: {dumps(inner)}" for key, inner in value.items()) + "}"
-    return "[" + ", ".join(map(dumps, value)) + "]" if isinstance(value, list) else value.text
+        return "{" + ",".join(f"{dumps(key)}:{dumps(inner)}" for key, inner in value.items()) + "}"
+    return "[" + ",".join(map(dumps, value)) + "]" if isinstance(value, list) else value.text
 
 
 def is_utf8(text: str) -> bool:

@@ -1,6 +1,7 @@
 """Values as JSON that keeps each value and its type, with a tag where JSON has no such value.
 
-``{"$decimal": "1.10"}``, ``{"$bytes": "YWI="}``. A RecordBatch or Table is an Arrow IPC stream as a whole.
+``{"$decimal": "1.10"}``, ``{"$bytes": "YWI="}``. A row of a RecordBatch or Table is one tag as a whole: its fields, or
+an Arrow IPC stream.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from apache_beam.utils.timestamp import Timestamp
 
 from beam_zerobus.schema.float_names import float_name
 from beam_zerobus.sink.dead_letters import arrow_values
-from beam_zerobus.sink.dead_letters.json_text import Number, is_utf8
+from beam_zerobus.sink.dead_letters.arrow_fields import from_fields
+from beam_zerobus.sink.dead_letters.json_text import Number, dumps, is_utf8
 from beam_zerobus.sink.dead_letters.values import OtherValue, RawText, as_python, fields_of, key_name
 
-__all__ = ["exact", "restored"]
+__all__ = ["exact", "exact_text", "restored"]
 
 _INT64 = 1 << 63
 
@@ -52,6 +54,13 @@ def exact(value: Any) -> Any:
     return exact(OtherValue(type(value).__name__, str(value)))
 
 
+def exact_text(value: Any) -> str:
+    """Return what `exact` returns as JSON text."""
+    if type(value) is RawText:  # there may be one in each row
+        return f'{{"$rawtext":"{_base64(value)}"}}'
+    return dumps(exact(value))
+
+
 def restored(form: Any) -> Any:
     """Return the value of which `exact` made a form; a dataclass is returned as a Row, a Table as a RecordBatch.
 
@@ -71,6 +80,10 @@ def restored(form: Any) -> Any:
 
 def _is(*kinds: type) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, kinds)
+
+
+def _never(_: Any) -> bool:
+    return False
 
 
 def _is_pandas_timestamp(value: Any) -> bool:
@@ -190,6 +203,7 @@ _TAGS: dict[str, tuple[Callable[[Any], bool], Callable[[Any], Any], Callable[[An
     "$time": (_is(dt.time), dt.time.isoformat, dt.time.fromisoformat),
     "$micros": (_is(Timestamp), lambda value: value.micros, lambda micros: Timestamp(micros=micros)),
     "$uuid": (_is(uuid.UUID), str, uuid.UUID),
+    "$fields": (_never, _never, from_fields),  # written a column at a time
     "$arrow": (_is(pa.RecordBatch, pa.Table), arrow_values.to_base64, arrow_values.from_base64),
     "$array": (lambda value: isinstance(value, np.ndarray) and value.ndim > 0, _array_form, _array),
     "$tuple": (lambda value: isinstance(value, tuple) and hasattr(value, "_fields"), _pairs_form, _tuple),

@@ -130,8 +130,12 @@ def test_a_bad_record_ends_the_stream_and_names_the_record(emulator: Emulator) -
     assert table.count_rows() == 0
 
 
-def field(name: str, kind: Any) -> dict[str, Any]:
+def field(name: Any, kind: Any) -> dict[str, Any]:
     return {"type": "record", "name": "r", "fields": [{"name": name, "type": kind}]}
+
+
+def decimal(**digits: int) -> dict[str, Any]:
+    return {"type": "bytes", "logicalType": "decimal"} | digits
 
 
 @pytest.mark.parametrize(
@@ -152,6 +156,11 @@ def field(name: str, kind: Any) -> dict[str, Any]:
         ("a STRUCT<x: INT>", field("a", ["null", "r"]), "column 'a.a' is not in the table"),
         ("a TIMESTAMP", field("a", {"type": "long", "logicalType": "timestamp-millis"}), "send microseconds"),
         ("a DECIMAL(5,2)", field("a", "bytes"), "column 'a' is DECIMAL(5,2) and has Avro's type bytes"),
+        ("a DECIMAL(5,2)", field("a", decimal()), "'a' has a decimal whose precision is not from 1 to 38"),
+        ("a DECIMAL(5,2)", field("a", decimal(precision=10**9, scale=10**8)), "precision is not from 1 to 38"),
+        ("a INT", field(["a"], "int"), "is not an Avro schema"),
+        ("a BIGINT", field("a", {"type": "long", "logicalType": ["timestamp-micros"]}), "is not an Avro schema"),
+        ("a INT", field("\ud800", "int"), "is not an Avro schema"),
     ],
 )
 def test_a_schema_that_does_not_fit_is_rejected(ddl: str, schema: Any, reason: str) -> None:
@@ -159,6 +168,23 @@ def test_a_schema_that_does_not_fit_is_rejected(ddl: str, schema: Any, reason: s
     with pytest.raises(Rejection, match="Error 8001") as raised:
         AvroReader(TableSchema.from_ddl(ddl), text)
     assert reason in raised.value.message
+
+
+@pytest.mark.parametrize(
+    ("unscaled", "expected"),
+    [(-9999, "-99.99"), (9999, "99.99"), (10000, None), (-123456, None), (1 << 8_000_000, None)],
+    ids=["least", "most", "a digit more", "digits more", "a million bytes"],
+)
+def test_a_decimal_is_never_rounded(unscaled: int, expected: str | None) -> None:
+    reader = AvroReader(TableSchema.from_ddl("a DECIMAL(9,2)"), json.dumps(field("a", decimal(precision=4, scale=2))))
+    out = io.BytesIO()
+    content = unscaled.to_bytes(unscaled.bit_length() // 8 + 1, signed=True)
+    fastavro.schemaless_writer(out, {"type": "bytes"}, content)
+    if expected is not None:
+        assert reader.read([out.getvalue()]).to_pylist() == [{"a": Decimal(expected)}]
+        return
+    with pytest.raises(Rejection, match="record 0 is not Avro"):
+        reader.read([out.getvalue()])
 
 
 def test_a_stream_carries_only_its_own_format(emulator: Emulator) -> None:

@@ -201,6 +201,7 @@ BAD = {
     "too large": field(3, 0, varint(128)),
     "the year 10000": field(8, 0, varint(2_932_897)),
     "too many digits": field(9, 2, sized(b"1.234")),
+    "so many digits that Arrow loses some": field(9, 2, sized(b"1" + bytes([48]) * 128)),
     "not JSON": field(10, 2, sized(b"{")),
     "a NOT NULL field missing": field(14, 2, sized(b"")),
 }

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import struct
 from collections.abc import Mapping, Sequence
+from decimal import Context
 from decimal import Decimal as Number
 from typing import Any
 
+import orjson
 import pyarrow as pa
 
 from beam_zerobus.emulator.rejection import Rejection
@@ -37,6 +38,9 @@ _TYPES: dict[DeltaType, tuple[str, ...]] = {
     Primitive.TIMESTAMP_NTZ: ("long",),
     Primitive.VARIANT: ("string",),
 }
+_MAX_DIGITS = 38
+_DECIMAL = "zerobus-decimal"
+_CONTEXT = Context(prec=_MAX_DIGITS)
 _UNITS = {"timestamp-millis", "local-timestamp-millis", "timestamp-nanos", "local-timestamp-nanos"}
 
 
@@ -54,18 +58,20 @@ class AvroReader:
     def __init__(self, schema: TableSchema, text: str) -> None:
         # Imported for Avro only; Beam needs it too, so it is installed.
         import fastavro  # noqa: PLC0415
+        from fastavro.read import LOGICAL_READERS  # noqa: PLC0415
         from fastavro.schema import SchemaParseException, UnknownType  # noqa: PLC0415
 
         try:
-            given = json.loads(text)
-            parsed: Any = fastavro.parse_schema(given)
+            parsed: Any = fastavro.parse_schema(orjson.loads(text))
+            if not isinstance(parsed, dict) or parsed.get("type") != "record":
+                raise _unfit("avro_schema_json must be the schema of a record")
+            self._schema = _Matcher(_named(parsed)).record(parsed, schema.columns, "")
+            self._parsed: Any = fastavro.parse_schema(self._schema)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, SchemaParseException, UnknownType):
             raise _unfit("avro_schema_json is not an Avro schema") from None
-        if not isinstance(parsed, dict) or parsed.get("type") != "record":
-            raise _unfit("avro_schema_json must be the schema of a record")
-        self._schema = _Matcher(_named(parsed)).record(parsed, schema.columns, "")
+        for kind in ("bytes", "fixed"):
+            LOGICAL_READERS[f"{kind}-{_DECIMAL}"] = _decimal
         self._decode = fastavro.schemaless_reader
-        self._parsed: Any = fastavro.parse_schema(self._schema)
         self._rows = JsonReader(schema)
 
     def read(self, records: Sequence[bytes]) -> pa.RecordBatch:
@@ -184,12 +190,29 @@ class _Matcher:
             case Decimal() if name == "string":
                 return name
             case Decimal() if name in ("bytes", "fixed") and schema.get("logicalType") == "decimal":
-                return schema | ({"name": self._name()} if name == "fixed" else {})
+                _check_digits(schema, path)
+                kept = {key: schema[key] for key in ("type", "size", "precision", "scale") if key in schema}
+                return kept | {"logicalType": _DECIMAL} | ({"name": self._name()} if name == "fixed" else {})
         return None
 
     def _name(self) -> str:
         self._count += 1
         return f"t{self._count}"
+
+
+def _decimal(data: bytes, schema: Mapping[str, Any], _: object = None) -> Number:
+    """Return a decimal from its bytes; fastavro's own rounds what has more digits than the precision."""
+    number = int.from_bytes(data, signed=True)
+    if abs(number) >= 10 ** schema["precision"]:
+        raise ValueError("more digits than the precision")
+    return Number(number).scaleb(-schema.get("scale", 0), _CONTEXT)
+
+
+def _check_digits(schema: Mapping[str, Any], path: str) -> None:
+    """Reject a decimal of more digits than a column has."""
+    precision, scale = schema.get("precision"), schema.get("scale", 0)
+    if not (type(precision) is type(scale) is int and 0 <= scale <= precision and 0 < precision <= _MAX_DIGITS):
+        raise _unfit(f"column '{path}' has a decimal whose precision is not from 1 to {_MAX_DIGITS}")
 
 
 def _unfit(message: str) -> Rejection:

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_zerobus.emulator.rows.columns import BadValueError, Values
-from beam_zerobus.schema import DeltaType, Primitive
+from beam_zerobus.schema import Decimal, DeltaType, Primitive, RowErrorType
+from beam_zerobus.schema.casts.decimals import exact_decimal, from_text
 from beam_zerobus.variant import Problem
 from beam_zerobus.variant.parse import parse_all
 
@@ -23,8 +24,20 @@ _RANGES = {Primitive.DATE: _DAYS, Primitive.TIMESTAMP: _MICROSECONDS, Primitive.
 
 
 def decimals(values: Values, arrow_type: pa.DataType) -> pa.Array:
-    """Return decimals from text; more digits than the type holds are an error, never rounded."""
-    return pa.array(values, pa.string()).cast(arrow_type)
+    """Return decimals from text; more digits than the type holds are an error, never rounded.
+
+    Raises:
+        ValueError: A text is not a number of the type.
+    """
+    delta_type = Decimal(arrow_type.precision, arrow_type.scale)
+    text = pa.array(values, pa.string())
+    converted = from_text(text, delta_type)
+    if converted is not None:
+        return converted
+    found = [None if value is None else exact_decimal(value, delta_type) for value in text.to_pylist()]
+    if any(isinstance(value, RowErrorType) for value in found):
+        raise ValueError("not a number of the type")
+    return pa.array(found, arrow_type)
 
 
 def variants(values: Values, path: str) -> pa.Array:

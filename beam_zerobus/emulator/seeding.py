@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,10 +73,17 @@ def seed(table: Table, kind: str, content: bytes) -> int:
             store_rows(table, batch, batch.nbytes, schema)
     except Rejection as rejection:
         raise ConfigurationError(f"the rows cannot be added: {rejection.message}") from None
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except pa.ArrowException as error:
+        raise ConfigurationError(f"the rows cannot be read as {kind}: {_without_values(error)}") from None
+    except (OSError, ValueError) as error:
         raise ConfigurationError(f"the rows cannot be read as {kind}: {str(error)[:200]}") from None
     count: int = rows.num_rows
     return count
+
+
+def _without_values(error: pa.ArrowException) -> str:
+    """Return what pyarrow says, up to where it quotes a value or a row."""
+    return re.split(r" '|: invalid value|, got \d+", str(error))[0][:200]
 
 
 def _json(content: bytes, table: Table) -> Iterator[pa.RecordBatch]:
@@ -102,7 +110,9 @@ def _csv(content: bytes, table: Table) -> Iterator[pa.RecordBatch]:
         for column, arrow in zip(schema.columns, schema.to_canonical_arrow(), strict=True)
         if not isinstance(column.type, Array | Map | Struct)
     }
-    options = csv.ConvertOptions(column_types=types, strings_can_be_null=True, quoted_strings_can_be_null=False)
+    options = csv.ConvertOptions(
+        column_types=types, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
+    )
     rows = csv.read_csv(
         pa.BufferReader(content), parse_options=csv.ParseOptions(newlines_in_values=True), convert_options=options
     )
@@ -120,12 +130,15 @@ def _parquet(content: bytes, table: Table) -> Iterator[pa.RecordBatch]:
 
 
 def _arrow(content: bytes, table: Table) -> Iterator[pa.RecordBatch]:
-    messages = pa.ipc.MessageReader.open_stream(pa.BufferReader(content))
+    source = pa.BufferReader(content)
+    messages = pa.ipc.MessageReader.open_stream(source)
     try:
         stream = read_schema(messages.read_next_message().metadata.to_pybytes())
     except StopIteration:
         raise ValueError("there is no schema") from None
     batches = [read_batch(one.metadata.to_pybytes(), one.body.to_pybytes(), stream) for one in messages]
+    if source.tell() < len(content):
+        raise ValueError("there are bytes after the end of the stream")
     return _from_arrow(batches, table.schema)
 
 

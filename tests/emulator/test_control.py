@@ -114,6 +114,7 @@ def test_rows_are_there_before_the_test(emulator: Emulator, kind: str) -> None:
         ("text/csv", b"id,name\nx,a\n", "cannot be read as csv"),
         ("text/csv", b"id,name\n,a\n", "row 0 does not fit the table"),
         ("text/csv", b"id,no\n1,a\n", "'no' is not in the table"),
+        ("application/vnd.apache.arrow.stream", 2 * seeds()["application/vnd.apache.arrow.stream"], "after the end"),
         ("application/vnd.apache.parquet", b"PAR1", "cannot be read as parquet"),
         ("application/vnd.apache.arrow.stream", b"", "cannot be read as arrow"),
     ],
@@ -124,6 +125,22 @@ def test_rows_that_do_not_fit_are_not_there(emulator: Emulator, kind: str, conte
     assert answer.status_code in (400, 415)
     assert reason in answer.json()["message"]
     assert table.count_rows() == 0
+
+
+def test_in_csv_only_an_empty_value_is_null(emulator: Emulator) -> None:
+    table = emulator.create_table(TABLE, "id INT, name STRING, d DOUBLE")
+    names = ["NA", "null", "nan", "N/A"]
+    assert seed(emulator, "text/csv", "".join(["name,d\n", *(f"{n},nan\n" for n in names), ",\n"]).encode()).ok
+    assert sorted(table.to_arrow()["name"].to_pylist(), key=str) == sorted([*names, None], key=str)
+    assert table.to_arrow()["d"].null_count == 1
+
+
+@pytest.mark.parametrize("content", ["id\n4711.5\n", "id\n1,4711\n", "at\n4711-01-01T00:00:00\n", "p\n4711\n"])
+def test_what_rejects_a_csv_shows_no_value(emulator: Emulator, content: str) -> None:
+    emulator.create_table(TABLE, "id INT, at TIMESTAMP, p DECIMAL(3,2)")
+    answer = seed(emulator, "text/csv", content.encode())
+    assert answer.status_code == 400
+    assert "4711" not in answer.text
 
 
 def test_rows_of_every_type_are_seeded_and_read_as_arrow(emulator: Emulator) -> None:

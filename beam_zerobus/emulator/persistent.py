@@ -53,11 +53,19 @@ class KeptStreams:
         self._streams: dict[str, KeptStream] = {}
 
     def create(self, table: Table) -> KeptStream:
-        """Return a new stream, which is open."""
+        """Return a new stream, which is open.
+
+        Raises:
+            Rejection: INTERNAL: its file cannot be written.
+        """
         stream = KeptStream(str(uuid.uuid4()), table, is_open=True)
         with self._lock:
+            try:
+                _write(stream)
+            except OSError as error:
+                why = f"the stream's file cannot be written: {error.strerror}"
+                raise Rejection(grpc.StatusCode.INTERNAL, why) from None
             self._streams[stream.stream_id] = stream
-            _write(stream)
         return stream
 
     def resume(self, stream_id: str, table: Table) -> KeptStream:
@@ -97,10 +105,15 @@ class KeptStreams:
             stream.in_flight += 1
 
     def stored(self, stream: KeptStream, offset: int | None) -> None:
-        """Note that a call is durable, or with None that it is not stored."""
+        """Note that a call is durable, or with None that it is not stored.
+
+        Raises:
+            OSError: The stream's file cannot be written.
+        """
         with self._lock:
             stream.in_flight -= 1
-            if offset is not None and offset > stream.committed:
+            # After a call that is not stored, none is committed: the client resumes at that one.
+            if offset == stream.committed + 1:
                 stream.committed = offset
                 _write(stream)
 

@@ -238,7 +238,10 @@ class Session:
         assert schema is not None  # noqa: S101 - the stream is bound to the table
 
         def stored(problem: BaseException | None) -> None:
-            self._protocol.stored(call.offset if problem is None else None)
+            try:
+                self._protocol.stored(call.offset if problem is None else None)
+            except OSError as error:
+                problem = error
             if problem is None:
                 stats.activity.stored(table.name, chunk)
             self._events.put(_after_storing(call, fault, delay) if problem is None else _storage_failed(problem, call))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import grpc
 import pytest
 
 from beam_zerobus.emulator import Emulator, Faults, ScriptedFault
+from beam_zerobus.emulator.persistent import KeptStreams
 from beam_zerobus.emulator.wire import PersistentRequest, PersistentResponse, RetireStream
 
 from .otlp_calls import HEADER
@@ -123,6 +125,33 @@ def test_what_was_stored_without_an_acknowledgement_is_committed_also_after_a_re
         assert stream.receive().resume_stream_response.last_committed_offset == 1
         stream.insert(2, 3)
         assert ids(again) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("emulator", ["delta"], indirect=True)
+def test_a_stream_whose_file_cannot_be_written_ends_with_a_status(emulator: Emulator) -> None:
+    path = emulator.table(TABLE).path
+    assert path is not None
+    with Kept(emulator) as stream:
+        stream.receive()
+        shutil.rmtree(path / "_zerobus" / "streams")
+        (path / "_zerobus" / "streams").write_text("")
+        stream.insert(0, 1, wait=False)
+        code, message = stream.end()
+        assert (code, "could not be stored" in message) == (grpc.StatusCode.INTERNAL, True)
+    with Kept(emulator) as stream:
+        code, message = stream.end()
+        assert (code, "file cannot be written" in message) == (grpc.StatusCode.INTERNAL, True)
+
+
+def test_nothing_is_committed_after_a_call_that_is_not_stored(emulator: Emulator) -> None:
+    kept = KeptStreams()
+    stream = kept.create(emulator.table(TABLE))
+    for _ in range(3):
+        kept.storing(stream)
+    for offset in (0, None, 2):
+        kept.stored(stream, offset)
+    kept.leave(stream)
+    assert kept.resume(stream.stream_id, stream.table).committed == 0
 
 
 def test_a_stream_has_one_client_at_a_time(emulator: Emulator) -> None:

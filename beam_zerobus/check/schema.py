@@ -9,7 +9,7 @@ from beam_zerobus.check.remedies import another_table
 from beam_zerobus.check.report import Findings
 from beam_zerobus.errors import ConfigurationError, ZerobusError
 from beam_zerobus.schema import Field, Primitive, TableSchema, why_rows_do_not_fit
-from beam_zerobus.schema.additions import Addition, missing_fields, with_additions
+from beam_zerobus.schema.additions import Addition, addable, missing_fields, with_additions
 from beam_zerobus.schema.rescue import RescueColumn
 from beam_zerobus.schema.statements import add_columns_statement
 from beam_zerobus.workspace.http import Answer
@@ -50,6 +50,15 @@ def check_schema(findings: Findings, description: Answer, rows: TableSchema | No
 
 
 def _misfit(rows: TableSchema, found: TableSchema, plans: Plans) -> str | None:
+    if plans.adds_columns:
+        additions = missing_fields(rows.columns, found.columns)
+        possible = addable(additions, found)
+        for addition in additions:
+            if addition not in possible:
+                name = ".".join((*addition.path, addition.field.name))
+                return (
+                    f"column {name!r} cannot be added: the table has no room for the new columns, or it nests too deep"
+                )
     return why_rows_do_not_fit(rows, found, ignore_unknown_fields=plans.on_unknown_fields in ("ignore", "add"))
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from numbers import Number
 from typing import Any
 
 import pyarrow as pa
@@ -80,12 +81,19 @@ def schema_of(elements: Any, kept: KeptFields | None) -> SchemaSource:
     """Return the schema of elements, given as a PCollection, their type or their schema; None where there is none.
 
     Raises:
-        ConfigurationError: A field of the type does not determine a column type.
+        ConfigurationError: A field of the type does not determine a column type; or elements themselves are given.
     """
     if elements is None or isinstance(elements, str | TableSchema):
         return elements
     if isinstance(elements, pa.Schema):
         schema: pa.Schema | None = elements
+    elif isinstance(elements, pa.RecordBatch | pa.Table):
+        schema = elements.schema
+    elif isinstance(elements, Collection | Number):
+        raise ConfigurationError(
+            f"check() compares columns, and was given a value of type {type(elements).__qualname__}: give a "
+            "PCollection, the type of its elements, or their schema"
+        )
     else:
         schema = row_type_schema(elements.element_type if isinstance(elements, PCollection) else elements)
     return schema if schema is None or kept is None else kept.of_schema(schema)

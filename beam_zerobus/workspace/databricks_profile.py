@@ -27,6 +27,7 @@ _T = TypeVar("_T")
 
 _REQUEST_SECONDS = 10  # databricks-sdk asks the host about itself; without a limit it tries for 300 s
 _DETAILS = re.compile(r"\. (Config|Env): .*", re.DOTALL)
+_QUOTED = re.compile("'.*'", re.DOTALL)  # a value, such as one that is not a number
 _REMEDY = (
     "put client_id and client_secret of a service principal into the profile; or the path of another provider's token, "
     "with auth_type = file-oidc, oidc_token_filepath and client_id"
@@ -132,7 +133,7 @@ class DatabricksProfile(Credentials):
                 f"{self._name} could not be read: {error}; check the host", cause="CREDENTIALS_UNREADABLE"
             ) from None
         except ValueError as error:
-            said = _DETAILS.sub("", str(error))  # without the configuration itself
+            said = _QUOTED.sub("'...'", _DETAILS.sub("", str(error)))  # without the configuration itself
             raise AuthenticationError(f"{self._name} cannot be used: {said}; correct the profile") from None
         except Exception as error:  # noqa: BLE001 - its text may quote a line of the file
             raise AuthenticationError(

@@ -92,6 +92,15 @@ def test_the_columns_of_a_pipelines_elements(state: State) -> None:
     assert sink.check(dict[str, int]).exit_code == 0
 
 
+def test_elements_in_place_of_their_type(state: State) -> None:
+    batch = pa.RecordBatch.from_pydict({"device": ["attic"], "humidity": [0.5]})
+    for elements in (batch, pa.Table.from_batches([batch])):
+        assert statuses(WriteToZerobus(TABLE).check(elements))["schema"] == "fail"
+    for value in ({"device": "attic"}, [Reading("attic", 417, 0.5)], Reading("attic", 417, 0.5), b"{}", 5):
+        with pytest.raises(ConfigurationError, match="give a PCollection, the type of its elements, or their schema"):
+            WriteToZerobus(TABLE).check(value)
+
+
 def test_one_of_many_tables(state: State) -> None:
     sink = WriteToZerobus("main.iot.{kind}", schema={TABLE: "device INT NOT NULL"})
     assert statuses(sink.check(table=TABLE))["schema"] == "fail"
@@ -109,6 +118,15 @@ def test_fields_that_the_table_lacks(state: State) -> None:
     rescuing = WriteToZerobus(TABLE, on_unknown_fields="rescue", rescue_column="rest")
     assert statuses(rescuing.check(Reading))["schema"] == "warn"
     assert statuses(rescuing.check("co2 INT"))["schema"] == "fail", "a NOT NULL column cannot be rescued"
+
+
+def test_fields_for_which_the_table_has_no_room(state: State) -> None:
+    sink = WriteToZerobus(TABLE, on_unknown_fields="add", warehouse_id=state.emulator.warehouse_id)
+    columns = pa.schema(
+        [pa.field("device", pa.string(), nullable=False), *((f"c{n}", pa.int32()) for n in range(1999))]
+    )
+    [finding] = [finding for finding in sink.check(columns).findings if finding.name == "schema"]
+    assert (finding.status, "'c0' cannot be added" in finding.message) == ("fail", True)
 
 
 def test_a_table_that_the_job_creates(state: State) -> None:

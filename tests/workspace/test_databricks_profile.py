@@ -114,6 +114,8 @@ def test_a_method_that_zerobus_takes_no_token_of(profile, name):
         ("[another]\nhost = http://localhost", "has no ingest profile configured; correct the profile"),
         ("client_secret = canary", r"cannot be read \(MissingSectionHeaderError\)"),
         ("[ingest]\ntoken = canary\nclient_id = 1\nclient_secret = canary", "more than one authorization method"),
+        ("[ingest]\nrate_limit = canary", "cannot be used: invalid literal"),
+        ("[ingest]\nhost = https://me:canary", "cannot be used: Port could not be cast"),
         ("", "profile"),
     ],
 )

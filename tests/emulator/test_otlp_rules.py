@@ -105,6 +105,7 @@ def test_a_request_without_a_valid_record_is_rejected_whole(emulator: Emulator) 
 
 def test_curl_exports_json(emulator: Emulator) -> None:
     record = {"traceId": TRACE_ID.hex().upper(), "spanId": SPAN_ID.hex(), "name": "curl", "kind": 2, "later": [1]}
+    record["parentSpanId"] = None
     record |= {"startTimeUnixNano": str(NANOSECONDS), "attributes": [{"key": "traceId", "value": {"intValue": "5"}}]}
     body = gzip.compress(json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [record]}]}]}).encode())
     command = ["curl", "-sS", "--noproxy", "*", f"{emulator.workspace_url}/v1/traces", "--data-binary", "@-"]
@@ -209,6 +210,7 @@ def test_headers_table_and_grants_are_checked(emulator: Emulator) -> None:
         (b"\xff", {}, 400, "cannot be parsed"),
         (b"no gzip", {"Content-Encoding": "gzip"}, 400, "not gzip"),
         (gzip.compress(b"abc", mtime=0)[:-4], {"Content-Encoding": "gzip"}, 400, "ends too early"),
+        (2 * gzip.compress(b"", mtime=0), {"Content-Encoding": "gzip"}, 400, "bytes after its gzip"),
         (gzip.compress(bytes(11 << 20), mtime=0), {"Content-Encoding": "gzip"}, 429, "in smaller batches"),
         (b"", {"Content-Encoding": "zstd"}, 400, "must be gzip"),
         (b"{", {"Content-Type": "application/json"}, 400, "not OTLP in JSON"),

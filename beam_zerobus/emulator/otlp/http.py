@@ -89,6 +89,8 @@ def _unpacked(encoding: str | None, body: bytes) -> bytes:
         raise Rejection.invalid("the body is not gzip") from None
     if not decompressor.eof and len(unpacked) <= MAX_RECORD_BYTES:
         raise Rejection.invalid("the body's gzip ends too early")
+    if decompressor.unused_data:
+        raise Rejection.invalid("the body has bytes after its gzip; compress it as a whole")
     return unpacked
 
 
@@ -105,7 +107,7 @@ def _with_ids(value: Any) -> Any:
         return [_with_ids(one) for one in value]
     if isinstance(value, dict):
         return {
-            name: base64.b64encode(bytes.fromhex(one)).decode() if name in _IDS else _with_ids(one)
+            name: base64.b64encode(bytes.fromhex(one)).decode() if name in _IDS and one is not None else _with_ids(one)
             for name, one in value.items()
         }
     return value

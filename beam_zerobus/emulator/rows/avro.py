@@ -200,7 +200,7 @@ class _Matcher:
         return f"t{self._count}"
 
 
-def _decimal(data: bytes, schema: Mapping[str, Any], _: object = None) -> Number:
+def _decimal(data: bytes, schema: Any, _: object = None) -> Number:
     """Return a decimal from its bytes; fastavro's own rounds what has more digits than the precision."""
     number = int.from_bytes(data, signed=True)
     if abs(number) >= 10 ** schema["precision"]:

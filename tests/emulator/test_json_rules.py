@@ -153,3 +153,18 @@ def test_a_key_that_does_not_fit_is_rejected(key: str, text: str) -> None:
     with pytest.raises(Rejection, match="column 'm.key' (is|has)") as rejected:
         JsonReader(TableSchema.from_ddl(f"m MAP<{key}, INT>")).read([json.dumps({"m": {text: 1}})])
     assert text not in rejected.value.message
+
+
+@pytest.mark.parametrize(
+    ("key", "texts", "reason"),
+    [
+        ("INT", ["null"], "has a null key"),
+        ("INT", ["1", " 1"], "has a key twice"),
+        ("DECIMAL(4, 2)", ["1.5", "1.50"], "has a key twice"),
+        ("BINARY", ["AA==", "AB=="], "has a key twice"),
+    ],
+)
+def test_maps_without_a_key_or_with_one_twice(key: str, texts: list[str], reason: str) -> None:
+    good, bad = ({"m": dict.fromkeys(keys, 1)} for keys in ([], texts))
+    with pytest.raises(Rejection, match=rf"column 'm' {reason} in the map \(record 1\)"):
+        JsonReader(TableSchema.from_ddl(f"m MAP<{key}, INT>")).read([json.dumps(good), json.dumps(bad)])

@@ -124,10 +124,22 @@ class MapNode:
         if not all(hasattr(value, "keys") for value in values if value is not None):
             raise BadValueError(self.path, "is a MAP and has a value that is not an object")
         keys = self.key.read(list(chain.from_iterable(value.keys() for value in values if value)))
+        if keys.null_count:
+            raise BadValueError(self.path, "has a null key in the map")
+        if _has_key_twice(values, keys):
+            raise BadValueError(self.path, "has a key twice in the map")
         items = self.value.read(list(chain.from_iterable(value.values() for value in values if value)))
         if items.null_count and not self.arrow_type.item_field.nullable:
             raise BadValueError(self.path, "has a null value in the map, which its type does not allow")
         return pa.MapArray.from_arrays(_offsets(values), keys, items, type=self.arrow_type)
+
+
+def _has_key_twice(values: Values, keys: pa.Array) -> bool:
+    """Return whether two keys of a map have the same value, such as 1.5 and 1.50; texts differ already."""
+    if pa.types.is_string(keys.type) or pa.types.is_large_string(keys.type):
+        return False
+    rows = np.repeat(np.arange(len(values)), [len(value) if value else 0 for value in values])
+    return len(pa.table({"row": rows, "key": keys}).group_by(["row", "key"]).aggregate([])) < len(keys)
 
 
 def _offsets(values: Values) -> pa.Array:

@@ -6,10 +6,9 @@ not fit are rejected with their reason and become null, so that there is always 
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, groupby
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -162,11 +161,22 @@ class _Rejecter:
         self._column = f"column {path!r} is {delta_type}"
 
     def __call__(self, misfits: Mapping[int, MisfitError], values: list[Any], place: Place) -> None:
-        """Reject the values at some positions; those with the same reason together, since there may be very many."""
-        alike: defaultdict[tuple[str, str, RowErrorType], list[int]] = defaultdict(list)
-        for position, misfit in misfits.items():
-            alike[type_name(values[position]), misfit.what, misfit.error_type].append(position)
-        for (kind, what, error_type), positions in alike.items():
+        """Reject the values at some positions; those with the same reason together, since there may be very many.
+
+        A row whose list has several faults gets the reason of the first, whatever else is in the batch.
+        """
+
+        def reason(position: int) -> tuple[str, str, RowErrorType]:
+            misfit = misfits[position]
+            return type_name(values[position]), misfit.what, misfit.error_type
+
+        runs = [(why, list(run)) for why, run in groupby(sorted(misfits), reason)]
+        if place.locate is None:  # each position is a row of its own, so their order does not matter
+            alike: dict[tuple[str, str, RowErrorType], list[int]] = {}
+            for why, run in runs:
+                alike.setdefault(why, []).extend(run)
+            runs = list(alike.items())
+        for (kind, what, error_type), positions in runs:
             message = f"{self._column}: a value of Python type {kind} {what}"
             place.reject_at(np.array(positions), Reason(error_type, message))
 

@@ -305,6 +305,13 @@ def test_an_element_that_is_not_a_row_is_rejected(element):
     assert type(element).__name__ in converted.rejected[0].message
 
 
+def test_a_list_with_several_faults_has_the_reason_of_the_first_whatever_its_batch():
+    faulty = {"a": [5, b"\xff"]}
+    for before in ([], [{"a": [b"\xff"]}]):
+        *_, error = convert("row", "a ARRAY<STRING>", [*before, faulty]).rejected
+        assert error.error_type == "wrong_type"
+
+
 def test_no_elements():
     for kind in ("row", "json"):
         assert convert(kind, "id BIGINT, p STRUCT<x: INT>, a ARRAY<INT>", []).batch.num_rows == 0

@@ -179,6 +179,16 @@ def test_a_wrong_schema_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "none.json" in err
 
 
+@pytest.mark.parametrize("command", ["check", "schema", "send", "kafka", "replay", "inspect", "gateway", "emulator"])
+def test_help_fits_80_columns(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert [line for line in capsys.readouterr().out.splitlines() if len(line) > 80] == []
+
+
 def test_the_command_is_installed_and_has_help() -> None:
     command = Path(sys.executable).with_name("beam-zerobus")
     done = subprocess.run([command, "--help"], check=True, capture_output=True, text=True)

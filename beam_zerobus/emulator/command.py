@@ -28,7 +28,8 @@ from beam_zerobus.schema.ddl import DdlError
 __all__ = ["run"]
 
 _TRUST = """
-Clients trust the certificates of {ca_file} by these; the official SDKs read the first, Python's requests the second:
+The certificate to trust; the official SDKs read the first variable, Python's
+requests the second:
 export SSL_CERT_FILE={ca_file}
 export REQUESTS_CA_BUNDLE={ca_file}
 """
@@ -311,7 +312,7 @@ The same, in the names that the official SDKs' examples read:
 export ZEROBUS_SERVER_ENDPOINT={emulator.endpoint}
 export DATABRICKS_WORKSPACE_URL={emulator.workspace_url}{first_table}
 
-The control API is at {emulator.workspace_url}/control/, described at {emulator.workspace_url}/control/openapi.json:
+The control API, described at {emulator.workspace_url}/control/openapi.json:
 export ZEROBUS_CONTROL_TOKEN={emulator.control_token}
 {trust}
 Stop with Ctrl-C."""

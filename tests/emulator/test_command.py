@@ -121,6 +121,7 @@ def test_the_greeting_exports_our_names_and_those_of_the_official_examples() -> 
         assert exports["ZEROBUS_SERVER_ENDPOINT"] == exports["ZEROBUS_ENDPOINT"] == running.endpoint
         assert exports["DATABRICKS_WORKSPACE_URL"] == exports["DATABRICKS_HOST"] == running.workspace_url
         assert exports["ZEROBUS_TABLE_NAME"] == TABLE
+        assert [line for line in running.greeting.splitlines() if len(line) > 80] == []
         running.process.terminate()
         assert running.process.stderr.read() == "", "nothing to warn of on loopback"
     with process("--memory", "--host", "0.0.0.0", "--tls", "--tls-name", "zerobus.test") as running:

@@ -297,7 +297,7 @@ def _greeting(emulator: Emulator, rows: str) -> str:
     trust = "" if emulator.ca_file is None else _TRUST.format(ca_file=emulator.ca_file)
     return f"""\
 Local Zerobus at {emulator.endpoint}, workspace at {emulator.workspace_url}
-Watch it in a browser: {emulator.page_url}
+In a browser: {emulator.page_url}
 {rows}
 Tables:
 {tables}

@@ -134,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("check", help="find what keeps rows from a table", add_help=False)
     commands.add_parser("create-table", help="create a table that rows can be sent to", add_help=False)
     commands.add_parser("emulator", help="run a local Zerobus", add_help=False)
-    commands.add_parser("replay-calls", help="send what the local Zerobus recorded again", add_help=False)
+    commands.add_parser("replay-calls", help="send recorded calls to a local Zerobus again", add_help=False)
     commands.add_parser("gateway", help="write the batches of Arrow Flight clients", add_help=False)
     return parser
 

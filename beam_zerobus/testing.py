@@ -17,6 +17,7 @@ A marker makes the tables, and sets faults and other arguments of `Emulator`:
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +69,15 @@ def _marked(request: pytest.FixtureRequest) -> tuple[Mapping[str, Any], dict[str
     marker = request.node.get_closest_marker("zerobus")
     if marker is None:
         return {}, {}
+    from beam_zerobus.emulator import Emulator  # noqa: PLC0415
+    from beam_zerobus.options.flags import nearest  # noqa: PLC0415
+
     if marker.args:
         raise pytest.UsageError(f"{request.node.nodeid}: pytest.mark.zerobus takes names only, such as tables={{...}}")
     options = dict(marker.kwargs)
+    known = {"tables", *inspect.signature(Emulator).parameters}
+    if unknown := sorted(options.keys() - known):
+        near = nearest(unknown[0], known)
+        remedy = f"did you mean {near!r}?" if near else f"there are: {', '.join(sorted(known))}"
+        raise pytest.UsageError(f"{request.node.nodeid}: pytest.mark.zerobus has no argument {unknown[0]!r}; {remedy}")
     return options.pop("tables", None) or {}, options

@@ -179,6 +179,26 @@ def test_a_wrong_schema_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "none.json" in err
 
 
+@pytest.mark.parametrize(
+    "command", ["check", "schema", "send", "kafka", "replay", "inspect", "gateway", "emulator", "replay-calls"]
+)
+def test_help_fits_80_columns(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert [line for line in capsys.readouterr().out.splitlines() if len(line) > 80] == []
+
+
+def test_the_page_of_commands_lists_each(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    names = re.findall(r"^    ([a-z-]+)(?:  |$)", capsys.readouterr().out, re.MULTILINE)
+    page = (Path(__file__).parents[1] / "docs/commands.md").read_text("utf-8")
+    assert [name for name in names if f"`{name}`" not in page] == []
+
+
 def test_the_command_is_installed_and_has_help() -> None:
     command = Path(sys.executable).with_name("beam-zerobus")
     done = subprocess.run([command, "--help"], check=True, capture_output=True, text=True)

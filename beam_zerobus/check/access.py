@@ -78,7 +78,7 @@ def check_grants(
         held = known[name]
         step = f"grant {privilege}"
         if held is None:
-            findings.add(step, "skip", f"the workspace does not show the grants on {name}")
+            findings.add(step, "skip", f"{name} does not exist, or the workspace does not show its grants")
         elif privilege in held:
             findings.add(step, "pass", f"on {name}")
         else:

@@ -50,7 +50,8 @@ def _address(
         findings.add(name, "skip", f"{variable} is not set: grants and table are not checked")
         return None
     if not value:
-        findings.add(name, "fail", f"{variable} is not set", f"export {variable}={example}")
+        message = f"{variable} is not set; beam-zerobus emulator prints that of a local Zerobus"
+        findings.add(name, "fail", message, f"export {variable}={example}")
         return None
     try:
         url = check_url(value, name=variable, example=example, credentials="DATABRICKS_CLIENT_SECRET").rstrip("/")

@@ -128,5 +128,6 @@ class StreamFailure(Exception):  # noqa: N818 - an event of a stream's life, not
             )
         return RejectedError(
             f"Writing to table {table} failed, and the Zerobus SDK says that trying again cannot help: {self}. Check "
-            "the version of databricks-zerobus-ingest-sdk, and report this"
+            "that the endpoint is the address of Zerobus, not of the workspace, and the version of "
+            "databricks-zerobus-ingest-sdk; if both are right, report this"
         )

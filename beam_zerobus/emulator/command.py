@@ -6,24 +6,30 @@ import argparse
 import os
 import signal
 import sys
+import textwrap
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, get_args
 
 from beam_zerobus.emulator.emulator import Emulator
 from beam_zerobus.emulator.faults import FaultKind, Faults, RejectRows, ScriptedFault
+from beam_zerobus.emulator.from_json import read_json
 from beam_zerobus.emulator.otlp import OTLP_COLUMNS, table_names
+from beam_zerobus.emulator.otlp.exports import SIGNALS
+from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.seeding import seed_from_file
 from beam_zerobus.emulator.table import Table
 from beam_zerobus.errors import ConfigurationError, ZerobusError
 from beam_zerobus.options.flags import CommandParser
+from beam_zerobus.schema.ddl import DdlError
 
 __all__ = ["run"]
 
 _TRUST = """
-Clients trust the certificates of {ca_file} by these; the official SDKs read the first, Python's requests the second:
+The certificate to trust; the official SDKs read the first variable, Python's
+requests the second:
 export SSL_CERT_FILE={ca_file}
 export REQUESTS_CA_BUNDLE={ca_file}
 """
@@ -39,14 +45,15 @@ A scripted fault is a kind and the arguments of ScriptedFault, as NAME=VALUE:
   --fault "reject,at_stream=1,code=PERMISSION_DENIED"
   --fault "token,at_token=1,times=2,http_status=503"
 
-The process runs until SIGINT or SIGTERM. Acknowledged rows are in the tables then, and also after SIGKILL.
+The process runs until SIGINT or SIGTERM. Acknowledged rows are in the tables
+then, and also after SIGKILL.
 """
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="beam-zerobus emulator",
-        description="A local Zerobus: clients of the real service write to it, rows land in Delta tables.",
+        description="A local Zerobus: clients of the real service write to it, and their rows\nare in Delta tables.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -150,23 +157,32 @@ def _faults(options: argparse.Namespace) -> Faults:
         seed=options.fault_seed,
         ack_delay=options.ack_delay,
         ack_interval=options.ack_interval,
-        reject_rows=tuple(RejectRows(column=name, value=_value(value)) for name, value in map(_pair, options.reject)),
+        reject_rows=tuple(
+            RejectRows(column=name, value=_value(value)) for name, value in _pairs("reject", options.reject)
+        ),
         **chosen,
     )
 
 
 def _scripted(text: str) -> ScriptedFault:
     kind, *settings = text.split(",")
-    # ScriptedFault checks names and values.
-    given: dict[str, Any] = {name.strip(): _value(value) for name, value in map(_pair, settings)}
-    return ScriptedFault(kind.strip(), **given)  # type: ignore[arg-type]
+    given = {name.strip(): _value(value) for name, value in _pairs("fault", settings)}
+    try:
+        fault: ScriptedFault = read_json(ScriptedFault, {"kind": kind.strip(), **given})
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--fault: {error}") from None
+    return fault
 
 
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"{text!r}: write NAME=VALUE")
-    return name, value
+_PAIRS = {"table": "NAME=COLUMNS", "seed": "NAME=FILE", "fault": "NAME=VALUE", "reject": "COLUMN=VALUE"}
+
+
+def _pairs(flag: str, texts: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigurationError(f"--{flag} {text!r}: write {_PAIRS[flag]}")
+        yield name, value
 
 
 def _value(text: str) -> Any:
@@ -196,15 +212,11 @@ def run(argv: Sequence[str] | None = None) -> int:
         with ExitStack() as stack:
             emulator = _emulator(options)
             stack.callback(emulator.stop)
-            for name, columns in map(_pair, options.table):
-                emulator.create_table(name.strip(), columns)
-            for prefix in options.otlp:
-                for kind, name in table_names(prefix).items():
-                    emulator.create_table(name, OTLP_COLUMNS[kind])
+            _create_tables(emulator, options)
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: stop.set())
             stack.enter_context(emulator)
-            for name, file in map(_pair, options.seed):
+            for name, file in _pairs("seed", options.seed):
                 table = _table(emulator, name.strip())
                 if not table.count_rows():  # the rows are there already after a restart
                     seed_from_file(table, Path(file))
@@ -214,10 +226,26 @@ def run(argv: Sequence[str] | None = None) -> int:
             # Waiting in slices lets Windows deliver signals.
             while not stop.wait(0.5):
                 pass
-    except (ZerobusError, ValueError, TypeError) as error:
+    except (ZerobusError, ValueError) as error:
         _complain(parser, str(error))
         return 2
     return 0
+
+
+def _create_tables(emulator: Emulator, options: argparse.Namespace) -> None:
+    if options.otlp:
+        try:
+            SIGNALS[0].messages()
+        except Rejection as error:
+            raise ConfigurationError(f"--otlp: {error}") from None
+    for name, columns in _pairs("table", options.table):
+        try:
+            emulator.create_table(name.strip(), columns)
+        except DdlError as error:
+            raise ConfigurationError(f"--table {name.strip()}: {error}") from None
+    for prefix in options.otlp:
+        for kind, name in table_names(prefix).items():
+            emulator.create_table(name, OTLP_COLUMNS[kind])
 
 
 def _table(emulator: Emulator, name: str) -> Table:
@@ -264,12 +292,12 @@ def _where_rows_are(emulator: Emulator, options: argparse.Namespace) -> str:
 
 
 def _greeting(emulator: Emulator, rows: str) -> str:
-    tables = "\n".join(f"  {table.name}: {table.schema.to_ddl()}" for table in emulator.tables) or "  none yet"
+    tables = "\n".join(map(_line, emulator.tables)) or "  none yet"
     first_table = "".join(f"\nexport ZEROBUS_TABLE_NAME={table.name}" for table in emulator.tables[:1])
     trust = "" if emulator.ca_file is None else _TRUST.format(ca_file=emulator.ca_file)
     return f"""\
 Local Zerobus at {emulator.endpoint}, workspace at {emulator.workspace_url}
-Watch it in a browser: {emulator.page_url}
+In a browser: {emulator.page_url}
 {rows}
 Tables:
 {tables}
@@ -284,7 +312,14 @@ The same, in the names that the official SDKs' examples read:
 export ZEROBUS_SERVER_ENDPOINT={emulator.endpoint}
 export DATABRICKS_WORKSPACE_URL={emulator.workspace_url}{first_table}
 
-The control API is at {emulator.workspace_url}/control/, described at {emulator.workspace_url}/control/openapi.json:
+The control API, described at {emulator.workspace_url}/control/openapi.json:
 export ZEROBUS_CONTROL_TOKEN={emulator.control_token}
 {trust}
 Stop with Ctrl-C."""
+
+
+def _line(table: Table) -> str:
+    """Name a table and its columns, in 80 characters where the name allows it."""
+    cut = f"... ({len(table.schema.columns)} columns)"
+    room = max(80 - len(f"  {table.name}: "), len("column, ") + len(cut))
+    return f"  {table.name}: {textwrap.shorten(table.schema.to_ddl(), room, placeholder=' ' + cut)}"

@@ -18,9 +18,11 @@ from beam_zerobus.options.flags import CommandParser
 __all__ = ["run"]
 
 _EPILOG = f"""
-Each option may also be set in the file's table [gateway], or as an environment variable such as {PREFIX}PORT.
-The token of the callers is read from {PREFIX}TOKEN. Endpoint, workspace and credentials come from
-ZEROBUS_ENDPOINT, DATABRICKS_HOST, DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET.
+Each option may also be set in the file's table [gateway], or as an environment
+variable such as {PREFIX}PORT. The token of the callers is read from
+{PREFIX}TOKEN. Endpoint, workspace and credentials come from
+ZEROBUS_ENDPOINT, DATABRICKS_HOST, DATABRICKS_CLIENT_ID and
+DATABRICKS_CLIENT_SECRET.
 """
 _NOT_ENDED = 3
 

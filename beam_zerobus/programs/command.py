@@ -120,9 +120,10 @@ def _reject_unknown(others: Sequence[str], parser: argparse.ArgumentParser, runn
 
 
 def _with_flags_of_the_sink(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    indent = " " * len(f"usage: {parser.prog} ")
     whole = argparse.ArgumentParser(
         prog=parser.prog,
-        usage=f"{parser.format_usage().removeprefix('usage: ').strip()} --zerobus_table TABLE ...",
+        usage=f"{parser.format_usage().removeprefix('usage: ').strip()}\n{indent}--zerobus_table TABLE ...",
         description=parser.description,
         epilog=f"{parser.epilog} All other options are Beam's own, such as --runner=FlinkRunner.",
         parents=[parser],

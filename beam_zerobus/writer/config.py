@@ -280,6 +280,9 @@ def _url(value: object, option: str, variable: str, example: str, *, needed: boo
     if not needed:
         return None
     if not os.environ.get(variable):
-        raise ConfigurationError(f"{option} is not set: pass {option}=... or set {variable}, such as {example}")
+        raise ConfigurationError(
+            f"{option} is not set: pass {option}=... or set {variable}, such as {example}; for a local Zerobus, "
+            "beam-zerobus emulator prints the line to paste"
+        )
     # No variable holds the URL here: a traceback with locals would show what it holds.
     return check_url(os.environ[variable], name=f"${variable}", example=example, credentials="credentials").rstrip("/")

@@ -127,3 +127,10 @@ def test_the_command(state, capsys):
     assert [f["remedy"] for f in content["findings"] if f["status"] == "fail"] == [
         f"GRANT MODIFY ON TABLE `main`.`iot`.`air` TO `{os.environ['DATABRICKS_CLIENT_ID']}`;"
     ]
+
+
+def test_the_workspaces_address_as_endpoint_is_named(state):
+    report = check_table(TABLE, endpoint=state.emulator.workspace_url)
+    [message] = [finding.message for finding in report.findings if finding.name == "stream"]
+    assert report.exit_code == 2
+    assert "the endpoint is the address of Zerobus, not of the workspace" in message

@@ -122,8 +122,8 @@ CONSTRAINTS = {"delta.constraints.positive": "co2 > 0", "delta.constraints.odd n
 NESTED = "device STRING NOT NULL, at STRUCT<x: INT>"
 
 BROKEN = {
-    "no endpoint": Broken(unset("ZEROBUS_ENDPOINT"), "endpoint", "ZEROBUS_ENDPOINT is not set"),
-    "no workspace": Broken(unset("DATABRICKS_HOST"), "workspace", "DATABRICKS_HOST is not set"),
+    "no endpoint": Broken(unset("ZEROBUS_ENDPOINT"), "endpoint", "ZEROBUS_ENDPOINT is not set; beam-zerobus emulator"),
+    "no workspace": Broken(unset("DATABRICKS_HOST"), "workspace", "DATABRICKS_HOST is not set; beam-zerobus emulator"),
     "no client id": Broken(unset("DATABRICKS_CLIENT_ID"), "DATABRICKS_CLIENT_ID", "is not set"),
     "no client secret": Broken(unset("DATABRICKS_CLIENT_SECRET"), "DATABRICKS_CLIENT_SECRET", "is not set"),
     "a blank secret": Broken(setting("DATABRICKS_CLIENT_SECRET", "  "), "DATABRICKS_CLIENT_SECRET", "is not set"),

@@ -101,7 +101,11 @@ BAD_JSON = [
     ("x DOUBLE", '{"x": NaN}', "is not JSON"),
     ("x DOUBLE", '{"x": "much"}', "'x' is DOUBLE"),
     ("d DATE", '{"d": "2024-01-01"}', "Error 4044: column 'd' is DATE"),
-    ("t TIMESTAMP", '{"t": "2024-01-01T00:00:00Z"}', "'t' is TIMESTAMP"),
+    (
+        "t TIMESTAMP",
+        '{"t": "2024-01-01T00:00:00Z"}',
+        "'t' is TIMESTAMP and was sent as a string; send microseconds",
+    ),
     ("b BINARY", '{"b": "!!"}', "'b' is BINARY"),
     ("b BOOLEAN", '{"b": 1}', "'b' is BOOLEAN"),
     ("d DECIMAL(4,2)", '{"d": "1.234"}', "'d' is DECIMAL(4,2)"),

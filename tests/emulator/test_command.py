@@ -121,6 +121,7 @@ def test_the_greeting_exports_our_names_and_those_of_the_official_examples() -> 
         assert exports["ZEROBUS_SERVER_ENDPOINT"] == exports["ZEROBUS_ENDPOINT"] == running.endpoint
         assert exports["DATABRICKS_WORKSPACE_URL"] == exports["DATABRICKS_HOST"] == running.workspace_url
         assert exports["ZEROBUS_TABLE_NAME"] == TABLE
+        assert [line for line in running.greeting.splitlines() if len(line) > 80] == []
         running.process.terminate()
         assert running.process.stderr.read() == "", "nothing to warn of on loopback"
     with process("--memory", "--host", "0.0.0.0", "--tls", "--tls-name", "zerobus.test") as running:
@@ -133,6 +134,22 @@ def test_the_greeting_exports_our_names_and_those_of_the_official_examples() -> 
         running.process.terminate()
         assert running.process.wait(20) == 0
         assert running.process.stderr.read() == ""
+
+
+def test_a_table_of_many_columns_has_one_line_of_the_greeting() -> None:
+    columns = ", ".join(f"column_{number} INT" for number in range(12))
+    with process("--memory", "--table", f"{TABLE}={columns}") as running:
+        [line] = [line for line in running.greeting.splitlines() if TABLE in line and "export" not in line]
+    assert line == f"  {TABLE}: column_0 INT, column_1 INT, column_2 INT, ... (12 columns)"
+    assert len(line) <= 80
+
+
+def test_otlp_without_its_package_is_reported_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.proto.collector.trace.v1.trace_service_pb2", None)
+    assert main(["--memory", "--otlp", "main.otel.shop"]) == 2
+    assert "pip install" in capsys.readouterr().err
 
 
 def test_faults_by_flag() -> None:
@@ -153,10 +170,12 @@ def test_faults_by_flag() -> None:
     ("arguments", "reason"),
     [
         (["--table", "a.b=id INT"], "catalog.schema.table"),
-        (["--table", "a.b.c"], "write NAME=VALUE"),
-        (["--table", "a.b.c=id NOTHING"], "NOTHING"),
+        (["--table", "a.b.c id INT"], "--table 'a.b.c id INT': write NAME=COLUMNS"),
+        (["--table", "a.b.c=id NOTHING"], "--table a.b.c: schema DDL, line 1, column 4: 'NOTHING'"),
+        (["--reject", "id"], "--reject 'id': write COLUMN=VALUE"),
         (["--fault", "status"], "set at_call"),
-        (["--fault", "status,at_call=1,colour=red"], "colour"),
+        (["--fault", "status,at_call"], "--fault 'at_call': write NAME=VALUE"),
+        (["--fault", "status,at_cal=1"], "--fault: ScriptedFault has no member 'at_cal'; there are: kind, at_call,"),
         (["--fault-kinds", "status,bang"], "'bang'"),
         (["--fault-rate", "3"], "rate"),
         (["--host", "256.0.0.1"], "is not loopback"),

@@ -50,17 +50,23 @@ def test_waiting_for_rows_ends_and_says_how_many_there_are(zerobus: Emulator) ->
 # What a user writes, with no conftest.py and no import of ours.
 PROJECT = """
 import os
+import pytest
 
 def test_finds_the_fixture(zerobus):
     assert os.environ["ZEROBUS_ENDPOINT"] == zerobus.endpoint
+
+@pytest.mark.zerobus(table={"main.iot.air_quality": "device STRING"})
+def test_has_a_typing_error(zerobus):
+    pass
 """
 
 
-def test_pytest_finds_the_fixture_by_itself(tmp_path: Path) -> None:
+def test_pytest_finds_the_fixture_by_itself_and_names_a_wrong_argument(tmp_path: Path) -> None:
     (tmp_path / "test_mine.py").write_text(PROJECT)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--strict-markers", str(tmp_path)]
     done = subprocess.run(command, check=False, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert "1 passed" in done.stdout, done.stdout + done.stderr
+    assert "1 passed, 1 error" in done.stdout, done.stdout + done.stderr
+    assert "pytest.mark.zerobus has no argument 'table'; did you mean 'tables'?" in done.stdout
 
 
 def test_the_plugin_costs_other_test_runs_nothing() -> None:

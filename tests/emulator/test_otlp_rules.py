@@ -266,5 +266,5 @@ def test_without_the_package_of_opentelemetry_the_answer_says_what_to_install(
     request = request_of("traces", span()).SerializeToString()
     monkeypatch.setitem(sys.modules, "opentelemetry.proto.collector.trace.v1.trace_service_pb2", None)
     code, message = reason_of(emulator, headers(emulator, "main.otel.shop_traces"), request)
-    assert (code, "pip install 'beam-zerobus[emulator,otlp]'" in message) == ("UNIMPLEMENTED", True)
+    assert (code, "pip install '.[emulator,otlp]' in the directory of its source" in message) == ("UNIMPLEMENTED", True)
     assert call_http(emulator, "traces", request).status_code == 501

@@ -69,7 +69,7 @@ class Signal:
             raise Rejection(
                 grpc.StatusCode.UNIMPLEMENTED,
                 "this emulator cannot take OTLP: its package opentelemetry-proto is not installed; "
-                "run: pip install 'beam-zerobus[emulator,otlp]'",
+                "run pip install '.[emulator,otlp]' in the directory of its source",
             ) from None
         message = f"Export{self.message}Service"
         return getattr(module, f"{message}Request"), getattr(module, f"{message}Response")

@@ -129,8 +129,10 @@ def _converter(delta_type: Primitive | Decimal, path: str) -> Callable[[Values],
     arrow_type = canonical_type(delta_type)
 
     def numbers(values: Values) -> pa.Array:
-        if delta_type is Primitive.DATE and any(isinstance(value, str) for value in values):
-            raise BadValueError(path, "is DATE and was sent as a string; send days since 1970-01-01", 4044)
+        if delta_type in _DAYS_OR_MICROSECONDS and any(isinstance(value, str) for value in values):
+            unit, number = ("days", 4044) if delta_type is Primitive.DATE else ("microseconds", None)
+            reason = f"is {delta_type} and was sent as a string; send {unit} since 1970-01-01"
+            raise BadValueError(path, reason, number)
         _only((int,), values)
         return check_years(delta_type, pa.array(values, arrow_type), path)
 

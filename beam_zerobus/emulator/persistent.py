@@ -8,6 +8,7 @@ import threading
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import grpc
 
@@ -26,7 +27,7 @@ class KeptStream:
 
     Attributes:
         stream_id: Its id.
-        table: The table it writes to.
+        file: What is kept of it on disk; None for a table in memory.
         committed: The last offset that is durable; -1 for none.
         retired: Whether it can never be resumed.
         is_open: Whether a client is connected.
@@ -34,7 +35,7 @@ class KeptStream:
     """
 
     stream_id: str
-    table: Table
+    file: Path | None
     committed: int = -1
     retired: bool = False
     is_open: bool = False
@@ -50,7 +51,8 @@ class KeptStreams:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._streams: dict[str, KeptStream] = {}
+        # Weak, so that a dropped table and its rows are freed.
+        self._streams: WeakKeyDictionary[Table, dict[str, KeptStream]] = WeakKeyDictionary()
 
     def create(self, table: Table) -> KeptStream:
         """Return a new stream, which is open.
@@ -58,14 +60,15 @@ class KeptStreams:
         Raises:
             Rejection: INTERNAL: its file cannot be written.
         """
-        stream = KeptStream(str(uuid.uuid4()), table, is_open=True)
+        stream_id = str(uuid.uuid4())
+        stream = KeptStream(stream_id, _file(stream_id, table), is_open=True)
         with self._lock:
             try:
                 _write(stream)
             except OSError as error:
                 why = f"the stream's file cannot be written: {error.strerror}"
                 raise Rejection(grpc.StatusCode.INTERNAL, why) from None
-            self._streams[stream.stream_id] = stream
+            self._streams.setdefault(table, {})[stream_id] = stream
         return stream
 
     def resume(self, stream_id: str, table: Table) -> KeptStream:
@@ -118,11 +121,13 @@ class KeptStreams:
                 _write(stream)
 
     def _found(self, stream_id: str, table: Table) -> KeptStream:
-        stream = self._streams.get(stream_id)
-        file = _file(stream_id, table)
-        if stream is None and file is not None and _ID.fullmatch(stream_id) and file.exists():
-            stream = self._streams[stream_id] = KeptStream(stream_id, table, **json.loads(file.read_text()))
-        if stream is None or stream.table is not table:
+        streams = self._streams.setdefault(table, {})
+        stream = streams.get(stream_id)
+        if stream is None and _ID.fullmatch(stream_id):
+            file = _file(stream_id, table)
+            if file is not None and file.exists():
+                stream = streams[stream_id] = KeptStream(stream_id, file, **json.loads(file.read_text()))
+        if stream is None:
             raise Rejection(grpc.StatusCode.NOT_FOUND, f"table {table.name} has no stream {stream_id[:100]!r}")
         return stream
 
@@ -132,7 +137,7 @@ def _file(stream_id: str, table: Table) -> Path | None:
 
 
 def _write(stream: KeptStream) -> None:
-    file = _file(stream.stream_id, stream.table)
+    file = stream.file
     if file is not None and file.parents[2].exists():  # the table may have been dropped
         file.parent.mkdir(parents=True, exist_ok=True)
         new = file.with_suffix(".new")

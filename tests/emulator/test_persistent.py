@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -151,7 +153,16 @@ def test_nothing_is_committed_after_a_call_that_is_not_stored(emulator: Emulator
     for offset in (0, None, 2):
         kept.stored(stream, offset)
     kept.leave(stream)
-    assert kept.resume(stream.stream_id, stream.table).committed == 0
+    assert kept.resume(stream.stream_id, emulator.table(TABLE)).committed == 0
+
+
+def test_a_dropped_table_is_freed_with_its_streams(emulator: Emulator) -> None:
+    streams = KeptStreams()
+    table = weakref.ref(emulator.table(TABLE))
+    streams.create(emulator.table(TABLE))
+    emulator.drop_table(TABLE)
+    gc.collect()
+    assert table() is None
 
 
 def test_a_stream_has_one_client_at_a_time(emulator: Emulator) -> None:

@@ -267,7 +267,9 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         if self._tables is None:
             config = self._config
         elif table is None:
-            raise ConfigurationError(f"table={self._config.table!r} stands for many: name one, check(table=...)")
+            raise ConfigurationError(
+                f"table={self._config.table!r} names many tables: give one of them, check(table=...)"
+            )
         else:
             config = self._tables.of(table)
         return config.check(schema_of(elements, self._kept))

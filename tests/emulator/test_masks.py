@@ -125,11 +125,37 @@ def test_what_hides_in_unknown_fields_is_dropped() -> None:
         masked = CallMask(f"/{name}", lambda _: ()).message(body)
         assert masked is not None
         assert b"canary" not in masked
-    text = masked_request(
-        "/api/2.0/sql/statements", b'{"statement": "CREATE TABLE t (a INT COMMENT \'canary\')"}', lambda _: ()
-    )
+
+
+@pytest.mark.parametrize(
+    ("statement", "masked"),
+    [
+        ("CREATE TABLE t (a INT COMMENT 'canary', b INT)", "CREATE TABLE t (a INT COMMENT 'xxxxxx', b INT)"),
+        ('CREATE TABLE t (a INT COMMENT "canary")', 'CREATE TABLE t (a INT COMMENT "xxxxxx")'),
+        (r"COMMENT 'it\'s a canary', 'canary'", "COMMENT 'xxxxxxxxxxxxxx', 'xxxxxx'"),
+        ("SELECT 'canary", "SELECT 'xxxxxx"),
+        ("SELECT 'canary\\", "SELECT 'xxxxxxx"),
+        ("SELECT ''", "SELECT ''"),
+    ],
+)
+def test_quoted_text_of_a_statement_is_masked(statement: str, masked: str) -> None:
+    body = {"statement": statement, "warehouse_id": "a", "parameters": [{"name": "p", "value": "canary"}]}
+    text = masked_request("/api/2.0/sql/statements", json.dumps(body).encode(), lambda _: ())
     assert text is not None
     assert b"canary" not in text
+    assert json.loads(text)["statement"] == masked
+
+
+def test_requests_that_are_no_statements_are_masked() -> None:
+    for body in (b'"canary"', b'{"statement": ["canary"]}', b"[canary"):
+        text = masked_request("/api/2.0/sql/statements", body, lambda _: ())
+        assert text is not None
+        assert b"canary" not in text
+
+
+def test_very_many_keys_of_one_length_are_masked() -> None:
+    row = {f"{number:06}a": 1 for number in range(20_000)}
+    assert len(masked_value(row)) == len(row)
 
 
 def test_a_flight_stream_may_begin_with_nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
@@ -108,12 +109,13 @@ def distinct(keys: list[str]) -> list[str]:
         ['x', 'x1', '11']
     """
     seen: set[str] = set()
+    numbers: Counter[str] = Counter()
     found = []
     for key in keys:
-        number, candidate = 0, key
+        candidate = key
         while candidate in seen:
-            number += 1
-            candidate = f"{key}{number}"
+            numbers[key] += 1
+            candidate = f"{key}{numbers[key]}"
         seen.add(candidate)
         found.append(candidate)
     return found

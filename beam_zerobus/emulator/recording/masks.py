@@ -30,7 +30,8 @@ from beam_zerobus.emulator.wire import (
 
 __all__ = ["CallMask", "masked_request"]
 
-_LITERAL = re.compile(rb"'[^']*'")
+# Quoted as in `beam_zerobus.schema.ddl`; one whose end is missing goes on to the end of the statement.
+_LITERAL = re.compile(r"""'(?:[^'\\]|\\.)*(?:'|\\?\Z)|"(?:[^"\\]|\\.)*(?:"|\\?\Z)""", re.DOTALL)
 _BROKEN = b"\xff" * 11
 _INSERT = re.compile(r"/zerobus/v1/tables/([^/]+)/insert")
 
@@ -50,7 +51,7 @@ def masked_request(path: str, body: bytes, columns_of: Callable[[str], Columns])
     if insert is not None:
         return _masked_rows(body, columns_of(unquote(insert[1])))
     if path.startswith("/api/2.0/sql/statements"):
-        return _LITERAL.sub(lambda found: b"'" + b"x" * (len(found[0]) - 2) + b"'", body)
+        return _masked_statement(body)
     if path == "/control/faults":
         return _masked_faults(body)
     if path in ("/control/tables", "/control/tokens", "/control/clock", "/control/streams/rotate"):
@@ -64,6 +65,26 @@ def _masked_rows(body: bytes, columns: Columns) -> bytes:
     except orjson.JSONDecodeError:
         return b"x" * len(body)
     return orjson.dumps([masked_row(row, columns) for row in rows] if isinstance(rows, list) else masked_value(rows))
+
+
+def _masked_statement(body: bytes) -> bytes:
+    try:
+        request = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return b"x" * len(body)
+    if not isinstance(request, dict) or not isinstance(request.get("statement"), str):
+        return orjson.dumps(masked_value(request))
+    request["statement"] = _LITERAL.sub(_masked_literal, request["statement"])
+    if "parameters" in request:
+        request["parameters"] = masked_value(request["parameters"])
+    return orjson.dumps(request)
+
+
+def _masked_literal(found: re.Match[str]) -> str:
+    text, quote = found[0], found[0][0]
+    is_closed = len(text) > 1 and text[-1] == quote
+    inner = len(text) - 1 - is_closed
+    return quote + "x" * inner + quote * is_closed
 
 
 def _masked_faults(body: bytes) -> bytes:

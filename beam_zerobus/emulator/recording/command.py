@@ -136,5 +136,6 @@ def _report(outcome: Outcome) -> str:
     lines = [*outcome.differences]
     if outcome.left_out:
         lines.append(f"{counted(outcome.left_out, 'call')} not sent: the mask left the body out")
-    lines.append(f"{sent}; {counted(len(outcome.differences), 'answer')} differ from the recording")
+    count = len(outcome.differences)
+    lines.append(f"{sent}; {counted(count, 'answer')} {'differs' if count == 1 else 'differ'} from the recording")
     return "\n".join(lines)

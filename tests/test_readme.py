@@ -21,6 +21,7 @@ import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from beam_zerobus import WriteToZerobus
+from tests.docs.steps import local_zerobus
 
 
 class Reading(typing.NamedTuple):
@@ -119,17 +120,10 @@ def test_the_commands_from_the_emulator_to_the_table(tmp_path):
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     places = {"cwd": tmp_path, "text": True, "env": environment}
-    with subprocess.Popen(["bash", "-c", f"exec {emulator}"], stdout=subprocess.PIPE, **places) as running:
-        try:
-            printed = iter(running.stdout.readline, "Stop with Ctrl-C.\n")
-            exports = [line for line in printed if line.startswith("export ")]
-            exported = dict(line.removeprefix("export ").strip().split("=", 1) for line in exports)
-            assert len(exports) == len(exported)
-            environment |= exported
-            subprocess.run([sys.executable, "-c", SNIPPETS[0]], check=True, timeout=60, **places)
-            shown = subprocess.check_output(["bash", "-c", read], timeout=60, **places)
-        finally:
-            running.terminate()
+    with local_zerobus(emulator, tmp_path, environment) as exported:
+        places["env"] = environment | exported
+        subprocess.run([sys.executable, "-c", SNIPPETS[0]], check=True, timeout=60, **places)
+        shown = subprocess.check_output(["bash", "-c", read], timeout=60, **places)
     assert sorted(ast.literal_eval(shown), key=str) == [
         {"device": "attic", "co2": 417},
         {"device": "cellar", "co2": 655},

@@ -89,7 +89,13 @@ def local_zerobus(command: str, directory: Path, environment: Mapping[str, str])
     ) as running:
         assert running.stdout is not None
         try:
-            printed = list(iter(running.stdout.readline, "Stop with Ctrl-C.\n"))
-            yield dict(re.findall(r"^export (\w+)=(\S+)$", "".join(printed), re.MULTILINE))
+            printed = ""
+            for line in running.stdout:
+                printed += line
+                if line == "Stop with Ctrl-C.\n":
+                    break
+            else:
+                raise AssertionError(f"{command} ended: {printed}")
+            yield dict(re.findall(r"^export (\w+)=(\S+)$", printed, re.MULTILINE))
         finally:
             running.terminate()

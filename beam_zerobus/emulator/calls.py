@@ -111,6 +111,7 @@ class EphemeralProtocol(StreamProtocol):
     """`EphemeralStream`: protobuf, JSON and Avro records, single or in batches."""
 
     wire_format = "proto"
+    response = Response
 
     def __init__(self) -> None:
         self._descriptor = b""
@@ -174,19 +175,19 @@ class EphemeralProtocol(StreamProtocol):
 
     def ready(self, stream_id: str) -> bytes:
         """Return the answer to create_stream."""
-        response = Response()
+        response = self.response()
         response.create_stream_response.stream_id = stream_id
         return _bytes(response)
 
     def acknowledgement(self, offset: int, rows: int) -> bytes:  # noqa: ARG002 - only Arrow sends the rows
         """Return an ingest_record_response."""
-        response = Response()
+        response = self.response()
         response.ingest_record_response.durability_ack_up_to_offset = offset
         return _bytes(response)
 
     def close_signal(self, offset: int, rows: int, seconds: float) -> bytes:  # noqa: ARG002 - Arrow repeats them
         """Return a close_stream_signal."""
-        response = Response()
+        response = self.response()
         response.close_stream_signal.duration.FromNanoseconds(round(seconds * 1e9))
         return _bytes(response)
 

@@ -34,6 +34,8 @@ class PersistentProtocol(EphemeralProtocol):
         kept: All persistent streams.
     """
 
+    response = PersistentResponse
+
     def __init__(self, kept: KeptStreams) -> None:
         super().__init__()
         self._kept = kept
@@ -92,25 +94,12 @@ class PersistentProtocol(EphemeralProtocol):
 
     def ready(self, stream_id: str) -> bytes:
         """Return the answer to create_stream or resume_stream."""
-        response = PersistentResponse()
         if self._resumed_id is None or self._stream is None:
-            response.create_stream_response.stream_id = stream_id
-            return _bytes(response)
+            return super().ready(stream_id)
+        response = self.response()
         response.resume_stream_response.SetInParent()
         if self._stream.committed >= 0:
             response.resume_stream_response.last_committed_offset = self._stream.committed
-        return _bytes(response)
-
-    def acknowledgement(self, offset: int, rows: int) -> bytes:  # noqa: ARG002 - only Arrow sends the rows
-        """Return an ingest_record_response."""
-        response = PersistentResponse()
-        response.ingest_record_response.durability_ack_up_to_offset = offset
-        return _bytes(response)
-
-    def close_signal(self, offset: int, rows: int, seconds: float) -> bytes:  # noqa: ARG002 - Arrow repeats them
-        """Return a close_stream_signal."""
-        response = PersistentResponse()
-        response.close_stream_signal.duration.FromNanoseconds(round(seconds * 1e9))
         return _bytes(response)
 
 

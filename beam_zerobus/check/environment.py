@@ -45,7 +45,7 @@ def _version(package: str) -> str:
 
 
 def check_credentials_present(findings: Findings, credentials: Credentials) -> None:
-    """Report whether id and secret can be had, where they are from the environment or a profile; neither is shown."""
+    """Report whether id and secret are set, in the environment or in a profile; the secret is not shown."""
     if isinstance(credentials, DatabricksProfile):
         _check_profile(findings, credentials)
     if not isinstance(credentials, OAuthClientCredentials):
@@ -65,6 +65,6 @@ def _check_profile(findings: Findings, profile: DatabricksProfile) -> None:
     try:
         client_id = profile.principal()
     except ZerobusError as error:
-        findings.add_error("profile", error, check_again(findings.table, "after you did what it says"))
+        findings.add_error("profile", error, check_again(findings.table, "after you have done what it says"))
     else:
         findings.add("profile", "pass", f"has the client id {client_id}" if client_id else "has a token's source")

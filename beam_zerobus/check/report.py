@@ -23,7 +23,7 @@ class Finding:
     Attributes:
         name: What was checked, such as ``"grant MODIFY"``.
         status: ``"pass"``, ``"warn"`` (rows can be sent all the same), ``"fail"``, or ``"skip"`` where something that
-            failed before, or the service, makes it unknowable.
+            failed before, or the service, keeps it from being known.
         message: What was found; holds no secret.
         remedy: What to do: a command or a statement to paste, or a sentence.
     """

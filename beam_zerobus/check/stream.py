@@ -36,8 +36,10 @@ def check_stream(
     try:
         open_stream(StreamSpec.of(conversion), endpoint=endpoint, workspace_url=workspace_url, tokens=tokens).close()
     except StreamFailure as failure:
-        findings.add("stream", "fail", str(failure.as_error(table)), check_again(table, "after you did what it says"))
+        findings.add(
+            "stream", "fail", str(failure.as_error(table)), check_again(table, "after you have done what it says")
+        )
     except ZerobusError as error:
-        findings.add("stream", "fail", str(error), check_again(table, "after you did what it says"))
+        findings.add("stream", "fail", str(error), check_again(table, "after you have done what it says"))
     else:
         findings.add("stream", "pass", f"opened and closed over {wire_format}, without a row")

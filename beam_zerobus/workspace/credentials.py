@@ -65,7 +65,7 @@ class Credentials(ABC):
         return None
 
     def workspace_url(self) -> str | None:
-        """Return the workspace's URL, for which nobody has to ask then; None where it is not known."""
+        """Return the workspace's URL, where the credentials know it, so that users need not set it; else None."""
         return None
 
     @abstractmethod

@@ -260,6 +260,14 @@ def test_faults_strike_exports(emulator: Emulator) -> None:
     assert names(emulator) == ["2", "6"]
 
 
+def test_faults_strike_an_export_without_records(emulator: Emulator) -> None:
+    emulator.faults = Faults(script=(ScriptedFault("status", at_call=1, after_storing=True),))
+    sent = headers(emulator, "main.otel.shop_traces")
+    assert reason_of(emulator, sent, request_of("traces"))[0] == "UNAVAILABLE"
+    assert call_http(emulator, "traces", request_of("traces")).status_code == 200
+    assert names(emulator) == []
+
+
 def test_without_the_package_of_opentelemetry_the_answer_says_what_to_install(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

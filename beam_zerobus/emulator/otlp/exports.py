@@ -132,16 +132,15 @@ class Exports:
         check_columns(signal.name, table.name, table.schema)
         response = response_class()
         request = RowRequest.arrived(self.host, table, len(records), len(body), body)
-        chunks, reason = _accepted(signal, records, JsonReader(request.schema), request.check)
-        if not records:
-            return response
+        reader = JsonReader(request.schema)
+        chunks, reason = _accepted(signal, records, reader, request.check)
         stored = sum(chunk.num_rows for chunk in chunks)
         if reason is not None:
             if not stored:
                 raise reason
             setattr(response.partial_success, signal.rejected, len(records) - stored)
             response.partial_success.error_message = reason.message
-        request.store(pa.Table.from_batches(chunks).combine_chunks().to_batches()[0])
+        request.store(pa.concat_batches(chunks or [reader.read_rows([])]))
         return response
 
 

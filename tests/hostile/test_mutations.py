@@ -144,16 +144,20 @@ def test_damaged_grpc_is_answered_and_damaged_http2_ends_its_connection(
         with grpc.insecure_channel(emulator.endpoint.removeprefix("http://")) as channel:
             export = channel.unary_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Export")
             for _ in range(calls):
-                with suppress(grpc.RpcError):
+                try:
                     export(damaged(chance, request.SerializeToString()), metadata=sent, timeout=30)
                     codes["OK"] += 1
+                except grpc.RpcError as error:
+                    codes[error.code().name] += 1
         preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000") + TRACE_ID * 3
         for _ in range(calls // 4):
             with socket.create_connection(address(emulator.endpoint), timeout=30) as connection:
                 answer_to(connection, damaged(chance, preface))
         eventually(lambda: emulator.stats.streams_open == 0)
         serves_on(emulator)
-    assert codes["OK"] > 0
+    assert codes.keys() <= {"OK", "INVALID_ARGUMENT"}
+    if calls >= 600:
+        assert codes["OK"] > 0, "some damage does no harm"
     assert "Traceback" not in capfd.readouterr().err
 
 

@@ -171,6 +171,16 @@ def test_masked_rows_keep_their_shape(path: Path, wire_format: str) -> None:
     assert json.loads(full["v"]) == {"x" * 11: ["x" * 14, 1, None]}
 
 
+def test_a_directory_gets_a_new_file_each_time(tmp_path: Path) -> None:
+    for count in (1, 2, 3):
+        with Emulator(memory=True, record_to=tmp_path):
+            pass
+        files = [*tmp_path.iterdir()]
+        assert len(files) == count
+        assert os.name == "nt" or not [file for file in files if file.stat().st_mode & 0o077]
+    assert {read_head(file)["masked"] for file in files} == {False}
+
+
 def test_a_file_that_exists_is_kept(path: Path, tmp_path: Path) -> None:
     path.write_text("precious")
     with pytest.raises(ConfigurationError, match=r"calls.jsonl exists: a recording needs a new file"):

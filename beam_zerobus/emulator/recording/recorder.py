@@ -9,6 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,7 +40,7 @@ class RecorderOptions:
     """What a recording is made of.
 
     Attributes:
-        path: The file, which must not exist.
+        path: The file, which must not exist; or a directory, which gets a new file.
         mask_values: Whether values of rows are replaced.
         settings: Settings of the emulator, for the first line.
     """
@@ -78,7 +79,6 @@ class Recorder:
         columns_of: Callable[[str], Columns],
     ) -> None:
         self._columns_of = columns_of
-        self._path = options.path
         self._masked = options.mask_values
         self._tokens = tokens
         self._secrets = Secrets(
@@ -95,8 +95,8 @@ class Recorder:
         self._broken = False
         self._start = time.monotonic()
         try:
-            options.path.touch(mode=0o600, exist_ok=False)  # rows are for the owner only
-            self._file = options.path.open("wb")
+            self._path = _new_file(options.path)
+            self._file = self._path.open("wb")
         except FileExistsError:
             raise ConfigurationError(f"{options.path} exists: a recording needs a new file; name another") from None
         except OSError as error:
@@ -252,6 +252,20 @@ class RecordedStream:
     def end(self, by: str, code: str | None, message: str | None, details: bytes | None) -> None:
         """Record the end: by whom, and the status if there is one."""
         self._recorder.stream_end(self._call, by=by, code=code, message=message, details=_text(details))
+
+
+def _new_file(path: Path) -> Path:
+    """Make an empty file for its owner only, since rows are in it."""
+    if not path.is_dir():
+        path.touch(mode=0o600, exist_ok=False)
+        return path
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    for number in itertools.count(1):
+        file = path / f"calls-{stamp}-{number}.jsonl"
+        with suppress(FileExistsError):
+            file.touch(mode=0o600, exist_ok=False)
+            break
+    return file
 
 
 def _masked(mask: Callable[[], bytes | None]) -> bytes | None:

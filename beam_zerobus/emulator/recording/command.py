@@ -133,5 +133,8 @@ def _report(outcome: Outcome) -> str:
     lines = [*outcome.differences]
     if outcome.left_out:
         lines.append(f"{counted(outcome.left_out, 'call')} not sent: the mask left the body out")
-    lines.append(f"{sent}; {counted(len(outcome.differences), 'answer')} differ from the recording")
+    differences = len(outcome.differences)
+    lines.append(
+        f"{sent}; {counted(differences, 'answer')} {'differs' if differences == 1 else 'differ'} from the recording"
+    )
     return "\n".join(lines)

@@ -144,7 +144,8 @@ def test_a_wrong_name_is_reported(name: str) -> None:
 @pytest.mark.hostile
 def test_a_process_of_its_own(tmp_path: Path) -> None:
     with EmulatorProcess(tmp_path, {TABLE: DDL}, tls=True) as process:
-        assert requests.get(process.workspace_url, timeout=10, verify=str(process.ca_file)).status_code == 404
+        answer = requests.get(f"{process.workspace_url}/health", timeout=10, verify=str(process.ca_file))
+        assert answer.json() == {"status": "ok"}
 
 
 @pytest.mark.zerobus(tables={TABLE: DDL}, tls=True, memory=True)

@@ -115,6 +115,7 @@ class Pace:
         rate: Rows of the last seconds.
         waiting: Calls that are not acknowledged, with the moment of their arrival.
         latencies: Seconds from the arrival to the acknowledgement of the last calls.
+        has_ended: Whether the stream is over.
     """
 
     opened: float
@@ -125,6 +126,7 @@ class Pace:
     rate: Rate = field(default_factory=lambda: Rate(_RATE_SECONDS + 1))
     waiting: deque[tuple[SeenCall, float]] = field(default_factory=lambda: deque(maxlen=_MAX_WAITING))
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=100))
+    has_ended: bool = False
 
     def rows_a_second(self, now: float) -> float:
         """Return the mean over the last whole seconds, or over the stream's life if that is shorter."""
@@ -184,7 +186,8 @@ class Activity:
         """Note a stream that was created."""
         with self._lock:
             while len(self._paces) >= _MAX_PACES:
-                del self._paces[next(iter(self._paces))]
+                ended = (known for known, pace in self._paces.items() if pace.has_ended)
+                del self._paces[next(ended, next(iter(self._paces)))]
             self._paces[stream_id] = Pace(opened=time.monotonic(), way=way)
             self._note("opened", table, f"{way} stream {stream_id[:8]}")
 
@@ -194,6 +197,7 @@ class Activity:
             pace = self._paces.get(stream_id)
             if pace is not None:
                 pace.waiting.clear()
+                pace.has_ended = True
             self._note("ended", table, f"stream {stream_id[:8]}: {end}")
 
     def call(self, table: str, rows: int, size: int, stream_id: str = "") -> None:

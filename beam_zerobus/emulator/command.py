@@ -80,7 +80,9 @@ def _parser() -> argparse.ArgumentParser:
         help="add the rows of a Parquet, CSV, JSON or JSON lines file to a table that has none; repeatable",
     )
     storage.add_argument(
-        "--record", metavar="FILE", help="record every call into a new file; beam-zerobus replay-calls sends it again"
+        "--record",
+        metavar="FILE",
+        help="record every call into a new file, in a directory if it is one; beam-zerobus replay-calls sends it again",
     )
     storage.add_argument("--mask-values", action="store_true", help="replace the values of rows in the recording")
     storage.add_argument(

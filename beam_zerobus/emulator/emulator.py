@@ -70,7 +70,8 @@ class Emulator(Steering):
             `storage_dir`, else made new.
         tls_names: Further host names and addresses for the certificate, beside the local ones.
         in_development: Serve `PersistentStream` and `RetireStream` too, which the service has in development.
-        record_to: A new file for a recording of every call, for ``beam-zerobus replay-calls``; None for no recording.
+        record_to: A new file for a recording of every call, for ``beam-zerobus replay-calls``, or a directory for such
+            files; None for no recording.
         mask_values: Replace the values of rows in the recording; types, lengths and nulls stay.
 
     Raises:

@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 from beam_zerobus.emulator.control import CONTROL_PATH, Control
 from beam_zerobus.emulator.deadline_reader import DeadlineReader
 from beam_zerobus.emulator.http_answer import HttpAnswer
+from beam_zerobus.emulator.http_connections import HttpConnections
 from beam_zerobus.emulator.http_error import HttpError
 from beam_zerobus.emulator.limits import MAX_MESSAGE_BYTES, MAX_RECORD_BYTES, MAX_STATEMENT_BYTES
 from beam_zerobus.emulator.openapi import HEALTH_PATH, OPENAPI_PATH
@@ -86,14 +87,15 @@ class HttpServer(ThreadingHTTPServer):
         self.recorder = recorder
         self.request_seconds = request_seconds
         self.tls = tls
-        self._connections = threading.BoundedSemaphore(_MAX_CONNECTIONS)
+        self.connections = HttpConnections()
+        self._slots = threading.BoundedSemaphore(_MAX_CONNECTIONS)
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         super().__init__(address, _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection in a thread, or close it if there are too many."""
-        if self._connections.acquire(blocking=False):
+        if self._slots.acquire(blocking=False):
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
@@ -103,16 +105,22 @@ class HttpServer(ThreadingHTTPServer):
         try:
             if self.tls is not None:
                 request = self._secured(request, self.tls)
+            self.connections.enter(request)
             super().process_request_thread(request, client_address)
         except OSError:
             self.shutdown_request(request)  # the client left, is too slow, or does not speak TLS
         finally:
-            self._connections.release()
+            self._slots.release()
 
     def _secured(self, connection: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocket:
         """Do the handshake, in the connection's own thread: a client that sends nothing holds up no other."""
         connection.settimeout(self.request_seconds)
         return tls.wrap_socket(connection, server_side=True)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection."""
+        self.connections.leave(request)
+        super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base class's signature
         """Log a fault of the emulator; ignore a client that left or is too slow."""

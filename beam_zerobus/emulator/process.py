@@ -6,6 +6,7 @@ import multiprocessing
 from collections.abc import Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -55,13 +56,8 @@ class EmulatorProcess:
     def __init__(
         self, storage_dir: str | Path | None = None, tables: Mapping[str, str] | None = None, **options: Any
     ) -> None:
-        # A forked process would inherit threads and locks of libraries in whatever state they are.
-        spawn = multiprocessing.get_context("spawn")
-        self._connection, its_end = spawn.Pipe()
-        self._process = spawn.Process(
-            target=_serve, args=(its_end, storage_dir, dict(tables or {}), options), name="emulator", daemon=True
-        )
-        self._its_end = its_end
+        self._arguments = (storage_dir, dict(tables or {}), options)
+        self._process: BaseProcess | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -73,19 +69,29 @@ class EmulatorProcess:
         self.stop()
 
     def start(self) -> None:
-        """Start the process; return once it serves.
+        """Start the process; return once it serves. It may be started again after `stop`.
 
         Raises:
-            ConfigurationError: An option is wrong, or the process did not start.
+            ConfigurationError: It runs already, an option is wrong, or the process did not start.
         """
-        self._process.start()
-        self._its_end.close()  # so that reading ends when the process does
+        if self._process is not None:
+            raise ConfigurationError("the emulator's process runs already: stop it first")
+        # A forked process would inherit threads and locks of libraries in whatever state they are.
+        spawn = multiprocessing.get_context("spawn")
+        self._connection, its_end = spawn.Pipe()
+        self._process = spawn.Process(target=_serve, args=(its_end, *self._arguments), name="emulator", daemon=True)
         said: dict[str, Any] | str = "it did not start in time"
         try:
+            self._process.start()
+            its_end.close()  # so that reading ends when the process does
             if self._connection.poll(_START_SECONDS):
                 said = self._connection.recv()
         except EOFError:
             said = "its process ended"
+        except BaseException:
+            its_end.close()
+            self.stop()
+            raise
         if isinstance(said, str):
             self.stop()
             raise ConfigurationError(f"the emulator does not run: {said}")
@@ -93,12 +99,17 @@ class EmulatorProcess:
             setattr(self, name, value)
 
     def stop(self) -> None:
-        """End the process; return once its tables hold every row."""
+        """End the process, if it runs; return once its tables hold every row."""
+        process, self._process = self._process, None
+        if process is None:
+            return
         self._connection.close()
-        self._process.join(_STOP_SECONDS)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
+        if process.pid is None:
+            return  # it could not be started
+        process.join(_STOP_SECONDS)
+        if process.is_alive():
+            process.kill()
+            process.join()
 
 
 def _serve(

@@ -215,9 +215,10 @@ class Servers:
         self._grpc = server
 
     def stop_accepting(self) -> None:
-        """Accept no gRPC connection from here on; open streams go on for some seconds."""
+        """Accept no connection from here on, and break those of HTTP; open streams go on for some seconds."""
         if self._grpc is not None:
             self._grpc.stop(STOP_SECONDS)
+        self._stop_http(at_once=True)
 
     def stop(self, grace: float | None) -> None:
         """Close both ports.
@@ -225,13 +226,17 @@ class Servers:
         Args:
             grace: Seconds that open streams have left; None ends them at once.
         """
-        if self._http is not None:
-            self._http.shutdown()
-            self._http.server_close()
-            self._http = None
+        self._stop_http(at_once=grace is None)
         if self._grpc is not None:
             self._grpc.stop(grace).wait(2 * STOP_SECONDS)
             self._grpc = None
+
+    def _stop_http(self, at_once: bool) -> None:
+        if self._http is not None:
+            self._http.shutdown()
+            self._http.server_close()
+            self._http.connections.end(at_once)
+            self._http = None
 
 
 def _handler(service: str, method: str, host: Host, protocol: Callable[[], StreamProtocol]) -> grpc.GenericRpcHandler:

@@ -162,3 +162,23 @@ def test_a_flight_stream_may_begin_with_nothing() -> None:
     for read in (lambda: read_schema(b""), lambda: read_batch(b"", b"", pa.schema([]))):
         with pytest.raises(Rejection):
             read()
+
+
+@pytest.mark.parametrize(
+    ("statement", "masked"),
+    [
+        ('CREATE TABLE `it\'s` (a INT COMMENT "canary")', 'CREATE TABLE `it\'s` (a INT COMMENT "xxxxxx")'),
+        ("CREATE TABLE t (a INT COMMENT 'it\\'s canary')", "CREATE TABLE t (a INT COMMENT 'xxxxxxxxxxxx')"),
+        ("/* canary */\nSHOW GRANTS -- canary", f"{' ' * 12}\nSHOW GRANTS {' ' * 9}"),
+        ("ALTER TABLE t 'canary", "ALTER TABLE t '"),
+        ("INSERT INTO t VALUES ('canary', 424242)", "INSERT"),
+        ("SELECT 424242", "SELECT"),
+        ("", ""),
+    ],
+)
+def test_a_statement_keeps_no_text_and_no_value(statement: str, masked: str) -> None:
+    request = {"warehouse_id": "a1", "statement": statement, "parameters": [{"name": "p", "value": "canary"}]}
+    body = masked_request("/api/2.0/sql/statements", json.dumps(request).encode(), lambda _: ())
+    assert body is not None
+    assert b"canary" not in body
+    assert (json.loads(body)["statement"], json.loads(body)["warehouse_id"]) == (masked, "a1")

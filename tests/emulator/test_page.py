@@ -135,13 +135,16 @@ def test_values_are_shown_as_a_reader_expects(value: object, text: object) -> No
 
 def test_what_is_kept_is_bounded() -> None:
     activity = Activity()
-    for number in range(200):
+    for number in range(300):
         activity.stored(TABLE, pa.record_batch({"s": ["x" * MAX_BYTES] * 3}))
         activity.stored(f"t{number}", pa.record_batch({"n": list(range(1000))}))
         activity.stream_opened(str(number), TABLE, "json")
         activity.call(TABLE, 1, 1, str(number))
+        if number:  # the first one stays open
+            activity.stream_ended(str(number), TABLE, "closed")
         activity.event("fault", "w" * 10_000, "t" * 10_000)
     assert len(activity.rows(TABLE)) <= 1
-    assert [row["n"] for row in activity.rows("t199")] == list(range(999, 999 - MAX_ROWS, -1))
+    assert [row["n"] for row in activity.rows("t299")] == list(range(999, 999 - MAX_ROWS, -1))
     assert max(len(activity.calls()), len(activity.events()), len(activity.paces())) <= 200
+    assert "0" in activity.paces()
     assert max(len(event.where + event.text) for event in activity.events()) <= 1300

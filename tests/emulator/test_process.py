@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from pickle import PicklingError
 
 import pytest
 import requests
@@ -58,6 +59,29 @@ def test_a_program_writes_to_it_by_its_environment_alone() -> None:
 def test_it_says_why_it_does_not_run(tmp_path: Path, tables: dict, options: dict, reason: str) -> None:
     with pytest.raises(ConfigurationError, match=f"the emulator does not run: .*{reason}"):
         EmulatorProcess(tmp_path, tables, **options).__enter__()
+
+
+@pytest.mark.hostile
+def test_it_starts_again_and_records_into_another_file(tmp_path: Path) -> None:
+    recordings = tmp_path / "recordings"
+    recordings.mkdir()
+    emulator = EmulatorProcess(tmp_path / "data", {TABLE: DDL}, record_to=recordings)
+    emulator.stop()  # nothing runs yet
+    for count in (1, 2):
+        emulator.start()
+        with pytest.raises(ConfigurationError, match="runs already"):
+            emulator.start()
+        emulator.stop()
+        emulator.stop()
+        assert len([*recordings.iterdir()]) == count
+
+
+@pytest.mark.hostile
+def test_an_option_that_cannot_be_sent_leaves_nothing_behind() -> None:
+    emulator = EmulatorProcess(client_id=lambda: "a lambda cannot be pickled")
+    for _ in range(2):
+        with pytest.raises((AttributeError, TypeError, PicklingError)):
+            emulator.start()
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")

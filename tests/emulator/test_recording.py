@@ -1,6 +1,7 @@
 """Recordings: what is in them, what never is, and what happens when they cannot be written."""
 
 import base64
+import http.client
 import json
 import os
 import random
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -169,6 +171,16 @@ def test_masked_rows_keep_their_shape(path: Path, wire_format: str) -> None:
     assert json.loads(full["v"]) == {"x" * 11: ["x" * 14, 1, None]}
 
 
+def test_a_directory_gets_a_new_file_each_time(tmp_path: Path) -> None:
+    for count in (1, 2, 3):
+        with Emulator(memory=True, record_to=tmp_path):
+            pass
+        files = [*tmp_path.iterdir()]
+        assert len(files) == count
+        assert os.name == "nt" or not [file for file in files if file.stat().st_mode & 0o077]
+    assert {read_head(file)["masked"] for file in files} == {False}
+
+
 def test_a_file_that_exists_is_kept(path: Path, tmp_path: Path) -> None:
     path.write_text("precious")
     with pytest.raises(ConfigurationError, match=r"calls.jsonl exists: a recording needs a new file"):
@@ -192,6 +204,37 @@ def test_a_full_disk_ends_the_recording_and_nothing_else(path: Path, caplog: pyt
         assert insert(recorded, [{"id": 1}]).status_code == 200
         assert recorded.table(TABLE).count_rows() == 1
     assert caplog.text.count("ends, since the file cannot be written") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_what_a_full_disk_left_at_the_end_is_no_error(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Emulator(record_to=path, memory=True) as recorded:
+        recorder = recorded._host.recorder
+        assert recorder is not None
+        recorder._file.close()
+        recorder._file = Path("/dev/full").open("wb")  # noqa: SIM115
+        recorder._file.write(b"what was not flushed")
+    assert caplog.text.count("ends, since the file cannot be written") == 1
+
+
+def test_a_column_named_as_a_token_changes_no_answer(path: Path) -> None:
+    with Emulator(record_to=path, memory=True) as emulator:
+        emulator.create_table(TABLE, "access_token STRING")
+        headers = {"Authorization": f"Bearer {emulator.issue_token(admin=True)}"}
+        url = f"{emulator.workspace_url}/api/2.1/unity-catalog/tables/{TABLE}"
+        assert requests.get(url, headers=headers, timeout=20).json()["columns"][0]["name"] == "access_token"
+
+
+def test_a_target_with_a_host_hides_its_secrets_too(path: Path) -> None:
+    with Emulator(record_to=path, memory=True) as emulator:
+        where = urlsplit(emulator.workspace_url)
+        connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=20)
+        body = "grant_type=client_credentials&client_id=me&client_secret=canary-secret"
+        connection.request("POST", f"{emulator.workspace_url}/oidc/v1/token", body, {"X-Databricks-Note": "a\r\n b"})
+        assert connection.getresponse().status == 401
+        connection.close()
+    assert not [content for content in contents(path) if b"canary-secret" in content]
+    assert [line["path"] for line in read_lines(path) if line["kind"] == "request"][-1] == "/oidc/v1/token"
 
 
 @pytest.mark.hostile

@@ -13,6 +13,7 @@ from beam_zerobus import OAuthClientCredentials, ZerobusWriter
 from beam_zerobus.cli import main
 from beam_zerobus.emulator import Emulator, Faults, ScriptedFault
 from beam_zerobus.emulator.recording.lines import read_lines
+from beam_zerobus.errors import ConfigurationError
 
 from .otlp_calls import call_grpc, call_http, request_of, span, table_for
 from .sdk import FORMATS, RawStream, Stream, eventually
@@ -162,6 +163,19 @@ def test_a_masked_recording_says_what_cannot_be_sent(
         assert rows(emulator) == [{"id": 1, "name": "xxxxxx"}]
 
 
+def test_masked_changes_through_python_are_sent(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Emulator(record_to=path, mask_values=True) as emulator:
+        for name in ("main.iot.dropped", "main.iot.reset"):
+            emulator.create_table(name, DDL)
+        emulator.drop_table("main.iot.dropped")
+        emulator.revoke_tokens()
+        emulator.reset()
+        emulator.create_table(TABLE, DDL)
+    assert replayed(path, tmp_path / "again") == 0, capsys.readouterr().out
+    with Emulator(tmp_path / "again") as emulator:
+        assert [table.name for table in emulator.tables] == [TABLE]
+
+
 def test_a_running_emulator_gets_the_calls(
     path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -195,7 +209,8 @@ def test_a_running_emulator_gets_the_calls(
         ("", "is not a recording"),
         ("{}", "is not a recording"),
         ('{"zerobus_recording": 2}', "of version 2; this release reads version 1"),
-        ('{"zerobus_recording": 1}\n', "the first line of"),
+        ('{"zerobus_recording": 1}\n', "has no valid client_id"),
+        ('{"zerobus_recording": 1, "client_id": "a", "token_life": "x"}\n', "has no valid token_life"),
         (None, "cannot be read: No such file"),
     ],
 )
@@ -208,6 +223,9 @@ def test_another_file_is_an_error(
     assert message in capsys.readouterr().err
 
 
+REQUEST = {"at": 1, "kind": "request", "call": 1, "method": "GET", "path": "/", "headers": {}, "auth": None, "body": ""}
+
+
 def test_a_broken_line_is_an_error(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Emulator(record_to=path, memory=True):
         pass
@@ -217,10 +235,24 @@ def test_a_broken_line_is_an_error(path: Path, tmp_path: Path, capsys: pytest.Ca
         '{"at": 1, "kind": "poke"}',
         '{"at": "x", "kind": "kill"}',
         '{"at": 1, "kind": "message"}',
+        '{"at": 1e300, "kind": "kill"}',
+        '{"at": 1, "kind": "half_close", "call": []}',
+        '{"at": 1, "kind": "end", "call": 1, "by": {}, "code": null, "message": null, "details": null}',
+        *(
+            json.dumps({**REQUEST, name: value})
+            for name, value in {
+                "path": "@127.0.0.1:9/",  # the host would be another
+                "method": {},
+                "headers": {"a": "b\r\nc: d"},
+                "auth": {"token": []},
+            }.items()
+        ),
     ):
         path.write_text(f"{head}\n{line}\n")
-        assert replayed(path, tmp_path / "again") == 2
-        assert "calls.jsonl, line 2: this is not a line of a recording" in capsys.readouterr().err
+        with pytest.raises(ConfigurationError, match=r"calls.jsonl, line 2: this is not a line of a recording"):
+            list(read_lines(path))
+    assert replayed(path, tmp_path / "again") == 2
+    assert "calls.jsonl, line 2" in capsys.readouterr().err
 
 
 @pytest.mark.hostile

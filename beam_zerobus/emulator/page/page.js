@@ -151,7 +151,7 @@ function showTables(tables, counts) {
     const count = counts[name] ? counts[name].rows_acknowledged : 0;
     const tab = el("button", { type: "button", class: "tab", role: "tab", "aria-selected": String(name === chosen) },
       name, el("span", { class: "count" }, number(count)));
-    tab.addEventListener("click", () => { chosen = name; shownRows = []; refresh(); });
+    tab.addEventListener("click", () => { chosen = name; shownRows = []; act(async () => {}); });
     return tab;
   });
   const focused = [...$("tables").children].indexOf(document.activeElement);
@@ -307,9 +307,10 @@ async function refresh() {
     $("board").hidden = $("pause").hidden = false;
   }
   showTables(tables, activity.tables);
-  const rows = chosen ? (await ask("GET", `control/tables/${enc(chosen)}/recent`)).rows : [];
+  const table = chosen;
+  const rows = table ? (await ask("GET", `control/tables/${enc(table)}/recent`)).rows : [];
   showFigures(activity);
-  showRows(rows);
+  if (table === chosen) showRows(rows); // another tab may be chosen meanwhile
   showStreams(activity.streams);
   showCalls(activity.calls);
   showEvents(activity.events);

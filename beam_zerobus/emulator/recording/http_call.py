@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from email.message import Message
 
-from beam_zerobus.emulator.recording.recorder import Recorder
+from beam_zerobus.emulator.recording.recorder import Recorder, path_of
 
 __all__ = ["HttpCall"]
 
@@ -22,7 +22,7 @@ class HttpCall:
 
     def arrived(self, method: str, target: str, headers: Message, body: bytes) -> None:
         """Record the request; one that only looks at the emulator, such as the page once a second, is left out."""
-        path = target.partition("?")[0]
+        path = path_of(target)
         looks = method == "GET" and not path.startswith(("/api/", "/oidc/", "/.well-known/"))
         if self._recorder is not None and self._number is None and not looks:
             self._number = self._recorder.request(

@@ -14,6 +14,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from beam_zerobus.emulator.recording.masked_arrow import masked_array, split
+from beam_zerobus.emulator.recording.masked_sql import masked_statement
 from beam_zerobus.emulator.recording.masked_text import Columns, distinct, masked_row, masked_text, masked_value
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.rows.descriptor import Messages, call_classes
@@ -30,9 +31,9 @@ from beam_zerobus.emulator.wire import (
 
 __all__ = ["CallMask", "masked_request"]
 
-# Quoted as in `beam_zerobus.schema.ddl`; one whose end is missing goes on to the end of the statement.
-_LITERAL = re.compile(r"""'(?:[^'\\]|\\.)*(?:'|\\?\Z)|"(?:[^"\\]|\\.)*(?:"|\\?\Z)""", re.DOTALL)
 _BROKEN = b"\xff" * 11
+_WITHOUT_BODY = re.compile(r"/control/(reset|tokens/revoke|tables/[^/]+)")
+_WITHOUT_VALUES = re.compile(r"/control/(tables|tokens|clock|streams/rotate|tables/[^/]+/(grant|revoke|alter))")
 _INSERT = re.compile(r"/zerobus/v1/tables/([^/]+)/insert")
 
 
@@ -51,12 +52,12 @@ def masked_request(path: str, body: bytes, columns_of: Callable[[str], Columns])
     if insert is not None:
         return _masked_rows(body, columns_of(unquote(insert[1])))
     if path.startswith("/api/2.0/sql/statements"):
-        return _masked_statement(body)
+        return masked_statement(body)
     if path == "/control/faults":
         return _masked_faults(body)
-    if path in ("/control/tables", "/control/tokens", "/control/clock", "/control/streams/rotate"):
-        return body
-    return body if re.fullmatch(r"/control/tables/[^/]+/(grant|revoke|alter)", path) else None
+    if _WITHOUT_BODY.fullmatch(path):
+        return b""
+    return body if _WITHOUT_VALUES.fullmatch(path) else None
 
 
 def _masked_rows(body: bytes, columns: Columns) -> bytes:
@@ -65,26 +66,6 @@ def _masked_rows(body: bytes, columns: Columns) -> bytes:
     except orjson.JSONDecodeError:
         return b"x" * len(body)
     return orjson.dumps([masked_row(row, columns) for row in rows] if isinstance(rows, list) else masked_value(rows))
-
-
-def _masked_statement(body: bytes) -> bytes:
-    try:
-        request = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return b"x" * len(body)
-    if not isinstance(request, dict) or not isinstance(request.get("statement"), str):
-        return orjson.dumps(masked_value(request))
-    request["statement"] = _LITERAL.sub(_masked_literal, request["statement"])
-    if "parameters" in request:
-        request["parameters"] = masked_value(request["parameters"])
-    return orjson.dumps(request)
-
-
-def _masked_literal(found: re.Match[str]) -> str:
-    text, quote = found[0], found[0][0]
-    is_closed = len(text) > 1 and text[-1] == quote
-    inner = len(text) - 1 - is_closed
-    return quote + "x" * inner + quote * is_closed
 
 
 def _masked_faults(body: bytes) -> bytes:

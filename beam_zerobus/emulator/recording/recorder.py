@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import itertools
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -23,12 +26,13 @@ from beam_zerobus.emulator.tokens import Token, TokenIssuer
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.version import __version__
 
-__all__ = ["Recorder", "RecorderOptions", "error_of"]
+__all__ = ["Recorder", "RecorderOptions", "error_of", "path_of"]
 
 _LOG = logging.getLogger(__name__)
 TOKEN_PATH = "/oidc/v1/token"  # noqa: S105 - a path
 _HEADERS = ("content-type", "content-encoding", "accept")
 _MAX_CONNECTIONS = 10_000
+_NOT_IN_HEADERS = re.compile(r"[^ -~\xa0-\xff]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +40,7 @@ class RecorderOptions:
     """What a recording is made of.
 
     Attributes:
-        path: The file, which must not exist.
+        path: The file, which must not exist; or a directory, which gets a new file.
         mask_values: Whether values of rows are replaced.
         settings: Settings of the emulator, for the first line.
     """
@@ -75,7 +79,6 @@ class Recorder:
         columns_of: Callable[[str], Columns],
     ) -> None:
         self._columns_of = columns_of
-        self._path = options.path
         self._masked = options.mask_values
         self._tokens = tokens
         self._secrets = Secrets(
@@ -92,8 +95,8 @@ class Recorder:
         self._broken = False
         self._start = time.monotonic()
         try:
-            options.path.touch(mode=0o600, exist_ok=False)  # rows are for the owner only
-            self._file = options.path.open("wb")
+            self._path = _new_file(options.path)
+            self._file = self._path.open("wb")
         except FileExistsError:
             raise ConfigurationError(f"{options.path} exists: a recording needs a new file; name another") from None
         except OSError as error:
@@ -105,19 +108,28 @@ class Recorder:
     def close(self) -> None:
         """Write no more."""
         with self._lock:
-            self._broken = True
-            self._file.close()
+            was_broken, self._broken = self._broken, True
+            try:
+                self._file.close()  # also writes what a full disk had left
+            except OSError as error:
+                if not was_broken:
+                    self._ends(error)
 
     def request(
         self, method: str, target: str, headers: Mapping[str, str], authorization: str | None, body: bytes
     ) -> int:
         """Record an HTTP request; return its number."""
         call = next(self._numbers)
-        path = target.partition("?")[0]
+        path = path_of(target)
         auth = self._secrets.auth(authorization)
         body = self._secrets.form(body) if path == TOKEN_PATH else self._secrets.removed(body)
         kept = _masked(partial(masked_request, path, body, self._columns_of)) if self._masked else body
-        line = {"method": method, "path": self._clean(target), "headers": self._kept(headers), "auth": auth}
+        line = {
+            "method": method,
+            "path": self._clean(_from_slash(target)),
+            "headers": self._kept(headers),
+            "auth": auth,
+        }
         self._write("request", call=call, **line, body=_text(kept))
         self._within.call = call
         return call
@@ -128,8 +140,8 @@ class Recorder:
         line: dict[str, Any] = {"call": call, "status": status}
         if status is not None and status >= 400:
             line["error"] = error_of(self._secrets.removed(body))
-        elif b'"access_token"' in body:
-            line["token"] = self._secrets.number(orjson.loads(body)["access_token"])
+        elif (token := _token_of(body)) is not None:
+            line["token"] = self._secrets.number(token)
         self._write("answer", **line)
 
     def control(self, method: str, path: str, body: Mapping[str, Any], token: str | None = None) -> None:
@@ -180,7 +192,7 @@ class Recorder:
 
     def _kept(self, headers: Mapping[str, str]) -> dict[str, str]:
         """Return the headers that matter; others may hold secrets."""
-        lower = {name.lower(): self._clean(value) for name, value in headers.items()}
+        lower = {name.lower(): self._clean(_NOT_IN_HEADERS.sub(" ", value)) for name, value in headers.items()}
         return {name: value for name, value in lower.items() if name in _HEADERS or name.startswith("x-databricks-")}
 
     def _clean(self, text: str) -> str:
@@ -205,7 +217,10 @@ class Recorder:
                 self._file.flush()
             except OSError as error:
                 self._broken = True
-                _LOG.error("recording to %s ends, since the file cannot be written: %s", self._path, error)
+                self._ends(error)
+
+    def _ends(self, error: OSError) -> None:
+        _LOG.error("recording to %s ends, since the file cannot be written: %s", self._path, error)
 
 
 class RecordedStream:
@@ -239,6 +254,20 @@ class RecordedStream:
         self._recorder.stream_end(self._call, by=by, code=code, message=message, details=_text(details))
 
 
+def _new_file(path: Path) -> Path:
+    """Make an empty file for its owner only, since rows are in it."""
+    if not path.is_dir():
+        path.touch(mode=0o600, exist_ok=False)
+        return path
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    for number in itertools.count(1):
+        file = path / f"calls-{stamp}-{number}.jsonl"
+        with suppress(FileExistsError):
+            file.touch(mode=0o600, exist_ok=False)
+            break
+    return file
+
+
 def _masked(mask: Callable[[], bytes | None]) -> bytes | None:
     """Return what a mask makes of a body; None if it fails, since a recording must not end a call."""
     try:
@@ -246,6 +275,36 @@ def _masked(mask: Callable[[], bytes | None]) -> bytes | None:
     except Exception:  # noqa: BLE001 - whatever clients send
         _LOG.exception("a body is left out of the recording, since it could not be masked")
         return None
+
+
+def path_of(target: str) -> str:
+    """Return the path of a request's target, as the emulator's HTTP port reads it.
+
+    Example:
+        >>> path_of("http://localhost/control/tables?a=b"), path_of("/health")
+        ('/control/tables', '/health')
+    """
+    try:
+        return urlsplit(target).path
+    except ValueError:
+        return target.partition("?")[0]
+
+
+def _from_slash(target: str) -> str:
+    """Return a target without scheme and host, which a client of a proxy sends."""
+    return target if target.startswith("/") else "/" + target.partition("://")[2].partition("/")[2]
+
+
+def _token_of(body: bytes) -> str | None:
+    """Return the token that an answer issues; None if it is another one."""
+    if b'"access_token"' not in body:
+        return None
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    token = content.get("access_token") if isinstance(content, dict) else None
+    return token if isinstance(token, str) else None
 
 
 def error_of(body: bytes) -> list[str]:

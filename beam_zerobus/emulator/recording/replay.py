@@ -179,7 +179,7 @@ class Replay:
             self._tokens[line["token"]] = orjson.loads(body)["access_token"]
 
     def _form(self, body: bytes) -> bytes:
-        fields = parse_qsl(body.decode(), keep_blank_values=True)
+        fields = parse_qsl(body.decode(errors="replace"), keep_blank_values=True)
         secret = self._target.client_secret
         return urlencode([(name, secret if value == CLIENT_SECRET else value) for name, value in fields]).encode()
 

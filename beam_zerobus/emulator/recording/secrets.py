@@ -33,7 +33,7 @@ _IN_FORMS = {
 
 
 class Secrets:
-    """Numbers tokens, and removes secrets; `_numbers` is used under `_lock`.
+    """Numbers tokens, and removes secrets; `_numbers` is used under `_lock`, which is taken inside `_finding`.
 
     Args:
         client_id: The client.
@@ -59,6 +59,7 @@ class Secrets:
         self._found = found
         self._texts = [text for secret in (client_secret, control_token) for text in _forms(secret)]
         self._lock = threading.Lock()
+        self._finding = threading.Lock()
         self._numbers: dict[bytes, int] = {}
         self._last = 0
 
@@ -91,18 +92,19 @@ class Secrets:
         return self._token(text)
 
     def _token(self, text: str) -> dict[str, Any]:
-        with self._lock:
-            known = self._numbers.get(hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest())
-        if known is not None:
-            return {"token": known}
-        try:
-            token = self._tokens.check(text)
-        except InvalidTokenError:
-            return _unknown()
-        number, is_new = self._number(text)
-        if is_new:
-            self._found(token, number)
-        return {"token": number}
+        with self._finding:  # so that no line has a token's number before the line that issues the token
+            with self._lock:
+                known = self._numbers.get(hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest())
+            if known is not None:
+                return {"token": known}
+            try:
+                token = self._tokens.check(text)
+            except InvalidTokenError:
+                return _unknown()
+            number, is_new = self._number(text)
+            if is_new:
+                self._found(token, number)
+            return {"token": number}
 
     def form(self, body: bytes) -> bytes:
         """Return a form without the values of its secrets."""

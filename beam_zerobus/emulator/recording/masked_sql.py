@@ -11,10 +11,10 @@ from beam_zerobus.emulator.recording.masked_text import masked_value
 __all__ = ["masked_statement"]
 
 _EXECUTED = re.compile(r"\s*(CREATE|ALTER|GRANT|REVOKE|SHOW|DESCRIBE|DESC)\b", re.IGNORECASE)
-# Names in backquotes come first: a quote inside one begins no text. What is not closed goes to the end.
+# Names in backquotes are first: a quote inside one begins no text. What is not closed goes to the end.
 _HIDDEN = re.compile(
     r"""(?P<name>`(?:[^`]|``)*`)
-      | (?P<text>'(?:[^'\\]|\\.)*(?:'|\Z)|"(?:[^"\\]|\\.)*(?:"|\Z))
+      | (?P<text>'(?:[^'\\]|\\.)*(?:'|\\?\Z)|"(?:[^"\\]|\\.)*(?:"|\\?\Z))
       | (?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))""",
     re.VERBOSE | re.DOTALL,
 )

@@ -3,6 +3,7 @@
 import ast
 from collections import defaultdict
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,17 @@ def test_arrows_between_rooms_point_one_way(name):
                 if target in MODULES and room(target) not in ROOMS[name] | FOR_ALL | {name}:
                     used[module].add(target)
     assert not used
+
+
+def test_arrows_between_folders_of_the_emulator_point_one_way():
+    """Modules beside the folders, such as `host` and `wire`, may be used by each folder."""
+    folders = {path.parent.name for path in (PACKAGE / "emulator").glob("*/__init__.py")}
+    arrows: dict[str, set[str]] = defaultdict(set)
+    for module, path in MODULES.items():
+        if module.startswith("beam_zerobus.emulator.") and (source := module.split(".")[2]) in folders:
+            used = {target.split(".")[2] for target in imports(path) if target.startswith("beam_zerobus.emulator.")}
+            arrows[source] |= used & folders - {source}
+    assert tuple(TopologicalSorter(arrows).static_order())  # a circle is a CycleError, which names the folders
 
 
 def importers(library: str) -> set[str]:

@@ -12,12 +12,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from beam_zerobus.emulator.counts.stats import RecordedCall, Stats, StreamStats, TableStats
     from beam_zerobus.emulator.emulator import Emulator
     from beam_zerobus.emulator.faults import Faults, RejectRows, ScriptedFault
     from beam_zerobus.emulator.otlp import OTLP_COLUMNS
     from beam_zerobus.emulator.process import EmulatorProcess
-    from beam_zerobus.emulator.stats import RecordedCall, Stats, StreamStats, TableStats
-    from beam_zerobus.emulator.table import Table
+    from beam_zerobus.emulator.tables.table import Table
 
 __all__ = [
     "OTLP_COLUMNS",
@@ -41,11 +41,11 @@ _MODULES = {
     "Faults": "faults",
     "RejectRows": "faults",
     "ScriptedFault": "faults",
-    "RecordedCall": "stats",
-    "Stats": "stats",
-    "StreamStats": "stats",
-    "Table": "table",
-    "TableStats": "stats",
+    "RecordedCall": "counts.stats",
+    "Stats": "counts.stats",
+    "StreamStats": "counts.stats",
+    "Table": "tables.table",
+    "TableStats": "counts.stats",
 }
 
 

@@ -13,14 +13,14 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, get_args
 
+from beam_zerobus.emulator.control.from_json import read_json
 from beam_zerobus.emulator.emulator import Emulator
 from beam_zerobus.emulator.faults import FaultKind, Faults, RejectRows, ScriptedFault
-from beam_zerobus.emulator.from_json import read_json
 from beam_zerobus.emulator.otlp import OTLP_COLUMNS, table_names
 from beam_zerobus.emulator.otlp.exports import SIGNALS
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.seeding import seed_from_file
-from beam_zerobus.emulator.table import Table
+from beam_zerobus.emulator.tables.table import Table
 from beam_zerobus.errors import ConfigurationError, ZerobusError
 from beam_zerobus.options.flags import CommandParser
 from beam_zerobus.schema.ddl import DdlError

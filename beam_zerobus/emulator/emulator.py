@@ -15,22 +15,22 @@ from typing import Self
 import grpc
 import pyarrow as pa
 
-from beam_zerobus.emulator.catalog import Catalog
-from beam_zerobus.emulator.control import Control
+from beam_zerobus.emulator.access.grants import Grants
+from beam_zerobus.emulator.access.tokens import TokenIssuer
+from beam_zerobus.emulator.control.api import Control
+from beam_zerobus.emulator.counts.stats import StatsBook
 from beam_zerobus.emulator.faults import FaultInjector, Faults
-from beam_zerobus.emulator.grants import Grants
 from beam_zerobus.emulator.host import Host
-from beam_zerobus.emulator.layout import Layout, TableRules
+from beam_zerobus.emulator.http.workspace import Workspace
 from beam_zerobus.emulator.page import PageView
 from beam_zerobus.emulator.recording.recorder import Recorder, RecorderOptions
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.servers import STOP_SECONDS, Servers, Tls
 from beam_zerobus.emulator.sql import WAREHOUSE_ID, SqlStatements, Warehouse
-from beam_zerobus.emulator.stats import StatsBook
 from beam_zerobus.emulator.steering import Steering, faults_as_json
-from beam_zerobus.emulator.table import Table
-from beam_zerobus.emulator.tokens import TokenIssuer
-from beam_zerobus.emulator.workspace import Workspace
+from beam_zerobus.emulator.tables.catalog import Catalog
+from beam_zerobus.emulator.tables.layout import Layout, TableRules
+from beam_zerobus.emulator.tables.table import Table
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.schema import TableSchema
 

@@ -8,14 +8,14 @@ from typing import Protocol
 
 import grpc
 
+from beam_zerobus.emulator.access.grants import GRANTS
+from beam_zerobus.emulator.access.tokens import InvalidTokenError, Token, TokenIssuer
+from beam_zerobus.emulator.counts.stats import StatsBook
 from beam_zerobus.emulator.faults import FaultInjector, ScriptedFault
-from beam_zerobus.emulator.grants import GRANTS
 from beam_zerobus.emulator.limits import check_seconds
 from beam_zerobus.emulator.recording.recorder import Recorder
 from beam_zerobus.emulator.rejection import Rejection
-from beam_zerobus.emulator.stats import StatsBook
-from beam_zerobus.emulator.table import Table
-from beam_zerobus.emulator.tokens import InvalidTokenError, Token, TokenIssuer
+from beam_zerobus.emulator.tables.table import Table
 
 __all__ = ["Host", "OpenStream", "injected", "not_found"]
 

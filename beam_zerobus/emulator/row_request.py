@@ -10,12 +10,12 @@ from typing import Any
 import grpc
 import pyarrow as pa
 
+from beam_zerobus.emulator.counts.stats import RecordedCall
 from beam_zerobus.emulator.faults import ScriptedFault
 from beam_zerobus.emulator.host import Host, injected
-from beam_zerobus.emulator.publisher import Arrived
 from beam_zerobus.emulator.rejection import Rejection
-from beam_zerobus.emulator.stats import RecordedCall
-from beam_zerobus.emulator.table import Table
+from beam_zerobus.emulator.tables.publisher import Arrived
+from beam_zerobus.emulator.tables.table import Table
 from beam_zerobus.schema import TableSchema
 
 __all__ = ["NoAnswerError", "RowRequest", "store_rows"]

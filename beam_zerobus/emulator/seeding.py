@@ -10,12 +10,12 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from beam_zerobus.emulator.json_rows import to_json_rows
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.row_request import store_rows
 from beam_zerobus.emulator.rows import JsonReader
 from beam_zerobus.emulator.rows.ipc import read_batch, read_schema
-from beam_zerobus.emulator.table import Table
+from beam_zerobus.emulator.tables.json_rows import to_json_rows
+from beam_zerobus.emulator.tables.table import Table
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.schema import Array, Conformer, Map, Struct, TableSchema
 

@@ -11,20 +11,21 @@ from pathlib import Path
 
 import grpc
 
-from beam_zerobus.emulator.calls import EphemeralProtocol, FlightProtocol, StreamProtocol
-from beam_zerobus.emulator.control import Control
+from beam_zerobus.emulator.control.api import Control
 from beam_zerobus.emulator.host import Host
-from beam_zerobus.emulator.http_api import HttpServer
+from beam_zerobus.emulator.http.rest import RestInserts
+from beam_zerobus.emulator.http.workspace import Workspace
+from beam_zerobus.emulator.http_server import HttpServer
 from beam_zerobus.emulator.limits import MAX_MESSAGE_BYTES
 from beam_zerobus.emulator.otlp import Exports
 from beam_zerobus.emulator.otlp.grpc_service import export_handlers
 from beam_zerobus.emulator.otlp.http import HttpExports
-from beam_zerobus.emulator.persistent import KeptStreams
-from beam_zerobus.emulator.persistent_stream import PersistentProtocol, retire_handler
 from beam_zerobus.emulator.recording.interceptor import RecordingInterceptor
-from beam_zerobus.emulator.rest import RestInserts
-from beam_zerobus.emulator.session import Session
 from beam_zerobus.emulator.sql import SqlStatements
+from beam_zerobus.emulator.streams.calls import EphemeralProtocol, FlightProtocol, StreamProtocol
+from beam_zerobus.emulator.streams.persistent import KeptStreams
+from beam_zerobus.emulator.streams.persistent_protocol import PersistentProtocol, retire_handler
+from beam_zerobus.emulator.streams.session import Session
 from beam_zerobus.emulator.threads import DaemonThreads
 from beam_zerobus.emulator.wire import (
     FLIGHT_DO_PUT,
@@ -33,7 +34,6 @@ from beam_zerobus.emulator.wire import (
     ZEROBUS_PERSISTENT_STREAM,
     ZEROBUS_SERVICE,
 )
-from beam_zerobus.emulator.workspace import Workspace
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.options.hosts import is_loopback
 

@@ -6,11 +6,11 @@ import dataclasses
 from abc import ABC, abstractmethod
 from typing import Any
 
+from beam_zerobus.emulator.access.tokens import TokenIssuer
+from beam_zerobus.emulator.counts.stats import Stats
 from beam_zerobus.emulator.faults import FaultInjector, Faults
 from beam_zerobus.emulator.host import Host
-from beam_zerobus.emulator.stats import Stats
-from beam_zerobus.emulator.table import Table
-from beam_zerobus.emulator.tokens import TokenIssuer
+from beam_zerobus.emulator.tables.table import Table
 from beam_zerobus.errors import ConfigurationError
 
 __all__ = ["Steering", "faults_as_json"]

@@ -9,7 +9,7 @@ import pytest
 
 from beam_zerobus.cli import main
 from beam_zerobus.emulator import Emulator, Faults
-from beam_zerobus.emulator.table import Table
+from beam_zerobus.emulator.tables.table import Table
 from beam_zerobus.workspace.secret import Secret
 from beam_zerobus.workspace.sql_warehouse import SqlWarehouse
 

@@ -14,7 +14,7 @@ import pytest
 
 from beam_zerobus.cli import main
 from beam_zerobus.emulator import Emulator, Faults, ScriptedFault
-from beam_zerobus.emulator.grants import GRANTS
+from beam_zerobus.emulator.access.grants import GRANTS
 from tests.check.state import COLUMNS, TABLE, State
 
 Make = Callable[[State], None]

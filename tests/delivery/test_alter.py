@@ -12,7 +12,7 @@ import pytest
 
 from beam_zerobus import ConfigurationError, OAuthClientCredentials, Retry, ZerobusError, ZerobusWriter
 from beam_zerobus.emulator import Emulator, Faults
-from beam_zerobus.emulator.table import Table
+from beam_zerobus.emulator.tables.table import Table
 from tests.emulator.sdk import eventually
 
 TABLE = "main.iot.air"

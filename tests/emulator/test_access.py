@@ -205,7 +205,7 @@ def test_the_sdks_generator_of_proto_files_works(emulator: Emulator, tmp_path) -
 
 
 def test_no_secret_shows(emulator: Emulator) -> None:
-    from beam_zerobus.emulator.tokens import TokenIssuer
+    from beam_zerobus.emulator.access.tokens import TokenIssuer
 
     shown = repr(emulator) + repr(emulator._servers._workspace) + repr(emulator.stats) + repr(TokenIssuer("s3cret"))
     assert emulator.client_secret not in shown

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from beam_zerobus.emulator import Emulator, Faults, ScriptedFault
-from beam_zerobus.emulator.activity import MAX_BYTES, MAX_ROWS, Activity
+from beam_zerobus.emulator.counts.activity import MAX_BYTES, MAX_ROWS, Activity
 from beam_zerobus.emulator.page.view import shown
 
 from .sdk import RawStream, Stream, eventually

@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from beam_zerobus.emulator import Emulator, Faults, ScriptedFault
-from beam_zerobus.emulator.persistent import KeptStreams
+from beam_zerobus.emulator.streams.persistent import KeptStreams
 from beam_zerobus.emulator.wire import PersistentRequest, PersistentResponse, RetireStream
 
 from .otlp_calls import HEADER

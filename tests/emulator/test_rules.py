@@ -12,9 +12,9 @@ from deltalake import DeltaTable
 from zerobus.sdk.sync import ZerobusException
 
 from beam_zerobus.emulator import Emulator
-from beam_zerobus.emulator.partitions import WINDOW_SECONDS, PartitionWindow
+from beam_zerobus.emulator.counts.stream_rate import StreamRate
 from beam_zerobus.emulator.rejection import Rejection
-from beam_zerobus.emulator.stream_rate import StreamRate
+from beam_zerobus.emulator.tables.partitions import WINDOW_SECONDS, PartitionWindow
 from beam_zerobus.errors import ConfigurationError
 
 from .sdk import FORMATS, Stream, eventually

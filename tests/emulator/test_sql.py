@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from beam_zerobus import RejectedError, ZerobusWriter
 from beam_zerobus.emulator import OTLP_COLUMNS, Emulator
-from beam_zerobus.emulator.catalog import Catalog
-from beam_zerobus.emulator.grants import Grants
-from beam_zerobus.emulator.layout import TableRules
+from beam_zerobus.emulator.access.grants import Grants
 from beam_zerobus.emulator.sql.warehouse import SqlError, Warehouse
+from beam_zerobus.emulator.tables.catalog import Catalog
+from beam_zerobus.emulator.tables.layout import TableRules
 from beam_zerobus.workspace.secret import Secret
 from beam_zerobus.workspace.sql_warehouse import SqlWarehouse, StatementError
 

@@ -13,7 +13,7 @@ from pyarrow import flight
 
 from beam_zerobus import OAuthClientCredentials, Retry
 from beam_zerobus.emulator import Emulator
-from beam_zerobus.emulator.table import Table
+from beam_zerobus.emulator.tables.table import Table
 from beam_zerobus.gateway import Gateway, GatewaySettings
 
 TABLE = "main.iot.air"

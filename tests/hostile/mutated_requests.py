@@ -12,20 +12,20 @@ import orjson
 import pyarrow as pa
 
 from beam_zerobus.emulator import OTLP_COLUMNS, Emulator, Faults, Table
-from beam_zerobus.emulator.control import Control
+from beam_zerobus.emulator.access.tokens import TokenIssuer
+from beam_zerobus.emulator.control.api import Control
+from beam_zerobus.emulator.counts.stats import StatsBook
 from beam_zerobus.emulator.faults import FaultInjector
 from beam_zerobus.emulator.host import Host
-from beam_zerobus.emulator.http_error import HttpError
-from beam_zerobus.emulator.json_rows import to_json_rows
+from beam_zerobus.emulator.http.error import HttpError
+from beam_zerobus.emulator.http.rest import RestInserts
 from beam_zerobus.emulator.otlp.exports import SIGNALS, Exports
 from beam_zerobus.emulator.otlp.http import HttpExports
 from beam_zerobus.emulator.page import PageView
 from beam_zerobus.emulator.rejection import Rejection
-from beam_zerobus.emulator.rest import RestInserts
 from beam_zerobus.emulator.sql import Warehouse
 from beam_zerobus.emulator.sql.warehouse import SqlError
-from beam_zerobus.emulator.stats import StatsBook
-from beam_zerobus.emulator.tokens import TokenIssuer
+from beam_zerobus.emulator.tables.json_rows import to_json_rows
 from beam_zerobus.emulator.wire import TABLE_HEADER
 from tests.emulator.otlp_calls import SPAN_ID, TRACE_ID, request_of, span
 from tests.hostile.mutations import (
@@ -140,9 +140,9 @@ STATEMENTS = (
 
 
 def sql() -> Attempt:
-    from beam_zerobus.emulator.catalog import Catalog
-    from beam_zerobus.emulator.grants import ADMIN, Grants
-    from beam_zerobus.emulator.layout import TableRules
+    from beam_zerobus.emulator.access.grants import ADMIN, Grants
+    from beam_zerobus.emulator.tables.catalog import Catalog
+    from beam_zerobus.emulator.tables.layout import TableRules
 
     grants = Grants("client")
     catalogs = [Catalog(None, rules=TableRules(), grants=grants, created=lambda name: None)]

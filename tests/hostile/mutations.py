@@ -11,8 +11,8 @@ import fastavro
 import orjson
 import pyarrow as pa
 
-from beam_zerobus.emulator.calls import EphemeralProtocol, FlightProtocol
 from beam_zerobus.emulator.rejection import Rejection
+from beam_zerobus.emulator.streams.calls import EphemeralProtocol, FlightProtocol
 from beam_zerobus.emulator.wire import FlightData, Request
 from beam_zerobus.encoding import ProtoEncoder
 from beam_zerobus.schema import TableSchema

@@ -126,7 +126,7 @@ def test_a_compressed_grpc_message_is_bounded(emulator: Emulator) -> None:
 
 
 def test_a_stream_without_a_first_message_ends(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("beam_zerobus.emulator.session.FIRST_MESSAGE_SECONDS", 0.5)
+    monkeypatch.setattr("beam_zerobus.emulator.streams.session.FIRST_MESSAGE_SECONDS", 0.5)
     emulator.create_table(TABLE, "id INT")
     with RawStream(emulator, TABLE, emulator.issue_token(TABLE)) as stream:
         assert stream.end()[0] is grpc.StatusCode.CANCELLED
@@ -166,7 +166,7 @@ def test_a_batch_of_rows_without_values_is_bounded() -> None:
 
 @pytest.mark.parametrize("metadata", [b"", b"{", b"[" * 100_000, b'{"offset_id": ' + b"9" * 5000 + b"}", b"[]"])
 def test_odd_metadata_of_a_flight_message_is_rejected(metadata: bytes) -> None:
-    from beam_zerobus.emulator.calls import FlightProtocol
+    from beam_zerobus.emulator.streams.calls import FlightProtocol
     from beam_zerobus.emulator.wire import FlightData
 
     protocol = FlightProtocol()

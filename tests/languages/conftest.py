@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from beam_zerobus.emulator import Emulator
-from beam_zerobus.emulator.table import Table
+from beam_zerobus.emulator.tables.table import Table
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from beam_zerobus.emulator import Faults
-from beam_zerobus.emulator.table import Table
+from beam_zerobus.emulator.tables.table import Table
 from tests.gateway.process import process
 from tests.languages.conftest import LANGUAGES, TABLE, results_of, start_client
 

@@ -22,7 +22,7 @@ from apache_beam.utils.timestamp import Timestamp
 
 from beam_zerobus import Batching, Retry, WriteToZerobus
 from beam_zerobus.emulator import Emulator
-from beam_zerobus.emulator.table import Table
+from beam_zerobus.emulator.tables.table import Table
 from tests.runners.pages import commands
 from tests.runners.support import ROOT, go_program, wait_until
 

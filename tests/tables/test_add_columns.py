@@ -18,7 +18,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from deltalake import DeltaTable
 
 from beam_zerobus import ConfigurationError, ConversionError, OAuthClientCredentials, WriteToZerobus
-from beam_zerobus.emulator.table import Table
+from beam_zerobus.emulator.tables.table import Table
 from beam_zerobus.workspace.sql_warehouse import StatementError
 from beam_zerobus.writer.shared import close_all
 from tests.runners.support import zerobus_environment

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import grpc
 
-from beam_zerobus.emulator import connections
 from beam_zerobus.emulator.otlp.exports import SIGNALS, Exports, Signal
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.row_request import NoAnswerError
 from beam_zerobus.emulator.status import end_stream
+from beam_zerobus.emulator.streams import connections
 from beam_zerobus.emulator.wire import TABLE_HEADER
 
 __all__ = ["export_handlers"]

@@ -10,12 +10,12 @@ from typing import Any
 import orjson
 from google.protobuf import json_format
 
-from beam_zerobus.emulator.http_answer import Headers, HttpAnswer
-from beam_zerobus.emulator.http_error import HttpError
+from beam_zerobus.emulator.http.answer import Headers, HttpAnswer
+from beam_zerobus.emulator.http.error import HttpError
+from beam_zerobus.emulator.http.rest import http_status
 from beam_zerobus.emulator.limits import MAX_RECORD_BYTES
 from beam_zerobus.emulator.otlp.exports import SIGNALS, Exports
 from beam_zerobus.emulator.rejection import Rejection
-from beam_zerobus.emulator.rest import http_status
 from beam_zerobus.emulator.status import status_bytes
 from beam_zerobus.emulator.wire import TABLE_HEADER
 

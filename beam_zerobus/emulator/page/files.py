@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from beam_zerobus.emulator.http_answer import HttpAnswer
+from beam_zerobus.emulator.http.answer import HttpAnswer
 
 __all__ = ["page_file"]
 

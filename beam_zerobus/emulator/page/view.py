@@ -11,9 +11,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from beam_zerobus.emulator.activity import Activity, Pace
-from beam_zerobus.emulator.stats import StatsBook, StreamStats
-from beam_zerobus.emulator.tokens import Token, TokenIssuer
+from beam_zerobus.emulator.access.tokens import Token, TokenIssuer
+from beam_zerobus.emulator.counts.activity import Activity, Pace
+from beam_zerobus.emulator.counts.stats import StatsBook, StreamStats
 from beam_zerobus.schema.float_names import float_name
 from beam_zerobus.version import __version__
 

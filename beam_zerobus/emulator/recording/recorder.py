@@ -18,11 +18,11 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from beam_zerobus.emulator.access.tokens import Token, TokenIssuer
 from beam_zerobus.emulator.recording import VERSION
 from beam_zerobus.emulator.recording.masked_text import Columns
 from beam_zerobus.emulator.recording.masks import CallMask, masked_request
 from beam_zerobus.emulator.recording.secrets import Secrets
-from beam_zerobus.emulator.tokens import Token, TokenIssuer
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.version import __version__
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl, quote, quote_plus, urlencode
 
-from beam_zerobus.emulator.tokens import InvalidTokenError, Token, TokenIssuer
+from beam_zerobus.emulator.access.tokens import InvalidTokenError, Token, TokenIssuer
 
 __all__ = ["CLIENT_SECRET", "Secrets"]
 

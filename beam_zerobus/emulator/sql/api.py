@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from beam_zerobus.emulator.http_error import HttpError
+from beam_zerobus.emulator.http.error import HttpError
 from beam_zerobus.emulator.sql.warehouse import Result, SqlError, Warehouse
 
 __all__ = ["STATEMENTS_PATH", "WAREHOUSES_PATH", "WAREHOUSE_ID", "SqlStatements"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from beam_zerobus.emulator.grants import PRIVILEGES
+from beam_zerobus.emulator.access.grants import PRIVILEGES
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.schema.additions import Addition
 from beam_zerobus.schema.ddl import DdlParser

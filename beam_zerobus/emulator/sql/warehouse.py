@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from beam_zerobus.emulator.catalog import Catalog
-from beam_zerobus.emulator.grants import Grants
-from beam_zerobus.emulator.layout import Layout
+from beam_zerobus.emulator.access.grants import Grants
 from beam_zerobus.emulator.sql.statements import (
     AddColumns,
     CreateTable,
@@ -18,7 +16,9 @@ from beam_zerobus.emulator.sql.statements import (
     Statement,
     parse,
 )
-from beam_zerobus.emulator.table import Table
+from beam_zerobus.emulator.tables.catalog import Catalog
+from beam_zerobus.emulator.tables.layout import Layout
+from beam_zerobus.emulator.tables.table import Table
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.schema.additions import FieldExistsError
 from beam_zerobus.schema.ddl import DdlError

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from beam_zerobus.emulator.storage import described, recover
+from beam_zerobus.emulator.tables.storage import described, recover
 from beam_zerobus.schema import TableSchema
 
 __all__ = ["REJECTED_FOLDER", "Landed", "Landing"]

@@ -13,19 +13,19 @@ from urllib.parse import unquote
 import orjson
 import pyarrow as pa
 
-from beam_zerobus.emulator.control_bodies import Change, NewTable, NewToken, Privileges, Seconds
+from beam_zerobus.emulator.access.grants import GRANTS
+from beam_zerobus.emulator.control.bodies import Change, NewTable, NewToken, Privileges, Seconds
+from beam_zerobus.emulator.control.from_json import read_json
+from beam_zerobus.emulator.control.openapi import HEALTH_PATH, OPENAPI_PATH, describe
+from beam_zerobus.emulator.counts.stats import Stats
 from beam_zerobus.emulator.faults import Faults
-from beam_zerobus.emulator.from_json import read_json
-from beam_zerobus.emulator.grants import GRANTS
-from beam_zerobus.emulator.http_answer import Headers, HttpAnswer
-from beam_zerobus.emulator.http_error import HttpError
-from beam_zerobus.emulator.json_rows import to_json_rows
-from beam_zerobus.emulator.openapi import HEALTH_PATH, OPENAPI_PATH, describe
+from beam_zerobus.emulator.http.answer import Headers, HttpAnswer
+from beam_zerobus.emulator.http.error import HttpError
 from beam_zerobus.emulator.page import PageView
 from beam_zerobus.emulator.seeding import MEDIA_TYPES, seed
-from beam_zerobus.emulator.stats import Stats
 from beam_zerobus.emulator.steering import faults_as_json
-from beam_zerobus.emulator.table import Table
+from beam_zerobus.emulator.tables.json_rows import to_json_rows
+from beam_zerobus.emulator.tables.table import Table
 from beam_zerobus.errors import ConfigurationError
 
 __all__ = ["CONTROL_PATH", "Control", "Controlled"]

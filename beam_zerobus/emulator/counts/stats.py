@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from beam_zerobus.emulator.activity import Activity
-from beam_zerobus.emulator.stream_rate import StreamRate
+from beam_zerobus.emulator.counts.activity import Activity
+from beam_zerobus.emulator.counts.stream_rate import StreamRate
 
 __all__ = ["RecordedCall", "Stats", "StatsBook", "StreamStats", "TableStats"]
 

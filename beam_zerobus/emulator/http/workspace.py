@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from beam_zerobus.emulator.access.grants import ADMIN, PRIVILEGES, Grants
+from beam_zerobus.emulator.access.tokens import InvalidTokenError, TokenIssuer
+from beam_zerobus.emulator.counts.stats import StatsBook
 from beam_zerobus.emulator.faults import FaultInjector
-from beam_zerobus.emulator.grants import ADMIN, PRIVILEGES, Grants
-from beam_zerobus.emulator.http_error import HttpError
-from beam_zerobus.emulator.stats import StatsBook
-from beam_zerobus.emulator.table import Table
-from beam_zerobus.emulator.tokens import InvalidTokenError, TokenIssuer
+from beam_zerobus.emulator.http.error import HttpError
+from beam_zerobus.emulator.tables.table import Table
 
 __all__ = ["Workspace"]
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import grpc
 import orjson
 
+from beam_zerobus.emulator.access.tokens import Token
 from beam_zerobus.emulator.host import Host
-from beam_zerobus.emulator.http_error import HttpError
+from beam_zerobus.emulator.http.error import HttpError
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.row_request import RowRequest
 from beam_zerobus.emulator.rows import JsonReader
-from beam_zerobus.emulator.table import Table
-from beam_zerobus.emulator.tokens import Token
+from beam_zerobus.emulator.tables.table import Table
 
 __all__ = ["RestInserts", "http_status"]
 

@@ -15,13 +15,15 @@ from collections.abc import Iterator
 
 import grpc
 
-from beam_zerobus.emulator import connections
-from beam_zerobus.emulator.calls import Call, StreamProtocol
+from beam_zerobus.emulator.access.tokens import Token
+from beam_zerobus.emulator.counts.stats import RecordedCall
 from beam_zerobus.emulator.faults import ScriptedFault
 from beam_zerobus.emulator.host import Host, injected, not_found
-from beam_zerobus.emulator.publisher import Arrived
 from beam_zerobus.emulator.rejection import Rejection
-from beam_zerobus.emulator.responder import (
+from beam_zerobus.emulator.status import end_stream
+from beam_zerobus.emulator.streams import connections
+from beam_zerobus.emulator.streams.calls import Call, StreamProtocol
+from beam_zerobus.emulator.streams.responder import (
     ClientGone,
     CloseSignal,
     Cut,
@@ -34,10 +36,8 @@ from beam_zerobus.emulator.responder import (
     Stored,
     WrongAcknowledgement,
 )
-from beam_zerobus.emulator.stats import RecordedCall
-from beam_zerobus.emulator.status import end_stream
-from beam_zerobus.emulator.table import Table
-from beam_zerobus.emulator.tokens import Token
+from beam_zerobus.emulator.tables.publisher import Arrived
+from beam_zerobus.emulator.tables.table import Table
 from beam_zerobus.emulator.wire import TABLE_HEADER
 from beam_zerobus.schema import TableSchema
 

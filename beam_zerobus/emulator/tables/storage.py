@@ -11,8 +11,8 @@ from typing import Any, Protocol, TypeAlias
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, TableFeatures, Transaction, write_deltalake
 
-from beam_zerobus.emulator.altered import convert
-from beam_zerobus.emulator.layout import Layout
+from beam_zerobus.emulator.tables.altered import convert
+from beam_zerobus.emulator.tables.layout import Layout
 from beam_zerobus.schema import TableSchema
 
 __all__ = [

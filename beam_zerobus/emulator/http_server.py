@@ -16,22 +16,22 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
-from beam_zerobus.emulator.control import CONTROL_PATH, Control
-from beam_zerobus.emulator.deadline_reader import DeadlineReader
-from beam_zerobus.emulator.http_answer import HttpAnswer
-from beam_zerobus.emulator.http_connections import HttpConnections
-from beam_zerobus.emulator.http_error import HttpError
+from beam_zerobus.emulator.access.tokens import Token
+from beam_zerobus.emulator.control.api import CONTROL_PATH, Control
+from beam_zerobus.emulator.control.openapi import HEALTH_PATH, OPENAPI_PATH
+from beam_zerobus.emulator.http.answer import HttpAnswer
+from beam_zerobus.emulator.http.connections import HttpConnections
+from beam_zerobus.emulator.http.deadline_reader import DeadlineReader
+from beam_zerobus.emulator.http.error import HttpError
+from beam_zerobus.emulator.http.rest import RestInserts
+from beam_zerobus.emulator.http.workspace import Workspace
 from beam_zerobus.emulator.limits import MAX_MESSAGE_BYTES, MAX_RECORD_BYTES, MAX_STATEMENT_BYTES
-from beam_zerobus.emulator.openapi import HEALTH_PATH, OPENAPI_PATH
 from beam_zerobus.emulator.otlp.http import EXPORT_PATHS, HttpExports
 from beam_zerobus.emulator.page import page_file
 from beam_zerobus.emulator.recording.http_call import HttpCall
 from beam_zerobus.emulator.recording.recorder import Recorder
-from beam_zerobus.emulator.rest import RestInserts
 from beam_zerobus.emulator.row_request import NoAnswerError
 from beam_zerobus.emulator.sql.api import STATEMENTS_PATH, WAREHOUSES_PATH, SqlStatements
-from beam_zerobus.emulator.tokens import Token
-from beam_zerobus.emulator.workspace import Workspace
 
 __all__ = ["HttpServer"]
 

@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from beam_zerobus.emulator.limits import MAX_RECORD_BYTES, MAX_ROWS
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.rows import ArrowReader, AvroReader, JsonReader, ProtoReader
-from beam_zerobus.emulator.table import Table
+from beam_zerobus.emulator.tables.table import Table
 from beam_zerobus.emulator.wire import FlightData, RecordType, Request, Response, flight_acknowledgement
 from beam_zerobus.schema import TableSchema
 

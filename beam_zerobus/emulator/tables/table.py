@@ -15,14 +15,14 @@ from typing import Any
 import grpc
 import pyarrow as pa
 
-from beam_zerobus.emulator.altered import is_wider
-from beam_zerobus.emulator.grants import GRANTS, Grants
-from beam_zerobus.emulator.layout import Layout, TableRules
+from beam_zerobus.emulator.access.grants import GRANTS, Grants
 from beam_zerobus.emulator.limits import check_nesting
-from beam_zerobus.emulator.partitions import PartitionWindow
-from beam_zerobus.emulator.publisher import Arrived, Publisher
 from beam_zerobus.emulator.rejection import Rejection
-from beam_zerobus.emulator.storage import DeltaStorage, Storage
+from beam_zerobus.emulator.tables.altered import is_wider
+from beam_zerobus.emulator.tables.layout import Layout, TableRules
+from beam_zerobus.emulator.tables.partitions import PartitionWindow
+from beam_zerobus.emulator.tables.publisher import Arrived, Publisher
+from beam_zerobus.emulator.tables.storage import DeltaStorage, Storage
 from beam_zerobus.errors import ConfigurationError, counted
 from beam_zerobus.schema import Field, TableSchema
 from beam_zerobus.schema.additions import Addition, with_additions

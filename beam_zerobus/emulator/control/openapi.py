@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from beam_zerobus.emulator.from_json import schema_of
+from beam_zerobus.emulator.control.from_json import schema_of
 from beam_zerobus.version import __version__
 
 __all__ = ["HEALTH_PATH", "OPENAPI_PATH", "Described", "describe"]

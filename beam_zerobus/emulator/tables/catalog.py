@@ -11,13 +11,13 @@ from pathlib import Path
 import grpc
 import pyarrow as pa
 
-from beam_zerobus.emulator.directory import StorageDirectory
-from beam_zerobus.emulator.grants import TO_WRITE, Grants
-from beam_zerobus.emulator.layout import Layout, TableRules
+from beam_zerobus.emulator.access.grants import TO_WRITE, Grants
 from beam_zerobus.emulator.limits import check_nesting
 from beam_zerobus.emulator.rejection import Rejection
-from beam_zerobus.emulator.storage import DeltaStorage, DiscardStorage, MemoryStorage, NotOurTableError
-from beam_zerobus.emulator.table import Table
+from beam_zerobus.emulator.tables.directory import StorageDirectory
+from beam_zerobus.emulator.tables.layout import Layout, TableRules
+from beam_zerobus.emulator.tables.storage import DeltaStorage, DiscardStorage, MemoryStorage, NotOurTableError
+from beam_zerobus.emulator.tables.table import Table
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.schema import TableSchema
 

@@ -7,12 +7,12 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from beam_zerobus.emulator.calls import Call, EphemeralProtocol
 from beam_zerobus.emulator.host import Host
-from beam_zerobus.emulator.persistent import KeptStream, KeptStreams
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.status import end_stream
-from beam_zerobus.emulator.table import Table
+from beam_zerobus.emulator.streams.calls import Call, EphemeralProtocol
+from beam_zerobus.emulator.streams.persistent import KeptStream, KeptStreams
+from beam_zerobus.emulator.tables.table import Table
 from beam_zerobus.emulator.wire import (
     TABLE_HEADER,
     ZEROBUS_RETIRE_STREAM,

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import grpc
 
 from beam_zerobus.emulator.rejection import Rejection
-from beam_zerobus.emulator.table import Table
+from beam_zerobus.emulator.tables.table import Table
 
 __all__ = ["KeptStream", "KeptStreams"]
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from beam_zerobus.emulator.lock import DirectoryLock, LockedError
+from beam_zerobus.emulator.tables.lock import DirectoryLock, LockedError
 from beam_zerobus.errors import ConfigurationError
 
 __all__ = ["StorageDirectory"]

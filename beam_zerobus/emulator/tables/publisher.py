@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from beam_zerobus.emulator.altered import convert, still_fits
-from beam_zerobus.emulator.landing import Landing
-from beam_zerobus.emulator.storage import Chunk, DeltaStorage
+from beam_zerobus.emulator.tables.altered import convert, still_fits
+from beam_zerobus.emulator.tables.landing import Landing
+from beam_zerobus.emulator.tables.storage import Chunk, DeltaStorage
 from beam_zerobus.schema import TableSchema
 
 __all__ = ["Arrived", "Publisher"]

@@ -11,10 +11,10 @@ from typing import TypeAlias
 
 import grpc
 
-from beam_zerobus.emulator.calls import StreamProtocol
+from beam_zerobus.emulator.access.tokens import Token
 from beam_zerobus.emulator.host import Host
 from beam_zerobus.emulator.rejection import Rejection
-from beam_zerobus.emulator.tokens import Token
+from beam_zerobus.emulator.streams.calls import StreamProtocol
 
 __all__ = [
     "ClientGone",

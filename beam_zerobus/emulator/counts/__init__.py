@@ -1,0 +1,1 @@
+"""What the emulator counts, and what happened last."""

@@ -1,0 +1,1 @@
+"""What the HTTP port answers about the workspace and to REST inserts."""

@@ -1,0 +1,1 @@
+"""Streams over gRPC, from their creation to their end."""

@@ -163,7 +163,7 @@ def _for_zerobus(found: Mapping[str, Any]) -> Credentials:
     if method == "oauth-m2m":
         raise AuthenticationError(f"{where} has no client_id and client_secret: {_REMEDY}")
     what = _METHODS.get(method, method)
-    raise AuthenticationError(f"{where} signs in with {what}, of which Zerobus takes no token: {_REMEDY}")
+    raise AuthenticationError(f"{where} signs in with {what}, whose tokens Zerobus does not accept: {_REMEDY}")
 
 
 def _method(found: Mapping[str, Any]) -> str:

@@ -70,8 +70,10 @@ class TableRows:
     def _send_kind(self, writer: ZerobusWriter, elements: Elements, kind: Kind) -> None:
         if kind == "batch":
             self._send_whole(writer, elements)
+        elif self._settings.dead_letters:
+            self._send_rows(writer, Origin(elements), kind)
         else:
-            self._add(writer, self._convert(writer, Origin(elements), kind))
+            self._gather(writer, self._convert(writer, Origin(elements), kind))
 
     def _known_config(self, elements: Elements) -> WriterConfig:
         if self._config is None:
@@ -85,11 +87,8 @@ class TableRows:
     def finish(self) -> None:
         """End a bundle; nothing is gathered."""
 
-    def _add(self, writer: ZerobusWriter, rows: RowsWithOrigin) -> None:
-        """Submit rows whose elements are kept for dead letters; gather others, whose elements are dropped."""
-        if self._settings.dead_letters:
-            self._submit(writer, rows)
-            return
+    def _gather(self, writer: ZerobusWriter, rows: RowsWithOrigin) -> None:
+        """Gather rows whose elements are dropped; submit those before them if they do not fit together."""
         if rows.rejected:
             raise bundle_error(self._all_rejected(rows), table=self._base.table, total_rows=rows.count)
         if not self._gathered.fits(rows):
@@ -121,12 +120,23 @@ class TableRows:
         while start < rows_of_file.num_rows:
             part = rows_of_file.slice(start, self._row_limit.rows)
             origin = Origin(Elements([part], element.micros, element.windows), holds_rows=True, first=start)
-            rows = self._convert(writer, origin, row_kind(type(part.rows[0])))
+            self._send_rows(writer, origin, row_kind(type(part.rows[0])))
+            start += part.num_rows
+
+    def _send_rows(self, writer: ZerobusWriter, origin: Origin, kind: RowKind) -> None:
+        """Convert and submit rows whose elements are kept; both again where the table's schema changed in between."""
+        while True:
+            rows = self._convert(writer, origin, kind)
             if rows.rejected and not self._settings.dead_letters:
                 rejected = origin.located(self._all_rejected(rows))
                 raise bundle_error(rejected, table=self._base.table, total_rows=rows.count)
-            self._submit(writer, rows)
-            start += part.num_rows
+            converter = self._converter
+            try:
+                self._submit(writer, rows)
+                return
+            except ConversionError:  # for the whole batch, of which nothing is sent then
+                if self._converter_for(writer) is converter:
+                    raise
 
     def _submit_whole(self, writer: ZerobusWriter, origin: Origin) -> None:
         """Submit a RecordBatch or Table as it is; if its columns cannot fit the table's, it is rejected as a whole."""

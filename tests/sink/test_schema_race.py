@@ -1,0 +1,63 @@
+"""The table's schema changes between the conversion of rows and their submission."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from beam_zerobus import Batching, OAuthClientCredentials
+from beam_zerobus.batching import RowLimit
+from beam_zerobus.emulator import Emulator
+from beam_zerobus.sink.bundle import Bundle
+from beam_zerobus.sink.elements import Elements
+from beam_zerobus.sink.rows_of_file import RowsOfFile
+from beam_zerobus.sink.settings import SinkSettings
+from beam_zerobus.sink.table_rows import TableRows
+from beam_zerobus.writer import shared
+from beam_zerobus.writer.config import make_config
+
+TABLE = "main.iot.air"
+
+
+class Moment:
+    """A timestamp that does something when it is read."""
+
+    def __init__(self, read: Callable[[], object]) -> None:
+        self._read = read
+
+    @property
+    def micros(self) -> int:
+        self._read()
+        return 0
+
+
+@pytest.mark.parametrize("of_file", [False, True])
+@pytest.mark.parametrize("wire_format", ["proto", "arrow", "json"])
+def test_rows_are_converted_again_for_the_newer_schema(emulator: Emulator, wire_format: str, of_file: bool) -> None:
+    table = emulator.create_table(TABLE, "id BIGINT, at TIMESTAMP, name STRING")
+    config = make_config(
+        TABLE,
+        endpoint=emulator.endpoint,
+        workspace_url=emulator.workspace_url,
+        credentials=OAuthClientCredentials(client_id=emulator.client_id, client_secret=emulator.client_secret),
+        schema="unity_catalog",
+        wire_format=wire_format,
+    )
+    settings = SinkSettings(config=config, batching=Batching(), dead_letters=True, namespace="test")
+    bundle = Bundle()
+
+    def change() -> None:
+        if any(column.name == "name" for column in table.schema.columns):
+            table.drop_column("name")
+            with bundle.writer(config) as writer:
+                writer.look_again()
+
+    rows = [{"id": 1, "at": Moment(change), "name": "a"}, {"id": 2, "at": Moment(change)}]
+    elements = Elements([RowsOfFile(rows, "rows.jsonl", "line", [1, 2])] if of_file else rows)
+    TableRows(config, settings, bundle, RowLimit(settings.batching)).send(elements, incomplete=True)
+    failed = [error for outcome in bundle.outcomes(wait=True) for error in outcome.rejected]
+    bundle.finish()
+    shared.close_all()
+    assert [(error.index, error.error_type) for error in failed] == [(0, "unknown_field")]
+    assert table.to_arrow()["id"].to_pylist() == [2]

@@ -44,6 +44,14 @@ class RowReader:
         self._conversions = conversions
         self._converter: RowConverter | None = None
 
+    def listed(self, rows: Rows) -> Rows:
+        """Return rows that are not Arrow data as a list, which can be read again; anything else as it is.
+
+        Raises:
+            ConversionError: They are not rows.
+        """
+        return rows if isinstance(rows, pa.RecordBatch | pa.Table) or _is_arrow(rows) else self._listed(rows)
+
     def read(self, rows: Rows) -> tuple[pa.RecordBatch | pa.Table, tuple[RowError, ...]]:
         """Return rows as a batch, and which of them could not be read; those are null in the batch.
 

@@ -7,7 +7,9 @@ import os
 import threading
 import time
 
-from beam_zerobus.errors import ClosedError, ZerobusError, counted
+import pyarrow as pa
+
+from beam_zerobus.errors import ClosedError, ConversionError, RowError, ZerobusError, counted
 from beam_zerobus.logs import get_logger
 from beam_zerobus.writer.channel import Channel
 from beam_zerobus.writer.config import WriterConfig
@@ -72,7 +74,17 @@ class WriterState:
         """Encode rows and send them; returns when they are queued. See `ZerobusWriter.submit`."""
         if self.submissions.closed:  # reading rows may fetch the schema
             raise ClosedError(f"The writer of {self._config.table} is closed")
-        batch, unread = self._reader.read(rows)
+        rows = self._reader.listed(rows)
+        while True:
+            known = self.conversions.current
+            batch, unread = self._reader.read(rows)
+            try:
+                return self._submit(batch, unread)
+            except ConversionError:  # for the whole batch; the schema may have changed since the rows were read for it
+                if not isinstance(rows, list) or self.conversions.current is known:
+                    raise
+
+    def _submit(self, batch: pa.RecordBatch | pa.Table, unread: tuple[RowError, ...]) -> Submission:
         arrow_bytes = batch.nbytes
         submission = Submission(
             batch,

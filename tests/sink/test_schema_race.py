@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from beam_zerobus import Batching, OAuthClientCredentials
+from beam_zerobus import Batching, OAuthClientCredentials, ZerobusWriter
 from beam_zerobus.batching import RowLimit
 from beam_zerobus.emulator import Emulator
 from beam_zerobus.sink.bundle import Bundle
@@ -60,4 +60,22 @@ def test_rows_are_converted_again_for_the_newer_schema(emulator: Emulator, wire_
     bundle.finish()
     shared.close_all()
     assert [(error.index, error.error_type) for error in failed] == [(0, "unknown_field")]
+    assert table.to_arrow()["id"].to_pylist() == [2]
+
+
+def test_a_writer_reads_its_rows_again_for_the_newer_schema(emulator: Emulator) -> None:
+    table = emulator.create_table(TABLE, "id BIGINT, at TIMESTAMP, name STRING")
+    credentials = OAuthClientCredentials(client_id=emulator.client_id, client_secret=emulator.client_secret)
+    with ZerobusWriter(
+        TABLE, endpoint=emulator.endpoint, workspace_url=emulator.workspace_url, credentials=credentials
+    ) as writer:
+
+        def change() -> None:
+            if any(column.name == "name" for column in table.schema.columns):
+                table.drop_column("name")
+                writer.look_again()
+
+        rows = [{"id": 1, "at": Moment(change), "name": "a"}, {"id": 2, "at": Moment(change)}]
+        result = writer.send(row for row in rows)
+    assert [(error.index, error.error_type) for error in result.failed_rows] == [(0, "unknown_field")]
     assert table.to_arrow()["id"].to_pylist() == [2]

@@ -85,11 +85,8 @@ def json_key(key: Any, delta_type: DeltaType) -> Any:
 
 
 def type_name(value: object) -> str:
-    """Return the name of a value's Python type, for messages; the same whichever parser read a number."""
-    if not isinstance(value, JsonNumber):
-        return type(value).__name__
-    number = value.number()
-    return "int" if isinstance(number, int) and -(2**63) <= number < 2**64 else "float"  # as orjson reads it
+    """Return the name of a value's Python type, for messages."""
+    return type(value.number() if isinstance(value, JsonNumber) else value).__name__
 
 
 def json_parser(schema: TableSchema) -> Callable[[Any], Any]:

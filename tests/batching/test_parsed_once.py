@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import example, given, settings
@@ -31,6 +32,11 @@ OBJECTS = st.dictionaries(st.sampled_from(["a", "A", "b", "c", "more"]), VALUES,
 TEXTS = st.one_of(OBJECTS, OBJECTS.map(str.encode), st.sampled_from(["{", "[]", "7"]))
 
 
+def as_shown(rejected):
+    """Return errors without one difference: a whole number beyond 64 bits is a float to the parser that is faster."""
+    return [replace(error, message=error.message.replace("Python type int", "Python type float")) for error in rejected]
+
+
 @pytest.mark.parametrize("rescue_column", [None, "rest"])
 @pytest.mark.parametrize("ddl", TABLES.values(), ids=TABLES)
 @settings(max_examples=12)
@@ -51,4 +57,4 @@ def test_they_become_the_same_rows(ddl, rescue_column, texts):
         converter.convert(elements, "json", [records[n] for n in good]),
     )
     assert parsed.batch.equals(at_once.batch)
-    assert parsed.rejected == at_once.rejected
+    assert as_shown(parsed.rejected) == as_shown(at_once.rejected)

@@ -3,10 +3,12 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
+# Without bytecode on disk, each worker and each process of a test would compile Beam again.
+unexport PYTHONDONTWRITEBYTECODE
 QUIET  := $(if $(MAKE_TERMERR),,--quiet) # on a terminal, uv shows how far it is
 
 .PHONY: help quickstart first-hour test lint types chaos bench docs clean
-.PHONY: soak test-hostile test-page test-contract test-sdks test-flink test-prism test-java test-go test-kafka test-dataflow test-languages
+.PHONY: soak test-hostile test-pythons test-page test-contract test-sdks test-flink test-prism test-java test-go test-kafka test-dataflow test-languages
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
@@ -42,6 +44,9 @@ test-hostile: $(VENV)/.test ## Ends of processes, kills and slow faults; the qui
 
 soak: $(VENV)/.test ## 10,000 writers opened and closed, 1,000 dropped, an emulator killed 50 times; CYCLES=10000 KILLS=25
 	SOAK_CYCLES=$(or $(CYCLES),10000) SOAK_KILLS=$(or $(KILLS),25) $(PYTEST) tests/hostile/test_soak.py tests/emulator/test_kills.py -m hostile
+
+test-pythons: $(VENV)/.test ## Parts of the suite on each newer Python that uv or pyenv has here; PYTHONS="3.12 3.13" demands them
+	@UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 $(BIN)/python -m tests.pythons
 
 test-contract: $(VENV)/.test ## What the SDK says, with the oldest and the newest version allowed
 	$(BIN)/python -m tests.delivery.sdk_matrix

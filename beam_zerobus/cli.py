@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import json
 import os
 import sys
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from beam_zerobus.errors import ZerobusError
-from beam_zerobus.options.flags import CommandParser
+from beam_zerobus.options.extras import needs_extra
+from beam_zerobus.options.flags import BriefParser, CommandParser, nearest, whole_number
+from beam_zerobus.options.wording import for_command
 from beam_zerobus.version import __version__
 
 if TYPE_CHECKING:
@@ -22,17 +25,25 @@ __all__ = ["main"]
 
 _PROGRAMS = {"send": "files_to_zerobus", "kafka": "kafka_to_zerobus", "replay": "replay_dead_letters"}
 _OF_THE_EMULATOR = {"emulator": "__main__", "replay-calls": "recording.command"}
-_FAILURE = 2  # as argparse; 1 means that there are differences
+_in_flags = for_command(
+    (
+        *("assume_timezone", "create_table", "endpoint", "epoch_unit", "message_name", "on_unknown_fields"),
+        *("rescue_column", "schema", "warehouse_id", "wire_format", "workspace_url"),
+    )
+)
+_INTERRUPTED = 130
+_FAILURE = 2  # as argparse; 1: a file is not complete, or files differ
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status.
+    """Run the command and return its exit code.
 
     Args:
         argv: The arguments without the command's name; None uses those of the process.
 
     Returns:
-        0; 1 if ``inspect --diff`` found differences; 2 after an error, with one line on standard error.
+        0; 1 if ``inspect`` found a file that is not complete, or differences with ``--diff``; 2 after an error, with
+        one line on standard error; 130 after Ctrl-C.
 
     Example:
         >>> main(["schema", "id BIGINT NOT NULL, ts TIMESTAMP", "--format", "ddl"])
@@ -41,20 +52,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()  # None where they are closed
+    if arguments[:1] != ["schema"]:  # which others read
+        _escape_what_it_lacks(sys.stdout)
     try:
         status = _run(arguments)
         sys.stdout.flush()
     except (ZerobusError, OSError, ValueError) as error:  # such as that of an output on a full disk
         from beam_zerobus.debug_files.inspect.text import visible  # noqa: PLC0415  keeps the other commands quick
 
-        sys.stderr.write(f"beam-zerobus: {visible(str(error))}\n")
+        sys.stderr.write(f"beam-zerobus: {visible(_in_flags(str(error)))}\n")
         _leave_broken_output()
         return _FAILURE
+    except KeyboardInterrupt:
+        sys.stderr.write("beam-zerobus: interrupted\n")
+        return _INTERRUPTED
     return status
 
 
 def _nowhere() -> TextIO:
     return Path(os.devnull).open("w", encoding="utf-8")
+
+
+def _escape_what_it_lacks(output: TextIO) -> None:
+    """Let an output escape characters that its encoding lacks, such as cp1252, which pipes of Windows have."""
+    if isinstance(output, io.TextIOWrapper) and output.errors == "strict":
+        output.reconfigure(errors="backslashreplace")
 
 
 def _leave_broken_output() -> None:
@@ -82,13 +104,13 @@ def _run(arguments: list[str]) -> int:
         return run_gateway(arguments[1:])
     if arguments[:1] and arguments[0] in _PROGRAMS:
         return _program(arguments[0], arguments[1:])
-    options = _parser().parse_args(arguments)
+    options = _parsed(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     return command(options)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parsed(arguments: list[str]) -> argparse.Namespace:
+    parser = BriefParser(
         prog="beam-zerobus",
         description="Send rows to Databricks Delta tables, check tables, inspect debug files, run a local Zerobus.",
         epilog="beam-zerobus COMMAND --help shows the options of a command.",
@@ -100,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument(
         "path", metavar="PATH", help="a file, a pattern, or a directory; local or of a Beam filesystem"
     )
-    inspect.add_argument("--head", type=_count, default=5, metavar="N", help="rows to show (%(default)s)")
+    inspect.add_argument("--head", type=whole_number(0), default=5, metavar="N", help="rows to show (%(default)s)")
     inspect.add_argument("--columns", default="", metavar="A,B", help="columns of these rows to show (all)")
     inspect.add_argument(
         "--where",
@@ -112,7 +134,11 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("--this-file-only", action="store_true", help="leave out the rotated files of PATH")
     inspect.add_argument("--diff", action="store_true", help="compare Arrow files with protobuf files, row by row")
     inspect.add_argument(
-        "--limit", type=_count, default=20, metavar="N", help="rejected rows or differences to show (%(default)s)"
+        "--limit",
+        type=whole_number(0),
+        default=20,
+        metavar="N",
+        help="rejected rows or differences to show (%(default)s)",
     )
     inspect.add_argument("--json", action="store_true", help="write JSON")
     inspect.set_defaults(command=_inspect)
@@ -136,14 +162,13 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("emulator", help="run a local Zerobus", add_help=False)
     commands.add_parser("replay-calls", help="send recorded calls to a local Zerobus again", add_help=False)
     commands.add_parser("gateway", help="write the batches of Arrow Flight clients", add_help=False)
-    return parser
-
-
-def _count(text: str) -> int:
-    count = int(text)
-    if count < 0:
-        raise argparse.ArgumentTypeError("must not be negative")
-    return count
+    names = list(commands.choices)
+    if not arguments:
+        parser.error(f"name a command: {', '.join(names)}")
+    if arguments[0] not in names and not arguments[0].startswith("-"):
+        near = nearest(arguments[0], names)
+        parser.error(f"there is no command {arguments[0]}: " + (f"did you mean {near}?" if near else "see --help"))
+    return parser.parse_args(arguments)
 
 
 def _emulator(name: str, arguments: list[str]) -> int:
@@ -181,24 +206,34 @@ def _inspect(options: argparse.Namespace) -> int:
         try:
             import rich  # noqa: F401, PLC0415  an extra
         except ModuleNotFoundError as error:
-            return _say_missing("inspect", "cli", error, otherwise="or write JSON with --json")
+            return _say_missing("inspect", "cli", error, otherwise=", or write JSON with --json")
     files = _debug_files(options.path, rotated=not options.this_file_only)
+    cuts: list[str] = []
     if options.diff:
-        diffs = [compare(arrow, proto, limit=options.limit) for arrow, proto in pairs(files)]
+        diffs = [compare(arrow, proto, limit=options.limit, note=cuts.append) for arrow, proto in pairs(files)]
         _write([diff_as_json(diff) for diff in diffs] if options.json else diff_tables(diffs), as_json=options.json)
-        return 0 if all(diff.is_same for diff in diffs) else 1
+        return max(_say(cuts), int(not all(diff.is_same for diff in diffs)))
     summaries = summarize(
         files,
         head=options.head,
         columns=[name for name in options.columns.split(",") if name],
         conditions=[Condition.parse(text) for text in options.where],
         limit=options.limit,
+        note=cuts.append,
     )
     if options.json:
         _write([as_json(summary) for summary in summaries], as_json=True)
     else:
         _write([table for summary in summaries for table in summary_tables(summary, _width())], as_json=False)
-    return 0
+    return _say(cuts)
+
+
+def _say(cuts: list[str]) -> int:
+    """Name the files that are not complete; return 1 if there are any, else 0."""
+    sys.stdout.flush()
+    for cut in cuts:
+        sys.stderr.write(f"beam-zerobus: {cut}\n")
+    return int(bool(cuts))
 
 
 def _debug_files(path: str, *, rotated: bool) -> list[DebugFile]:
@@ -213,13 +248,15 @@ def _debug_files(path: str, *, rotated: bool) -> list[DebugFile]:
         except FileNotFoundError as error:
             missing.append(error)
     if not found:
-        raise FileNotFoundError(f"no debug file at {path}: name a file, a pattern, or the directory above them")
+        raise FileNotFoundError(
+            f"no debug file (.arrow, .proto) at {path}: name one, a pattern, or the directory above them"
+        )
     return found
 
 
 def _schema(options: argparse.Namespace) -> int:
     """Print a table's schema as DDL, as a .proto file or as Arrow fields."""
-    from beam_zerobus.tables.schema_source import read_schema  # noqa: PLC0415
+    from beam_zerobus.schema.schema_files import read_schema  # noqa: PLC0415
 
     schema = read_schema(options.source)
     if options.format == "ddl":
@@ -233,7 +270,13 @@ def _schema(options: argparse.Namespace) -> int:
         from beam_zerobus.debug_files.inspect.text import visible  # noqa: PLC0415
 
         lines = [visible(line) for line in lines]
-    sys.stdout.write("\n".join(lines) + "\n")
+    try:
+        sys.stdout.write("\n".join(lines) + "\n")
+    except UnicodeEncodeError as error:
+        lacking = error.object[error.start]
+        raise ValueError(
+            f"standard output is {sys.stdout.encoding}, which has no {lacking!a}: set PYTHONIOENCODING=utf-8"
+        ) from None
     return 0
 
 
@@ -241,7 +284,8 @@ def _write(output: list[Any], *, as_json: bool) -> None:
     if as_json:
         from beam_zerobus.debug_files.inspect.text import visible_in_json  # noqa: PLC0415
 
-        sys.stdout.write(visible_in_json(json.dumps(output, indent=2, ensure_ascii=False)) + "\n")
+        is_unicode = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+        sys.stdout.write(visible_in_json(json.dumps(output, indent=2, ensure_ascii=not is_unicode)) + "\n")
         return
     from rich.console import Console  # noqa: PLC0415  an extra
 
@@ -257,7 +301,5 @@ def _width() -> int:
 
 
 def _say_missing(command: str, extra: str, error: ModuleNotFoundError, otherwise: str = "") -> int:
-    # The project is on no package index: there, anybody could register its name.
-    remedy = ", ".join(filter(None, (f"pip install '.[{extra}]' in the directory of its source", otherwise)))
-    sys.stderr.write(f"beam-zerobus {command} needs {error.name}, which is missing: {remedy}\n")
+    sys.stderr.write(f"{needs_extra(command, extra, error)}{otherwise}\n")
     return _FAILURE

@@ -1,4 +1,4 @@
-"""Every exception that beam_zerobus raises, and the record of one rejected row.
+"""Every exception that beam_zerobus raises.
 
 A failure of a whole call (configuration, credentials, an unavailable service) is an exception; a failure of single
 rows is a `RowError` in a result. Every exception can be pickled, because Beam sends them from worker to runner.
@@ -15,12 +15,12 @@ rows is a `RowError` in a result. Every exception can be pickled, because Beam s
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Self
+
+from beam_zerobus.row_errors import RowError, RowErrors
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,33 +32,13 @@ __all__ = [
     "ConversionError",
     "RejectedError",
     "RowError",
+    "RowErrors",
     "TransientError",
     "ZerobusError",
 ]
 
 _SHOWN_REASONS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class RowError:
-    """Why one row was rejected.
-
-    Attributes:
-        index: The row's position in the batch that the caller passed, from 0.
-        error_type: A short, stable name to group by, such as ``"null_in_not_null_column"``.
-        message: What is wrong; it names the column's path and the remedy, never the row's value.
-        stage: Where the error was found: ``"destination"``, ``"batching"``, ``"schema"``, ``"encoding"`` or
-            ``"service"``.
-    """
-
-    index: int
-    error_type: str
-    message: str
-    stage: str = "schema"
-
-    def at(self, index: int) -> RowError:
-        """Return the same reason for the row at another position."""
-        return RowError(index, self.error_type, self.message, self.stage)
+_OF_SEVERAL = {"is": "are", "was": "were", "has": "have"}
 
 
 class ZerobusError(Exception):
@@ -75,6 +55,7 @@ class ZerobusError(Exception):
 
     quoted: str = ""
     unknown_table: bool = False
+    _problem: str = ""
 
     def __init__(self, message: str, details: Mapping[str, Any] | None = None) -> None:
         super().__init__(*((message, details) if details else (message,)))
@@ -88,6 +69,20 @@ class ZerobusError(Exception):
         """Note that the table does not exist, or may not be written; return this error."""
         return self._noting(unknown_table=True)
 
+    def introduced_by(self, words: str) -> Self:
+        """Return the same error with words before its message; `problem` has the message without any.
+
+        >>> error = ConversionError("column 'id' does not fit").introduced_by("table main.iot.air: ")
+        >>> str(error), error.problem
+        ("table main.iot.air: column 'id' does not fit", "column 'id' does not fit")
+        """
+        return type(self)(f"{words}{self}", {**self.__dict__, "_problem": self.problem})
+
+    @property
+    def problem(self) -> str:
+        """The message without what introduces it, such as the table's name."""
+        return self._problem or str(self)
+
     def _noting(self, **details: Any) -> Self:
         self.__init__(self.args[0], {**self.__dict__, **details})  # type: ignore[misc]
         return self
@@ -100,7 +95,28 @@ class ZerobusError(Exception):
 
 
 class ConfigurationError(ZerobusError, ValueError):
-    """An option is wrong; the message names it and says what to set."""
+    """An option is wrong; the message names it and says what to set.
+
+    Attributes:
+        faults: Each fault by itself, where the message lists all that are wrong; else empty.
+    """
+
+    faults: tuple[str, ...] = ()
+
+    @classmethod
+    def of_faults(cls, faults: Iterable[str], *, about: str) -> Self:
+        """Return one error for everything that is wrong.
+
+        >>> faults = ["port=-1: set 0 or more", "there is no option 'prot'"]
+        >>> print(ConfigurationError.of_faults(faults, about="settings"))
+        2 of the settings are wrong:
+        - port=-1: set 0 or more
+        - there is no option 'prot'
+        """
+        listed = tuple(faults)
+        if len(listed) == 1:
+            return cls(f"The {about}: {listed[0]}", {"faults": listed})
+        return cls("\n- ".join([f"{len(listed)} of the {about} are wrong:", *listed]), {"faults": listed})
 
 
 class AuthenticationError(ZerobusError):
@@ -127,7 +143,14 @@ class ConversionError(_RowsError, ValueError):
 
     Attributes:
         row_errors: The rejected rows; empty if the schema is at fault.
+        error_type: The `error_type` of each row where the schema is at fault.
     """
+
+    error_type: str = "wrong_type"
+
+    def of_type(self, error_type: str) -> Self:
+        """Note the `error_type` of the rows; return this error."""
+        return self._noting(error_type=error_type)
 
 
 class RejectedError(_RowsError):
@@ -195,16 +218,37 @@ def about_table(table: str) -> Iterator[None]:
     try:
         yield
     except (ConfigurationError, ConversionError) as error:
-        raise type(error)(f"table {table}: {error}", *error.args[1:]) from error
+        raise error.introduced_by(f"table {table}: ") from error
 
 
-def counted(count: int, noun: str) -> str:
-    """Return a number of things, with the noun in the form that fits.
+def writer_closed(table: str) -> ClosedError:
+    """Return the error of a call to a writer that is closed.
 
-    >>> counted(1, "row"), counted(1_000, "row")
-    ('1 row', '1,000 rows')
+    >>> print(writer_closed("main.iot.air"))
+    The writer of main.iot.air is closed: send before close() or the end of its with block, or make a new writer
     """
-    return f"{count:,} {noun}{'s' * (count != 1)}"
+    return ClosedError(
+        f"The writer of {table} is closed: send before close() or the end of its with block, or make a new writer"
+    )
+
+
+def counted(count: int, noun: str, verb: str = "") -> str:
+    """Return a number of things, with the noun, and the verb if there is one, in the form that fits.
+
+    >>> counted(1, "row"), counted(1_000, "row", "is"), counted(0, "batch", "stays")
+    ('1 row', '1,000 rows are', '0 batches stay')
+    """
+    plural = "es" if noun.endswith(("ch", "sh", "s", "x")) else "s"
+    return f"{count:,} {noun}{plural * (count != 1)}{verb and f' {agreeing(count, verb)}'}"
+
+
+def agreeing(count: int, verb: str) -> str:
+    """Return a verb, given for one thing, in the form that fits a number of things.
+
+    >>> agreeing(1, "was"), agreeing(2, "was"), agreeing(2, "differs")
+    ('was', 'were', 'differ')
+    """
+    return verb if count == 1 else _OF_SEVERAL.get(verb) or verb.removesuffix("s")
 
 
 def summarize(row_errors: Sequence[RowError], *, table: str, total_rows: int) -> str:
@@ -213,21 +257,22 @@ def summarize(row_errors: Sequence[RowError], *, table: str, total_rows: int) ->
     >>> summarize([RowError(7, "null", "column 'id' is NOT NULL")], table="a.b.c", total_rows=10)
     "1 of 10 rows rejected for table a.b.c: row 7: column 'id' is NOT NULL"
     """
-    kinds = Counter(error.error_type for error in row_errors)
-    shown = "; ".join(f"row {error.index}: {error.message}" for error in _of_each_kind(row_errors))
+    errors = RowErrors.of(row_errors)
+    kinds = errors.by_type()
+    shown = "; ".join(f"row {error.index}: {error.message}" for error in _of_each_kind(errors))
     more = f"; and {len(row_errors) - _SHOWN_REASONS} more" if len(row_errors) > _SHOWN_REASONS else ""
     counts = f" ({', '.join(f'{count} {kind}' for kind, count in kinds.most_common())})" if len(kinds) > 1 else ""
     return f"{len(row_errors)} of {counted(total_rows, 'row')} rejected for table {table}{counts}: {shown}{more}"
 
 
-def _of_each_kind(row_errors: Sequence[RowError]) -> list[RowError]:
+def _of_each_kind(errors: RowErrors) -> list[RowError]:
     """Return the errors to show: the first ones, but as many kinds as there is room for, in the order of rows."""
-    first_of_kind: dict[str, int] = {}
-    for place, error in enumerate(row_errors):
-        first_of_kind.setdefault(error.error_type, place)
+    first_of_kind: dict[str, RowError] = {}
+    for error, _ in errors.summed():
+        first_of_kind.setdefault(error.error_type, error)
     firsts = list(first_of_kind.values())
-    others = (place for place in range(len(row_errors)) if place not in firsts)
-    return [row_errors[place] for place in sorted(islice(chain(firsts, others), _SHOWN_REASONS))]
+    others = (error for error in errors if error not in firsts)
+    return sorted(islice(chain(firsts, others), _SHOWN_REASONS), key=lambda error: error.index)
 
 
 def redact_url(url: str) -> str:

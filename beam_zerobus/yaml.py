@@ -21,10 +21,16 @@ from apache_beam.pvalue import PCollection, Row
 from apache_beam.typehints.row_type import RowTypeConstraint
 
 from beam_zerobus.errors import ConfigurationError
-from beam_zerobus.sink.flat_options import FLAT_NAMES, flat_among, flat_sink
-from beam_zerobus.sink.wording import as_yaml, in_words
+from beam_zerobus.options.wording import reworded
+from beam_zerobus.sink.flat_options import flat_among, flat_sink, in_yaml
+from beam_zerobus.workspace.remedies import credentials_with
 
 __all__ = ["WriteToZerobus"]
+
+
+_credentials = credentials_with(
+    "in the worker's environment, or name other variables with client_id_env and client_secret_env"
+)
 
 
 class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any]]]):
@@ -67,14 +73,14 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
         assume_timezone: Time zone of timestamps that have none, such as ``UTC`` or ``Europe/Berlin``, in columns of
             type TIMESTAMP; without it such rows are rejected.
         epoch_unit: Unit of whole numbers in timestamp columns, counted from 1970: ``s``, ``ms`` or ``us``.
-            Without it Python's count as microseconds, and integers of Arrow are rejected.
+            Without it, Python's integers are microseconds, and Arrow's are rejected.
         streams_per_worker: Streams of each worker process; more than one gives up the order of rows.
-        keep: Fields of an element that are written; None for all. Names are the same in any case.
+        keep: Fields of an element that are written; None for all. The case of a name does not matter.
         drop: Fields of an element that are not written, such as those that only choose its table.
         max_open_tables: Tables that a worker process has open at once, each with its own stream; the one that was used
             least recently is flushed and closed when another is needed.
         max_in_flight_bytes: Encoded bytes in flight of all writers of a process together, before callers wait; the
-            smallest number that an open writer has counts. A stream has at most 20 MiB of them.
+            smallest limit of an open writer applies. A stream has at most 20 MiB of them.
         max_tables_in_metrics: Tables of a worker process that have metrics of their own; all others are counted under
             ``"other"``.
         batch_max_rows: Rows in a batch at most.
@@ -89,11 +95,10 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
         debug_dir: Directory for debug files, which go to ``zerobus/arrow`` and ``zerobus/proto`` in it; a local path on
             the worker or any Beam filesystem.
         debug_write_every: Write only every n-th batch to debug files.
-        telemetry_endpoint: Base URL of an OTLP receiver for metrics and spans, such as ``http://collector:4317``; None
-            reads ``OTEL_EXPORTER_OTLP_ENDPOINT`` on the worker. Needs the extra ``beam-zerobus[otlp]``.
-        telemetry_protocol: ``grpc`` or ``http/protobuf``; None reads ``OTEL_EXPORTER_OTLP_PROTOCOL``, else ``grpc``.
-        telemetry_service_name: The resource's ``service.name``; None reads ``OTEL_SERVICE_NAME``, else
-            ``beam_zerobus``.
+        telemetry_endpoint: Base URL of an OTLP receiver for metrics and spans, such as ``http://collector:4317``, else
+            ``OTEL_EXPORTER_OTLP_ENDPOINT`` of the worker. Needs the extra ``beam-zerobus[otlp]``.
+        telemetry_protocol: ``grpc`` or ``http/protobuf``, else ``OTEL_EXPORTER_OTLP_PROTOCOL``, else ``grpc``.
+        telemetry_service_name: The resource's ``service.name``, else ``OTEL_SERVICE_NAME``, else ``beam_zerobus``.
         telemetry_attributes: Further attributes of the OpenTelemetry resource.
         dry_run: Convert and check everything, send nothing. It needs neither network nor credentials, unless ``schema``
             is ``unity_catalog``: then rows are checked against the table.
@@ -150,8 +155,8 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
         self._errors_output = _errors_output(error_handling)
         if self._errors_output is not None:
             options["on_bad_rows"] = "dead_letter"
-        with in_words(as_yaml, FLAT_NAMES):
-            self._write = flat_sink(**options)
+        with reworded(in_yaml):
+            self._write = flat_sink(_credentials, **options)
         self._dead_letters = options["on_bad_rows"] == "dead_letter"
 
     def expand(self, rows: Any) -> Any:  # a dict of PCollections, of which Beam warns that it cannot check it

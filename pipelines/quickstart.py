@@ -185,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the quickstart; return the exit code."""
     options = _options(arguments)
     console = Console()
-    logging.getLogger().setLevel(logging.ERROR)
+    logging.getLogger().setLevel(logging.CRITICAL)  # what fails is said below, without Beam's traceback
     try:
         (run_remotely if options.endpoint else run_locally)(console, options)
     except KeyboardInterrupt:
@@ -208,9 +208,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--wire-format", default="proto", choices=["proto", "arrow", "json"])
     parser.add_argument(
         "--endpoint",
-        default=os.environ.get("ZEROBUS_ENDPOINT"),
-        help="Zerobus endpoint of a workspace (ZEROBUS_ENDPOINT), with DATABRICKS_CLIENT_ID and "
-        "DATABRICKS_CLIENT_SECRET in the environment; without it everything runs on this machine",
+        help="Zerobus endpoint of a workspace, with DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET in the "
+        "environment; without it everything runs on this machine",
     )
     parser.add_argument("--workspace-url", help="URL of the workspace (DATABRICKS_HOST)")
     return parser.parse_args(arguments)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,16 +16,32 @@ from hypothesis import settings
 
 from beam_zerobus import OAuthClientCredentials, ZerobusError, ZerobusWriter
 from beam_zerobus.emulator import Emulator
+from beam_zerobus.emulator.certificates import make_certificates
 
 faulthandler.enable()
 
-# Two noisy cores: a slow example is no failure, and each test has a timeout anyway.
-settings.register_profile("beam_zerobus", deadline=None)
+# Two noisy cores: a slow example is no failure, and each test has a timeout anyway. More examples, or other ones:
+# --hypothesis-profile=default, --hypothesis-seed=N.
+settings.register_profile("beam_zerobus", deadline=None, max_examples=50)
 settings.load_profile("beam_zerobus")
+
+# Markers of tests that build programs in other languages.
+BUILDS = {"dataflow", "flink", "go", "java", "kafka", "languages", "prism", "sdks"}
 
 
 def pytest_report_header(config: pytest.Config) -> str:
     return f"seed: {config.getoption('--hypothesis-seed')} (set another with --hypothesis-seed=N)"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Leave what is imported to live until the end: the garbage collector would look at a million objects again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +52,30 @@ def log_levels() -> Iterator[None]:
     yield
     for logger, level in zip(loggers, levels, strict=True):
         logger.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def unused_authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A PEM file of one certificate authority, which signs nothing here."""
+    directory = tmp_path_factory.mktemp("authority")
+    make_certificates(directory / "ca.pem", directory / "server.pem", "127.0.0.1", [])
+    return directory / "ca.pem"
+
+
+@pytest.fixture(autouse=True)
+def one_authority(request: pytest.FixtureRequest, unused_authority: Path) -> Iterator[None]:
+    """Let a test with a local Zerobus trust one authority: the SDK reads all that the system has for each stream.
+
+    That is a quarter of such a test's CPU. Builds in other languages fetch packages, and need the system's authorities.
+    """
+    has_zerobus = {"emulator", "zerobus"} & {*request.fixturenames}
+    if not has_zerobus or any(mark.name in BUILDS for mark in request.node.iter_markers()):
+        yield
+        return
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SSL_CERT_FILE", os.fspath(unused_authority))
+        environment.delenv("SSL_CERT_DIR", raising=False)
+        yield
 
 
 @pytest.fixture

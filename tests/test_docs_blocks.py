@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -129,8 +128,7 @@ def test_commands_have_no_prompt(block: Block) -> None:
 def test_python(block: Block, zerobus: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging.getLogger(), "handlers", list(logging.getLogger().handlers))
     batch = pa.record_batch({"device": ["attic"], "co2": pa.array([417], pa.int32())})
-    given: dict[str, Any] = {"batch": batch, "dataframe": pd.DataFrame({"device": ["attic"], "co2": [417]})}
-    given |= {"TransientError": TransientError, "ZerobusWriter": ZerobusWriter}
+    given: dict[str, Any] = {"batch": batch, "TransientError": TransientError}
     with ExitStack() as stack:
         if re.search(r"\bresult\.failed_rows \|", block.code):
             pipeline = stack.enter_context(beam.Pipeline(runner=FnApiRunner()))

@@ -72,6 +72,7 @@ FROM_PYTHON = [
         secret="1999",
     ),
     Case("c VARIANT", {"c": {SECRET}}, T.WRONG_TYPE, "c", "set", "pass JSON text"),
+    Case("c VARIANT", {"c": {1: SECRET, "1": SECRET}}, T.INVALID_JSON, "c", "dict", "drop one"),
     Case("c ARRAY<INT>", {"c": SECRET}, T.WRONG_TYPE, "c", "str", "pass a list"),
     Case("c ARRAY<INT>", {"c": [1, SECRET]}, T.WRONG_TYPE, "c.element", "str", "pass an int"),
     Case("c MAP<STRING, INT>", {"c": SECRET}, T.WRONG_TYPE, "c", "str", "pass a dict"),
@@ -221,6 +222,14 @@ FROM_ARROW = [
         "wire_format='arrow'",
         secret="777",
     ),
+    Case(
+        "c STRUCT<m: MAP<STRING, INT>>",
+        pa.array([None, {"m": [(SECRET, 1), (SECRET, 2)]}], pa.struct({"m": pa.map_(pa.string(), pa.int32())})),
+        T.DUPLICATE_KEY,
+        "c.m",
+        "MAP<STRING, INT>",
+        "drop one",
+    ),
     Case("c BINARY", pa.array([b"", b"s3cr3t" * 2_000_000]), T.ROW_TOO_LARGE, "", "12,000,010 bytes", "smaller"),
 ]
 
@@ -257,8 +266,9 @@ def test_a_reason_names_everything_but_the_value(case):
     ("element", "error_type", "says"),
     [
         ("{s3cr3t", T.INVALID_JSON, "an element of Python type str is not valid JSON (at character 1); correct it"),
+        ('{"k": "s3cr3t", "k": 1}', T.INVALID_JSON, "an element of Python type str is JSON with the key 'k' twice"),
         ('["s3cr3t"]', T.INVALID_JSON, "an element of Python type str is JSON, but not an object; pass one object"),
-        (b"\xff", T.INVALID_JSON, "an element of Python type bytes is not valid JSON"),
+        (b"\xff", T.INVALID_JSON, "an element of Python type bytes is not valid JSON, as it is not UTF-8; correct it"),
     ],
 )
 def test_invalid_json_has_no_column(element, error_type, says):
@@ -271,7 +281,8 @@ def test_invalid_json_has_no_column(element, error_type, says):
 def test_an_element_that_is_not_a_row_has_no_column():
     (error,) = element_converter("row", TableSchema.from_ddl("c INT"))([frozenset({SECRET})]).rejected
     assert error.message == (
-        "an element is one row: a value of Python type frozenset does not fit; pass a dict or a beam.Row"
+        "an element is one row: a value of Python type frozenset does not fit; pass a dict, a NamedTuple, a dataclass "
+        "or a beam.Row"
     )
 
 

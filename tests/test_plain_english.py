@@ -28,11 +28,16 @@ PHRASES = {
     r"\b(told|tells?)\b": "receives, says, returns whether",
     r"\bfor ever\b": "without end, indefinitely",
     r"\bputs? (rows |them |it )?aside\b": "keeps as dead letters",
+    r"\bsets? apart\b": "rejected",
     r"\bon (its|their|the) way\b": "in flight",
     r"\bhand(s|ed|ing)? (\w+ )?over\b": "pass, submit",
     r"\bhanded\b": "passed",
     r"\bwhoever\b": "name who acts",
+    r"\bmostly (all|one|nothing|the|there)\b": "usually",
+    r"\bto be had\b": "there is none left",
     r"\bin the service's words\b": "quotes the service",
+    r"\bexit status\b": "exit code",
+    r"\b(schema|columns) counts?\b": "applies",
 }
 
 ROOT = Path(__file__).parents[1]

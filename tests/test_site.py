@@ -17,6 +17,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
+from pkgutil import resolve_name
 from urllib.parse import unquote
 
 import pytest
@@ -27,6 +28,16 @@ from beam_zerobus.cli import main
 ROOT = Path(__file__).parents[1]
 REPOSITORY = "https://example.com/owner/name"
 REFERENCE = re.findall(r"^::: (\S+)$", (ROOT / "docs" / "reference.md").read_text("utf-8"), re.MULTILINE)
+
+LEFT_OUT = [
+    (path, name)
+    for path, names in re.findall(
+        r'^::: (\S+)\n    options:\n      filters: \["!\^_\[\^_\]", "!\^\(([\w|]+)\)\$"\]$',
+        (ROOT / "docs" / "reference.md").read_text("utf-8"),
+        re.MULTILINE,
+    )
+    for name in names.split("|")
+]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -54,6 +65,11 @@ def test_the_reference_has_each_public_name_once() -> None:
     assert others <= set(REFERENCE)
     of_package = {path.rpartition(".")[2] for path in set(REFERENCE) - others}
     assert of_package == set(beam_zerobus.__all__) - {"__version__"}
+
+
+def test_what_the_reference_leaves_out_exists() -> None:
+    assert ("beam_zerobus.writer.zerobus_writer.ZerobusWriter", "submit_read") in LEFT_OUT
+    assert [path for path, name in LEFT_OUT if not hasattr(resolve_name(path), name)] == []
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +122,8 @@ def test_the_reference_shows_each_name_by_itself(site: Path) -> None:
     html = (site / "reference" / "index.html").read_text("utf-8")
     for path in REFERENCE:
         assert html.count(f'<h3 id="{path}"') == 1, path
+    assert 'id="beam_zerobus.writer.zerobus_writer.ZerobusWriter.submit"' in html
+    assert [(path, name) for path, name in LEFT_OUT if f'id="{path}.{name}"' in html] == []
 
 
 @built

@@ -6,15 +6,16 @@ import datetime as dt
 import decimal
 from collections.abc import Callable
 from typing import Any, TypeAlias
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_zerobus.batching.json_objects import FIRST_LOST, JsonNumber, LostDigitsError
-from beam_zerobus.schema import Decimal, Primitive
+from beam_zerobus.batching.single_times import has_usual_offset
+from beam_zerobus.schema import Decimal
 from beam_zerobus.schema.casts.decimals import from_integers, from_text
-from beam_zerobus.schema.texts import read_text
 from beam_zerobus.schema.time_rules import TimeRules, in_zone
 
 __all__ = [
@@ -26,7 +27,6 @@ __all__ = [
     "json_floats",
     "never",
     "singles",
-    "texts",
     "timestamps",
     "timestamps_ntz",
 ]
@@ -77,14 +77,6 @@ def checked(bulk: _Bulk) -> _Bulk:
     return convert
 
 
-def texts(delta_type: Primitive, values: list[Any], kinds: set[type]) -> pa.Array | None:
-    """Read text as a date or time."""
-    if not kinds <= TEXT_OR_NONE:
-        return None
-    array, misfits = read_text(pa.array(values, pa.large_string()), delta_type)
-    return None if misfits else array
-
-
 def decimals(values: list[Any], kinds: set[type], delta_type: Decimal) -> pa.Array | None:
     """Convert Decimals, integers or decimal text."""
     if kinds <= _INT_OR_NONE:
@@ -112,48 +104,40 @@ def json_floats(target: pa.DataType, values: list[Any], kinds: set[type]) -> pa.
     """
     if not kinds <= _JSON_NUMBERS_OR_NONE:
         return None
+    numbers = values
     if JsonNumber in kinds:
-        values = [value.number() if type(value) is JsonNumber else value for value in values]
-    array = pa.array(values, target)
+        numbers = [value.number() if type(value) is JsonNumber else value for value in values]
+    array = pa.array(numbers, target)
     bounds = pc.min_max(array)
     low, high = bounds["min"].as_py(), bounds["max"].as_py()
     if low is None or (low > -FIRST_LOST and high < FIRST_LOST):
         return array
-    if float in kinds:
+    if float in kinds and any(type(value) is float and abs(value) >= FIRST_LOST for value in values):
         raise LostDigitsError
     return None if pc.any(pc.is_inf(array)).as_py() else array
 
 
 def timestamps(values: list[Any], kinds: set[type], times: TimeRules) -> list[Any] | pa.Array | None:
-    """Convert datetimes, ISO 8601 text, objects with `micros`, or numbers in the unit that they count."""
+    """Convert datetimes, objects with `micros`, or numbers in the unit that they count."""
     zone = times.assume_timezone
     if kinds <= _DATETIME_OR_NONE:
         zones = _zones(values)
         if None not in zones:
-            return values
+            is_exact = all(map(_has_usual_offsets, zones)) or all(map(has_usual_offset, filter(None, values)))
+            return values if is_exact else None
         return _clear(pa.array(values, _NAIVE), zone) if zone is not None and zones == {None} else None
     if kinds <= _INT_OR_NONE:
         return _numbers(values, times, _UTC)
-    if kinds <= TEXT_OR_NONE:
-        return texts(Primitive.TIMESTAMP, values, kinds) if zone is None else _texts_in_zone(values, kinds, zone)
     if all(kind is _NONE or hasattr(kind, "micros") for kind in kinds):
         return [None if value is None else value.micros for value in values]
     return None
 
 
 def timestamps_ntz(values: list[Any], kinds: set[type], times: TimeRules) -> list[Any] | pa.Array | None:
-    """Convert datetimes without a time zone, ISO 8601 text, or numbers in the unit that they count."""
+    """Convert datetimes without a time zone, or numbers in the unit that they count."""
     if kinds <= _DATETIME_OR_NONE:
         return values if _zones(values) <= {None} else None
-    if kinds <= _INT_OR_NONE:
-        return _numbers(values, times, _NAIVE)
-    return texts(Primitive.TIMESTAMP_NTZ, values, kinds)
-
-
-def _texts_in_zone(values: list[Any], kinds: set[type], zone: str) -> pa.Array | None:
-    """Convert text without a time zone, or all with one."""
-    naive = texts(Primitive.TIMESTAMP_NTZ, values, kinds)
-    return texts(Primitive.TIMESTAMP, values, kinds) if naive is None else _clear(naive, zone)
+    return _numbers(values, times, _NAIVE) if kinds <= _INT_OR_NONE else None
 
 
 def _clear(naive: pa.Array, zone: str) -> pa.Array | None:
@@ -164,6 +148,13 @@ def _clear(naive: pa.Array, zone: str) -> pa.Array | None:
 def _numbers(values: list[Any], times: TimeRules, target: pa.DataType) -> pa.Array:
     unit = pa.timestamp(times.epoch_unit or "us", target.tz)
     return pa.array(values, pa.int64()).cast(unit).cast(target)
+
+
+def _has_usual_offsets(zone: dt.tzinfo) -> bool:
+    """Return whether all offsets of a zone from UTC are usual ones; False where each must be looked at."""
+    if type(zone) is dt.timezone:
+        return not zone.utcoffset(None).microseconds
+    return isinstance(zone, ZoneInfo)
 
 
 def _zones(values: list[Any]) -> set[Any]:

@@ -14,9 +14,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 
+from beam_zerobus.batching.bulk_values import TEXT_OR_NONE
 from beam_zerobus.batching.json_objects import json_key, type_name
 from beam_zerobus.batching.misfit import MisfitError, WrongTypeError
 from beam_zerobus.batching.records import columns_of, types_of
+from beam_zerobus.batching.single_values import may_not_be_plain, plain
 from beam_zerobus.batching.values import Leaf, leaf
 from beam_zerobus.schema import Array, Decimal, DeltaType, Field, Map, Primitive, RowErrorType, Struct
 from beam_zerobus.schema.arrow import canonical_type
@@ -33,7 +35,7 @@ FieldsBuilder: TypeAlias = Callable[[list[Any], Place], list[pa.Array]]
 """Makes the arrays of a record's fields."""
 
 _ARROW_REJECTS = (pa.ArrowException, ValueError, TypeError, ArithmeticError)
-_BUILT_IN = frozenset({str, bytes, bool, int, float, list, tuple, dict})  # such as no enum, whose member counts
+_BUILT_IN = frozenset({str, bytes, bool, int, float, list, tuple, dict})  # not enums: the member counts
 _OUT_OF_RANGE = MisfitError(
     "is out of range; correct the row, or use a larger type in the table", RowErrorType.OUT_OF_RANGE
 )
@@ -46,9 +48,9 @@ class Options:
     Attributes:
         from_json: The values were read from JSON.
         ignore_unknown_fields: Drop fields that the table does not have; with ``"nulls"`` only those without a value.
-        times: What timestamps may leave open.
-        may_lack_digits: Floats from JSON may not have all digits of the text; where this matters, there is a
-            `LostDigitsError`.
+        times: How timestamps without a time zone or a unit are read.
+        may_lack_digits: Floats from JSON may not have all digits of the text; where this matters, a
+            `LostDigitsError` is raised.
     """
 
     from_json: bool
@@ -98,6 +100,10 @@ def _leaf_builder(delta_type: Primitive | Decimal, path: str, options: Options) 
     reject = _Rejecter(delta_type, path)
 
     def build(values: list[Any], place: Place) -> pa.Array:
+        if rules.texts is not None and types_of(values) <= TEXT_OR_NONE:
+            array, misfits = rules.texts(values)
+            reject(misfits, values, place)
+            return array
         try:
             ready = values if rules.direct is None else _ready(values, rules, rules.direct)
             if ready is not None:
@@ -151,7 +157,12 @@ def _texts_at_once(values: list[Any], rules: Leaf) -> dict[int, Any]:
     positions = [] if rules.texts is None else [at for at, value in enumerate(values) if type(value) is str]
     if rules.texts is None or not positions:
         return {}
-    return dict(zip(positions, rules.texts([values[at] for at in positions]), strict=True))
+    array, misfits = rules.texts([values[at] for at in positions])
+    # Numbers, as Python's types end with the year 9999, and start with the year 1 in every zone.
+    found: list[Any] = array.view(pa.int32() if array.type.bit_width == 32 else pa.int64()).to_pylist()
+    for number, misfit in misfits.items():
+        found[number] = misfit
+    return dict(zip(positions, found, strict=True))
 
 
 class _Rejecter:
@@ -191,11 +202,12 @@ def _sized(
     null = np.zeros(len(values), dtype=bool)
     for position, value in enumerate(values):
         children = None if value is None else sized(value)
-        if children is None:
-            null[position] = True
-            if value is not None:
+        if children is None and value is not None and (usual := plain(value)) is not None:
+            children = sized(usual)
+            if children is None:
                 wanted = "a list or tuple" if isinstance(delta_type, Array) else "a dict or a list of pairs"
                 misfits[position] = MisfitError(f"does not fit; pass {wanted}")
+        null[position] = children is None
         held.append(() if children is None else children)
     reject(misfits, values, place)
     return held, pa.array(null) if null.any() else None
@@ -273,6 +285,8 @@ def _struct_builder(delta_type: Struct, path: str, options: Options) -> ColumnBu
     arrow_fields = list(canonical_type(delta_type))
 
     def build(values: list[Any], place: Place) -> pa.Array:
+        if any(map(may_not_be_plain, types_of(values))):
+            values = list(map(plain, values))
         null = np.fromiter((value is None for value in values), bool, len(values))
         present = np.flatnonzero(~null)
         if not null.any():

@@ -14,16 +14,18 @@ from beam_zerobus.batching.columns import FieldsBuilder, Options, fields_builder
 from beam_zerobus.batching.json_objects import (
     LostDigitsError,
     json_parser,
-    parse_exactly,
     parse_long_numbers,
+    parse_strictly,
     parsed_as,
 )
 from beam_zerobus.batching.records import as_dicts, types_of
+from beam_zerobus.batching.repeated_keys import may_repeat_keys
 from beam_zerobus.destinations import KeptFields
 from beam_zerobus.errors import RowError
 from beam_zerobus.schema import RowErrorType, TableSchema
 from beam_zerobus.schema.reasons import Faults, Place, Reason
 from beam_zerobus.schema.time_rules import TimeRules
+from beam_zerobus.schema.unique_keys import RepeatedKeyError
 from beam_zerobus.schema.unknown_fields import IgnoreUnknown
 
 __all__ = [
@@ -66,7 +68,7 @@ class Converted:
 
     batch: pa.RecordBatch
     rows: np.ndarray | None
-    rejected: tuple[RowError, ...]
+    rejected: Sequence[RowError]
     whole: pa.RecordBatch
 
 
@@ -97,7 +99,7 @@ def element_converter(
         schema: The table.
         ignore_unknown_fields: Drop fields that the table does not have, instead of rejecting their elements; with
             ``"nulls"`` only those without a value.
-        times: What timestamps may leave open.
+        times: How timestamps without a time zone or a unit are read.
         kept: The fields that are written; None for all.
 
     Example:
@@ -160,8 +162,8 @@ def records_of(
     return parsed_as(parse, elements, parsed) if parsed else parsed_objects(elements, parse, place)
 
 
-def parsed_rows(elements: Sequence[Any]) -> tuple[list[Any], tuple[RowError, ...]]:
-    """Parse JSON objects before their table is known; return one for each element, and which elements are none.
+def parsed_rows(elements: Sequence[Any]) -> tuple[list[Any], Sequence[RowError]]:
+    """Parse JSON objects before their table is known; return a record for each, and the errors of other elements.
 
     Example:
         >>> records, bad = parsed_rows(['{"id": 1}', "[]"])
@@ -176,7 +178,7 @@ def parsed_objects(elements: Sequence[Any], parse: Callable[[Any], Any], place: 
     """Parse JSON objects; anything else is rejected and becomes an empty one."""
     try:
         records = list(map(parse, elements))
-        if types_of(records) <= {dict}:
+        if types_of(records) <= {dict} and not may_repeat_keys(elements, records):
             return records
     except (ValueError, TypeError, RecursionError):
         pass
@@ -190,10 +192,14 @@ def _parsed_alone(position: int, element: Any, place: Place) -> dict[Any, Any]:
         place.reject_at(np.array([position]), Reason(RowErrorType.WRONG_TYPE, what))
         return {}
     try:
-        record = parse_exactly(element)  # it also reads numbers that no float can hold
+        record = parse_strictly(element)  # it also reads numbers that no float can hold
+    except RepeatedKeyError as error:
+        what = f"an element of Python type {kind} is JSON with the key {error.key!r} twice in one object; drop one"
     except (ValueError, TypeError, RecursionError) as error:
         at = getattr(error, "pos", None)
         where = "" if at is None else f" (at character {at})"
+        if isinstance(error, UnicodeDecodeError):
+            where = ", as it is not UTF-8"
         what = f"an element of Python type {kind} is not valid JSON{where}; correct it"
     else:
         if isinstance(record, dict):

@@ -3,7 +3,7 @@
 orjson is several times as fast as Python's own parser, but reads a number with a fraction, or beyond 64 bits, as a
 float. Where that could change a value, Python's parser reads the text once more. Both accept the same text: what orjson
 rejects, Python's parser may still read, such as a number that no float can hold. Of two equal keys in an object both
-keep the last.
+keep the last, but for `parse_strictly`.
 """
 
 from __future__ import annotations
@@ -18,16 +18,19 @@ import orjson
 from beam_zerobus.schema import Array, Decimal, DeltaType, Map, Primitive, Struct, TableSchema
 from beam_zerobus.schema.rescue import Verbatim
 from beam_zerobus.schema.texts import INTEGERS
+from beam_zerobus.schema.unique_keys import unique_keys
 
 __all__ = [
     "FIRST_LOST",
     "JsonNumber",
     "LostDigitsError",
+    "json_bytes",
     "json_key",
     "json_parser",
     "json_text",
     "parse_exactly",
     "parse_long_numbers",
+    "parse_strictly",
     "parsed_as",
     "type_name",
 ]
@@ -150,7 +153,7 @@ def parse_long_numbers(text: Any) -> Any:
 
 
 def parse_exactly(text: str | bytes | bytearray | memoryview) -> Any:
-    """Parse JSON; numbers that could lose digits are `JsonNumber`.
+    """Parse JSON; numbers that could lose digits are `JsonNumber`. Of two equal keys in an object the last one is kept.
 
     Raises:
         ValueError: The text is not valid JSON.
@@ -162,6 +165,21 @@ def parse_exactly(text: str | bytes | bytearray | memoryview) -> Any:
     return _DECODER.decode(text if isinstance(text, str) else bytes(text).decode())
 
 
+def parse_strictly(text: str | bytes | bytearray | memoryview) -> Any:
+    """Parse JSON as `parse_exactly` does, but reject objects with the same key twice.
+
+    Raises:
+        RepeatedKeyError: An object has the same key twice.
+        ValueError: The text is not valid JSON.
+
+    Example:
+        >>> parse_strictly('{"a": 1, "a": 2}')
+        Traceback (most recent call last):
+        beam_zerobus.schema.unique_keys.RepeatedKeyError: an object has the key 'a' twice
+    """
+    return _STRICT_DECODER.decode(text if isinstance(text, str) else bytes(text).decode())
+
+
 def _whole(text: str) -> int | JsonNumber:
     return JsonNumber(text) if len(text) >= _DIGITS_OF_INT64 or text == "-0" else int(text)
 
@@ -170,7 +188,9 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not valid JSON")
 
 
-_DECODER = json.JSONDecoder(parse_float=JsonNumber, parse_int=_whole, parse_constant=_no_constant)
+_NUMBERS: dict[str, Any] = {"parse_float": JsonNumber, "parse_int": _whole, "parse_constant": _no_constant}
+_DECODER = json.JSONDecoder(**_NUMBERS)
+_STRICT_DECODER = json.JSONDecoder(**_NUMBERS, object_pairs_hook=unique_keys)
 
 
 def json_text(value: Any) -> str:
@@ -183,7 +203,20 @@ def json_text(value: Any) -> str:
         >>> json_text(parse_exactly('{"price": 1.50, "id": 80241446968629135069}'))
         '{"price":1.50,"id":80241446968629135069}'
     """
-    return orjson.dumps(value, default=_fragment).decode()
+    return json_bytes(value).decode()
+
+
+def json_bytes(value: Any) -> bytes:
+    """Return what `json_text` returns, in UTF-8.
+
+    Raises:
+        TypeError: As `json_text`.
+
+    Example:
+        >>> json_bytes({"id": 1})
+        b'{"id":1}'
+    """
+    return orjson.dumps(value, default=_fragment)
 
 
 def _fragment(value: object) -> orjson.Fragment:

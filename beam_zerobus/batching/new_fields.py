@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from beam_zerobus.batching.elements import RowKind
-from beam_zerobus.batching.json_objects import JsonNumber, parse_exactly
+from beam_zerobus.batching.json_objects import JsonNumber, parse_strictly
 from beam_zerobus.batching.records import as_dict
 from beam_zerobus.batching.single_values import is_missing
 from beam_zerobus.destinations import KeptFields
@@ -79,7 +79,7 @@ def _record(element: Any, kind: RowKind) -> dict[Any, Any] | None:
     if kind == "row":
         return as_dict(element)
     try:
-        record = parse_exactly(element)
+        record = parse_strictly(element)
     except (ValueError, TypeError, RecursionError, AttributeError):
         return None
     return record if isinstance(record, dict) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from operator import countOf, itemgetter
 from typing import Any
@@ -11,7 +11,9 @@ import numpy as np
 
 from beam_zerobus.batching.json_objects import type_name
 from beam_zerobus.batching.single_values import is_missing
+from beam_zerobus.errors import agreeing
 from beam_zerobus.schema import RowErrorType
+from beam_zerobus.schema.dataclass_fields import dataclass_fields
 from beam_zerobus.schema.reasons import Place, Reason
 from beam_zerobus.schema.unknown_fields import IgnoreUnknown, remedy_for_unknown
 
@@ -22,7 +24,7 @@ _SHOWN_CHARACTERS = 64
 
 
 def types_of(values: list[Any]) -> set[type]:
-    """Return the types of values. Mostly all have one type: counting that is faster than making a set.
+    """Return the types of values. Usually all have one type, and counting it is faster than making a set.
 
     Example:
         >>> types_of([{}, {}]), types_of([])
@@ -80,6 +82,8 @@ def _from_tuples(
         for position, record in enumerate(records):
             if extra := _not_dropped({fields[n]: record[n] for n in unknown}, ignore_unknown_fields):
                 place.reject_at(np.array([position]), _unknown(extra, parent, ignore_unknown_fields))
+    if len(fields) - len(unknown) > len({field.lower() for field in fields} & wanted):
+        place.reject_at(np.arange(len(records)), _twice(fields, names, parent))
     # Not zip(*records): its iterators, one per record, would trigger the garbage collector.
     positions = {field.lower(): position for position, field in enumerate(fields)}
     found = [positions.get(name.lower()) for name in names]
@@ -92,11 +96,22 @@ def as_dicts(records: list[Any], parent: str, place: Place) -> list[dict[Any, An
     for position, record in enumerate(records):
         found = as_dict(record)
         if found is None:
-            where = f"column {parent!r} is a STRUCT" if parent else "an element is one row"
-            message = f"{where}: a value of Python type {type(record).__name__} does not fit; pass a dict or a beam.Row"
-            place.reject_at(np.array([position]), Reason(RowErrorType.WRONG_TYPE, message))
+            place.reject_at(np.array([position]), Reason(RowErrorType.WRONG_TYPE, _no_record(record, parent)))
         dicts.append({} if found is None else found)
     return dicts
+
+
+def _no_record(value: Any, parent: str) -> str:
+    where = f"column {parent!r} is a STRUCT" if parent else "an element is one row"
+    if not parent and (hasattr(value, "__arrow_c_stream__") or hasattr(value, "columns")):  # pandas before 2.2
+        return (
+            f"{where}: a value of Python type {type_name(value)} holds many; pass pyarrow.table(value), not in a list, "
+            "or its rows"
+        )
+    return (
+        f"{where}: a value of Python type {type_name(value)} does not fit; pass a dict, a NamedTuple, a dataclass or a "
+        "beam.Row"
+    )
 
 
 def as_dict(record: Any) -> dict[Any, Any] | None:
@@ -110,9 +125,7 @@ def as_dict(record: Any) -> dict[Any, Any] | None:
         return vars(record)
     if isinstance(record, Mapping):
         return dict(record)
-    if dataclasses.is_dataclass(record) and not isinstance(record, type):
-        return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
-    return None
+    return dataclass_fields(record)
 
 
 def _from_dicts(
@@ -125,17 +138,19 @@ def _from_dicts(
     else:
         complete = True
         # All names were there, so equal counts mean that nothing else was.
-        if ignore_unknown_fields is True or sum(map(len, records)) == len(names) * len(records):
+        if sum(map(len, records)) == len(names) * len(records):
             return [*columns]
     unknown = set().union(*records).difference(names)
     if unknown:
+        given = records
         records, unknown = _renamed(records, unknown, names, parent, place)
+        complete = complete and records is given
         if ignore_unknown_fields is not True:
             for position, record in enumerate(records):
                 found = {key: record[key] for key in unknown.intersection(record)}
                 if extra := _not_dropped(found, ignore_unknown_fields):
                     place.reject_at(np.array([position]), _unknown(extra, parent, ignore_unknown_fields))
-    elif complete:
+    if complete:
         return [*columns]
     return [[record.get(name) for record in records] for name in names]
 
@@ -154,11 +169,22 @@ def _renamed(
     for position, record in enumerate(records):
         new = {known.get(key, key): value for key, value in record.items()}
         if len(new) < len(record):
-            twice = [key for key in record if known.get(key, key) != key]
-            message = f"{_listed(twice, parent)} appears twice, as names in Delta are the same in any case; drop one"
-            place.reject_at(np.array([position]), Reason(RowErrorType.UNKNOWN_FIELD, message))
+            place.reject_at(np.array([position]), _twice(record, names, parent))
         renamed.append(new)
     return renamed, unknown.difference(known)
+
+
+def _twice(keys: Iterable[Any], names: list[str], parent: str) -> Reason:
+    by_lower_name = Counter(key.lower() for key in keys if isinstance(key, str))
+    wanted = {name.lower() for name in names}
+    twice = [
+        key
+        for key in keys
+        if isinstance(key, str) and key.lower() in wanted and by_lower_name[key.lower()] > 1 and key not in names
+    ]
+    verb = agreeing(len(twice), "appears")
+    message = f"{_listed(twice, parent)} {verb} twice, as names in Delta are the same in any case; drop one"
+    return Reason(RowErrorType.UNKNOWN_FIELD, message)
 
 
 def _not_dropped(fields: dict[Any, Any], ignore_unknown_fields: IgnoreUnknown) -> dict[Any, Any]:
@@ -170,7 +196,7 @@ def _not_dropped(fields: dict[Any, Any], ignore_unknown_fields: IgnoreUnknown) -
 
 def _unknown(fields: Mapping[Any, Any], parent: str, ignored: IgnoreUnknown) -> Reason:
     kinds = ", ".join(sorted({type_name(value) for value in fields.values()}))
-    verb, it = ("is", "it") if len(fields) == 1 else ("are", "them")
+    verb, it = agreeing(len(fields), "is"), "it" if len(fields) == 1 else "them"
     return Reason(
         RowErrorType.UNKNOWN_FIELD,
         f"{_listed(fields, parent)} of Python type {kinds} {verb} not in the table; drop {it}, "

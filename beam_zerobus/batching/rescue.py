@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from beam_zerobus.batching.columns import Options, fields_builder
 from beam_zerobus.batching.elements import Converted, RowKind, records_of, schema_of
-from beam_zerobus.batching.json_objects import LostDigitsError, json_parser, parse_exactly
+from beam_zerobus.batching.json_objects import LostDigitsError, json_parser, parse_exactly, parse_strictly
 from beam_zerobus.batching.records import as_dict, as_dicts
 from beam_zerobus.destinations import KeptFields
 from beam_zerobus.errors import RowError
@@ -33,7 +33,7 @@ class RescuingConverter:
         kind: ``"json"`` or ``"row"``.
         schema: The table.
         rescue_column: The name of its rescue column.
-        times: What timestamps may leave open.
+        times: How timestamps without a time zone or a unit are read.
         kept: The fields that are written; None for all.
 
     Example:
@@ -103,7 +103,7 @@ class RescuingConverter:
             else:
                 splits[row] = _split(record, self._known)
         rows = [*splits]
-        # Mostly nothing but unknown fields was wrong, and all rows fit now.
+        # Usually only unknown fields were wrong, and all rows fit now.
         suspects = [rows[error.index] for error in self._check.errors([split.fit for split in splits.values()])]
         for field, check in self._checks:
             rows = [row for row in suspects if field.name in splits[row].fit]
@@ -127,7 +127,7 @@ class RescuingConverter:
         if self._parse is None:
             return as_dict(element)
         try:
-            record = parse_exactly(element)
+            record = parse_strictly(element)
         except (*UNWRITABLE, AttributeError):
             return None
         return record if isinstance(record, dict) else None
@@ -148,7 +148,7 @@ class _Check:
         self._schema = TableSchema(fields).to_canonical_arrow() if fields else None
         self._conformer = Conformer(TableSchema(fields), times=options.times) if fields else None
 
-    def conform(self, arrays: list[pa.Array]) -> tuple[RowError, ...]:
+    def conform(self, arrays: list[pa.Array]) -> Sequence[RowError]:
         """Return the rows of arrays that `build` made that do not fit."""
         if self._conformer is None or self._schema is None:
             return ()

@@ -12,6 +12,7 @@ import numpy as np
 
 from beam_zerobus.batching.json_objects import FIRST_LOST, JsonNumber, LostDigitsError
 from beam_zerobus.batching.misfit import MisfitError, WrongTypeError
+from beam_zerobus.errors import counted
 from beam_zerobus.schema import Decimal, RowErrorType
 from beam_zerobus.schema.casts.decimals import exact_decimal
 
@@ -145,9 +146,9 @@ def decimal_of(value: Any, delta_type: Decimal) -> decimal.Decimal:
     before, after = delta_type.precision - delta_type.scale, delta_type.scale
     raise MisfitError(
         {
-            RowErrorType.OUT_OF_RANGE: f"has more than {before} digits before the decimal point; "
+            RowErrorType.OUT_OF_RANGE: f"has more than {counted(before, 'digit')} before the decimal point; "
             "correct the row, or use a larger precision in the table",
-            RowErrorType.INEXACT: f"has more than {after} digits after the decimal point; "
+            RowErrorType.INEXACT: f"has more than {counted(after, 'digit')} after the decimal point; "
             "correct the row, or use a larger scale in the table",
         }.get(found, "is not a plain decimal number; correct the row, or use STRING in the table"),
         found,

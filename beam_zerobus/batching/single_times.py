@@ -17,15 +17,18 @@ from beam_zerobus.batching.json_objects import JsonNumber
 from beam_zerobus.batching.misfit import MisfitError
 from beam_zerobus.batching.single_numbers import is_integer, whole
 from beam_zerobus.schema import Decimal, Primitive, RowErrorType
+from beam_zerobus.schema.arrow import canonical_type
 from beam_zerobus.schema.casts.decimals import exact_decimal
 from beam_zerobus.schema.text_times import read_times
 from beam_zerobus.schema.texts import read_text
 from beam_zerobus.schema.time_rules import UNIT_NAMES, TimeRules, in_zone
 
-__all__ = ["date", "texts", "timestamp", "timestamp_ntz"]
+__all__ = ["date", "has_usual_offset", "texts", "timestamp", "timestamp_ntz"]
 
 _NAIVE = pa.timestamp("us")
 _WHOLE = Decimal(38, 0)
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND = dt.timedelta(microseconds=1)
 _MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 
 
@@ -48,13 +51,16 @@ def timestamp(value: Any, times: TimeRules) -> dt.datetime | int:
     """Return a value of a TIMESTAMP column."""
     zone = times.assume_timezone
     if isinstance(value, dt.datetime):
-        if value.tzinfo is None and zone is None:
+        offset = value.utcoffset()
+        if offset is None:
+            if zone is not None:
+                return _moment(_microseconds(value).replace(tzinfo=None), zone)
             raise MisfitError(
                 'has no time zone; set assume_timezone="UTC" or the zone that it is in, or give it one, such as '
                 "value.replace(tzinfo=datetime.timezone.utc)"
             )
         value = _microseconds(value)
-        return value if value.tzinfo is not None or zone is None else _moment(value, zone)
+        return (value - _EPOCH) // _MICROSECOND if offset.microseconds else value
     if isinstance(value, str):
         return _read(value, Primitive.TIMESTAMP, times)
     if isinstance(value, np.datetime64) and zone is not None:
@@ -68,6 +74,17 @@ def timestamp(value: Any, times: TimeRules) -> dt.datetime | int:
         "does not fit; pass a datetime with a time zone, a Beam Timestamp, ISO 8601 text, or an int of "
         f"{UNIT_NAMES[times.epoch_unit or 'us']} since 1970"
     )
+
+
+def has_usual_offset(value: dt.datetime) -> bool:
+    """Return whether a datetime has an offset from UTC, in whole seconds; pyarrow drops the rest, and takes none as 0.
+
+    Example:
+        >>> has_usual_offset(dt.datetime(2026, 1, 31, tzinfo=dt.timezone(dt.timedelta(microseconds=1))))
+        False
+    """
+    offset = value.utcoffset()
+    return offset is not None and not offset.microseconds
 
 
 def _moment(naive: dt.datetime | int, zone: str) -> int:
@@ -138,46 +155,47 @@ def _whole_microseconds(value: np.datetime64) -> int:
 
 
 def texts(
-    values: Sequence[str],
+    values: Sequence[str | None],
     delta_type: Primitive,
     times: TimeRules = TimeRules(),  # noqa: B008 - frozen
-) -> list[int | MisfitError]:
-    """Return the days of dates, or the microseconds of timestamps, since 1970; or why a text does not fit.
-
-    They are numbers because Python's types end with the year 9999, and start with the year 1 in every zone.
+) -> tuple[pa.Array, dict[int, MisfitError]]:
+    """Return dates or timestamps, and why the texts at some positions, which are null, do not fit.
 
     Example:
-        >>> texts(["1970-01-02", "soon"], Primitive.DATE)
-        [1, MisfitError('is not a date of the form YYYY-MM-DD; correct the row')]
+        >>> array, misfits = texts(["1970-01-02", "soon"], Primitive.DATE)
+        >>> array.to_pylist(), misfits
+        ([datetime.date(1970, 1, 2), None], {1: MisfitError('is not a date of the form YYYY-MM-DD; correct the row')})
     """
-    is_date = delta_type is Primitive.DATE
     try:
         column = pa.array(values, pa.large_string())
-        array, misfits, unclear = (
+        array, found, unclear = (
             (*read_text(column, delta_type), np.zeros(len(values), dtype=bool))
-            if is_date
+            if delta_type is Primitive.DATE
             else read_times(column, delta_type, replace(times, epoch_unit=None))  # digits are not a time here
         )
     except (UnicodeEncodeError, OverflowError) as error:
         if len(values) > 1:  # one of them is at fault
-            return [found for value in values for found in texts([value], delta_type, times)]
-        return [_invalid(delta_type, times) if isinstance(error, UnicodeEncodeError) else _outside()]
-    found: list[Any] = array.view(pa.int32() if is_date else pa.int64()).to_pylist()
-    finer = MisfitError("is finer than microseconds; round it first", RowErrorType.INEXACT)
-    invalid, at_change = _invalid(delta_type, times), _at_change(times.assume_timezone)
-    for reason, bad in misfits.items():
-        for position in np.flatnonzero(bad).tolist():
-            found[position] = (
-                invalid if reason is not RowErrorType.INEXACT else at_change if unclear[position] else finer
-            )
-    return found
+            arrays, each = zip(*(texts([value], delta_type, times) for value in values), strict=True)
+            return pa.concat_arrays(arrays), {at: misfits[0] for at, misfits in enumerate(each) if misfits}
+        misfit = _invalid(delta_type, times) if isinstance(error, UnicodeEncodeError) else _outside()
+        return pa.nulls(1, canonical_type(delta_type)), {0: misfit}
+    misfits: dict[int, MisfitError] = {}
+    for reason, bad in found.items():
+        if reason is RowErrorType.INEXACT:
+            finer = MisfitError("is finer than microseconds; round it first", RowErrorType.INEXACT)
+            misfits |= dict.fromkeys(np.flatnonzero(bad & ~unclear).tolist(), finer)
+            misfits |= dict.fromkeys(np.flatnonzero(bad & unclear).tolist(), _at_change(times.assume_timezone))
+        else:
+            misfits |= dict.fromkeys(np.flatnonzero(bad).tolist(), _invalid(delta_type, times))
+    return array, misfits
 
 
 def _read(value: str, delta_type: Primitive, times: TimeRules) -> int:
-    (found,) = texts([value], delta_type, times)
-    if isinstance(found, MisfitError):
-        raise found
-    return found
+    array, misfits = texts([value], delta_type, times)
+    if misfits:
+        raise misfits[0]
+    number: int = array[0].value  # as Python's types end with the year 9999, and start with the year 1 in every zone
+    return number
 
 
 def _invalid(delta_type: Primitive, times: TimeRules) -> MisfitError:

@@ -12,30 +12,53 @@ from enum import Enum
 from typing import Any
 
 import numpy as np
+import orjson
 
 from beam_zerobus.batching.json_objects import json_text
 from beam_zerobus.batching.misfit import MisfitError, WrongTypeError
 from beam_zerobus.schema import RowErrorType
+from beam_zerobus.schema.missing import MISSING_TYPES
+from beam_zerobus.schema.unique_keys import RepeatedKeyError, unique_keys
 
-__all__ = ["base64_text", "binary", "boolean", "is_missing", "json_variant", "present", "text", "variant"]
-
-_MISSING_TYPES = frozenset({"NaTType", "NAType"})
+__all__ = [
+    "base64_text",
+    "binary",
+    "boolean",
+    "is_missing",
+    "json_variant",
+    "may_not_be_plain",
+    "plain",
+    "present",
+    "text",
+    "variant",
+]
 
 
 def is_missing(value: Any) -> bool:
     """Return whether a value is a null of Python, pandas or numpy."""
-    if value is None or type(value).__name__ in _MISSING_TYPES:
+    if value is None or type(value).__name__ in MISSING_TYPES:
         return True
     return isinstance(value, np.datetime64) and bool(np.isnat(value))
 
 
+def plain(value: Any) -> Any:
+    """Return the value of an enum member, None for a null of Python, pandas or numpy, and anything else as it is."""
+    if isinstance(value, Enum):
+        value = value.value
+    return None if is_missing(value) else value
+
+
+def may_not_be_plain(kind: type) -> bool:
+    """Return whether `plain` may change values of a type."""
+    return issubclass(kind, Enum | np.datetime64) or kind.__name__ in MISSING_TYPES
+
+
 def present(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return a converter that keeps nulls (of Python, pandas, numpy) and converts the value of an enum member."""
+    """Return a converter of values as `plain` returns them, which keeps nulls."""
 
     def one(value: Any) -> Any:
-        if isinstance(value, Enum):
-            value = value.value
-        return None if is_missing(value) else convert(value)
+        value = plain(value)
+        return None if value is None else convert(value)
 
     return one
 
@@ -85,24 +108,38 @@ def _variant(value: Any, write: Callable[[Any], str]) -> str:
         return text(value)
     try:
         return write(value)
+    except RepeatedKeyError as error:
+        raise MisfitError(
+            f"has an object with the key {error.key!r} twice, as keys in JSON are text; drop one of them",
+            RowErrorType.INVALID_JSON,
+        ) from None
     except (TypeError, ValueError, RecursionError):
         raise MisfitError("cannot be written as JSON; pass JSON text, or dicts, lists, numbers and text") from None
 
 
+_as_json = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+_CHECK = json.JSONDecoder(parse_int=str, parse_float=str, object_pairs_hook=unique_keys)
+
+
 def _python_as_json(value: Any) -> str:
     try:
-        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+        text = _as_json(value)
     except TypeError:
-        return json.dumps(_without_enums(value), allow_nan=False, separators=(",", ":"))
+        text = _as_json(_all_plain(value))
+    try:
+        orjson.dumps(value)  # which is fast, and takes keys of text only
+    except TypeError:
+        _CHECK.decode(text)
+    return text
 
 
-def _without_enums(value: Any) -> Any:
-    """Return a value with what `present` does to a single one done to all that it holds."""
+def _all_plain(value: Any) -> Any:
+    """Return a value with what `plain` does to a single one done to all that it holds."""
     if isinstance(value, dict):
-        return {_without_enums(key): _without_enums(inner) for key, inner in value.items()}
+        return unique_keys([(_all_plain(key), _all_plain(inner)) for key, inner in value.items()])
     if isinstance(value, list | tuple):
-        return [_without_enums(inner) for inner in value]
-    return present(lambda plain: plain)(value)
+        return [_all_plain(inner) for inner in value]
+    return plain(value)
 
 
 def binary(value: Any) -> bytes:

@@ -19,6 +19,7 @@ from beam_zerobus.batching import bulk_values as bulk
 from beam_zerobus.batching import single_numbers as number
 from beam_zerobus.batching import single_times as time
 from beam_zerobus.batching import single_values as one
+from beam_zerobus.batching.misfit import MisfitError
 from beam_zerobus.schema import Decimal, Primitive
 from beam_zerobus.schema.time_rules import TimeRules
 
@@ -36,13 +37,14 @@ class Leaf:
         bulk: Given all values and the set of their types, returns what pyarrow converts exactly (or an array made of
             them), and None if the values must be converted one by one. It may raise pyarrow's errors.
         one: Turns a value of another type into one that pyarrow converts exactly, or raises `MisfitError`.
-        texts: Turns texts into such values, or the `MisfitError` of each; None if the type does not read text.
+        texts: Turns texts and nulls into an array, and returns the `MisfitError` of each text that does not fit; None
+            if the type does not read text.
     """
 
     direct: frozenset[type] | None
     bulk: Callable[[list[Any], set[type]], list[Any] | pa.Array | None]
     one: Callable[[Any], Any]
-    texts: Callable[[list[str]], list[Any]] | None = None
+    texts: Callable[[list[Any]], tuple[pa.Array, dict[int, MisfitError]]] | None = None
 
 
 def leaf(
@@ -57,9 +59,9 @@ def leaf(
     Args:
         delta_type: The column's type.
         from_json: The values were read from JSON, which has neither bytes nor infinity.
-        may_lack_digits: Its floats may not have all digits of the text; where this matters, there is a
-            `LostDigitsError`.
-        times: What timestamps may leave open.
+        may_lack_digits: Its floats may not have all digits of the text; where this matters, a
+            `LostDigitsError` is raised.
+        times: How timestamps without a time zone or a unit are read.
 
     Example:
         >>> leaf(Primitive.INT, from_json=False).one("1")
@@ -118,7 +120,7 @@ _LEAVES = {
     Primitive.BINARY: Leaf(frozenset({bytes, bytearray, _NONE}), bulk.never, one.present(one.binary)),
     Primitive.DATE: Leaf(
         frozenset({dt.date, int, _NONE}),
-        partial(bulk.texts, Primitive.DATE),
+        bulk.never,
         one.present(time.date),
         partial(time.texts, delta_type=Primitive.DATE),
     ),

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import get_args
 
 from beam_zerobus.check.run import check_table
 from beam_zerobus.options import CreateTable, OnUnknownFields, WireFormat
 from beam_zerobus.options.flags import CommandParser
-from beam_zerobus.workspace.databricks_profile import DatabricksProfile
+from beam_zerobus.options.wording import for_command
+from beam_zerobus.schema.schema_files import names_file, read_source
+from beam_zerobus.schema.time_rules import EpochUnit
+from beam_zerobus.workspace.profile_flag import add_profile_flag, credentials_of
 
 __all__ = ["run"]
+
+_NO_OPTIONS = {"table", "profile", "json"}  # of the writer
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -19,6 +25,10 @@ def run(argv: Sequence[str] | None = None) -> int:
 
     Args:
         argv: The arguments; None means those of the process.
+
+    Raises:
+        ValueError, OSError: The file with the rows' columns cannot be read.
+        ConfigurationError: An option is wrong.
     """
     parser = CommandParser(
         prog="beam-zerobus check",
@@ -28,7 +38,9 @@ def run(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("table", metavar="TABLE", help="catalog.schema.table")
     parser.add_argument("--endpoint", help="else ZEROBUS_ENDPOINT")
     parser.add_argument("--workspace-url", help="else DATABRICKS_HOST")
-    parser.add_argument("--schema", metavar="DDL", help="the rows' columns, to compare with the table's")
+    parser.add_argument(
+        "--schema", metavar="SOURCE", help="the rows' columns, as for beam-zerobus schema, to compare with the table's"
+    )
     parser.add_argument("--wire-format", choices=get_args(WireFormat), default="proto", help="(%(default)s)")
     parser.add_argument(
         "--on-unknown-fields",
@@ -43,21 +55,32 @@ def run(argv: Sequence[str] | None = None) -> int:
         default="never",
         help="whether the job creates a missing table (%(default)s)",
     )
+    parser.add_argument("--assume-timezone", metavar="ZONE", help="time zone that the job gives timestamps without one")
+    parser.add_argument(
+        "--epoch-unit", choices=get_args(EpochUnit), help="unit of the job's whole numbers for timestamp columns"
+    )
     parser.add_argument("--warehouse-id", metavar="ID", help="else DATABRICKS_WAREHOUSE_ID")
-    parser.add_argument("--profile", metavar="NAME", help="profile of .databrickscfg with the credentials")
+    add_profile_flag(parser)
     parser.add_argument("--json", action="store_true", help="write JSON")
     options = parser.parse_args(argv)
+    schema = options.schema
+    if schema is not None and names_file(schema):
+        schema = read_source(schema)
     report = check_table(
         options.table,
         endpoint=options.endpoint,
         workspace_url=options.workspace_url,
-        credentials=None if options.profile is None else DatabricksProfile(profile=options.profile),
-        schema=options.schema,
+        credentials=credentials_of(options.profile),
+        schema=schema,
         wire_format=options.wire_format,
         on_unknown_fields=options.on_unknown_fields,
         rescue_column=options.rescue_column,
         create_table=options.create_table,
         warehouse_id=options.warehouse_id,
+        assume_timezone=options.assume_timezone,
+        epoch_unit=options.epoch_unit,
     )
+    wording = for_command(vars(options).keys() - _NO_OPTIONS)
+    report = replace(report, findings=tuple(replace(one, message=wording(one.message)) for one in report.findings))
     sys.stdout.write((report.as_json() if options.json else report.as_text()) + "\n")
     return report.exit_code

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from beam_zerobus.check.report import Findings
 from beam_zerobus.errors import ZerobusError
-from beam_zerobus.options import CreateTable, OnUnknownFields
+from beam_zerobus.options import CreateTable, OnUnknownFields, WireFormat
+from beam_zerobus.schema import TableSchema
+from beam_zerobus.schema.source import ELEMENTS
 from beam_zerobus.schema.statements import grant_statement
+from beam_zerobus.schema.time_rules import TimeRules
 from beam_zerobus.workspace.secret import Secret
 from beam_zerobus.workspace.sql_warehouse import SqlWarehouse
 from beam_zerobus.workspace.unity_catalog import effective_privileges
@@ -20,10 +24,16 @@ _WAREHOUSE = "SQL warehouse"
 _REMEDY = "export DATABRICKS_WAREHOUSE_ID=...   # the id in the connection details of a SQL warehouse"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plans:
-    """The options of a writer that say what happens to a table that rows do not fit."""
+    """The options of a writer that decide which rows fit, and what happens to a table that they do not fit.
 
+    `schema` is the writer's own: rows are converted to it, and not to the table's.
+    """
+
+    wire_format: WireFormat
+    schema: TableSchema | Literal["unity_catalog", "elements"] | None
+    times: TimeRules
     on_unknown_fields: OnUnknownFields
     rescue_column: str
     create_table: CreateTable
@@ -40,9 +50,19 @@ class Plans:
         return self.on_unknown_fields == "add"
 
     @property
+    def ignores_fields(self) -> bool:
+        """Fields that the table lacks are dropped."""
+        return self.on_unknown_fields == "ignore"
+
+    @property
     def rescues(self) -> bool:
         """What does not fit is written into the rescue column."""
         return self.on_unknown_fields == "rescue"
+
+    @property
+    def takes_schema_of_rows(self) -> bool:
+        """The rows' own columns apply, and not the table's alone."""
+        return self.schema == ELEMENTS or (self.creates_table and not isinstance(self.schema, TableSchema))
 
     @property
     def need_warehouse(self) -> bool:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Literal, TypeAlias
 
+from beam_zerobus.errors import counted
+
 __all__ = ["Finding", "Findings", "Report", "Status"]
 
 Status: TypeAlias = Literal["pass", "warn", "fail", "skip"]
@@ -64,10 +66,8 @@ class Findings:
         self._found = [finding for finding in self._found if finding.name != name]
 
     def failed(self, *names: str) -> bool:
-        """Return whether one of these checks failed or was skipped; without names, whether any failed."""
-        if not names:
-            return any(finding.status == "fail" for finding in self._found)
-        return any(finding.name in names and finding.status in ("fail", "skip") for finding in self._found)
+        """Return whether one of these checks failed; without names, whether any did. A skipped one did not fail."""
+        return any(finding.status == "fail" and (not names or finding.name in names) for finding in self._found)
 
     def report(self) -> Report:
         """Return all findings, in their order."""
@@ -92,7 +92,7 @@ class Report:
           fail  grant MODIFY             is missing
                 -> GRANT MODIFY ...
         <BLANKLINE>
-        1 of 1 checks failed: follow the arrows, then check again.
+        1 of 1 check failed: follow the arrows, then check again.
     """
 
     table: str
@@ -114,7 +114,7 @@ class Report:
         return json.dumps(content, indent=2, ensure_ascii=False)
 
     def as_text(self) -> str:
-        """Return the report as lines of at most 80 columns, except for commands to paste."""
+        """Return the report as lines of at most 80 columns, except for values and commands to copy."""
         return "\n".join([*self._lines(), "", self._summary()])
 
     def _lines(self) -> Iterator[str]:
@@ -123,7 +123,12 @@ class Report:
             start = f"  {finding.status:<5} {finding.name:<{_NAME_WIDTH - 1}} "
             indent = " " * len(start) if len(start) < _WIDTH // 2 else " " * _NAME_WIDTH
             yield from textwrap.wrap(
-                finding.message, _WIDTH, initial_indent=start, subsequent_indent=indent, break_on_hyphens=False
+                finding.message,
+                _WIDTH,
+                initial_indent=start,
+                subsequent_indent=indent,
+                break_on_hyphens=False,
+                break_long_words=False,
             ) or [start.rstrip()]
             for line in finding.remedy.splitlines():
                 yield f"        -> {line}"
@@ -132,7 +137,7 @@ class Report:
         failed = sum(finding.status == "fail" for finding in self.findings)
         warned = sum(finding.status == "warn" for finding in self.findings)
         if failed:
-            return f"{failed} of {len(self.findings)} checks failed: follow the arrows, then check again."
+            return f"{failed} of {counted(len(self.findings), 'check')} failed: follow the arrows, then check again."
         if warned:
-            return f"Rows can be sent; {warned} of {len(self.findings)} checks may deserve a look."
+            return f"Rows can be sent; {warned} of {counted(len(self.findings), 'check')} may deserve a look."
         return "Everything passed: rows can be sent."

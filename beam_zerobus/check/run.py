@@ -6,17 +6,19 @@ import os
 from contextlib import suppress
 
 from beam_zerobus.check.access import check_clock, check_grants, check_table_kind, check_token
-from beam_zerobus.check.addresses import check_reachable, find_addresses
+from beam_zerobus.check.addresses import check_not_swapped, check_reachable, find_addresses
 from beam_zerobus.check.environment import check_credentials_present, check_versions
 from beam_zerobus.check.plans import Plans, check_plans
 from beam_zerobus.check.remedies import check_again
 from beam_zerobus.check.report import Findings, Report
-from beam_zerobus.check.schema import check_schema
+from beam_zerobus.check.rows import Rows
+from beam_zerobus.check.schema import check_schema, check_without_table
 from beam_zerobus.errors import ZerobusError
 from beam_zerobus.options import CreateTable, OnUnknownFields, WireFormat
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.schema.source import SchemaSource, parse_schema
 from beam_zerobus.schema.table_name import check_table_name
+from beam_zerobus.schema.time_rules import EpochUnit, TimeRules, check_timezone
 from beam_zerobus.workspace.credentials import Credentials, OAuthClientCredentials
 from beam_zerobus.workspace.tokens import TokenSource
 
@@ -35,6 +37,10 @@ def check_table(
     rescue_column: str = "_rescued_data",
     create_table: CreateTable = "never",
     warehouse_id: str | None = None,
+    assume_timezone: str | None = None,
+    epoch_unit: EpochUnit | None = None,
+    writer_schema: SchemaSource = None,
+    python_values: bool = False,
 ) -> Report:
     """Check everything that can be known before a row is sent to a table; sends none.
 
@@ -53,6 +59,11 @@ def check_table(
         create_table: As for `ZerobusWriter`: with ``"if_needed"`` the table may be missing, if there is a SQL warehouse
             and the privilege to create it.
         warehouse_id: The SQL warehouse's id, else ``DATABRICKS_WAREHOUSE_ID``.
+        assume_timezone: As for `ZerobusWriter`: the time zone of timestamps that have none.
+        epoch_unit: As for `ZerobusWriter`: the unit of whole numbers in timestamp columns.
+        writer_schema: The ``schema`` of the writer, where it is not the table's: rows are converted to it.
+        python_values: The rows are Python values, of which some columns take more than of Arrow's, such as text for
+            TIMESTAMP; `schema` has the types that stand for theirs.
 
     Returns:
         The findings; nothing is raised for what is wrong with table, network or service.
@@ -61,8 +72,17 @@ def check_table(
         >>> check_table("iot.air").exit_code
         2
     """
+    check_timezone(assume_timezone)
     findings = Findings(table)
-    plans = Plans(on_unknown_fields, rescue_column, create_table, warehouse_id)
+    plans = Plans(
+        wire_format=wire_format,
+        schema=parse_schema(writer_schema),
+        times=TimeRules(assume_timezone=assume_timezone, epoch_unit=epoch_unit),
+        on_unknown_fields=on_unknown_fields,
+        rescue_column=rescue_column,
+        create_table=create_table,
+        warehouse_id=warehouse_id,
+    )
     credentials = credentials or OAuthClientCredentials()
     check_versions(findings)
     try:
@@ -76,7 +96,7 @@ def check_table(
         findings, endpoint, workspace_url, needs_workspace=credentials.needs_workspace or plans.need_warehouse
     )
     check_credentials_present(findings, credentials)
-    rows = _parsed(findings, schema)
+    rows = _parsed(findings, schema, python_values=python_values)
     for name, url in (("endpoint", endpoint), ("workspace", workspace_url)):
         if url is not None and not findings.failed(name):
             check_reachable(findings, name, url)
@@ -84,9 +104,12 @@ def check_table(
         findings.add("workspace and stream", "skip", "not checked, since what they need failed")
         return findings.report()
     tokens = TokenSource(credentials, table=table, endpoint=endpoint, workspace_url=workspace_url)
-    columns = rows
-    if workspace_url is not None:
+    if workspace_url is None:
+        columns = check_without_table(findings, rows, plans)
+    else:
         columns = _check_workspace(findings, workspace_url, tokens, credentials=credentials, rows=rows, plans=plans)
+        if findings.failed("token"):
+            check_not_swapped(findings, endpoint, workspace_url)
     if columns is not None:
         from beam_zerobus.check.stream import check_stream  # noqa: PLC0415  the SDK may not load: see `check_versions`
 
@@ -99,7 +122,7 @@ def check_table(
             workspace_url=workspace_url,
             tokens=tokens,
         )
-    elif workspace_url is None:
+    elif workspace_url is None and not findings.failed("schema"):
         findings.add("stream", "skip", "not checked without a schema: give it, or the workspace that has it")
     return findings.report()
 
@@ -110,7 +133,7 @@ def _check_workspace(
     tokens: TokenSource,
     *,
     credentials: Credentials,
-    rows: TableSchema | None,
+    rows: Rows | None,
     plans: Plans,
 ) -> TableSchema | None:
     """Check what the workspace knows, and return the table's columns; None where no stream can be opened yet."""
@@ -123,8 +146,12 @@ def _check_workspace(
     principal = _principal(credentials)
     if principal:
         check_grants(findings, workspace_url, table, principal, headers)
-    description = check_table_kind(findings, workspace_url, headers, rows, may_be_missing=plans.creates_table)
+    description = check_table_kind(
+        findings, workspace_url, headers, None if rows is None else rows.columns, may_be_missing=plans.creates_table
+    )
     check_plans(findings, workspace_url, principal, headers, plans, table_exists=description is not None)
+    if description is None and plans.creates_table:
+        check_without_table(findings, rows, plans)
     if description is None or findings.failed():
         findings.add("schema and stream", "skip", "not checked, since the table cannot be written yet")
         return None
@@ -137,10 +164,9 @@ def _principal(credentials: Credentials) -> str | None:
     return None
 
 
-def _parsed(findings: Findings, schema: SchemaSource) -> TableSchema | None:
+def _parsed(findings: Findings, schema: SchemaSource, *, python_values: bool) -> Rows | None:
     try:
-        parsed = parse_schema(schema)
-        return parsed if isinstance(parsed, TableSchema) else None  # else it is the table's, or not known yet
+        return Rows.of(schema, python_values=python_values)
     except ZerobusError as error:
         remedy = f"beam-zerobus check {findings.table} --schema 'id BIGINT NOT NULL, ...'   # as DDL"
         findings.add("schema", "fail", str(error), remedy)

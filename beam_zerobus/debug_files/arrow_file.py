@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,7 +29,8 @@ class ArrowFile(GrowingFile):
         # has no such name. Not "wb": ext4 takes a truncated file for the new version of an old one, and at its close
         # begins to write all of it to the disk.
         opened = Path(f"/dev/fd/{self._file.fileno()}")
-        self._sink = pa.OSFile(str(opened if opened.exists() else path), "ab")
+        has_name = sys.platform != "win32" and opened.exists()
+        self._sink = pa.OSFile(str(opened if has_name else path), "ab")
         self._stream = pa.ipc.new_stream(self._sink, schema)  # writes the schema with the first batch
 
     def append(self, batch: pa.RecordBatch, max_bytes: int) -> int | None:

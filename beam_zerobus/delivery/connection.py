@@ -1,4 +1,4 @@
-"""`Connection`: the stream of a ledger at the moment, and the sending over it."""
+"""`Connection`: the current stream of a ledger, and the sending over it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from beam_zerobus.delivery.stream import Stream
 from beam_zerobus.delivery.unexpected import unexpected
 from beam_zerobus.encoding.conversion import Conversion
 
-__all__ = ["Connection", "Left"]
+__all__ = ["Connection", "ReplacedStream"]
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
-    """What a stream leaves.
+class ReplacedStream:
+    """A stream that is no longer used, and what it had not finished.
 
     Attributes:
         stream: The stream; None where none was open.
@@ -38,7 +38,7 @@ class Connection:
 
     Invariants, under the one lock, which is held during a call of the SDK:
     - One thread at a time sends, so that the order of the ledger is the order of offsets.
-    - What the ledger holds as sent was sent over `_stream`. Only the keeper exchanges it.
+    - What the ledger holds as sent was sent over `_stream`. Only the supervisor replaces it.
     - `_failure` is what `_stream` raised when it accepted no further call; nothing is sent after that.
       `_not_accepted` is the entry of this call.
     - Only entries of `conversion` are sent; the stream is open for its schema.
@@ -91,13 +91,13 @@ class Connection:
             entry.owner.note("replayed", rows=replayed)
         entry.drop_records()
 
-    def exchange(self, stream: Stream | None) -> Left:
-        """Put a new stream, or none, in place; return what the old one leaves."""
+    def exchange(self, stream: Stream | None) -> ReplacedStream:
+        """Use another stream, or none, from now on; return the old one."""
         with self._lock:
             old, self._stream, self._failure = self._stream, stream, None
             not_accepted, self._not_accepted = self._not_accepted, None
             unacknowledged, cancelled = self._ledger.put_back()
-            return Left(old, unacknowledged, cancelled, not_accepted)
+            return ReplacedStream(old, unacknowledged, cancelled, not_accepted)
 
     def take_idle(self) -> Stream | None:
         """Remove and return the stream if nothing is sent or queued."""

@@ -11,7 +11,7 @@ __all__ = ["Action", "Situation", "decide"]
 
 
 class Action(Enum):
-    """What the keeper does next. In each case payloads without acknowledgement are sent again or fail."""
+    """What the supervisor does next. In each case payloads without acknowledgement are sent again or fail."""
 
     REOPEN = auto()
     """Open a new stream at once; not counted as a failure."""
@@ -73,7 +73,8 @@ def decide(failure: StreamFailure, situation: Situation) -> Action:
 
 
 def _decide_rejected(failure: StreamFailure, situation: Situation) -> Action:
-    if failure.schema_changed and not situation.schema_confirmed:
+    # Opening a stream sends nothing but the schema, and the SDK does not always pass on why it was rejected.
+    if (failure.schema_changed or failure.while_opening) and not situation.schema_confirmed:
         return Action.REFRESH_SCHEMA
     if situation.calls_in_flight:
         return Action.SEARCH if situation.calls_in_flight == 1 else Action.SEND_SINGLY

@@ -9,7 +9,7 @@ from typing import Final
 
 from beam_zerobus.errors import ConfigurationError, ConversionError, RejectedError, ZerobusError
 
-__all__ = ["FailureKind", "StreamFailure", "error_number"]
+__all__ = ["FailureKind", "StreamFailure", "connection_remedy", "error_number"]
 
 _SHOWN_DIFFERENCES = 20
 _NUMBER = re.compile(r"(?:error|error[ _]code:?) (\d{4})(?=[:.,\s]|$)", re.IGNORECASE)
@@ -24,6 +24,29 @@ def error_number(message: str) -> int | None:
     """
     found = _NUMBER.match(message)
     return int(found[1]) if found else None
+
+
+# Words of the HTTP libraries inside the SDK. They choose between remedies only; the status decides what is done.
+_CONNECTION_REMEDIES: Final = {
+    "InvalidContentType": "what answers at the endpoint does not speak TLS, so that its address begins with http://",
+    "http2 error": "check that Zerobus answers at the endpoint, not the workspace",
+    "operation was canceled": "check that Zerobus answers at the endpoint, not the workspace",
+    "transport error": "check that the endpoint is reachable, and that Zerobus answers there, not the workspace",
+    "dns error": "the endpoint names a host that does not exist",
+}
+
+
+def connection_remedy(message: str) -> str:
+    """Return what to check where the endpoint does not answer as Zerobus does, from a message of the SDK.
+
+    Example:
+        >>> connection_remedy("dns error"), connection_remedy("tcp connect error")
+        ('the endpoint names a host that does not exist', 'check that the endpoint is reachable')
+        >>> connection_remedy("transport error")  # the connection broke
+        'check that the endpoint is reachable, and that Zerobus answers there, not the workspace'
+    """
+    found = (remedy for words, remedy in _CONNECTION_REMEDIES.items() if words in message)
+    return next(found, "check that the endpoint is reachable")
 
 
 class FailureKind(Enum):
@@ -46,7 +69,8 @@ class FailureKind(Enum):
 
 
 _SETTINGS: Final = (
-    "Check endpoint, workspace_url, the table's three-part name, and the environment variables that name a proxy"
+    "Check the endpoint, the workspace's URL, the table's three-part name, and the environment variables that name a "
+    "proxy"
 )
 _CERTIFICATES: Final = (
     "It finds no certificates of authorities on this machine, which it needs even for http: install the package "
@@ -55,7 +79,7 @@ _CERTIFICATES: Final = (
 _FINAL = (FailureKind.REJECTED, FailureKind.NOT_FOUND, FailureKind.FORBIDDEN, FailureKind.MISCONFIGURED)
 
 
-class StreamFailure(Exception):  # noqa: N818 - an event of a stream's life, not an error that users meet
+class StreamFailure(Exception):  # noqa: N818 - the end of a stream, not an error that users see
     """A stream that could not be opened or has ended.
 
     Attributes:
@@ -65,10 +89,12 @@ class StreamFailure(Exception):  # noqa: N818 - an event of a stream's life, not
         schema_changed: The rows' schema is not the table's (error 8001, or `SCHEMA_VALIDATION_FAILED` over Arrow).
         while_opening: The stream was never open.
         differences: How the schema of a stream that was never open differs from the table's, as far as is known.
+        of_table: That schema was fetched: it is the table's own.
     """
 
     while_opening = False
     differences: Sequence[str] = ()
+    of_table = False
 
     def __init__(
         self,
@@ -109,11 +135,8 @@ class StreamFailure(Exception):  # noqa: N818 - an event of a stream's life, not
             remedy = _CERTIFICATES if self.cause == "TLS" else _SETTINGS
             return ConfigurationError(f"The Zerobus SDK rejected the settings for table {table}: {self}. {remedy}")
         if self.kind is FailureKind.REJECTED:
-            shown = "; ".join(self.differences[:_SHOWN_DIFFERENCES])
-            how = f" It differs from the table's: {shown}." if shown else ""
             return ConversionError(
-                f"Zerobus rejected the schema of the rows for table {table}: {self}.{how} Correct it, or have it "
-                'fetched with schema="unity_catalog"'
+                f"Zerobus rejected the schema of the rows for table {table}: {self}.{self._schema_remedy()}"
             )
         if self.cause == "PERMISSION_DENIED":
             return RejectedError(
@@ -131,3 +154,13 @@ class StreamFailure(Exception):  # noqa: N818 - an event of a stream's life, not
             "that the endpoint is the address of Zerobus, not of the workspace, and the version of "
             "databricks-zerobus-ingest-sdk; if both are right, report this"
         )
+
+    def _schema_remedy(self) -> str:
+        if self.of_table:
+            return (
+                " It is the table's own, as Unity Catalog has it: check that endpoint and workspace belong "
+                "together, or write with another wire_format"
+            )
+        shown = "; ".join(self.differences[:_SHOWN_DIFFERENCES])
+        how = f" It differs from the table's: {shown}." if shown else ""
+        return f'{how} Correct it, or have it fetched with schema="unity_catalog"'

@@ -147,10 +147,14 @@ class Ledger:
             self._lock.notify_all()
             return not entry.cancelled
 
-    # The keeper.
+    # The supervisor.
 
     def wait_for_work(self, timeout: float) -> bool:
-        """Wait until an entry is in flight or may be sent, or the ledger is closed; False after `timeout` or before."""
+        """Wait until an entry is in flight or may be sent, or the ledger is closed.
+
+        Returns:
+            False where none of this happened within `timeout` seconds, or less while searches pause.
+        """
         with self._lock:
             if self._queued and (left := self._searches_from - time.monotonic()) > 0:
                 timeout = min(timeout, left)
@@ -163,7 +167,7 @@ class Ledger:
             return self._next() is not None
 
     def pause(self, seconds: float) -> None:
-        """Wait, less where nothing is left to wait for."""
+        """Wait for some seconds, or until the ledger is closed or empty."""
         with self._lock:
             self._lock.wait_for(lambda: self._closed or not (self._sent or self._queued), seconds)
 
@@ -184,7 +188,7 @@ class Ledger:
             done: list[Entry] = []
             while self._sent and self._sent[0].offset <= offset:
                 entry = self._sent.popleft()
-                if not entry.cancelled and entry.piece_accepted():
+                if not entry.cancelled and entry.accepted():
                     self._queued.appendleft(entry)
                 else:
                     done.append(entry)
@@ -200,7 +204,7 @@ class Ledger:
         with self._lock:
             if entry not in self._queued:
                 return False  # cancelled
-            if entry.piece_rejected(reason, probes=probes):
+            if entry.rejected(reason, probes=probes):
                 return False
             self._queued.remove(entry)
             self._account([entry], -1)
@@ -217,14 +221,14 @@ class Ledger:
             unacknowledged = [entry for entry in self._sent if not entry.cancelled]
             self._sent.clear()
             first = 0
-            if not any(entry.search for entry in unacknowledged):  # else it is alone, and the oldest search
+            if not any(entry.search for entry in unacknowledged):  # else it is alone, and its search the oldest
                 first = next((n for n, entry in enumerate(self._queued) if not entry.search), len(self._queued))
             for entry in reversed(unacknowledged):
                 self._queued.insert(first, entry)
             self._account(cancelled, -1)
             return unacknowledged, len(cancelled)
 
-    def suspect(self, entries: Iterable[Entry]) -> None:
+    def send_singly(self, entries: Iterable[Entry]) -> None:
         """Have these entries sent one by one."""
         with self._lock:
             for entry in entries:

@@ -17,7 +17,7 @@ _log = get_logger(__name__)
 class Outage:
     """Warns from the second failure in a row on, at most once in ten seconds, and says when it is over.
 
-    Not thread-safe: it belongs to the keeper.
+    Not thread-safe: it belongs to the supervisor.
     """
 
     def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:

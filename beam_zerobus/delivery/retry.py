@@ -75,7 +75,8 @@ class Breaker:
     When there are at least `min_calls` and the share of failures reaches `threshold`, `pause_left` returns up to
     `pause` seconds to every caller, and the window starts empty.
 
-    Invariants, under the one lock: `_failures` counts the failures in `_outcomes`; outcomes are in order of time.
+    Invariants, under the one lock: `_calls` and `_failures` count the calls and failures in `_outcomes`, which are in
+    order of time.
     """
 
     def __init__(

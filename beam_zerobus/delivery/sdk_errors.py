@@ -122,9 +122,12 @@ _RETRIABLE: Final = (
 _RETRY = "waits with backoff, opens a new stream, sends again what is not acknowledged"
 _EXHAUSTED = "nothing, or `TransientError` after the last retry"
 _REOPEN = "opens a new stream at once; not counted as a failure"
-_SEARCH = "mid-stream: searches the rejected rows and writes all others; at opening: fails"
+_SEARCH = "mid-stream: searches the rejected rows and writes all others; at opening: as with error 8001"
 _SEARCHED = "rows with `rejected_by_service`; at opening `ConversionError`"
-_REFRESH = "fetches the table's schema once and converts the rows again; if it has not changed, as INVALID_ARGUMENT"
+_REFRESH = (
+    "fetches the table's schema once and converts the rows again; if it has not changed, "
+    "searches the rejected rows, or fails at opening"
+)
 _INVALID_ACK = (
     r"Invalid durability ACK offset -?\d+; expected -?\d+\.\.=-?\d+"
     r"|(?:Pending batch count|Greatest sent offset) exceeds the supported offset range"

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeAlias, TypeVar
 
-from beam_zerobus.errors import counted
+from beam_zerobus.errors import agreeing, counted
 
-__all__ = ["ROW_PROBES", "SCHEMA_PROBES", "Found", "Search", "isolate"]
+__all__ = ["ROW_PROBES", "SCHEMA_PROBES", "RowSearch", "SearchResult", "isolate"]
 
 SCHEMA_PROBES = 12
 """Single rows tried before a call is given up whose rejection is about the schema, which its rows have in common."""
@@ -23,7 +23,7 @@ ROW_PROBES = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchResult:
     """The outcome of a search.
 
     Attributes:
@@ -36,13 +36,60 @@ class Found:
 
 
 _T = TypeVar("_T")
-_Answers: TypeAlias = Generator[range, str | None, _T]
-
-Search: TypeAlias = "Generator[range, str | None, Found]"
+_Calls: TypeAlias = Generator[range, str | None, _T]
 """Yields rows to send as one call; receives None when they were accepted, else the reason of the rejection."""
 
 
-def isolate(count: int, reason: str, *, probes: int = ROW_PROBES, max_rejections: int | None = None) -> Search:
+class RowSearch:
+    """The search for the rejected rows of one payload, from call to call; see `isolate`.
+
+    Attributes:
+        piece: The rows of the next call, counted in the payload.
+        accepted: The pieces that were acknowledged.
+        result: The outcome; None until the search has ended.
+
+    Args:
+        count: Rows of the rejected call, at least 1.
+        reason: What the service said of the call.
+        probes: As for `isolate`.
+        max_rejections: As for `isolate`.
+
+    Example:
+        >>> search = RowSearch(2, "bad")
+        >>> search.piece, search.answer(None), search.result
+        (range(0, 1), False, SearchResult(rejected={1: 'bad'}, given_up=None))
+    """
+
+    def __init__(self, count: int, reason: str, *, probes: int = ROW_PROBES, max_rejections: int | None = None) -> None:
+        self._calls = isolate(count, reason, probes=probes, max_rejections=max_rejections)
+        self._sent: range | None = None
+        self.piece = range(count)
+        self.accepted: list[range] = []
+        self.result: SearchResult | None = None
+        self._next(None)
+
+    def note_sent(self) -> bool:
+        """Record that the piece was sent; return whether it had been sent before."""
+        again, self._sent = self._sent == self.piece, self.piece
+        return again
+
+    def answer(self, reason: str | None) -> bool:
+        """Record that the piece was accepted, or why it was rejected; return whether another is to be sent."""
+        if reason is None:
+            self.accepted.append(self.piece)
+        return self._next(reason)
+
+    def _next(self, reason: str | None) -> bool:
+        try:
+            self.piece = self._calls.send(reason)
+        except StopIteration as end:
+            self.result = end.value
+        return self.result is None
+
+
+def isolate(
+    count: int, reason: str, *, probes: int = ROW_PROBES, max_rejections: int | None = None
+) -> _Calls[SearchResult]:
     """Search the rejected rows among the `count` rows of a call that was rejected for `reason`.
 
     A call of more than 2·`probes` rows is probed first: where each of `probes` single rows, spread evenly, is rejected
@@ -94,7 +141,7 @@ class _Isolation:
         self._part = count
         self._distance: float | None = None
 
-    def run(self) -> Search:
+    def run(self) -> _Calls[SearchResult]:
         given_up = None
         try:
             gaps = (yield from self._probe()) if self._count > 2 * self._probes else [range(self._count)]
@@ -104,16 +151,16 @@ class _Isolation:
                 yield from self._search_gap(gap, self._reason if is_cause else None)
         except _GivenUpError as end:
             given_up = str(end)
-        return Found(dict(sorted(self._rejected.items())), given_up)
+        return SearchResult(dict(sorted(self._rejected.items())), given_up)
 
-    def _send(self, rows: range) -> _Answers[str | None]:
+    def _send(self, rows: range) -> _Calls[str | None]:
         if self._rejections == self._max_rejections:
             raise _GivenUpError(f"the search ended after {self._rejections:,} rejected calls, which is the limit")
         reason = yield rows
         self._rejections += reason is not None
         return reason
 
-    def _probe(self) -> _Answers[list[range]]:
+    def _probe(self) -> _Calls[list[range]]:
         """Send single rows until one is accepted; return the rows between them."""
         tried: list[int] = []
         reason: str | None = self._reason
@@ -126,12 +173,13 @@ class _Isolation:
                 self._part = 1
         if len(self._rejected) == len(tried) and len(set(self._rejected.values())) == 1:
             raise _GivenUpError(
-                f"{counted(len(tried), 'row')} spread over the call were tried, and each was rejected: {reason}"
+                f"{counted(len(tried), 'row')} spread over the call {agreeing(len(tried), 'was')} tried, and each was "
+                f"rejected: {reason}"
             )
         edges = [-1, *sorted(tried), self._count]
         return [range(a + 1, b) for a, b in pairwise(edges) if a + 1 < b]
 
-    def _search_gap(self, rows: range, reason: str | None) -> _Answers[None]:
+    def _search_gap(self, rows: range, reason: str | None) -> _Calls[None]:
         """Search consecutive rows, known to hold a rejected one if there is a `reason`."""
         since, accepted_before = rows.start, False
         while rows:
@@ -148,7 +196,7 @@ class _Isolation:
             rows, since = range(row + 1, rows.stop), row + 1
             reason, accepted_before = None, False
 
-    def _first_rejected(self, rows: range, reason: str) -> _Answers[int]:
+    def _first_rejected(self, rows: range, reason: str) -> _Calls[int]:
         """Return the first rejected row of a call that was rejected."""
         while len(rows) > 1:
             some = rows[: max(1, len(rows) // 3)]

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from beam_zerobus.destinations.split import Split, bad_table, checked_name, row_errors
 from beam_zerobus.destinations.template import Path, Template
+from beam_zerobus.schema.casts.base import from_views
 from beam_zerobus.schema.reasons import Reason
 
 __all__ = ["split_arrow"]
@@ -125,7 +126,7 @@ def _column(batch: pa.RecordBatch | pa.Table, path: Path) -> pa.Array | pa.DataT
     if pa.types.is_dictionary(kind):
         values, kind = values.dictionary_decode(), kind.value_type
     if pa.types.is_string_view(kind):
-        return values.cast(pa.string())  # older versions of Arrow do not compare views
+        return from_views(values).cast(pa.string())  # older versions of Arrow do not compare views
     is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
     return values if is_text or pa.types.is_null(kind) or pa.types.is_integer(kind) else kind
 

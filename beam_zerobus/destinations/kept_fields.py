@@ -37,7 +37,7 @@ class KeptFields:
             [{'co2': 417}]
         """
         if keep and drop:
-            raise ConfigurationError("keep and drop are both given: name the fields to keep, or those to drop")
+            raise ConfigurationError("keep=... and drop=... are both given: name the fields to keep, or those to drop")
         named = keep or drop
         return cls(frozenset(name.lower() for name in named), bool(keep)) if named else None
 

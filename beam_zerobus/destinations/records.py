@@ -31,7 +31,7 @@ def split_records(template: Template, named: str, records: Sequence[Any]) -> Spl
     bad: dict[int, Reason] = {}
     columns = [_parts(records, path) for path in template.fields]
     groups: dict[tuple[Any, ...], list[int] | range] = {}
-    if records and all(countOf(column, column[0]) == len(column) for column in columns):  # mostly there is one table
+    if records and all(countOf(column, column[0]) == len(column) for column in columns):  # usually there is one table
         groups[tuple(column[0] for column in columns)] = range(len(records))
     else:
         several: defaultdict[tuple[Any, ...], list[int]] = defaultdict(list)
@@ -93,7 +93,10 @@ def _field(record: Any, name: str) -> Any:
     if isinstance(record, Mapping):
         return record[name]
     kind = type(record)
-    if any(name in fields for fields in (getattr(kind, "_fields", ()), getattr(kind, "__dataclass_fields__", ()))):
+    declared = any(
+        name in fields for fields in (getattr(kind, "_fields", ()), getattr(kind, "__dataclass_fields__", ()))
+    )
+    if declared and hasattr(record, name):
         return getattr(record, name)
     return getattr(record, "__dict__", {})[name]  # of a beam.Row, whose fields may have the names of its methods
 

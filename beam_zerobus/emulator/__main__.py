@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from beam_zerobus.options.extras import needs_extra
+
 __all__ = ["main"]
 
 _EXTRA = ("cryptography", "deltalake", "grpc")
@@ -17,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments; None means those of the process.
 
     Returns:
-        The exit status: 0, or 2 if an argument is wrong or the extra ``emulator`` is not installed, with the reason on
+        The exit code: 0, or 2 if an argument is wrong or the extra ``emulator`` is not installed, with the reason on
         standard error.
     """
     try:
@@ -25,13 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return run(argv)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in _EXTRA:
+        if str(error.name).partition(".")[0] not in _EXTRA:
             raise
-        print(  # noqa: T201 - this is the command
-            f"The emulator needs the package {error.name}, which the extra 'emulator' installs: "
-            "run pip install '.[emulator]' in a checkout of beam-zerobus",
-            file=sys.stderr,
-        )
+        print(needs_extra("emulator", "emulator", error), file=sys.stderr)  # noqa: T201 - this is the command
         return 2
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import signal
 import sys
 import textwrap
@@ -21,7 +22,7 @@ from beam_zerobus.emulator.otlp.exports import SIGNALS
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.seeding import seed_from_file
 from beam_zerobus.emulator.tables.table import Table
-from beam_zerobus.errors import ConfigurationError, ZerobusError
+from beam_zerobus.errors import ConfigurationError, ZerobusError, counted
 from beam_zerobus.options.flags import CommandParser
 from beam_zerobus.schema.ddl import DdlError
 
@@ -111,9 +112,21 @@ def _parser() -> argparse.ArgumentParser:
     access.add_argument("--client-id", help="the client that may write (default: generated)")
     access.add_argument("--client-secret", help="its secret (default: generated)")
     access.add_argument("--control-token", help="token of the control API (default: generated)")
-    access.add_argument("--token-life", type=float, default=3600.0, metavar="SECONDS", help="(default: %(default)s)")
+    access.add_argument(
+        "--token-life",
+        type=float,
+        default=3600.0,
+        metavar="SECONDS",
+        help="how long an access token is valid (default: %(default)s)",
+    )
     faults = parser.add_argument_group("faults")
-    faults.add_argument("--fault", metavar="KIND,NAME=VALUE,...", action="append", default=[], help="repeatable")
+    faults.add_argument(
+        "--fault",
+        metavar="KIND,NAME=VALUE,...",
+        action="append",
+        default=[],
+        help="a scripted fault, as below; repeatable",
+    )
     faults.add_argument(
         "--fault-rate", type=float, default=0.0, metavar="CHANCE", help="chance of random faults, 0 to 1"
     )
@@ -182,7 +195,7 @@ _PAIRS = {"table": "NAME=COLUMNS", "seed": "NAME=FILE", "fault": "NAME=VALUE", "
 def _pairs(flag: str, texts: Sequence[str]) -> Iterator[tuple[str, str]]:
     for text in texts:
         name, equals, value = text.partition("=")
-        if not equals:
+        if not equals or (flag == "seed" and not value):
             raise ConfigurationError(f"--{flag} {text!r}: write {_PAIRS[flag]}")
         yield name, value
 
@@ -205,7 +218,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         argv: The arguments; None means those of the process.
 
     Returns:
-        The exit status: 0, or 2 if an argument is wrong, with the reason on standard error.
+        The exit code: 0, or 2 if an argument is wrong, with the reason on standard error.
     """
     parser = _parser()
     options = parser.parse_args(argv)
@@ -213,15 +226,15 @@ def run(argv: Sequence[str] | None = None) -> int:
     try:
         with ExitStack() as stack:
             emulator = _emulator(options)
-            stack.callback(emulator.stop)
+            stack.push(emulator)
             _create_tables(emulator, options)
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: stop.set())
-            stack.enter_context(emulator)
             for name, file in _pairs("seed", options.seed):
                 table = _table(emulator, name.strip())
                 if not table.count_rows():  # the rows are there already after a restart
-                    seed_from_file(table, Path(file))
+                    _seed(table, Path(file))
+            emulator.start()
             print(_greeting(emulator, _where_rows_are(emulator, options)), flush=True)  # noqa: T201 - this is the command
             if options.until_stdin_closes:
                 threading.Thread(target=_await_end_of_input, args=(stop,), daemon=True).start()
@@ -254,7 +267,14 @@ def _table(emulator: Emulator, name: str) -> Table:
     try:
         return emulator.table(name)
     except KeyError as error:
-        raise ConfigurationError(f"--seed {name}: {error.args[0]}") from None
+        raise ConfigurationError(f"--seed {name}: {error.args[0]}; create it with --table") from None
+
+
+def _seed(table: Table, file: Path) -> None:
+    try:
+        seed_from_file(table, file)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--seed {table.name}: {error}") from None
 
 
 def _complain(parser: argparse.ArgumentParser, text: str) -> None:
@@ -262,6 +282,8 @@ def _complain(parser: argparse.ArgumentParser, text: str) -> None:
 
 
 def _emulator(options: argparse.Namespace) -> Emulator:
+    if options.record == "":
+        raise ConfigurationError("--record is empty: name a new file, or a directory")
     return Emulator(
         options.storage_dir,
         options.memory,
@@ -306,8 +328,8 @@ Tables:
 
 export ZEROBUS_ENDPOINT={emulator.endpoint}
 export DATABRICKS_HOST={emulator.workspace_url}
-export DATABRICKS_CLIENT_ID={emulator.client_id}
-export DATABRICKS_CLIENT_SECRET={emulator.client_secret}
+export DATABRICKS_CLIENT_ID={shlex.quote(emulator.client_id)}
+export DATABRICKS_CLIENT_SECRET={shlex.quote(emulator.client_secret)}
 export DATABRICKS_WAREHOUSE_ID={emulator.warehouse_id}
 
 The same, in the names that the official SDKs' examples read:
@@ -315,13 +337,13 @@ export ZEROBUS_SERVER_ENDPOINT={emulator.endpoint}
 export DATABRICKS_WORKSPACE_URL={emulator.workspace_url}{first_table}
 
 The control API, described at {emulator.workspace_url}/control/openapi.json:
-export ZEROBUS_CONTROL_TOKEN={emulator.control_token}
+export ZEROBUS_CONTROL_TOKEN={shlex.quote(emulator.control_token)}
 {trust}
 Stop with Ctrl-C."""
 
 
 def _line(table: Table) -> str:
     """Name a table and its columns, in 80 characters where the name allows it."""
-    cut = f"... ({len(table.schema.columns)} columns)"
+    cut = f"... ({counted(len(table.schema.columns), 'column')})"
     room = max(80 - len(f"  {table.name}: "), len("column, ") + len(cut))
     return f"  {table.name}: {textwrap.shorten(table.schema.to_ddl(), room, placeholder=' ' + cut)}"

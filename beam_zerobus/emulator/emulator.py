@@ -7,7 +7,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from beam_zerobus.emulator.access.grants import Grants
 from beam_zerobus.emulator.access.tokens import TokenIssuer
-from beam_zerobus.emulator.control.api import Control
+from beam_zerobus.emulator.control.api import Control, token_of
 from beam_zerobus.emulator.counts.stats import StatsBook
 from beam_zerobus.emulator.faults import FaultInjector, Faults
 from beam_zerobus.emulator.host import Host
@@ -35,8 +35,6 @@ from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.schema import TableSchema
 
 __all__ = ["Emulator"]
-
-_TLS_DIRECTORY = ".tls"
 
 
 class Emulator(Steering):
@@ -121,7 +119,7 @@ class Emulator(Steering):
             raise ConfigurationError(f"token_life {token_life}: set a number of seconds above 0")
         self.client_id = client_id or f"client-{secrets.token_hex(4)}"
         self.client_secret = client_secret or secrets.token_hex(16)
-        self.control_token = control_token or secrets.token_hex(16)
+        self.control_token = token_of(control_token)
         self._stats = StatsBook(record_calls=record_calls)
         self._tokens = TokenIssuer(self.client_secret, token_life)
         self._grants = Grants(self.client_id)
@@ -139,7 +137,7 @@ class Emulator(Steering):
             storage_dir = self._temporary.name
         directory = None if storage_dir is None else Path(storage_dir).resolve()
         self.storage_dir = None if in_memory else directory
-        self._tls = Tls(directory=directory / _TLS_DIRECTORY, names=tls_names) if tls and directory else None
+        self._tls = Tls(directory=directory / ".tls", names=tls_names) if tls and directory else None
         self._statements = SqlStatements(Warehouse(grants=self._grants, catalog=lambda: self._catalog))
         self._servers = Servers(
             self._host,
@@ -190,17 +188,22 @@ class Emulator(Steering):
         self._record("PUT", "/control/faults", faults_as_json(self.faults))
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
-        if self._host.recorder is not None:
-            self._host.recorder.close()
-        if self._temporary is not None:
-            self._temporary.cleanup()
+        with ExitStack() as stack:
+            if self._temporary is not None:
+                stack.callback(self._temporary.cleanup)
+            if self._host.recorder is not None:
+                stack.callback(self._host.recorder.close)
+            self.stop()
 
     def start(self) -> None:
         """Listen on both ports.
@@ -215,19 +218,19 @@ class Emulator(Steering):
         self._catalog.lock()
         for table in self._catalog:
             table.open()
-        self._mark("start")
         self._servers.start()
 
     def stop(self) -> None:
         """Commit and acknowledge what has arrived, end all streams, close both ports and leave the directory."""
         if self._servers.running:
             self._mark("stop")
-        for table in self._catalog:
-            table.close(commit=True)
-        for stream in self._host.streams():
-            stream.finish(Rejection(grpc.StatusCode.UNAVAILABLE, "the emulator is being stopped"))
-        self._servers.stop(grace=STOP_SECONDS)
-        self._catalog.unlock()
+        with ExitStack() as stack:  # whatever goes wrong with a table, ports and directory are left
+            stack.callback(self._catalog.unlock)
+            stack.callback(self._servers.stop, grace=STOP_SECONDS)
+            for table in self._catalog:
+                table.close(commit=True)
+            for stream in self._host.streams():
+                stream.finish(Rejection(grpc.StatusCode.UNAVAILABLE, "the emulator is being stopped"))
 
     def kill(self) -> None:
         """Disappear as a killed process does: connections break, and what is not committed yet is lost.

@@ -123,6 +123,10 @@ class Host:
             raise _denied(f"the principal has no {', '.join(missing)} for table {name}; grant it explicitly")
         return table
 
+    def note(self, table: str, rejection: Rejection) -> None:
+        """Note a rejection for the page."""
+        self.stats.activity.event("rejected", table, f"{rejection.code.name}: {rejection.message}")
+
     def check_token(self, token: Token) -> None:
         """Check again a token that was valid when the stream began.
 

@@ -20,16 +20,17 @@ from beam_zerobus.emulator.access.tokens import Token
 from beam_zerobus.emulator.control.api import CONTROL_PATH, Control
 from beam_zerobus.emulator.control.openapi import HEALTH_PATH, OPENAPI_PATH
 from beam_zerobus.emulator.http.answer import HttpAnswer
-from beam_zerobus.emulator.http.connections import HttpConnections
+from beam_zerobus.emulator.http.connections import HttpConnections, await_client
 from beam_zerobus.emulator.http.deadline_reader import DeadlineReader
 from beam_zerobus.emulator.http.error import HttpError
-from beam_zerobus.emulator.http.rest import RestInserts
+from beam_zerobus.emulator.http.rest import RestInserts, error_answer
 from beam_zerobus.emulator.http.workspace import Workspace
 from beam_zerobus.emulator.limits import MAX_MESSAGE_BYTES, MAX_RECORD_BYTES, MAX_STATEMENT_BYTES
-from beam_zerobus.emulator.otlp.http import EXPORT_PATHS, HttpExports
+from beam_zerobus.emulator.otlp.http import EXPORT_PATHS, HttpExports, failure
 from beam_zerobus.emulator.page import page_file
 from beam_zerobus.emulator.recording.http_call import HttpCall
 from beam_zerobus.emulator.recording.recorder import Recorder
+from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.row_request import NoAnswerError
 from beam_zerobus.emulator.sql.api import STATEMENTS_PATH, WAREHOUSES_PATH, SqlStatements
 
@@ -57,7 +58,8 @@ class HttpServer(ThreadingHTTPServer):
         statements: Answers SQL statements.
         control: Answers requests of the control API.
         recorder: Records requests; None for no recording.
-        request_seconds: How long a request may take to arrive, counted from the connection's start or the last answer.
+        request_seconds: How long a request may take to arrive, counted from the connection's start or the last answer;
+            and a client to leave after the last answer.
         tls: The context of TLS; None for plain text.
     """
 
@@ -143,6 +145,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._reader.deadline = time.monotonic() + self.server.request_seconds
         super().handle_one_request()
 
+    def finish(self) -> None:
+        """End the connection once the client has received the last answer."""
+        super().finish()
+        await_client(self.connection, self.server.request_seconds)
+
     def do_POST(self) -> None:
         """Serve the token endpoint, inserts, SQL statements, and the control API."""
         self._answer(self._post)
@@ -162,7 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _post(self) -> dict[str, Any] | HttpAnswer:
         path = self._path()
         if path in EXPORT_PATHS:
-            return self.server.exports.answer(path, self.headers, self._rows_body()[1])
+            return self._export(path)
         if path.startswith(CONTROL_PATH):
             return self._control()
         if path.startswith(STATEMENTS_PATH):
@@ -196,11 +203,16 @@ class _Handler(BaseHTTPRequestHandler):
         token, body = self._rows_body()
         return self.server.rest.insert(token, name, body)
 
+    def _export(self, path: str) -> HttpAnswer:
+        self._is_otlp = True
+        token, body = self._rows_body()
+        return self.server.exports.answer(path, self.headers, token, body)
+
     def _rows_body(self) -> tuple[Token, bytes]:
         """Return the token and the body of a request with rows."""
         try:
-            token = self.server.rest.authenticate(self.headers.get("Authorization"))
-        except HttpError:
+            token = self.server.rest.host.authenticate(self.headers.get("Authorization"))
+        except Rejection:
             self._body()  # only clients with a token may send much
             raise
         return token, self._body(MAX_RECORD_BYTES)
@@ -276,21 +288,27 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, work: Callable[[], dict[str, Any] | HttpAnswer]) -> None:
         self._call = HttpCall(self.server.recorder)
+        self._is_otlp = False
         try:
             if self.command == "GET":
                 self._call.arrived(self.command, self.path, self.headers, b"")
             self._send(200, work())
-        except HttpError as error:
-            if not self.path.startswith(CONTROL_PATH):
-                where = f"{self.command} {self.path.partition('?')[0]}"
-                self.server.workspace.stats.activity.event("rejected", where, f"{error.status}: {error}")
-            self._send(error.status, error.body)
+        except (HttpError, Rejection) as error:
+            self._fail(error)
         except (OSError, NoAnswerError):
             self._call.answered(None)
             self.close_connection = True  # the client left, or was too slow; or a fault
         except Exception:  # noqa: BLE001 - a client always gets an answer
             _LOG.exception("the emulator failed on an HTTP request")
-            self._send(500, HttpError(500, "INTERNAL_ERROR", "the emulator failed").body)
+            self._fail(HttpError(500, "INTERNAL_ERROR", "the emulator failed"))
+
+    def _fail(self, error: HttpError | Rejection) -> None:
+        """Answer with an error; OTLP has a form of its own."""
+        answer = failure(self.headers, error) if self._is_otlp else error_answer(error)
+        if not self.path.startswith(CONTROL_PATH):
+            where = f"{self.command} {self.path.partition('?')[0]}"
+            self.server.workspace.stats.activity.event("rejected", where, f"{answer.status}: {error}")
+        self._send(answer.status, answer)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
         """Answer what `http.server` itself rejects, such as a malformed request line."""

@@ -7,21 +7,23 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pyarrow as pa
 
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.row_request import store_rows
-from beam_zerobus.emulator.rows import JsonReader
+from beam_zerobus.emulator.rows import JsonReader, parse_json
 from beam_zerobus.emulator.rows.ipc import read_batch, read_schema
 from beam_zerobus.emulator.tables.json_rows import to_json_rows
 from beam_zerobus.emulator.tables.table import Table
 from beam_zerobus.errors import ConfigurationError
-from beam_zerobus.schema import Array, Conformer, Map, Struct, TableSchema
+from beam_zerobus.schema import Array, Conformer, DeltaType, Map, Primitive, Struct, TableSchema
+from beam_zerobus.schema.arrow import canonical_type
+from beam_zerobus.schema.texts import FLOATS, INTEGERS, read_text
 
 __all__ = ["MEDIA_TYPES", "seed", "seed_from_file"]
 
 _MAX_BYTES = 256 << 20
+_NUMBERS = (*INTEGERS, *FLOATS)
 MEDIA_TYPES = {
     "application/json": "json",
     "application/x-ndjson": "jsonl",
@@ -50,9 +52,11 @@ def seed_from_file(table: Table, path: Path) -> int:
     try:
         return seed(table, kind, path.read_bytes())
     except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}; name a file that you may read") from None
     except ConfigurationError as error:
-        raise ConfigurationError(f"{path}: {error}") from None
+        raise ConfigurationError(
+            f"{path}: {error}; no row was added: correct the file, or the columns of {table.name}"
+        ) from None
 
 
 def seed(table: Table, kind: str, content: bytes) -> int:
@@ -87,14 +91,14 @@ def _without_values(error: pa.ArrowException) -> str:
 
 
 def _json(content: bytes, table: Table) -> Iterator[pa.RecordBatch]:
-    rows = orjson.loads(content)
+    rows = parse_json(content)
     if not isinstance(rows, list):
         raise ConfigurationError("the JSON must be an array of objects")
     yield _from_objects(rows, table)
 
 
 def _jsonl(content: bytes, table: Table) -> Iterator[pa.RecordBatch]:
-    yield _from_objects([orjson.loads(line) for line in content.splitlines() if line.strip()], table)
+    yield _from_objects([parse_json(line) for line in content.splitlines() if line.strip()], table)
 
 
 def _from_objects(rows: Sequence[Any], table: Table) -> pa.RecordBatch:
@@ -105,18 +109,35 @@ def _csv(content: bytes, table: Table) -> Iterator[pa.RecordBatch]:
     from pyarrow import csv  # noqa: PLC0415 - an emulator that needs none starts sooner
 
     schema = table.schema
+    parsing = csv.ParseOptions(newlines_in_values=True)
+    kinds = {column.name.lower(): column.type for column in schema.columns}
+    with csv.open_csv(pa.BufferReader(content), parse_options=parsing) as header:
+        columns = {name: kinds[name.lower()] for name in header.schema.names if name.lower() in kinds}
     types = {
-        column.name: arrow.type
-        for column, arrow in zip(schema.columns, schema.to_canonical_arrow(), strict=True)
-        if not isinstance(column.type, Array | Map | Struct)
+        name: pa.string() if kind in _NUMBERS else canonical_type(kind)
+        for name, kind in columns.items()
+        if not isinstance(kind, Array | Map | Struct)
     }
     options = csv.ConvertOptions(
         column_types=types, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
     )
-    rows = csv.read_csv(
-        pa.BufferReader(content), parse_options=csv.ParseOptions(newlines_in_values=True), convert_options=options
-    )
+    rows = csv.read_csv(pa.BufferReader(content), parse_options=parsing, convert_options=options).combine_chunks()
+    for index, name in enumerate(rows.column_names):
+        kind = columns.get(name)
+        if isinstance(kind, Primitive) and kind in _NUMBERS:
+            rows = rows.set_column(index, name, _numbers(name, kind, rows.column(index)))
     return _from_arrow(rows.to_batches(), schema)
+
+
+def _numbers(name: str, kind: Primitive, text: pa.ChunkedArray) -> pa.Array:
+    """Return text as numbers, by the rules of `beam-zerobus send`: none is rounded, none becomes infinity."""
+    numbers, misfits = read_text(pa.concat_arrays(text.chunks or [pa.array([], pa.string())]), kind, trim=True)
+    if misfits:
+        row = min(int(bad.argmax()) for bad in misfits.values())
+        raise ConfigurationError(
+            f"row {row} does not fit the table: column {name!r} is {kind} and has a value that does not fit it"
+        )
+    return numbers
 
 
 def _parquet(content: bytes, table: Table) -> Iterator[pa.RecordBatch]:
@@ -143,19 +164,34 @@ def _arrow(content: bytes, table: Table) -> Iterator[pa.RecordBatch]:
 
 
 def _from_arrow(batches: Sequence[pa.RecordBatch], schema: TableSchema) -> Iterator[pa.RecordBatch]:
-    conformer = Conformer(schema)
+    conformer = Conformer(schema, names_options=False)  # the emulator has none of a sink's
+    has_variant = any(_has_variant(column.type) for column in schema.columns)
+    count = 0
     for batch in batches:
         batch.validate(full=True)
         conformed = conformer.conform(batch)
         if conformed.rejected:
             first = conformed.rejected[0]
-            raise ConfigurationError(f"row {first.index} does not fit the table: {first.message}")
+            raise ConfigurationError(f"row {count + first.index} does not fit the table: {first.message}")
+        count += batch.num_rows
         rows = pa.Table.from_batches([conformed.batch])
-        if "VARIANT" in schema.to_ddl():
+        if has_variant:
             # Only the reader of JSON looks into the text of a VARIANT.
             yield JsonReader(schema).read_rows(to_json_rows(rows, schema))
         else:
             yield from rows.cast(schema.to_canonical_arrow()).combine_chunks().to_batches()
+
+
+def _has_variant(kind: DeltaType) -> bool:
+    match kind:
+        case Array(element, _):
+            return _has_variant(element)
+        case Map(key, value, _):
+            return _has_variant(key) or _has_variant(value)
+        case Struct(fields):
+            return any(_has_variant(field.type) for field in fields)
+        case _:
+            return kind is Primitive.VARIANT
 
 
 _READERS: dict[str, Callable[[bytes, Table], Iterator[pa.RecordBatch]]] = {

@@ -23,7 +23,7 @@ from beam_zerobus.emulator.otlp.http import HttpExports
 from beam_zerobus.emulator.recording.interceptor import RecordingInterceptor
 from beam_zerobus.emulator.sql import SqlStatements
 from beam_zerobus.emulator.streams.calls import EphemeralProtocol, FlightProtocol, StreamProtocol
-from beam_zerobus.emulator.streams.persistent import KeptStreams
+from beam_zerobus.emulator.streams.persistent import PersistentStreams
 from beam_zerobus.emulator.streams.persistent_protocol import PersistentProtocol, retire_handler
 from beam_zerobus.emulator.streams.session import Session
 from beam_zerobus.emulator.threads import DaemonThreads
@@ -36,6 +36,7 @@ from beam_zerobus.emulator.wire import (
 )
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.options.hosts import is_loopback
+from beam_zerobus.options.ports import why_not_free
 
 __all__ = ["STOP_SECONDS", "Servers", "Tls"]
 
@@ -122,7 +123,7 @@ class Servers:
         self._port = port
         self._http_port = http_port
         self._tls = tls
-        self._kept = KeptStreams() if in_development else None
+        self._persistent = PersistentStreams() if in_development else None
         self._grpc: grpc.Server | None = None
         self._http: HttpServer | None = None
 
@@ -175,10 +176,10 @@ class Servers:
                 *export_handlers(Exports(self._host)),
             )
         )
-        if self._kept is not None:
-            protocol = partial(PersistentProtocol, self._kept)
+        if self._persistent is not None:
+            protocol = partial(PersistentProtocol, self._persistent)
             handler = _handler(ZEROBUS_SERVICE, ZEROBUS_PERSISTENT_STREAM, self._host, protocol)
-            server.add_generic_rpc_handlers((handler, retire_handler(self._host, self._kept)))
+            server.add_generic_rpc_handlers((handler, retire_handler(self._host, self._persistent)))
         # HTTP first: while it is not open yet, official clients fail for good, since they get no token; while only the
         # gRPC port is closed, they try again.
         http = None
@@ -193,6 +194,8 @@ class Servers:
                 recorder=self._host.recorder,
                 tls=context,
             )
+            if (reason := why_not_free(self._address, self._port)) is not None:
+                raise OSError(reason)  # before gRPC prints a line of its own
             where = f"{self._url_host}:{self._port}"
             self._port = (
                 server.add_insecure_port(where) if credentials is None else server.add_secure_port(where, credentials)
@@ -201,10 +204,9 @@ class Servers:
             server.stop(None)
             if http is not None:
                 http.server_close()
-            raise ConfigurationError(
-                f"ports {self._port} and {self._http_port} of {self._address} cannot be opened: {error}; "
-                "choose others, or 0 for free ones"
-            ) from None
+            raise ConfigurationError(self._why_not_opened(error)) from None
+        if self._host.recorder is not None:
+            self._host.recorder.mark("start")
         self._http = http
         self._http_port = http.server_address[1]
         self._host.port = self._port
@@ -213,6 +215,12 @@ class Servers:
         ).start()
         server.start()
         self._grpc = server
+
+    def _why_not_opened(self, error: Exception) -> str:
+        for port in (self._port, self._http_port):
+            if (reason := why_not_free(self._address, port)) is not None:
+                return f"port {port} of {self._address} cannot be opened: {reason}; choose another, or 0 for a free one"
+        return f"the ports of {self._address} cannot be opened: {error}; choose others, or 0 for free ones"
 
     def stop_accepting(self) -> None:
         """Accept no connection from here on, and break those of HTTP; open streams go on for some seconds."""

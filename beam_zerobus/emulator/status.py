@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import NoReturn
 
 import grpc
@@ -9,7 +10,9 @@ from google.protobuf import any_pb2
 
 from beam_zerobus.emulator.rejection import Rejection
 
-__all__ = ["end_stream", "status_bytes"]
+__all__ = ["end_failed", "end_stream", "status_bytes"]
+
+_LOG = logging.getLogger(__name__)
 
 _DETAILS = "grpc-status-details-bin"
 _DOMAIN = "zerobus.databricks.com"
@@ -22,6 +25,13 @@ def end_stream(context: grpc.ServicerContext, rejection: Rejection) -> NoReturn:
     if rejection.causes:
         context.set_trailing_metadata(((_DETAILS, status_bytes(rejection)),))
     context.abort(rejection.code, rejection.message)
+    raise AssertionError("abort always raises")
+
+
+def end_failed(context: grpc.ServicerContext, error: Exception) -> NoReturn:
+    """End a call on which the emulator itself failed; the client gets a status then, too."""
+    _LOG.error("the emulator failed on a call", exc_info=error)
+    context.abort(grpc.StatusCode.INTERNAL, f"the emulator failed: {type(error).__name__}")
     raise AssertionError("abort always raises")
 
 

@@ -97,7 +97,7 @@ class Steering(ABC):
         self._record("POST", "/control/tables", {"name": table.name, "columns": table.schema.to_ddl(), **layout})
 
     def _mark(self, kind: str) -> None:
-        """Record that the emulator is killed, stopped or started."""
+        """Record that the emulator is killed or stopped."""
         if self._host.recorder is not None:
             self._host.recorder.mark(kind)
 

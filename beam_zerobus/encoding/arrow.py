@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from beam_zerobus.encoding.arrow_types import has_odd_offsets, to_stream_type
+from beam_zerobus.encoding.arrow_types import must_be_rebuilt, to_stream_type
 from beam_zerobus.encoding.base import Payload
 from beam_zerobus.encoding.splitting import row_too_large
 from beam_zerobus.schema.reasons import Faults, Place
@@ -53,7 +53,7 @@ class ArrowEncoder:
         """Yield the batch in slices; see `beam_zerobus.encoding.Encoder`. An empty batch has no payload."""
         # The SDK also compares the names of map and list children, which Arrow itself compares only with the metadata.
         unchanged = batch.schema.equals(self.schema, check_metadata=True) and not any(
-            has_odd_offsets(batch.column(index)) for index in self._nested
+            must_be_rebuilt(batch.column(index), self.schema.field(index).type) for index in self._nested
         )
         start = 0
         for part, nbytes in self._parts(batch):
@@ -75,7 +75,8 @@ class ArrowEncoder:
         kept: range | np.ndarray = rows
         if faults:
             positions = faults.kept(part.num_rows)
-            rejected = tuple(error.at(rows.start + error.index) for error in faults.row_errors("encoding"))
+            rejected = faults.row_errors("encoding")
+            rejected = rejected.at(rejected.indices + rows.start)
             yield Payload(records=[], rows=range(0), size_bytes=0, rejected=rejected)
             records, kept = records.take(pa.array(positions)), positions + rows.start
         start = 0

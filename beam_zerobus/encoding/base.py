@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias, cast
 
@@ -28,8 +28,7 @@ class Payload:
         records: The argument of the SDK's call; one entry a row, in the order of `rows`.
         rows: For each record the index of its row in the batch that was encoded, ascending (int64).
         size_bytes: Bytes of the records together, at most the encoder's `max_payload_bytes`.
-        rejected: Rows that were found while this payload was filled and that the format cannot carry; no payload has
-            them.
+        rejected: Rows that the format cannot carry, found while this payload was filled; they are in no payload.
         framed: The protobuf rows a second time, as a request has them: each after its field tag and length, in any
             number of pieces; empty unless requested.
     """
@@ -37,7 +36,7 @@ class Payload:
     records: Records
     rows: np.ndarray | range
     size_bytes: int
-    rejected: tuple[RowError, ...] = ()
+    rejected: Sequence[RowError] = ()
     framed: tuple[memoryview, ...] = ()
 
     def proto_rows(self) -> list[bytes]:

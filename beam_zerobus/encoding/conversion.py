@@ -13,9 +13,9 @@ from beam_zerobus.encoding import Payload, make_encoder
 from beam_zerobus.encoding.proto import ProtoEncoder
 from beam_zerobus.encoding.rescue import RescuingConformer
 from beam_zerobus.encoding.take import take_rows
-from beam_zerobus.errors import ConversionError, RowError, about_table
+from beam_zerobus.errors import ConversionError, RowError, RowErrors, about_table
 from beam_zerobus.options import WireFormat
-from beam_zerobus.schema import Conformer, RowErrorType, TableSchema
+from beam_zerobus.schema import Conformer, TableSchema
 from beam_zerobus.schema.plausible import warn_of_january_1970
 from beam_zerobus.schema.time_rules import TimeRules
 from beam_zerobus.schema.unknown_fields import IgnoreUnknown, has_unknown_fields
@@ -35,7 +35,7 @@ class Conversion:
         schema: The table's schema.
         wire_format: ``"proto"``, ``"arrow"`` or ``"json"``.
         table: ``catalog.schema.table``, for messages.
-        times: What timestamps may leave open.
+        times: How timestamps without a time zone or a unit are read.
         rescue_column: The column for fields that the table does not have and values that do not fit; None to reject
             their rows.
         descriptor: The row message, for protobuf.
@@ -43,8 +43,8 @@ class Conversion:
     Args:
         schema: As above; so are `wire_format`, `table`, `times` and `rescue_column`.
         ignore_unknown_fields: Drop fields that the table does not have; with ``"nulls"`` only those of type null.
-        before: The conversion for the table as it was. Rows may still have columns that it lost since, as those that
-            were converted before have all columns.
+        before: The conversion before the table changed. Rows that were converted for it may have columns that the table
+            has lost since.
     """
 
     def __init__(
@@ -99,8 +99,8 @@ class Conversion:
         """
         batch = self._without_lost_columns(batch)
         if without:
-            yield Payload(records=[], rows=range(0), size_bytes=0, rejected=tuple(without))
-            others = np.setdiff1d(np.arange(batch.num_rows), [error.index for error in without])
+            yield Payload(records=[], rows=range(0), size_bytes=0, rejected=without)
+            others = np.setdiff1d(np.arange(batch.num_rows), RowErrors.of(without).indices)
             yield from self.payloads_of(batch, others, framed=framed)
             return
         if isinstance(batch, pa.RecordBatch):
@@ -134,7 +134,7 @@ class Conversion:
         for payload in self.payloads(take_rows(batch, rows), framed=framed):
             yield _in_batch(payload, rows)
 
-    def payloads_again(self, batch: pa.RecordBatch | pa.Table, rows: np.ndarray) -> list[Payload]:
+    def payloads_after_change(self, batch: pa.RecordBatch | pa.Table, rows: np.ndarray) -> list[Payload]:
         """Return payloads of rows that fitted the table before it changed; each that no longer fits is rejected alone.
 
         Args:
@@ -146,11 +146,9 @@ class Conversion:
         except ConversionError as error:
             unfit = self._has_lost_values(take_rows(batch, rows))
             if unfit.all() or not unfit.any():
-                rejected = tuple(
-                    RowError(row, RowErrorType.WRONG_TYPE.value, str(error), "schema") for row in rows.tolist()
-                )
+                rejected = RowErrors.same(rows, RowError(0, error.error_type, str(error), "schema"))
                 return [Payload(records=[], rows=range(0), size_bytes=0, rejected=rejected)]
-        return self.payloads_again(batch, rows[~unfit]) + self.payloads_again(batch, rows[unfit])
+        return self.payloads_after_change(batch, rows[~unfit]) + self.payloads_after_change(batch, rows[unfit])
 
     def _has_lost_values(self, rows: pa.RecordBatch | pa.Table) -> np.ndarray:
         """Return whether each row has a value in a column that the table has lost."""
@@ -185,18 +183,17 @@ def _names(schema: TableSchema) -> frozenset[str]:
 
 def _in_batch(payload: Payload, kept: np.ndarray) -> Payload:
     """Express a payload's row indices, counted among the kept rows, in the incoming batch's."""
+    rejected = RowErrors.of(payload.rejected)
     return replace(
-        payload,
-        rows=kept[np.asarray(payload.rows, dtype=np.int64)],
-        rejected=tuple(error.at(int(kept[error.index])) for error in payload.rejected),
+        payload, rows=kept[np.asarray(payload.rows, dtype=np.int64)], rejected=rejected.at(kept[rejected.indices])
     )
 
 
 def _shifted(payload: Payload, start: int) -> Payload:
     """Express a payload's row indices, counted in a part of the batch, in the whole batch's."""
-    rows = payload.rows
+    rows, rejected = payload.rows, RowErrors.of(payload.rejected)
     return replace(
         payload,
         rows=range(rows.start + start, rows.stop + start) if isinstance(rows, range) else rows + start,
-        rejected=tuple(error.at(error.index + start) for error in payload.rejected),
+        rejected=rejected.at(rejected.indices + start),
     )

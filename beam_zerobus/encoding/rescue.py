@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -26,6 +27,8 @@ from beam_zerobus.schema import (
     TableSchema,
 )
 from beam_zerobus.schema.arrow import canonical_type, flight_type, is_list
+from beam_zerobus.schema.arrow_values import python_value
+from beam_zerobus.schema.conform import does_not_fit
 from beam_zerobus.schema.reasons import Faults, Place
 from beam_zerobus.schema.rescue import UNWRITABLE, RescueColumn, Verbatim, read_rescued, write_json
 from beam_zerobus.schema.time_rules import TimeRules
@@ -44,7 +47,7 @@ class RescuingConformer:
     Args:
         schema: The table.
         rescue_column: The name of its rescue column.
-        times: What timestamps may leave open.
+        times: How timestamps without a time zone or a unit are read.
         inner_nulls: The wire format carries null elements of lists and null values of maps.
 
     Example:
@@ -114,7 +117,7 @@ class RescuingConformer:
         names = [batch.schema.field(position).name for position in own]
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
-            raise ConversionError(f"the batch does not fit: it has two columns {twice!r}; drop or rename one of them")
+            raise does_not_fit(f"it has two columns {twice!r}; drop or rename one of them")
         matched: dict[str, int] = {}
         for position, name in zip(own, names, strict=True):
             check = self._checks.get(name.lower())
@@ -177,7 +180,7 @@ class _Check:
         except ConversionError as error:
             if not self.field.nullable:
                 raise
-            reason = RowError(0, RowErrorType.WRONG_TYPE, str(error))
+            reason = RowError(0, error.error_type, str(error))
             return self.missing(len(array)), dict.fromkeys(_valid(array).tolist(), reason)
         column = conformed.batch.column(0)
         kept = np.arange(len(array)) if conformed.rows is None else conformed.rows
@@ -193,7 +196,7 @@ class _Check:
         hidden[[*unfit]] = True
         return column.take(pa.array(places, mask=hidden)), unfit
 
-    def without_variant(self, column: pa.Array) -> tuple[RowError, ...]:
+    def without_variant(self, column: pa.Array) -> Sequence[RowError]:
         """Return the rows whose JSON text no VARIANT holds; the other wire formats leave that to the service."""
         if not self._has_variants:
             return ()
@@ -250,24 +253,13 @@ def _valid(array: pa.Array) -> np.ndarray:
 
 def _values(array: pa.Array) -> list[Any]:
     """Return values for `write_json`; those that Python has no value for, such as the year 10000, as Arrow's text."""
-    values = None
     if _FINE_TIMES not in str(array.type):
         with suppress(ValueError, ArithmeticError, LookupError, pa.ArrowException):
-            values = array.to_pylist()
-    return [_with_objects(value, array.type) for value in (map(_value, array) if values is None else values)]
+            return [_with_objects(value, array.type) for value in array.to_pylist()]
+    return [python_value(scalar, _leaf, _object_or_pairs) for scalar in array]
 
 
-def _value(scalar: pa.Scalar) -> Any:  # noqa: PLR0911 - one for each kind of value
-    if not scalar.is_valid:
-        return None
-    if isinstance(scalar, pa.ExtensionScalar | pa.DictionaryScalar | pa.RunEndEncodedScalar):
-        return _value(scalar.value)
-    if isinstance(scalar, pa.StructScalar):
-        return {name: _value(scalar[index]) for index, name in enumerate(scalar.type.names)}
-    if isinstance(scalar, pa.MapScalar):
-        return [(_value(pair[0]), _value(pair[1])) for pair in scalar.values]
-    if isinstance(scalar, pa.ListScalar):  # and its subclasses
-        return [_value(inner) for inner in scalar.values]
+def _leaf(scalar: pa.Scalar) -> Any:
     if not pa.types.is_time64(scalar.type):  # Python's times have no nanoseconds
         with suppress(ValueError, ArithmeticError, LookupError):
             return scalar.as_py()
@@ -280,16 +272,26 @@ def _value(scalar: pa.Scalar) -> Any:  # noqa: PLR0911 - one for each kind of va
 
 
 def _with_objects(value: Any, arrow_type: pa.DataType) -> Any:
-    """Return a value with dicts for maps, where each key is text and there once; Python's are lists of pairs."""
+    """Return a value with maps as dicts, where each key is text and appears once, and else as pairs."""
     if value is None:
         return None
     if pa.types.is_map(arrow_type):
-        pairs = [(key, _with_objects(item, arrow_type.item_type)) for key, item in value]
-        found = dict(pairs)
-        return found if len(found) == len(pairs) and all(isinstance(key, str) for key in found) else pairs
+        return _object_or_pairs(
+            [
+                (_with_objects(key, arrow_type.key_type), _with_objects(item, arrow_type.item_type))
+                for key, item in value
+            ]
+        )
     if pa.types.is_struct(arrow_type):
         return {field.name: _with_objects(value[field.name], field.type) for field in arrow_type}
     return [_with_objects(item, arrow_type.value_type) for item in value] if is_list(arrow_type) else value
+
+
+def _object_or_pairs(pairs: list[tuple[Any, Any]]) -> dict[str, Any] | list[tuple[Any, Any]]:
+    if not all(isinstance(key, str) for key, _ in pairs):
+        return pairs
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else pairs
 
 
 def _as_json(text: Any) -> Any:

@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.gateway.gateway import Gateway
 from beam_zerobus.gateway.loading import FLAGS, PREFIX, load_settings
+from beam_zerobus.gateway.memory import keep_freed_memory
 from beam_zerobus.options.flags import CommandParser
+from beam_zerobus.workspace.profile_flag import add_profile_flag
 
 __all__ = ["run"]
 
@@ -22,7 +24,7 @@ Each option may also be set in the file's table [gateway], or as an environment
 variable such as {PREFIX}PORT. The token of the callers is read from
 {PREFIX}TOKEN. Endpoint, workspace and credentials come from
 ZEROBUS_ENDPOINT, DATABRICKS_HOST, DATABRICKS_CLIENT_ID and
-DATABRICKS_CLIENT_SECRET.
+DATABRICKS_CLIENT_SECRET, or from --profile.
 """
 _NOT_ENDED = 3
 
@@ -37,11 +39,12 @@ def run(argv: Sequence[str] | None = None) -> int:
         0; 2 if a setting is wrong, with every fault on standard error; 3 if not everything ended in `stop_timeout`.
     """
     options = vars(_parser().parse_args(argv))
-    file, token_env = options.pop("config"), options.pop("token_env")
+    file, token_env, profile = (options.pop(name) for name in ("config", "token_env", "profile"))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     stop = threading.Event()
+    keep_freed_memory()
     try:
-        gateway = Gateway(load_settings(file, os.environ, options, token_env=token_env))
+        gateway = Gateway(load_settings(file, os.environ, options, token_env=token_env, profile=profile))
     except ConfigurationError as error:
         sys.stderr.write(f"beam-zerobus gateway: {error}\n")
         return 2
@@ -66,7 +69,7 @@ def run(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="beam-zerobus gateway",
-        description="Writes the RecordBatches of Arrow Flight clients, in any language, to Zerobus.",
+        description="Write the RecordBatches of Arrow Flight clients, in any language, to Zerobus.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -74,9 +77,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--token-env", metavar="NAME", default=f"{PREFIX}TOKEN", help="variable with the callers' token (%(default)s)"
     )
+    add_profile_flag(parser)
     for name, option in FLAGS.items():
         flag = f"--{name.replace('_', '-')}"
-        text = f"{option.text} ({option.default})".replace("%", "%%")
+        default = "" if option.default is None or option.default is False else f" ({option.default})"
+        text = f"{option.text}{default}".replace("%", "%%")
         if option.kind is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
         else:

@@ -10,7 +10,10 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
+from beam_zerobus.errors import counted
 from beam_zerobus.logs import get_logger, outline
+from beam_zerobus.rotated_files.local import make_private_directories
+from beam_zerobus.rotated_files.paths import as_local_path
 from beam_zerobus.writer.result import TransmissionResult
 
 __all__ = ["DeadLetters"]
@@ -26,14 +29,15 @@ class DeadLetters:
 
     The file ``{directory}/{table}/{UTC stamp}-{process}-{number}.arrow`` has the batch's columns and one more,
     ``_reason``. It is complete or not there at all. A failure to write is only logged: the client has the same rows in
-    its results.
+    its results. As with debug files, new directories are open to the user of this process alone, since they hold rows;
+    a directory that exists is left as it is.
 
     Args:
-        directory: The directory, made when the first row fails; None keeps nothing.
+        directory: The local directory; None keeps nothing.
     """
 
     def __init__(self, directory: str | None) -> None:
-        self._directory = None if directory is None else Path(directory)
+        self._directory = None if directory is None else as_local_path(directory).absolute()
         self._numbers = itertools.count()
 
     def keep(self, table: str, batch: pa.RecordBatch, result: TransmissionResult) -> None:
@@ -41,12 +45,13 @@ class DeadLetters:
         if self._directory is None or not result.failed_rows:
             return
         try:
-            self._write(self._directory / quote(table, safe=""), _with_reasons(batch, result))
+            directory = make_private_directories(self._directory, quote(table, safe=""))
+            self._write(directory, _with_reasons(batch, result))
         except Exception as error:  # noqa: BLE001  the client's result does not depend on it
-            _log.error("%d failed rows of %s are not kept: %s", result.failed_count, table, outline(error))
+            rows = counted(result.failed_count, "failed row")
+            _log.error("%s of %s not kept in %s: %s", rows, table, self._directory, outline(error))
 
     def _write(self, directory: Path, rows: pa.RecordBatch) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         path = directory / f"{stamp}-{os.getpid()}-{next(self._numbers):06}.arrow"
         unfinished = path.with_suffix(".tmp")

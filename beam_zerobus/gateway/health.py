@@ -34,7 +34,7 @@ class _Server(ThreadingHTTPServer):
         try:
             super().process_request(request, client_address)
         except BaseException:
-            self._connections.release()  # there is no thread to be had
+            self._connections.release()  # the system has no thread left
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:

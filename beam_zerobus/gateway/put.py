@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pyarrow as pa
 from pyarrow import flight
 
 from beam_zerobus.gateway.dead_letters import DeadLetters
+from beam_zerobus.gateway.idle import IdleTime
 from beam_zerobus.gateway.results import Failure, failure_of, result_json
 from beam_zerobus.gateway.settings import GatewaySettings
+from beam_zerobus.gateway.sizes import decoded_bytes
 from beam_zerobus.gateway.waiting import Waiting
 from beam_zerobus.logs import get_logger, outline
+from beam_zerobus.schema.soundness import require_sound
 from beam_zerobus.writer.submission import Submission
 from beam_zerobus.writer.zerobus_writer import ZerobusWriter
 
-__all__ = ["PutCall", "check_memory"]
+__all__ = ["PutCall"]
 
 _log = get_logger(__name__)
 _STOPPING = Failure("UNAVAILABLE", "The gateway is stopping: send the batches without a result again, to the next one")
 _CLIENT_GONE = Failure("UNAVAILABLE", "The client is gone")
-_BYTES = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
+_LOOKS_AFTER_END = 3  # once the stream has ended, a read returns at once
 
 
 class PutCall:
@@ -35,7 +39,7 @@ class PutCall:
     Invariant: only `_answer` sets `_failure`, once; no batch is submitted and no result is written after it.
 
     Args:
-        writer: Writes to the table.
+        peer: The client's address, as gRPC writes it.
         reader: The client's batches.
         results: Where results go.
         settings: The gateway's limits.
@@ -45,7 +49,7 @@ class PutCall:
 
     def __init__(
         self,
-        writer: ZerobusWriter,
+        peer: str,
         reader: Any,
         results: Any,
         *,
@@ -53,7 +57,7 @@ class PutCall:
         dead_letters: DeadLetters,
         stopping: Callable[[], bool],
     ) -> None:
-        self._writer = writer
+        self.peer = peer
         self._reader = reader
         self._results = results
         self._max_message_bytes = settings.max_message_bytes
@@ -63,86 +67,125 @@ class PutCall:
             max_items=settings.max_batches_in_flight, max_bytes=settings.max_bytes_in_flight
         )
         self._failure: Failure | None = None
+        self._idle = IdleTime()
 
-    def run(self) -> None:
+    @property
+    def idle_seconds(self) -> float:
+        """How long the call has waited for nothing but its client."""
+        return self._idle.seconds()
+
+    def end_idle(self, seconds: float) -> None:
+        """Let the client read that its call ends because it was idle for too long."""
+        self._waiting.end(Failure("UNAVAILABLE", f"The call was idle for {seconds:g} s, the limit: make another one"))
+
+    def run(self, writer: ZerobusWriter) -> None:
         """Write until the client has sent everything, and every batch has its result.
+
+        Args:
+            writer: Writes to the table.
 
         Raises:
             flight.FlightError: The call failed; batches without a result may or may not be in the table.
             pa.ArrowException: The same, for a missing table or batches that are not valid.
         """
-        answering = threading.Thread(target=self._answer, name=f"gateway-{self._writer.table}", daemon=True)
+        answering = threading.Thread(target=self._answer, args=[writer], name=f"gateway-{writer.table}", daemon=True)
         answering.start()
         try:
-            while (accepted := self._next()) is not None:
-                self._waiting.put(accepted, accepted.arrow_bytes if isinstance(accepted, Submission) else 0)
-                if isinstance(accepted, Failure):
-                    break
+            while isinstance(accepted := self._next(writer), Submission):
+                self._waiting.put(accepted, accepted.arrow_bytes)
+            if accepted is not None:
+                self._waiting.end(accepted)
         finally:
-            self._waiting.put(None)
+            self._waiting.end(None)
             answering.join()
         if self._failure is not None:
             raise self._failure.as_error()
 
-    def _next(self) -> Submission | Failure | None:
+    def _next(self, writer: ZerobusWriter) -> Submission | Failure | None:
         """Read and submit a batch; None at the end of the client's stream, and after a failure."""
         if self._failure is not None:
             return None
         try:
-            batch = self._reader.read_chunk().data
+            with self._idle.reading:
+                batch = self._read()
         except StopIteration:
             return None
         except (pa.ArrowException, flight.FlightError, OSError) as error:
             return Failure("INVALID_ARGUMENT", f"A message is not a valid RecordBatch: {error}")
-        return None if self._failure is not None else self._submitted(batch)  # which perhaps was set during the read
+        return None if self._failure is not None else self._submitted(batch, writer)  # perhaps set during the read
 
-    def _submitted(self, batch: pa.RecordBatch | None) -> Submission | Failure:
+    def _read(self) -> pa.RecordBatch | None:
+        """Read a batch; None for a message without one.
+
+        Raises:
+            StopIteration: The client has sent everything.
+            pa.ArrowInvalid: An empty message, which Arrow takes for the end, is followed by others.
+        """
+        try:
+            return self._reader.read_chunk().data
+        except StopIteration:
+            for _ in range(_LOOKS_AFTER_END):
+                with suppress(StopIteration):
+                    self._reader.read_chunk()
+                    raise pa.ArrowInvalid("it is empty, and others follow; leave it out") from None
+            raise
+
+    def _submitted(self, batch: pa.RecordBatch | None, writer: ZerobusWriter) -> Submission | Failure:
         if self._stopping():
             return _STOPPING
-        if (fault := _fault_of(batch, self._max_message_bytes)) is not None:
-            return Failure("INVALID_ARGUMENT", fault)
         try:
-            return self._writer.submit(batch)
+            if (fault := _fault_of(batch, self._max_message_bytes)) is not None:
+                return Failure("INVALID_ARGUMENT", fault)
+            return writer.submit(batch)
+        except UnicodeDecodeError:  # pyarrow decodes names when they are used
+            return Failure("INVALID_ARGUMENT", "A name in the schema is not UTF-8: correct it")
         except Exception as error:  # noqa: BLE001  each batch gets an answer
-            return self._failed(error)
+            return _failed(error, writer.table)
 
-    def _answer(self) -> None:
+    def _answer(self, writer: ZerobusWriter) -> None:
         """Write the result of each batch, until one fails as a whole: then the failure, and nothing after it."""
         number = 0
-        while (item := self._waiting.get()) is not None:
+        while (item := self._next_to_answer()) is not None:
             if self._failure is None:
-                self._answer_one(number, item)
+                self._failure = self._answer_one(number, item, writer.table)
                 number += 1
             elif isinstance(item, Submission) and self._failure is not _CLIENT_GONE:
-                item.asked = True  # the client learns from the failure that this batch has no result
+                item.drop_outcome()  # the client learns from the failure that this batch has no result
 
-    def _answer_one(self, number: int, item: Submission | Failure) -> None:
-        failure: Failure | None = None
+    def _next_to_answer(self) -> Submission | Failure | None:
+        with self._idle.nothing_to_answer:
+            return self._waiting.get()
+
+    def _answer_one(self, number: int, item: Submission | Failure, table: str) -> Failure | None:
+        """Write one result; return why the call has failed."""
+        failure, content = self._result(number, item, table)
         try:
-            if isinstance(item, Failure):
-                failure = item
-            else:
-                result = item.result()
-                self._dead_letters.keep(self._writer.table, item.batch, result)
-                content = result_json(number, result)
-        except Exception as error:  # noqa: BLE001  each batch gets an answer
-            failure = self._failed(error)
-        if failure is not None:
-            # A client that only waits for results learns it here; the status follows at the end of the call.
-            content = failure.as_json(number)
-            _log.debug("A call to %s ends: %s", self._writer.table, failure.status)
-        try:
-            self._results.write(pa.py_buffer(content))
+            with self._idle.writing:
+                self._results.write(pa.py_buffer(content))
         except Exception:  # noqa: BLE001  this thread goes on, else the other one would wait for it
-            _log.warning("A client of %s did not read its results from batch %d on", self._writer.table, number)
-            failure = failure or _CLIENT_GONE
-        self._failure = failure
-
-    def _failed(self, error: Exception) -> Failure:
-        failure = failure_of(error)
-        if failure.status == "INTERNAL":
-            _log.error("A call to %s failed: %s", self._writer.table, outline(error))
+            _log.warning("A client of %s did not read its results from batch %d on", table, number)
+            return failure or _CLIENT_GONE
         return failure
+
+    def _result(self, number: int, item: Submission | Failure, table: str) -> tuple[Failure | None, bytes]:
+        """Wait for an outcome; return what has failed, and what the client reads."""
+        if isinstance(item, Submission):
+            try:
+                result = item.result()
+                self._dead_letters.keep(table, item.batch, result)
+                return None, result_json(number, result)
+            except Exception as error:  # noqa: BLE001  each batch gets an answer
+                item = _failed(error, table)
+        # A client that only waits for results learns it here; the status follows at the end of the call.
+        _log.debug("A call to %s ends: %s", table, item.status)
+        return item, item.as_json(number)
+
+
+def _failed(error: Exception, table: str) -> Failure:
+    failure = failure_of(error)
+    if failure.status == "INTERNAL":
+        _log.error("A call to %s failed: %s", table, outline(error))
+    return failure
 
 
 def _fault_of(batch: pa.RecordBatch | None, max_bytes: int) -> str | None:
@@ -150,20 +193,12 @@ def _fault_of(batch: pa.RecordBatch | None, max_bytes: int) -> str | None:
     if batch is None:
         return "A message has metadata and no RecordBatch: send RecordBatches only"
     try:
-        check_memory(batch)  # first of all: with wrong offsets anything else, even `nbytes`, reads foreign memory
+        require_sound(batch)  # first of all: with wrong offsets anything else, even `nbytes`, reads foreign memory
     except pa.ArrowException as error:
         return f"A RecordBatch is damaged: {error}"
-    if batch.nbytes > max_bytes:
+    if (size := decoded_bytes(batch)) > max_bytes:
         return (
-            f"A RecordBatch of {batch.nbytes} bytes is above the gateway's limit of {max_bytes}: "
-            "send smaller batches, or set max_message_bytes"
+            f"A RecordBatch of {size} bytes, once it is decoded, is above the gateway's limit of {max_bytes}: "
+            "send smaller batches, or have the gateway's operator raise max_message_bytes"
         )
     return None
-
-
-def check_memory(batch: pa.RecordBatch) -> None:
-    """Check lengths, offsets and indices; not whether text is UTF-8, which the writer checks row by row."""
-    batch.validate()
-    for column in batch.columns:
-        as_bytes = _BYTES.get(column.type)
-        (column if as_bytes is None else column.view(as_bytes)).validate(full=True)

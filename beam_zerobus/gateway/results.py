@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, fields
+from functools import lru_cache
 
 import pyarrow as pa
 from pyarrow import flight
@@ -17,13 +19,13 @@ from beam_zerobus.errors import (
     TransientError,
     ZerobusError,
 )
+from beam_zerobus.writer.config import WriterConfig
 from beam_zerobus.writer.result import TransmissionResult
 
-__all__ = ["Failure", "failure_of", "result_json"]
+__all__ = ["Failure", "failure_of", "for_client", "result_json"]
 
 _STATUSES: tuple[tuple[type[ZerobusError], str], ...] = (
     (AuthenticationError, "UNAUTHENTICATED"),
-    (ConfigurationError, "NOT_FOUND"),  # the table is missing: everything else is checked before
     (ConversionError, "INVALID_ARGUMENT"),
     (RejectedError, "PERMISSION_DENIED"),
     (TransientError, "UNAVAILABLE"),
@@ -38,6 +40,11 @@ _ERRORS: dict[str, type[Exception]] = {
     "UNAVAILABLE": flight.FlightUnavailableError,
     "INTERNAL": flight.FlightInternalError,
 }
+_OPTION = "|".join(option.name for option in fields(WriterConfig) if option.name not in ("table", "key"))
+_SET_OPTION = re.compile(rf"\b(?:set|pass|give) (?=(?:{_OPTION})(?:=| to ))")
+_VALUE_OF_OPTION = re.compile(rf"\b({_OPTION})=(?! )")
+_NO_VALUE = re.compile(rf"\b({_OPTION})=(?= )")
+_RETRY = "Retry(max_retries=..., max_backoff=...)"
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
@@ -73,9 +80,25 @@ def failure_of(error: Exception) -> Failure:
     'UNAVAILABLE'
     """
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), "INTERNAL")
+    if isinstance(error, ConfigurationError) and error.unknown_table:
+        status = "NOT_FOUND"  # any other one is of the gateway's own settings
     if isinstance(error, ZerobusError):
-        return Failure(status, str(error))
+        return Failure(status, for_client(str(error)))
     return Failure(status, f"The gateway failed with {type(error).__name__}: see its log")
+
+
+@lru_cache(maxsize=1024)
+def for_client(message: str) -> str:
+    """Return a message of a writer with the options as keys of the gateway's file, which only its operator sets.
+
+    >>> print(for_client('leave it out, or set on_unknown_fields="ignore"'))
+    leave it out, or have the gateway's operator set on_unknown_fields = "ignore"
+    """
+    if "=" not in message and " to " not in message:
+        return message
+    message = message.replace(_RETRY, "retry = { max_retries = ..., max_backoff = ... }")
+    message = _SET_OPTION.sub("have the gateway's operator set ", message)
+    return _NO_VALUE.sub(r"\1", _VALUE_OF_OPTION.sub(r"\1 = ", message))
 
 
 def result_json(batch: int, result: TransmissionResult) -> bytes:
@@ -97,7 +120,12 @@ def result_json(batch: int, result: TransmissionResult) -> bytes:
             "rows": result.total_rows,
             "written": result.successful_count,
             "failed_rows": [
-                {"index": row.index, "error_type": row.error_type, "message": row.message, "stage": row.stage}
+                {
+                    "index": row.index,
+                    "error_type": row.error_type,
+                    "message": for_client(row.message),
+                    "stage": row.stage,
+                }
                 for row in result.failed_rows
             ],
             "attempts": result.attempts,

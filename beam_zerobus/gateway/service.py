@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,11 +13,14 @@ from opentelemetry import context as otel_context
 from pyarrow import flight
 
 from beam_zerobus.errors import ConfigurationError, ZerobusError
+from beam_zerobus.gateway.calls import Calls
 from beam_zerobus.gateway.dead_letters import DeadLetters
+from beam_zerobus.gateway.idle import IdleWatch
 from beam_zerobus.gateway.put import PutCall
 from beam_zerobus.gateway.results import Failure, failure_of
 from beam_zerobus.gateway.security import BearerToken, TraceParents
 from beam_zerobus.gateway.settings import GatewaySettings
+from beam_zerobus.gateway.sign_in import SignIn
 from beam_zerobus.workspace.secret import Secret
 from beam_zerobus.writer.shared import SharedWriters
 from beam_zerobus.writer.zerobus_writer import ZerobusWriter
@@ -26,30 +28,27 @@ from beam_zerobus.writer.zerobus_writer import ZerobusWriter
 __all__ = ["FlightService"]
 
 _TRACE = "trace"
+_ONLY_WRITES = "The gateway only writes: send batches with DoPut, and read a table with Databricks' own clients"
 _ACTIONS = {
     "check": "body: a table's name; its schema is fetched with the gateway's credentials, no row is written",
     "flush": "body: a table's name; returns when every batch that was sent to it before has an outcome",
-    "health": "whether calls are accepted, and how many are running",
+    "health": "whether calls are accepted, how many are running, and whether Databricks accepts the credentials",
 }
 
 
 class FlightService(flight.FlightServerBase):
     """Answers DoPut, which writes, GetSchema, GetFlightInfo and the actions check, flush and health.
 
-    Invariants, under the one lock (a condition): `_calls` is the number of DoPut calls that are running; once
-    `_stopping`, none is added.
-
     Args:
         settings: The gateway's.
+        dead_letters: Keeps the rows that failed.
     """
 
-    def __init__(self, settings: GatewaySettings) -> None:
+    def __init__(self, settings: GatewaySettings, dead_letters: DeadLetters) -> None:
         self._settings = settings
         self._writers = SharedWriters()
-        self._dead_letters = DeadLetters(settings.dead_letters)
-        self._lock = threading.Condition()
-        self._calls = 0
-        self._stopping = False
+        self._dead_letters = dead_letters
+        self._calls = Calls(max_calls=settings.max_calls, max_clients=settings.max_clients)
         middleware: dict[str, flight.ServerMiddlewareFactory] = {_TRACE: TraceParents()}
         if isinstance(settings.token, Secret):
             middleware["token"] = BearerToken(settings.token)
@@ -61,96 +60,103 @@ class FlightService(flight.FlightServerBase):
             root_certificates=_read(settings.tls_client_ca) if settings.tls_client_ca is not None else None,
             middleware=middleware,
         )
+        self._sign_in = SignIn(settings.all_configs().items())
+        self._idle = IdleWatch(self._calls.running, self._calls.others, port=self.port, timeout=settings.idle_timeout)
 
     @property
     def running_calls(self) -> int:
         """Calls that write at the moment."""
-        return self._calls
+        return len(self._calls)
 
     def drain(self, timeout: float) -> bool:
         """Accept nothing new, and wait until all calls have ended; False where some have not after `timeout`."""
-        with self._lock:
-            self._stopping = True
-            return self._lock.wait_for(lambda: not self._calls, timeout)
+        return self._calls.drain(timeout)
 
-    def close_writers(self) -> None:
-        """Close all streams to Zerobus; what was accepted is delivered first."""
+    def close(self) -> None:
+        """Close all streams to Zerobus, what was accepted is delivered first; and end no more idle calls."""
+        self._sign_in.close()
+        self._idle.close()
         self._writers.close()
 
     # The calls of Arrow Flight.
 
     def do_put(self, context: Any, descriptor: Any, reader: Any, writer: Any) -> None:
         """Write a client's batches; each gets its result as JSON, in order."""
-        with self._counted(), self._writer_of(_table_of(descriptor)) as table, _traced(context):
-            PutCall(
-                table,
-                reader,
-                writer,
-                settings=self._settings,
-                dead_letters=self._dead_letters,
-                stopping=lambda: self._stopping,
-            ).run()
+        call = PutCall(
+            context.peer(),
+            reader,
+            writer,
+            settings=self._settings,
+            dead_letters=self._dead_letters,
+            stopping=lambda: self._calls.stopping,
+        )
+        with self._calls.entered(call), self._writer_of(_table_of(descriptor)) as table, _traced(context):
+            call.run(table)
 
-    def get_schema(self, context: Any, descriptor: Any) -> Any:  # noqa: ARG002
+    def get_schema(self, context: Any, descriptor: Any) -> Any:
         """Return the table's schema from Unity Catalog."""
-        return flight.SchemaResult(self._schema_of(_table_of(descriptor)))
+        with self._calls.entered_beside(context.peer()):
+            return flight.SchemaResult(self._schema_of(_table_of(descriptor)))
 
-    def get_flight_info(self, context: Any, descriptor: Any) -> Any:  # noqa: ARG002
+    def get_flight_info(self, context: Any, descriptor: Any) -> Any:
         """Return the table's schema; the gateway only writes, so there are no endpoints to read from."""
-        return flight.FlightInfo(self._schema_of(_table_of(descriptor)), descriptor, [], -1, -1)
+        with self._calls.entered_beside(context.peer()):
+            return flight.FlightInfo(self._schema_of(_table_of(descriptor)), descriptor, [], -1, -1)
+
+    def list_flights(self, context: Any, criteria: Any) -> Any:  # noqa: ARG002
+        """Reject the call."""
+        raise pa.ArrowNotImplementedError(_ONLY_WRITES)
+
+    def do_get(self, context: Any, ticket: Any) -> Any:  # noqa: ARG002
+        """Reject the call."""
+        raise pa.ArrowNotImplementedError(_ONLY_WRITES)
+
+    def do_exchange(self, context: Any, descriptor: Any, reader: Any, writer: Any) -> Any:  # noqa: ARG002
+        """Reject the call."""
+        raise pa.ArrowNotImplementedError(_ONLY_WRITES)
 
     def list_actions(self, context: Any) -> list[tuple[str, str]]:  # noqa: ARG002
         """Return the actions."""
         return list(_ACTIONS.items())
 
-    def do_action(self, context: Any, action: Any) -> Iterator[bytes]:  # noqa: ARG002
+    def do_action(self, context: Any, action: Any) -> Iterator[bytes]:
         """Run an action; its result is one JSON object."""
         body = action.body.to_pybytes().decode("utf-8", "replace") if action.body is not None else ""
+        with self._calls.entered_beside(context.peer()):
+            content = self._content_of(action, body)
+        yield json.dumps(content).encode()
+
+    def _content_of(self, action: Any, body: str) -> dict[str, Any]:
         match action.type:
             case "health":
-                content: dict[str, Any] = self.health()
+                return self.health()
             case "check":
-                content = {"table": body, "columns": self._schema_of(body).names}
+                return {"table": body, "columns": self._schema_of(body).names}
             case "flush":
                 with self._writer_of(body) as writer, suppress(ZerobusError):  # each failure is in its client's results
                     writer.flush()
-                content = {"table": body, "flushed": True}
+                return {"table": body, "flushed": True}
             case _:
                 raise pa.ArrowInvalid(f"There is no action {action.type!r}: use {', '.join(_ACTIONS)}")
-        yield json.dumps(content).encode()
 
     def health(self) -> dict[str, Any]:
         """Return the gateway's health."""
-        return {"status": "stopping" if self._stopping else "serving", "calls": self._calls}
-
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        with self._lock:
-            self._check_serving()
-            if self._calls >= self._settings.max_calls:
-                raise Failure(
-                    "UNAVAILABLE", f"The gateway serves {self._calls} calls, its limit: wait, or raise max_calls"
-                ).as_error()
-            self._calls += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._calls -= 1
-                self._lock.notify_all()
-
-    def _check_serving(self) -> None:
-        if self._stopping:
-            raise Failure("UNAVAILABLE", "The gateway is stopping: call the next one").as_error()
+        return {
+            "status": "stopping" if self._calls.stopping else "serving",
+            "calls": len(self._calls),
+            "credentials": self._sign_in.state,
+        }
 
     @contextmanager
     def _writer_of(self, table: str) -> Iterator[ZerobusWriter]:
-        self._check_serving()
+        self._calls.check_serving()
         try:
             config = self._settings.writer_config(table)
         except ConfigurationError as error:
             raise Failure("INVALID_ARGUMENT", str(error)).as_error() from None
-        with self._writers.acquire(config) as lease:
+        with _as_flight_error():
+            lease = self._writers.acquire(config)
+        with lease:
             yield lease.writer
 
     def _schema_of(self, table: str) -> pa.Schema:

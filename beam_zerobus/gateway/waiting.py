@@ -16,7 +16,7 @@ class Waiting(Generic[T]):
 
     Invariants, under the one lock (a condition):
     - `_bytes` is the sum of the sizes in `_items`.
-    - Neither bound is exceeded, except that an item of any size may be the only one.
+    - Neither bound is exceeded, except that an item of any size may be the only one, and by what `end` adds.
 
     Args:
         max_items: Items at most.
@@ -42,6 +42,12 @@ class Waiting(Generic[T]):
             self._changed.wait_for(lambda: self._has_room_for(size))
             self._items.append((item, size))
             self._bytes += size
+            self._changed.notify_all()
+
+    def end(self, item: T) -> None:
+        """Add what ends the queue, without waiting for room."""
+        with self._changed:
+            self._items.append((item, 0))
             self._changed.notify_all()
 
     def get(self) -> T:

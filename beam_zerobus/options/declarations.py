@@ -125,7 +125,7 @@ class DebugFiles:
     def __post_init__(self) -> None:
         _check(self)
         if not (self.arrow or self.proto):
-            reject("DebugFiles.arrow", self.arrow, "set arrow or proto to True, or debug_files=None for no files")
+            reject("DebugFiles.arrow", self.arrow, "set arrow or proto to True, or leave debug_files out")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,13 +136,13 @@ class Telemetry:
     application's own global providers are used, as with ``telemetry=None``.
 
     Attributes:
-        endpoint: Base URL of an OTLP receiver for metrics and spans, such as ``http://collector:4317``; None reads
-            ``OTEL_EXPORTER_OTLP_ENDPOINT`` on the worker. Needs the extra ``beam-zerobus[otlp]``.
-        protocol: ``"grpc"`` or ``"http/protobuf"``; None reads ``OTEL_EXPORTER_OTLP_PROTOCOL``, else ``"grpc"``.
+        endpoint: Base URL of an OTLP receiver for metrics and spans, such as ``http://collector:4317``, else
+            ``OTEL_EXPORTER_OTLP_ENDPOINT`` of the worker. Needs the extra ``beam-zerobus[otlp]``.
+        protocol: ``"grpc"`` or ``"http/protobuf"``, else ``OTEL_EXPORTER_OTLP_PROTOCOL``, else ``"grpc"``.
         headers: Headers of each export, for example an API key. Never shown in a repr.
-        export_interval: Seconds between two exports of metrics; None reads ``OTEL_METRIC_EXPORT_INTERVAL``, else 10.
+        export_interval: Seconds between two exports of metrics, else ``OTEL_METRIC_EXPORT_INTERVAL``, else 10.
         output_dir: Write spans and metrics to Arrow IPC files in ``{output_dir}/otlp``, with or without OTLP.
-        service_name: The resource's ``service.name``; None reads ``OTEL_SERVICE_NAME``, else ``"beam_zerobus"``.
+        service_name: The resource's ``service.name``, else ``OTEL_SERVICE_NAME``, else ``"beam_zerobus"``.
         resource_attributes: Further attributes of the OpenTelemetry resource.
         flush_timeout: Seconds that the end of a bundle, or of the process, waits for an export at most.
 

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from beam_zerobus.errors import ConfigurationError
 
-__all__ = ["Option", "check_options", "limits", "options_of", "reject", "shown", "texts_in"]
+__all__ = ["Option", "check_options", "faults_of_options", "limits", "options_of", "reject", "shown", "texts_in"]
 
 _KEY = "beam_zerobus"
 _LARGEST = 2**63 - 1
@@ -232,6 +232,23 @@ def check_options(declared_by: type, values: Mapping[str, Any], *, prefix: str =
             remedy = option.remedy(value)
             if remedy is not None:
                 reject(f"{prefix}{option.name}", value, remedy, show_text=bool(option.choices))
+
+
+def faults_of_options(declared_by: type, values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the options with a wrong value, and what `check_options` says of each.
+
+    Example:
+        >>> from beam_zerobus import Retry
+        >>> faults_of_options(Retry, {"max_retries": -1, "max_backoff": 30.0})
+        {'max_retries': 'max_retries=-1: set a whole number of at least 0'}
+    """
+    faults = {}
+    for name, value in values.items():
+        try:
+            check_options(declared_by, {name: value})
+        except ConfigurationError as error:
+            faults[name] = str(error)
+    return faults
 
 
 def reject(option: str, value: object, remedy: str, *, show_text: bool = False) -> typing.NoReturn:

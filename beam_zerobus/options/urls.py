@@ -27,6 +27,10 @@ def check_url(value: object, *, name: str, example: str, credentials: str) -> st
         beam_zerobus.errors.ConfigurationError: endpoint is not an http(s) URL: write it as https://host
     """
     problem = _problem(value, credentials)
+    if problem is None and ("<" in str(value) or ">" in str(value)):
+        found = f"{name} still has placeholders in angle brackets"
+        del value
+        raise ConfigurationError(f"{found}, as {example} has: put your own values in their place")
     if problem is None:
         return str(value)
     del value  # a traceback with locals would show it
@@ -44,7 +48,7 @@ def _problem(value: object, credentials: str) -> str | None:
     except ValueError:
         return "is not a URL"
     if parts.scheme not in ("http", "https") or not host or port == 0:
-        return "is not an http(s) URL"
+        return "is not an http(s) URL" + ("" if "://" in value else ", as it does not begin with https:// or http://")
     if parts.username is not None or parts.password is not None:
         return f"holds a user name or password; pass them as {credentials} instead"
     return "has a query or fragment" if "?" in value or "#" in value else None

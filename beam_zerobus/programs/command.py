@@ -7,23 +7,31 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from apache_beam import Pipeline
+from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from beam_zerobus.options.flags import flags_of, nearest, no_such_flag
-from beam_zerobus.sink.pipeline_options import ZerobusOptions
+from beam_zerobus.options.flags import BriefParser, flags_of, nearest, no_such_flag, too_many_words
+from beam_zerobus.sink.flat_options import in_flags
+from beam_zerobus.sink.pipeline_options import WHERE_SECRETS_ARE, ZerobusOptions
 from beam_zerobus.sink.transform import WriteToZerobus
+from beam_zerobus.workspace.profile_flag import add_profile_flag, profile_of
+from beam_zerobus.workspace.remedies import credentials_with
 
 __all__ = [
     "InputError",
     "arguments_of",
+    "check_can_hold",
     "check_unused",
-    "in_flags",
+    "complain",
     "last_line",
+    "listing",
     "literal",
     "parser_of",
     "quieten",
@@ -32,8 +40,7 @@ __all__ = [
 
 _GLOB = re.compile(r"[*?\[]")
 _STEP = re.compile(r" \[while running '[^']*'\]$")
-_OPTIONS_IN_REASONS = ("assume_timezone", "epoch_unit", "on_unknown_fields", "wire_format")
-_OTHER_CREDENTIALS = "name other variables with --zerobus_client_id_env and --zerobus_client_secret_env"
+_PATHS = ("input", "dead_letters")
 _FURTHER_FLAGS = ("flink", "spark", "portable", "dataflow")  # runners whose service adds flags that Beam does not list
 
 
@@ -48,15 +55,16 @@ def parser_of(name: str, description: str) -> argparse.ArgumentParser:
         name: The command's name, such as ``send``.
         description: What it does, in one sentence.
     """
-    parser = argparse.ArgumentParser(
+    parser = BriefParser(
         prog=f"beam-zerobus {name}",
         description=description,
         epilog="Addresses and credentials come from ZEROBUS_ENDPOINT, DATABRICKS_HOST, DATABRICKS_CLIENT_ID and "
-        "DATABRICKS_CLIENT_SECRET.",
+        "DATABRICKS_CLIENT_SECRET, or from --profile.",
         add_help=False,
         allow_abbrev=False,
     )
     parser.add_argument("--dead_letters", metavar="DIR", help="keep rejected rows in this directory and go on")
+    add_profile_flag(parser)
     return parser
 
 
@@ -74,20 +82,35 @@ def arguments_of(
         The program's own arguments, and all others as Beam's options.
 
     Raises:
-        InputError: Nobody knows one of the flags, or none names the table.
+        InputError: A flag is not known, has a wrong value or an empty path; the runner cannot be used; or no flag
+            names the table.
     """
     given = sys.argv[1:] if arguments is None else arguments
     if {"-h", "--help"} & set(given):
         _with_flags_of_the_sink(parser).parse_args(["--help"])
     own, others = _split(given, parser)
     options = PipelineOptions(others)
+    known = flags_of(parser) | _flags_of_beam(options)
     standard = options.view_as(StandardOptions)
     standard.runner = standard.runner or runner
-    _reject_unknown(others, parser, standard.runner)
-    parsed = parser.parse_args(own)
+    _reject_unknown(others, known, standard.runner)
+    _check_runner(options)
+    parsed, left = parser.parse_known_args(own)
+    if left:
+        raise InputError(too_many_words(own, left[0]))
+    for name, value in vars(parsed).items():
+        if name in _PATHS and "" in ([value] if isinstance(value, str) else value or []):
+            raise InputError(f"--{name} is empty: name a file or a directory")
+        if name in _PATHS and value:
+            setattr(parsed, name, _native(value) if isinstance(value, str) else list(map(_native, value)))
     if not options.view_as(ZerobusOptions).zerobus_table:
         raise InputError("Name the table: --zerobus_table=catalog.schema.table")
     return parsed, options
+
+
+def _native(path: str) -> str:
+    """Return a local path as Beam finds files, on Windows with backslashes alone; a URL stays."""
+    return path if "://" in path else path.replace("/", os.sep)
 
 
 def _split(arguments: Sequence[str], parser: argparse.ArgumentParser) -> tuple[list[str], list[str]]:
@@ -103,20 +126,57 @@ def _split(arguments: Sequence[str], parser: argparse.ArgumentParser) -> tuple[l
     return own, others
 
 
-def _reject_unknown(others: Sequence[str], parser: argparse.ArgumentParser, runner: str) -> None:
+def _flags_of_beam(options: PipelineOptions) -> set[str]:
+    """Return the flags that Beam knows, the sink's among them.
+
+    Raises:
+        InputError: One of them has a wrong value.
+    """
+    known: set[str] = set()
+
+    def look(parser: argparse.ArgumentParser) -> None:
+        known.update(flags_of(parser))
+        parser.exit_on_error = False  # it would print its hundreds of flags before the reason
+
+    try:
+        options.get_all_options(add_extra_args_fn=look)
+    except argparse.ArgumentError as error:
+        raise InputError(f"{error}; see --help") from error
+    return known
+
+
+def _reject_unknown(others: Sequence[str], known: set[str], runner: str) -> None:
     """Reject flags that neither the program nor Beam knows; Beam itself runs without them."""
-    known = flags_of(parser)
-    PipelineOptions([]).get_all_options(add_extra_args_fn=lambda beams: known.update(flags_of(beams)))
     # The service of such a runner may know a flag that resembles no other.
+    words_after = 0
     cutoff = 0.8 if any(name in runner.lower() for name in _FURTHER_FLAGS) else 0.6
     for argument in others:
-        flag = argument.partition("=")[0]  # a value may hold a secret
-        if not flag.startswith("--") or flag in known:
+        flag, equals, _ = argument.partition("=")  # a value may hold a secret
+        if not flag.startswith("--"):
+            words_after += 1
+            if words_after > 1:  # which Beam would ignore, as none of its flags takes more
+                raise InputError(too_many_words(others, argument))
+            continue
+        words_after = 1 if equals else 0
+        if flag in known:
             continue
         of_the_sink = f"--zerobus_{flag[2:].replace('-', '_')}"
         near = of_the_sink if of_the_sink in known else nearest(flag, known, cutoff)
         if near or cutoff < 0.8:
             raise InputError(no_such_flag(flag, near))
+
+
+def _check_runner(options: PipelineOptions) -> None:
+    """Check that a pipeline can be made for the runner: one of Beam's, or one with its whole name.
+
+    Raises:
+        InputError: There is no such runner, or it needs further flags.
+    """
+    try:
+        Pipeline(options=options)
+    except (ValueError, ImportError, AttributeError, TypeError) as error:  # the name is not a runner's
+        name = options.view_as(StandardOptions).runner
+        raise InputError(f"--runner={name} cannot be used: {' '.join(str(error).split())}") from error
 
 
 def _with_flags_of_the_sink(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -133,13 +193,19 @@ def _with_flags_of_the_sink(parser: argparse.ArgumentParser) -> argparse.Argumen
 
 
 def sink_of(
-    options: PipelineOptions, *, dead_letters: str | None, table: str | None = None, **defaults: Any
+    options: PipelineOptions,
+    *,
+    dead_letters: str | None,
+    profile: str | None,
+    table: str | None = None,
+    **defaults: Any,
 ) -> WriteToZerobus:
     """Make the sink that the flags describe; without a schema flag it fetches the table's from Unity Catalog.
 
     Args:
         options: All options other than the program's own.
         dead_letters: The directory for rejected rows; None if rejected rows fail the run, unless a flag changes that.
+        profile: The profile to sign in with; None for the credentials that the flags describe.
         table: One of several tables; None for ``--zerobus_table``.
         defaults: Settings to use where no flag is given.
 
@@ -152,6 +218,7 @@ def sink_of(
         raise InputError("--dead_letters keeps bad rows and --zerobus_on_bad_rows=raise fails on them: give only one")
     sink = zerobus.sink(
         instead_of_table=table,
+        credentials=profile_of(profile) or credentials_with(f"{WHERE_SECRETS_ARE}, or a profile with --profile"),
         on_bad_rows="dead_letter" if dead_letters else "raise",
         schema=None if zerobus.zerobus_dry_run else "unity_catalog",  # a dry run sends no request
         **defaults,
@@ -159,11 +226,11 @@ def sink_of(
     return sink.with_failures_together()
 
 
-def check_unused(directory: str) -> None:
-    """Check that a directory for dead letters is empty, so that no earlier file is overwritten, or can be made.
+def check_can_hold(directory: str) -> None:
+    """Check that a directory for dead letters, if it is a local one, can be written to, or be made.
 
     Raises:
-        InputError: The directory has files, or cannot be made.
+        InputError: It cannot.
     """
     if "://" not in directory:
         path = Path(directory).absolute()
@@ -172,9 +239,34 @@ def check_unused(directory: str) -> None:
             raise InputError(
                 f"{directory} cannot hold dead letters: {existing} is not a directory that you may write to"
             )
-    pattern = FileSystems.join(literal(directory), "*")
-    if FileSystems.match([pattern], limits=[1])[0].metadata_list:
+
+
+def check_unused(directory: str) -> None:
+    """Check that a directory for dead letters is empty, so that no earlier file is overwritten, or can be made.
+
+    Raises:
+        InputError: The directory has files, or cannot be made.
+    """
+    check_can_hold(directory)
+    with listing(directory):
+        found = FileSystems.match([FileSystems.join(literal(directory), "*")], limits=[1])[0].metadata_list
+    if found:
         raise InputError(f"{directory} holds the dead letters of an earlier run: name another directory")
+
+
+@contextmanager
+def listing(path: str) -> Iterator[None]:
+    """Raise any error of the filesystem that a path is on as an InputError that names the path."""
+    try:
+        yield
+    except Exception as error:  # filesystems raise different types
+        reason: BaseException = error
+        while isinstance(reason, BeamIOError) and reason.exception_details:
+            reason = next(iter(reason.exception_details.values()))
+        raise InputError(
+            f"{path} cannot be listed: {' '.join(str(reason).split())}; check the path and that you may read it; gs:// "
+            "needs apache-beam[gcp], s3:// apache-beam[aws], azfs:// apache-beam[azure]"
+        ) from error
 
 
 def literal(pattern: str) -> str:
@@ -204,22 +296,14 @@ class _StandardError(logging.Handler):
         sys.stderr.write(in_flags(self.format(record)) + "\n")
 
 
-def in_flags(reason: str) -> str:
-    """Return the reason of a rejected row with flags in place of parameters; cheap, as there may be many.
-
-    Example:
-        >>> in_flags('the column has no time zone; set assume_timezone="UTC"')
-        'the column has no time zone; set --zerobus_assume_timezone="UTC"'
-    """
-    for name in _OPTIONS_IN_REASONS if "=" in reason else ():
-        reason = reason.replace(f" {name}=", f" --zerobus_{name}=")
-    return reason
-
-
 def last_line(error: BaseException) -> str:
     """Return the reason at the end of a message, in flags, without the traceback before it and the step after it."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
-    reason = in_flags(_STEP.sub("", lines[-1].strip())).replace("check workspace_url", "check --zerobus_workspace_url")
-    return reason.replace("pass credentials=OAuthClientCredentials(...)", _OTHER_CREDENTIALS)
+    return in_flags(_STEP.sub("", lines[-1].strip()))
+
+
+def complain(name: str, error: Exception) -> None:
+    """Say on standard error why a program did not start."""
+    sys.stderr.write(f"beam-zerobus {name}: {in_flags(str(error))}\n")

@@ -71,7 +71,7 @@ class Block:
         return self.line + np.searchsorted(feeds, starts)
 
 
-def blocks(path: str, stream: BinaryIO, delimiter: str) -> Iterator[Block]:
+def blocks(source: str, stream: BinaryIO, delimiter: str) -> Iterator[Block]:
     """Yield a file in blocks of whole records.
 
     Raises:
@@ -89,10 +89,10 @@ def blocks(path: str, stream: BinaryIO, delimiter: str) -> Iterator[Block]:
         if quotes.unclosed is not None and (last or not end):
             at = int(Block(data, quotes, line, 0).lines_of(np.array([quotes.unclosed]))[0])
             raise InputError(
-                f"{path}, line {at}: a quote is opened and not closed; close it or double it, and check --delimiter"
+                f"{source}, line {at}: a quote is opened and not closed; close it or double it, and check --delimiter"
             )
         if not end and not last:
-            raise InputError(f"{path}, line {line}: a row is longer than {_BLOCK_BYTES:,} bytes; split the row")
+            raise InputError(f"{source}, line {line}: a row is longer than {_BLOCK_BYTES:,} bytes; split the row")
         block, rest = data[:end], data[end:]
         feeds = _count(_LF, block)
         if block:

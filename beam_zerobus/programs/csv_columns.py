@@ -15,6 +15,7 @@ from beam_zerobus.schema.reasons import Faults, Place, Reason
 from beam_zerobus.schema.text_times import read_times
 from beam_zerobus.schema.texts import FLOATS, INTEGERS, read_text
 from beam_zerobus.schema.time_rules import UNIT_NAMES, TimeRules
+from beam_zerobus.sink.rows_in_columns import FirstOf
 
 __all__ = ["Column"]
 
@@ -28,6 +29,13 @@ _WANTED: dict[Primitive, str] = {
     Primitive.TIMESTAMP_NTZ: "an ISO 8601 timestamp without a zone",
     Primitive.BINARY: "base64",
 }
+# The larger types that messages advise; a number is what the last that holds it makes of it.
+_WIDER: dict[Primitive, tuple[Primitive, ...]] = {
+    **dict.fromkeys(INTEGERS, (Primitive.BIGINT,)),
+    Primitive.BIGINT: (),  # DECIMAL takes text
+    Primitive.FLOAT: (Primitive.DOUBLE, Primitive.BIGINT),
+    Primitive.DOUBLE: (Primitive.BIGINT,),
+}
 
 
 class Column:
@@ -36,8 +44,8 @@ class Column:
     Args:
         name: The column's name in the file.
         delta_type: The type of the table's column.
-        path: The file, for messages.
-        times: What timestamps may leave open.
+        source: The file, as messages call it.
+        times: How timestamps without a time zone or a unit are read.
 
     Attributes:
         name: The column's name in the file.
@@ -51,7 +59,7 @@ class Column:
         self,
         name: str,
         delta_type: DeltaType,
-        path: str,
+        source: str,
         times: TimeRules = TimeRules(),  # noqa: B008 - frozen
     ) -> None:
         self.name = name
@@ -59,7 +67,7 @@ class Column:
         self._about = f"column {name!r} is {delta_type}: a value"
         if not isinstance(delta_type, Primitive | Decimal):
             raise ConversionError(
-                f"{path}, column {name!r} is {delta_type}, which CSV cannot represent: use JSON lines or Parquet"
+                f"{source}, column {name!r} is {delta_type}, which CSV cannot represent: use JSON lines or Parquet"
             )
         self._is_decimal = isinstance(delta_type, Decimal)
         # The sink itself reads the digits of a decimal, and the JSON of a VARIANT.
@@ -73,7 +81,12 @@ class Column:
         """Whether the text itself is what the sink or a replay reads."""
         if self._type in _TIMESTAMPS and self._times.epoch_unit is not None:
             return False  # such as digits, which are numbers elsewhere
-        return self._type not in (*INTEGERS, *FLOATS, Primitive.BOOLEAN)
+        return self._type not in (*INTEGERS, *FLOATS, Primitive.BOOLEAN, Primitive.BINARY)
+
+    @property
+    def _ignores_blanks(self) -> bool:
+        """Whether blanks around a text do not count."""
+        return self._is_decimal or self._type is not Primitive.STRING
 
     def typed(self, text: pa.Array, place: Place) -> pa.Array:
         """Return the values; those that the type cannot hold exactly are rejected and become null.
@@ -83,13 +96,10 @@ class Column:
             place: Collects the rejected rows.
         """
         if self._type is Primitive.BINARY:
-            return self._decoded(text, place)
-        try:
-            text = text.cast(pa.string())
-        except pa.ArrowInvalid:
-            bad = not_utf8(text)
+            return self._from_base64(text, place)
+        text, bad = _decoded(text)
+        if bad is not None:
             place.reject(bad, self._reason(RowErrorType.INVALID_UTF8))
-            text = pc.if_else(pa.array(bad), pa.scalar(None, text.type), text).cast(pa.string())
         if self._type is Primitive.STRING:
             return pc.utf8_trim_whitespace(text) if self._is_decimal else text
         if self._type in _TIMESTAMPS:
@@ -102,7 +112,32 @@ class Column:
             place.reject(bad, self._reason(error_type))
         return values
 
-    def _decoded(self, text: pa.Array, place: Place) -> pa.Array:
+    def elements(self, values: pa.Array, text: pa.Array) -> pa.Array | FirstOf:
+        """Return numbers, bytes and booleans, also those that the column does not hold, and else the text.
+
+        Args:
+            values: What `typed` returned, or some of it.
+            text: The same rows as bytes.
+        """
+        if self._type is Primitive.BINARY:
+            values = values.cast(pa.large_binary())  # "binary" is text
+            return FirstOf((values, pc.if_else(values.is_null(), text, pa.scalar(None, text.type))))
+        if not self.is_text and values.null_count == text.null_count:
+            return values
+        if self.is_text and not self._ignores_blanks:
+            return text
+        texts, bad = _decoded(text)
+        if self.is_text:
+            texts = pc.utf8_trim_whitespace(texts)
+        words = texts if bad is None else pc.coalesce(texts.cast(pa.binary()), text)
+        if self.is_text:
+            return words
+        words, unread = (pc.if_else(values.is_null(), text, pa.scalar(None, text.type)) for text in (words, texts))
+        wider = [read_text(unread, kind, trim=True)[0] for kind in _WIDER.get(self._type, ())]
+        numbers = [column for column in (values, *reversed(wider)) if column.null_count < len(column)]
+        return FirstOf((*numbers, words))
+
+    def _from_base64(self, text: pa.Array, place: Place) -> pa.Array:
         values: list[bytes | None] = []
         bad = np.zeros(len(text), dtype=bool)
         for position, value in enumerate(text.to_pylist()):
@@ -147,3 +182,12 @@ class Column:
         zone = self._times.assume_timezone
         what = f"at a change of the clocks in {zone}, which show it twice or never; give it a time zone"
         return Reason(RowErrorType.INEXACT, f"{self._about} is {what}")
+
+
+def _decoded(text: pa.Array) -> tuple[pa.Array, np.ndarray | None]:
+    """Return bytes as strings, and which are not UTF-8 and null among them; None if all are UTF-8."""
+    try:
+        return text.cast(pa.string()), None
+    except pa.ArrowInvalid:
+        bad = not_utf8(text)
+        return pc.if_else(pa.array(bad), pa.scalar(None, text.type), text).cast(pa.string()), bad

@@ -8,7 +8,6 @@ Endpoint, workspace and credentials come from the environment, as for any sink; 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -20,7 +19,7 @@ from apache_beam.pvalue import PCollection
 from rich.console import Console
 
 from beam_zerobus.errors import ZerobusError, counted
-from beam_zerobus.programs.command import InputError, arguments_of, check_unused, parser_of, quieten, sink_of
+from beam_zerobus.programs.command import InputError, arguments_of, check_unused, complain, parser_of, quieten, sink_of
 from beam_zerobus.programs.find_files import FORMATS, STDIN, FileFormat, files_by_format, with_stdin_as_file
 from beam_zerobus.programs.progress import (
     CountFailed,
@@ -54,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with with_stdin_as_file(files.input, files.format) as patterns:
             return _send(files, patterns, options, console)
     except (InputError, ZerobusError) as error:
-        sys.stderr.write(f"beam-zerobus send: {error}\n")
+        complain("send", error)
         return 2
 
 
@@ -72,7 +71,9 @@ def _send(files: argparse.Namespace, patterns: list[str], options: PipelineOptio
     if files.dead_letters and not files.resume:
         for table in tables:
             check_unused(letters_of(files.dead_letters, table if _by_folder(zerobus) else None))
-    sinks = {table: sink_of(options, dead_letters=files.dead_letters, table=table) for table in tables}
+    sinks = {
+        table: sink_of(options, dead_letters=files.dead_letters, profile=files.profile, table=table) for table in tables
+    }
     meanings = {
         table: _csv_meaning(files, zerobus, sinks[table], table)
         for table, of_table in tables.items()
@@ -105,20 +106,21 @@ def _announce(
     console: Console,
 ) -> None:
     count = sum(map(len, found.values()))
-    verb = "Checking (nothing is sent)" if zerobus.zerobus_dry_run else "Sending"
     say = console.out
-    say(f"{verb} {counted(count, 'file')} to {zerobus.zerobus_table}", highlight=False)
+    files, table = counted(count, "file"), zerobus.zerobus_table
+    dry = zerobus.zerobus_dry_run
+    say(f"Checking {files} for {table}; nothing is sent" if dry else f"Sending {files} to {table}", highlight=False)
     if zerobus.zerobus_dry_run and not zerobus.zerobus_schema:
         say("The table is not read; --zerobus_schema=unity_catalog checks the rows against it", highlight=False)
     if left_out:
         names = ", ".join(left_out[:_SHOWN_FILES]) + (", ..." if len(left_out) > _SHOWN_FILES else "")
         say(f"Left out {counted(len(left_out), 'file')} of unknown format: {names}", highlight=False)
     if run is not None and run.rows_before:
-        say(f"{counted(run.rows_before, 'row')} of an earlier run are written, and not sent again", highlight=False)
+        say(f"An earlier run wrote {counted(run.rows_before, 'row')}; what it wrote is not sent again", highlight=False)
 
 
 def _from_the_start(written: int) -> str:
-    hint = " With --dead_letters DIR a run of files on this machine can be resumed."
+    hint = " A run with --dead_letters DIR, a directory of this machine, can go on after a failure, with --resume."
     return again_from_the_start(written) + hint
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,8 +15,8 @@ from typing import Literal, TypeAlias, get_args
 from apache_beam.io.filesystem import FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
-from beam_zerobus.programs.command import InputError, literal
-from beam_zerobus.programs.open_files import COMPRESSED
+from beam_zerobus.programs.command import InputError, listing, literal
+from beam_zerobus.programs.open_files import COMPRESSED, STDIN_COPY
 
 __all__ = ["FORMATS", "STDIN", "FileFormat", "files_by_format", "with_stdin_as_file"]
 
@@ -53,8 +54,12 @@ def files_by_format(
     found: defaultdict[FileFormat, dict[str, FileMetadata]] = defaultdict(dict)
     left_out: list[str] = []
     for pattern in patterns:
-        in_directory = pattern.endswith("/") or Path(pattern).is_dir()
-        files = _below(pattern) if in_directory else _matching(pattern)
+        in_directory = pattern.endswith(_separator(pattern)) or Path(pattern).is_dir()
+        with listing(pattern):
+            files = _below(pattern) if in_directory else _matching(pattern)
+        if in_directory:
+            _check_no_delta_table(pattern, files)
+            files = [file for file in files if not _is_hidden(pattern, file)]
         known = 0
         for file in files:
             format_of_file = file_format or _format_of(file.path)
@@ -83,17 +88,38 @@ def _matching(pattern: str) -> list[FileMetadata]:
 
 
 def _below(directory: str) -> list[FileMetadata]:
-    """Return the files below a directory, except hidden ones and those that Spark and others write beside the data."""
-    root = directory.rstrip("/") or "/"
-    files = _matching(FileSystems.join(literal(root), "**"))
-    names = {file.path: file.path[len(root) :].lstrip("/").split("/") for file in files}
-    for parts in names.values():
+    return _matching(FileSystems.join(literal(_root(directory)), "**"))
+
+
+def _root(directory: str) -> str:
+    root = directory.rstrip(_separator(directory))
+    return directory if not root or root.endswith(":") else root  # "C:" is not the root of a drive
+
+
+def _parts(directory: str, file: FileMetadata) -> list[str]:
+    separator = _separator(directory)
+    parts: list[str] = file.path[len(_root(directory)) :].lstrip(separator).split(separator)
+    return parts
+
+
+def _separator(path: str) -> str:
+    """Return what separates the names in a path: of a URL, or of this system."""
+    return "/" if "://" in path else os.sep
+
+
+def _check_no_delta_table(directory: str, files: Iterable[FileMetadata]) -> None:
+    for file in files:
+        parts = _parts(directory, file)
         if "_delta_log" in parts:
-            table = "/".join([root, *parts[: parts.index("_delta_log")]])
+            table = _separator(directory).join([_root(directory), *parts[: parts.index("_delta_log")]])
             raise InputError(
                 f"{table} is a Delta table, whose files hold deleted rows too: name the files, or read it with Spark"
             )
-    return [file for file in files if not any(part.startswith((".", "_")) for part in names[file.path])]
+
+
+def _is_hidden(directory: str, file: FileMetadata) -> bool:
+    """Return whether a file is hidden, or one that Spark and others write beside the data."""
+    return any(part.startswith((".", "_")) for part in _parts(directory, file))
 
 
 def _format_of(path: str) -> FileFormat | None:
@@ -108,16 +134,24 @@ def with_stdin_as_file(patterns: Sequence[str], file_format: FileFormat | None) 
     """Return patterns with a temporary file in place of `STDIN`, which holds all of standard input.
 
     Raises:
-        InputError: Standard input has no name, and so `file_format` must be given.
+        InputError: It cannot be read; or `file_format` is not given, which its name cannot say.
     """
     if STDIN not in patterns:
         yield list(patterns)
         return
     if file_format is None:
         raise InputError(f"Standard input has no ending that says its format: give --format {'|'.join(FORMATS)}")
+    if sys.stdin is None:  # as with <&-
+        raise InputError("Standard input is closed: pipe the rows in, or name files")
     # A file can be read in parts, from its end as Parquet is, and by other processes on this machine.
-    with TemporaryDirectory(prefix="beam-zerobus-") as directory:
+    with TemporaryDirectory(prefix=STDIN_COPY) as directory:
         path = Path(directory, f"stdin.{file_format}")
-        with path.open("wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
+        try:
+            with path.open("wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+        except OSError as error:
+            raise InputError(
+                f"Standard input cannot be copied to {directory}: {error.strerror}; check what is piped in, and the "
+                "space there, or name another directory with TMPDIR"
+            ) from error
         yield [str(path) if pattern == STDIN else pattern for pattern in patterns]

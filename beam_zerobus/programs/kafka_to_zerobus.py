@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +21,17 @@ from apache_beam.pvalue import PCollection
 from rich.console import Console
 
 from beam_zerobus.errors import ZerobusError
-from beam_zerobus.programs.command import InputError, arguments_of, last_line, parser_of, quieten, sink_of
+from beam_zerobus.options.flags import whole_number
+from beam_zerobus.programs.command import (
+    InputError,
+    arguments_of,
+    check_can_hold,
+    complain,
+    last_line,
+    parser_of,
+    quieten,
+    sink_of,
+)
 from beam_zerobus.programs.progress import CountFailed, CountWritten, rows_that_stay, run_and_report
 from beam_zerobus.programs.tables import letters_of, tables_of
 from beam_zerobus.sink.dead_letters import KeepDeadLetters
@@ -42,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kafka, options = arguments_of(_parser(), arguments, runner="PrismRunner")
         pipeline = _pipeline(kafka, options)
     except (InputError, ZerobusError) as error:
-        sys.stderr.write(f"beam-zerobus kafka: {error}\n")
+        complain("kafka", error)
         return 2
     zerobus = options.view_as(ZerobusOptions)
     console.print(
@@ -65,13 +74,18 @@ def _pipeline(kafka: argparse.Namespace, options: PipelineOptions) -> beam.Pipel
     """Make the pipeline.
 
     Raises:
-        InputError: Beam's Kafka source is not available, or arguments contradict each other.
+        InputError: Beam's Kafka source is not available, arguments contradict each other, or the directory for dead
+            letters cannot be written to.
         ZerobusError: A setting of the sink is wrong.
     """
+    if kafka.dead_letters:
+        check_can_hold(kafka.dead_letters)
     topics = _topics_by_table(kafka, options.view_as(ZerobusOptions).zerobus_table)
     # A bundle may stay open for a long time; its rows must not wait for its end.
     sinks = {
-        table: sink_of(options, dead_letters=kafka.dead_letters, table=table, batch_max_delay=_MAX_DELAY)
+        table: sink_of(
+            options, dead_letters=kafka.dead_letters, profile=kafka.profile, table=table, batch_max_delay=_MAX_DELAY
+        )
         for table in topics
     }
     options.view_as(StandardOptions).streaming = True
@@ -155,7 +169,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="further settings of Kafka's consumer; they are visible in the job, so put no secret here",
     )
-    parser.add_argument("--max_num_records", type=int, metavar="N", help="stop after N messages of each table (never)")
+    parser.add_argument(
+        "--max_num_records", type=whole_number(1), metavar="N", help="stop after N messages of each table (never)"
+    )
     parser.add_argument(
         "--expansion_service",
         metavar="HOST:PORT",

@@ -9,6 +9,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -18,10 +21,13 @@ from apache_beam.io.filesystems import FileSystems
 from beam_zerobus.errors import ConversionError
 from beam_zerobus.programs.command import InputError
 
-__all__ = ["COMPRESSED", "FilePart", "bytes_read", "naming", "opened", "parts_of", "read_exactly"]
+__all__ = ["COMPRESSED", "STDIN_COPY", "FilePart", "bytes_read", "naming", "opened", "parts_of", "read_exactly"]
 
 COMPRESSED = (".gz", ".bz2", ".zst", ".zstd", ".xz", ".lzma", ".deflate")
 """The endings of compressed files."""
+
+STDIN_COPY = "beam-zerobus-standard-input-"
+"""What the name of the directory begins with that has the copy of standard input; any worker knows it by that."""
 
 _ARROW_CODECS = {CompressionTypes.GZIP: "gzip", CompressionTypes.BZIP2: "bz2", CompressionTypes.ZSTD: "zstd"}
 _PART_BYTES = 64 << 20
@@ -89,10 +95,12 @@ def opened(path: str) -> Iterator[BinaryIO]:
             with pa.CompressedInputStream(pa.PythonFile(file, mode="r"), _ARROW_CODECS[compression]) as stream:
                 yield stream
         elif compression == CompressionTypes.LZMA:
-            with lzma.LZMAFile(file) as stream:
-                yield io.BufferedReader(stream, _CHUNK_BYTES)
+            # LZMAFile leaves out what follows, such as a second file whose beginning is damaged.
+            yield io.BufferedReader(_Decompressed(file, lzma.LZMADecompressor, joined=True), _CHUNK_BYTES)
         elif compression == CompressionTypes.DEFLATE:
-            yield io.BufferedReader(_Deflated(file), _CHUNK_BYTES)
+            yield io.BufferedReader(
+                _Decompressed(file, lambda: zlib.decompressobj(-zlib.MAX_WBITS), joined=False), _CHUNK_BYTES
+            )
         else:
             yield file
 
@@ -119,44 +127,79 @@ def _check_not_empty(file: BinaryIO) -> None:
     file.seek(0)
 
 
-class _Deflated(io.RawIOBase):
-    """Reads a raw deflate stream, and raises where it is cut off."""
+class _Decompressed(io.RawIOBase):
+    """Reads compressed data, and raises where it is cut off, or where something else follows it.
 
-    def __init__(self, file: BinaryIO) -> None:
+    Args:
+        file: The compressed file.
+        make: Makes a decompressor of zlib or lzma.
+        joined: Whether other compressed files may follow, and zero bytes, which pad those of xz.
+    """
+
+    def __init__(self, file: BinaryIO, make: Callable[[], Any], *, joined: bool) -> None:
         self._file = file
-        self._decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
+        self._make = make
+        self._joined = joined
+        self._decompressor = make()
+        self._filled = False  # the last buffer, so that the decompressor may hold more
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         data = b""
-        while not data and not self._decompressor.eof:
-            compressed = self._decompressor.unconsumed_tail or self._file.read(_CHUNK_BYTES)
-            if not compressed:
-                raise EOFError("Truncated compressed stream")
+        while not data:
+            compressed = self._next()
+            if compressed is None:
+                return 0
             data = self._decompressor.decompress(compressed, len(buffer))
+            self._filled = len(data) == len(buffer)
         buffer[: len(data)] = data
         return len(data)
 
+    def _next(self) -> bytes | None:
+        """Return what to decompress next, empty where the decompressor may hold more; None at the end."""
+        decompressor = self._decompressor
+        if decompressor.eof:
+            following = self._after_end(decompressor.unused_data)
+            if not following:
+                return None
+            if not self._joined:
+                raise ValueError("something follows the end of the compressed data")
+            self._decompressor, self._filled = self._make(), False
+            return following
+        compressed: bytes = getattr(decompressor, "unconsumed_tail", b"")  # of zlib
+        if not compressed and not self._filled:
+            compressed = self._file.read(_CHUNK_BYTES)
+            if not compressed:
+                raise EOFError("Truncated compressed stream")
+        return compressed
+
+    def _after_end(self, unused: bytes) -> bytes:
+        """Return what follows the compressed data, without padding; empty at the end of the file."""
+        padding = b"\0" if self._joined else b""
+        pieces = chain([unused], iter(partial(self._file.read, _CHUNK_BYTES), b""))
+        return next(filter(None, (piece.lstrip(padding) for piece in pieces)), b"")
+
 
 @contextmanager
-def naming(path: str, place: Callable[[], str] = str) -> Iterator[None]:
-    """Raise any error of reading as an InputError that names the file.
+def naming(path: str, place: Callable[[], str] = str) -> Iterator[str]:
+    """Return what messages call a file, and raise any error of reading as an InputError with that name.
 
     Args:
         path: The file.
         place: Returns where reading was, such as "after line 7"; empty if nothing was read.
     """
+    name = "standard input" if Path(path).parent.name.startswith(STDIN_COPY) else path
     try:
-        yield
+        yield name
     except (InputError, ConversionError):
         raise
     except Exception as error:
         where = f" {place()}" if place() else ""
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).split()).replace(path, name) or type(error).__name__  # of a library
         raise InputError(
-            f"{path} cannot be read{where}: {reason}; check its permissions and its format, and replace it if it is "
+            f"{name} cannot be read{where}: {reason}; check its permissions and its format, and replace it if it is "
             "damaged or cut off"
         ) from error
 

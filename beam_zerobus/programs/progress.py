@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gc
 import signal
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Self
 
 import apache_beam as beam
@@ -21,10 +23,11 @@ from apache_beam.runners.runner import PipelineResult, PipelineState
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from beam_zerobus.errors import counted
-from beam_zerobus.programs.command import in_flags, last_line
+from beam_zerobus.errors import RowErrors, counted
+from beam_zerobus.programs.command import last_line
 from beam_zerobus.programs.open_files import bytes_read
 from beam_zerobus.sink.failed_rows import FailedRows
+from beam_zerobus.sink.flat_options import in_flags
 
 __all__ = [
     "CountFailed",
@@ -91,10 +94,12 @@ def _note_written(batch: Any) -> None:
 
 
 def _note_failed(failed: FailedRows) -> FailedRows:
-    for kind, count in Counter(failed.error_types).items():
+    for kind, count in failed.errors.by_type().items():
         _here.failed[kind] += count
         Metrics.counter(_NAMESPACE, _FAILED + kind).inc(count)
-    return replace(failed, messages=[in_flags(message) for message in failed.messages])
+    errors = failed.errors
+    reasons = [replace(reason, message=in_flags(reason.message)) for reason in errors.reasons]
+    return replace(failed, errors=RowErrors(errors.indices, errors.which, reasons))
 
 
 def again_from_the_start(written: int) -> str:
@@ -104,7 +109,7 @@ def again_from_the_start(written: int) -> str:
 
 def rows_that_stay(written: int) -> str:
     """Return which rows are in the table after a failure: at least those that this process counted."""
-    return f"At least {counted(written, 'row')} stay in the table" if written else _UNKNOWN_ROWS_STAY
+    return f"At least {counted(written, 'row', 'stays')} in the table" if written else _UNKNOWN_ROWS_STAY
 
 
 def run_and_report(
@@ -142,9 +147,20 @@ def run_and_report(
         console.print(last_line(error), soft_wrap=True, highlight=False, markup=False)
         _say_how_to_go_on(console, how_to_go_on, dry_run=dry_run)
         return 1
+    finally:
+        _remove_empty_folders(dead_letters)
     kept = {"kept in": dead_letters or "nowhere: --dead_letters DIR keeps them"} if totals.failed else {}
     sys.stdout.write(_summary(totals, time.monotonic() - started, dry_run=dry_run, **kept) + "\n")
     return 1 if totals.failed and not dead_letters else 0
+
+
+def _remove_empty_folders(dead_letters: str | None) -> None:
+    """Remove the folders that Beam's file writer leaves behind when a pipeline fails, this one or an earlier one."""
+    if dead_letters and "://" not in dead_letters:
+        for pattern in ("beam-temp-*", "*/beam-temp-*"):
+            for folder in Path(dead_letters).glob(pattern):
+                with contextlib.suppress(OSError):  # it is not empty
+                    folder.rmdir()
 
 
 def _say_how_to_go_on(console: Console, how_to_go_on: Callable[[int], str], *, dry_run: bool) -> None:
@@ -167,7 +183,8 @@ def _run_with_progress(pipeline: beam.Pipeline, console: Console, total_bytes: i
     bytes_read.count = 0
     _here.written = 0
     _here.failed.clear()
-    with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console) as progress:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with _frozen(), Progress(*columns, console=console) as progress:
         with _Display(progress, outcome, total_bytes) as display:
             # In the main thread, because some runners install signal handlers.
             display.result = pipeline.run()
@@ -178,9 +195,19 @@ def _run_with_progress(pipeline: beam.Pipeline, console: Console, total_bytes: i
             except KeyboardInterrupt:
                 _cancel(display.result, console)
                 raise
-        if state != PipelineState.DONE:
-            raise RuntimeError(f"The pipeline ended as {state}")
+            if state != PipelineState.DONE:
+                raise RuntimeError(f"The pipeline ended as {state}")
         return display.totals
+
+
+@contextlib.contextmanager
+def _frozen() -> Iterator[None]:
+    """Keep the objects of all imports from the garbage collector, which would visit them for each batch of rows."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _cancel(result: PipelineResult, console: Console) -> None:
@@ -221,13 +248,15 @@ class _Display(threading.Thread):
         self._since = self._changed = time.monotonic()
         self._shown_rows = 0
         self._ended = threading.Event()
+        self._stopped = False
         self._task = progress.add_task(self._line(), total=None)
 
     def __enter__(self) -> Self:
         self.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        self._stopped = error is not None
         self._ended.set()
         self.join()
 
@@ -257,6 +286,8 @@ class _Display(threading.Thread):
         self._progress.update(self._task, description=self._line())
 
     def _line(self) -> str:
+        if self._stopped:  # rows of unfinished bundles are not counted
+            return "stopped"
         now = time.monotonic()
         return progress_line(
             self.totals,

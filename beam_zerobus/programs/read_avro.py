@@ -1,29 +1,26 @@
 """Avro files: records as dicts, in the Python types that the sink reads.
 
 A file is read block by block, and decompressed with pyarrow and the standard library, so that every codec of Spark
-works without further packages. fastavro decodes the records. It knows some logical types only, and represents some of
-them by values that the sink does not take, or cannot represent them at all; those are converted here.
+works without further packages. fastavro decodes the records, with the schema that `avro_types` makes.
 """
 
 from __future__ import annotations
 
 import bz2
-import datetime as dt
 import io
 import json
 import lzma
-import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, BinaryIO, cast
 
 import apache_beam as beam
 import fastavro
-import fastavro.read
 import pyarrow as pa
 
+from beam_zerobus.errors import counted
+from beam_zerobus.programs.avro_types import exact_schema
 from beam_zerobus.programs.command import InputError
 from beam_zerobus.programs.open_files import FilePart, naming, opened, read_exactly
 from beam_zerobus.sink.rows_of_file import RowsOfFile
@@ -44,8 +41,6 @@ _HEADER: Any = fastavro.parse_schema(
         ],
     }
 )
-_EPOCH = dt.datetime(1970, 1, 1)
-_DAY_MICROS = 86_400_000_000
 
 
 def _snappy(data: bytes) -> bytes:
@@ -87,7 +82,7 @@ class _Container:
         codec: How blocks are compressed.
         sync: The marker after each block.
         first_block: The position of the first block.
-        header: The header of an uncompressed file with the same records, in the logical types of this module.
+        header: The header of an uncompressed file with the same records, in the types of `avro_types`.
     """
 
     codec: str
@@ -106,7 +101,7 @@ class _Container:
         decoded: Any = next(iter(fastavro.block_reader(io.BytesIO(file), handle_unicode_errors="surrogateescape")))
         records = list(decoded)
         if decoded.bytes_.tell() != len(block):
-            raise ValueError(f"a block is longer than its {count} records")
+            raise ValueError(f"a block is longer than its {counted(count, 'record')}")
         return records
 
 
@@ -120,8 +115,8 @@ class ReadRecords(beam.DoFn):
             InputError: The file cannot be read.
         """
         position = part.start
-        with naming(part.path, lambda: f"at byte {position:,}"), opened(part.path) as file:
-            container = _header(part.path, file)
+        with naming(part.path, lambda: f"at byte {position:,}") as name, opened(part.path) as file:
+            container = _header(name, file)
             position = container.first_block
             if part.start > position:
                 position = _after_marker(file, container.sync, part.start - _SYNC_BYTES)
@@ -138,12 +133,12 @@ class ReadRecords(beam.DoFn):
                 block = CODECS[container.codec](data[:size])
                 records = container.records(count, block)
                 if records:
-                    source = f"{part.path}, block at byte {position:,}"
+                    source = f"{name}, block at byte {position:,}"
                     yield RowsOfFile(records, source, "record", range(len(records)))
                 position += length + size + _SYNC_BYTES
 
 
-def _header(path: str, file: BinaryIO) -> _Container:
+def _header(name: str, file: BinaryIO) -> _Container:
     counted = _Counted(file)
     try:
         header: Any = fastavro.schemaless_reader(cast(BinaryIO, counted), _HEADER, None)
@@ -153,9 +148,9 @@ def _header(path: str, file: BinaryIO) -> _Container:
         raise ValueError("it is not an Avro file")
     codec = header["meta"].get("avro.codec", b"null").decode()
     if codec not in CODECS:
-        raise InputError(f"{path} has the Avro codec {codec}, which cannot be read: use one of {', '.join(CODECS)}")
+        raise InputError(f"{name} has the Avro codec {codec}, which cannot be read: use one of {', '.join(CODECS)}")
     uncompressed = io.BytesIO()
-    schema = _renamed(json.loads(header["meta"]["avro.schema"]))
+    schema = exact_schema(json.loads(header["meta"]["avro.schema"]))
     fastavro.writer(uncompressed, schema, [], codec="null", sync_marker=header["sync"])
     return _Container(codec, header["sync"], counted.position, uncompressed.getvalue())
 
@@ -223,98 +218,3 @@ def _after_marker(file: BinaryIO, sync: bytes, start: int) -> int:
             return start + len(data)
         start += max(len(data) - _SYNC_BYTES, 0)
         data = data[-_SYNC_BYTES:]
-
-
-# Logical types get names of their own, which are registered with fastavro: no other reader in the process is affected.
-_PREFIX = "beam-zerobus-"
-
-
-def _renamed(schema: Any) -> Any:
-    if isinstance(schema, list):
-        return [_renamed(branch) for branch in schema]
-    if not isinstance(schema, dict):
-        return schema
-    renamed = {key: _renamed(value) if key in ("type", "items", "values") else value for key, value in schema.items()}
-    if "fields" in schema:
-        renamed["fields"] = [_renamed(field) for field in schema["fields"]]
-    kind = f"{schema.get('type')}-{schema.get('logicalType')}"
-    if kind in _CONVERSIONS:
-        renamed["logicalType"] = _PREFIX + schema["logicalType"]
-    else:
-        renamed.pop("logicalType", None)
-    return renamed
-
-
-def _date(days: int, *_: Any) -> dt.date | int:
-    try:
-        return dt.date.fromordinal(days + 719_163)
-    except (ValueError, OverflowError):
-        return days  # beyond the years of Python's dates; the sink rejects the row
-
-
-def _local(nanos_per_unit: int) -> Callable[..., Any]:
-    """Return the conversion of a number of units since 1970 to a datetime without a zone."""
-
-    def convert(value: int, *_: Any) -> Any:
-        micros, nanos = divmod(value * nanos_per_unit, 1_000)
-        try:
-            moment = _EPOCH + dt.timedelta(microseconds=micros)
-        except OverflowError:
-            return micros  # beyond the years of Python's datetimes; the sink rejects the row
-        # Text keeps nanoseconds, and the sink rejects the row.
-        return f"{moment.isoformat(timespec='microseconds')}{nanos:03}" if nanos else moment
-
-    return convert
-
-
-def _instant(nanos_per_unit: int) -> Callable[..., Any]:
-    """Return the conversion of a number of units since 1970 to a datetime in UTC."""
-    to_local = _local(nanos_per_unit)
-
-    def convert(value: int, *_: Any) -> Any:
-        local = to_local(value)
-        if isinstance(local, dt.datetime):
-            return local.replace(tzinfo=dt.UTC)
-        return f"{local}Z" if isinstance(local, str) else local
-
-    return convert
-
-
-def _time(micros_per_unit: int) -> Callable[..., Any]:
-    """Return the conversion of a number of units since midnight to ISO 8601 text, as Delta has no time of day."""
-
-    def convert(value: int, *_: Any) -> Any:
-        micros = value * micros_per_unit
-        if not 0 <= micros < _DAY_MICROS:
-            return value
-        return (_EPOCH + dt.timedelta(microseconds=micros)).time().isoformat()
-
-    return convert
-
-
-def _bytes_decimal(value: bytes, schema: Mapping[str, Any], *_: Any) -> Decimal:
-    digits = tuple(map(int, str(abs(unscaled := int.from_bytes(value, "big", signed=True)))))
-    return Decimal((int(unscaled < 0), digits, -schema.get("scale", 0)))
-
-
-def _uuid_bytes(value: bytes, *_: Any) -> str:
-    return str(uuid.UUID(bytes=value))
-
-
-_CONVERSIONS: dict[str, Callable[..., Any]] = {
-    "int-date": _date,
-    "long-timestamp-millis": _instant(1_000_000),
-    "long-timestamp-micros": _instant(1_000),
-    "long-timestamp-nanos": _instant(1),
-    "long-local-timestamp-millis": _local(1_000_000),
-    "long-local-timestamp-micros": _local(1_000),
-    "long-local-timestamp-nanos": _local(1),
-    "int-time-millis": _time(1_000),
-    "long-time-micros": _time(1),
-    "bytes-decimal": _bytes_decimal,
-    "fixed-decimal": _bytes_decimal,
-    "fixed-uuid": _uuid_bytes,
-}
-for _kind, _conversion in _CONVERSIONS.items():
-    _avro_type, _, _logical_type = _kind.partition("-")
-    fastavro.read.LOGICAL_READERS[f"{_avro_type}-{_PREFIX}{_logical_type}"] = _conversion

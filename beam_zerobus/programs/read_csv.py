@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,10 +19,9 @@ import numpy as np
 import pyarrow as pa
 from apache_beam.io.filesystem import FileMetadata
 from apache_beam.pvalue import TaggedOutput
-from apache_beam.utils.timestamp import Timestamp
 from pyarrow import csv as arrow_csv
 
-from beam_zerobus.errors import ConversionError, RowError, counted
+from beam_zerobus.errors import ConversionError, RowError, RowErrors, counted
 from beam_zerobus.options import OnUnknownFields
 from beam_zerobus.programs.command import InputError
 from beam_zerobus.programs.csv_blocks import Block, blocks
@@ -29,14 +29,13 @@ from beam_zerobus.programs.csv_columns import Column
 from beam_zerobus.programs.csv_records import records_of
 from beam_zerobus.programs.open_files import naming, opened
 from beam_zerobus.schema import Conformer, Primitive, RowErrorType, TableSchema
-from beam_zerobus.schema.casts.text import is_utf8
 from beam_zerobus.schema.reasons import Faults, Place, Reason
 from beam_zerobus.schema.time_rules import TimeRules
 from beam_zerobus.schema.unknown_fields import IgnoreUnknown
-from beam_zerobus.sink.dead_letters import RawText
 from beam_zerobus.sink.failed_rows import FailedRows
+from beam_zerobus.sink.raw_text import RawText, as_text
 from beam_zerobus.sink.rows_in_columns import RowsInColumns
-from beam_zerobus.sink.rows_of_file import RowsOfFile
+from beam_zerobus.sink.rows_of_file import Places, RowsOfFile, chosen
 
 __all__ = ["REJECTED", "CsvMeaning", "ReadCsv", "check_header"]
 
@@ -55,33 +54,24 @@ class _Rejected:
     """Rows of a block that cannot be read.
 
     Attributes:
-        path: The file.
-        lines: The line of each.
-        reasons: Why each is rejected.
-        elements: Makes elements of some of them, from a row to before another; there may be very many.
-        before: What separates the line and the reason.
+        errors: Why each is rejected.
+        places: The line of each.
+        elements: Makes elements of some of them; there may be very many.
     """
 
-    path: str
-    lines: np.ndarray
-    reasons: Sequence[Reason]
-    elements: Callable[[int, int], Sequence[Any] | RowsInColumns]
-    before: str
+    errors: RowErrors
+    places: Places
+    elements: Callable[[slice], Sequence[Any] | RowsInColumns]
 
-    def messages(self, start: int, stop: int) -> list[str]:
-        """Return the messages of some of them."""
-        lines, reasons = self.lines[start:stop].tolist(), self.reasons[start:stop]
-        head = f"{self.path}, line "
-        return [f"{head}{line}{self.before}{reason.message}" for line, reason in zip(lines, reasons, strict=True)]
+    def messages(self) -> list[str]:
+        """Return the message of each."""
+        return self.places.of(error.message for error in self.errors)
 
     def failed(self, table: str) -> Iterator[FailedRows]:
         """Yield them as elements of a sink's `failed_rows`."""
-        now = Timestamp.now()
-        for start in range(0, len(self.reasons), _ELEMENTS_AT_ONCE):
-            stop = min(start + _ELEMENTS_AT_ONCE, len(self.reasons))
-            kinds = [reason.error_type.value for reason in self.reasons[start:stop]]
-            stages = [_STAGE] * len(kinds)
-            yield FailedRows(self.elements(start, stop), kinds, self.messages(start, stop), stages, table, 0, now)
+        for start in range(0, len(self.errors), _ELEMENTS_AT_ONCE):
+            some = slice(start, start + _ELEMENTS_AT_ONCE)
+            yield FailedRows.of(self.elements(some), self.errors[some], table=table, places=self.places[some])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +85,7 @@ class CsvMeaning:
             or they are left out, or rescued as text.
         delimiter: The character between two values.
         null_values: Unquoted text that means null; in quotes it is text.
-        times: What timestamps may leave open.
+        times: How timestamps without a time zone or a unit are read.
     """
 
     table: str
@@ -129,7 +119,7 @@ class ReadCsv(beam.DoFn):
         table = self._meaning.table
         for rows, rejected in _rows(file.path, self._meaning):
             if rejected and not self._dead_letters:
-                raise _unreadable(rejected, rows.num_rows, table)
+                raise _unreadable(rejected, np.asarray(rows.numbers), table)
             if rows.num_rows:
                 yield rows
             for some in rejected:
@@ -137,16 +127,21 @@ class ReadCsv(beam.DoFn):
                     yield TaggedOutput(REJECTED, failed)
 
 
-def _unreadable(rejected: list[_Rejected], good_rows: int, table: str) -> ConversionError:
+def _unreadable(rejected: list[_Rejected], good_lines: np.ndarray, table: str) -> ConversionError:
+    """Return an error with rejected rows in the order of lines, each with its position among the rows of the block."""
+    lines = np.sort(np.concatenate([good_lines, *(some.places.numbers for some in rejected)]))
     errors = [
-        RowError(index, reason.error_type.value, message, _STAGE)
+        RowError(index, error.error_type, message, error.stage)
         for some in rejected
-        for index, (reason, message) in enumerate(zip(some.reasons, some.messages(0, len(some.reasons)), strict=True))
+        for index, error, message in zip(
+            np.searchsorted(lines, some.places.numbers).tolist(), some.errors, some.messages(), strict=True
+        )
     ]
+    errors.sort(key=lambda error: error.index)
     more = f"; and {len(errors) - _SHOWN_REASONS} more" if len(errors) > _SHOWN_REASONS else ""
     reasons = "; ".join(error.message for error in errors[:_SHOWN_REASONS])
     return ConversionError(
-        f"{len(errors)} of {counted(good_rows + len(errors), 'row')} rejected for table {table}: {reasons}{more}",
+        f"{len(errors)} of {counted(len(lines), 'row')} rejected for table {table}: {reasons}{more}",
         row_errors=errors,
     )
 
@@ -158,13 +153,13 @@ def check_header(path: str, meaning: CsvMeaning) -> None:
         InputError: The file cannot be read.
         ConversionError: The header does not fit; the message names each wrong column and the remedy.
     """
-    with naming(path), opened(path) as stream:
-        for block in blocks(path, stream, meaning.delimiter):
-            _header(path, block, meaning)
+    with naming(path) as source, opened(path) as stream:
+        for block in blocks(source, stream, meaning.delimiter):
+            _header(source, block, meaning)
             return
 
 
-def _header(path: str, block: Block, meaning: CsvMeaning) -> tuple[list[str], dict[str, Column], int]:
+def _header(source: str, block: Block, meaning: CsvMeaning) -> tuple[list[str], dict[str, Column], int]:
     """Return the names in the header, the columns that the table has, and where the rows start.
 
     Raises:
@@ -176,22 +171,32 @@ def _header(path: str, block: Block, meaning: CsvMeaning) -> tuple[list[str], di
     if not len(records.starts):
         return [], {}, 0
     end = int(records.ends[0])
-    # Text that is not UTF-8 is rejected in the rows.
-    text = block.data[records.starts[0] : end].decode("utf-8", errors="replace")
+    header = block.data[records.starts[0] : end]
+    text = header.decode("utf-8", errors="replace")  # a column that is left out may have any name
     names = next(csv.reader([text], delimiter=meaning.delimiter))
     types = {field.name.lower(): field.type for field in meaning.schema.columns}
     if meaning.on_unknown_fields == "rescue":
+        if len(set(names)) < len(names):
+            twice = Counter(names).most_common(1)[0][0]
+            raise ConversionError(f"The header of {source} has two columns {twice!r}; drop or rename one of them")
         types = dict.fromkeys((name.lower() for name in names), Primitive.STRING) | types
-    columns = {name: Column(name, types[name.lower()], path, meaning.times) for name in names if name.lower() in types}
+    columns = {
+        name: Column(name, types[name.lower()], source, meaning.times) for name in names if name.lower() in types
+    }
     no_rows = [columns[name].no_values if name in columns else pa.array([], pa.string()) for name in names]
     ignored: IgnoreUnknown = "nulls" if meaning.on_unknown_fields == "add" else meaning.on_unknown_fields != "reject"
-    conformer = Conformer(meaning.schema, ignore_unknown_fields=ignored)
+    conformer = Conformer(meaning.schema, ignore_unknown_fields=ignored, names_arrow_types=False)
     try:
         conformer.conform(pa.RecordBatch.from_arrays(no_rows, names=names))
     except ConversionError as error:
-        raise ConversionError(f"The header of {path}: {error}") from error
+        if text.encode() != header:
+            raise ConversionError(
+                f"The header of {source} is not text in UTF-8: encode the file as UTF-8, or check its format and its "
+                "compression"
+            ) from error
+        raise ConversionError(f"The header of {source}: {error.problem}") from error
     if not columns:
-        raise ConversionError(f"The header of {path} names no column of the table: check it, and --delimiter")
+        raise ConversionError(f"The header of {source} names no column of the table: check it, and --delimiter")
     return names, columns, end
 
 
@@ -200,18 +205,18 @@ def _rows(path: str, meaning: CsvMeaning) -> Iterator[tuple[RowsOfFile, list[_Re
     names: list[str] = []
     columns: dict[str, Column] = {}
     line = 0
-    with naming(path, lambda: f"after line {line}" if line else ""), opened(path) as stream:
-        for block in blocks(path, stream, meaning.delimiter):
+    with naming(path, lambda: f"after line {line}" if line else "") as source, opened(path) as stream:
+        for block in blocks(source, stream, meaning.delimiter):
             if not names:
-                names, columns, start = _header(path, block, meaning)
+                names, columns, start = _header(source, block, meaning)
                 block = replace(block, start=start)  # noqa: PLW2901 - the header is not a row
             if names:
-                yield _read(path, block, names, columns, meaning)
+                yield _read(source, block, names, columns, meaning)
             line = block.line
 
 
 def _read(
-    path: str, block: Block, names: list[str], columns: dict[str, Column], meaning: CsvMeaning
+    source: str, block: Block, names: list[str], columns: dict[str, Column], meaning: CsvMeaning
 ) -> tuple[RowsOfFile, list[_Rejected]]:
     rejected: list[_Rejected] = []
     lines: range | np.ndarray
@@ -219,31 +224,28 @@ def _read(
     if texts is not None:
         lines = block.lines(texts.num_rows)
     else:
-        data, lines, malformed = _without_malformed(path, block, len(names), meaning)
-        rejected += [malformed] if malformed.reasons else []
+        data, lines, malformed = _without_malformed(source, block, len(names), meaning)
+        rejected += [malformed] if malformed.errors else []
         texts = _split(data, 0, names, columns, meaning)
     if texts is None:
-        raise InputError(f"{path}, line {block.line}: this block cannot be read as CSV; check --delimiter")
+        raise InputError(f"{source}, line {block.line}: this block cannot be read as CSV; check --delimiter")
     if len(lines) != texts.num_rows:
-        raise InputError(f"{path}, line {block.line}: the rows of this block cannot be counted; check its quotes")
+        raise InputError(f"{source}, line {block.line}: the rows of this block cannot be counted; check its quotes")
     faults = Faults()
     place = Place(faults)
     arrays = [columns[name].typed(text, place) for name, text in zip(columns, texts.columns, strict=True)]
     batch = pa.RecordBatch.from_arrays(arrays, names=list(columns))
     if not faults:
-        return RowsOfFile(batch, path, "line", lines), rejected
-    unfit, reasons = faults.rejected()
+        return RowsOfFile(batch, source, "line", lines), rejected
+    errors = faults.row_errors(_STAGE)
 
-    def elements(start: int, stop: int) -> RowsInColumns:
-        return _elements(batch, texts, list(columns.values()), unfit[start:stop])
+    def elements(some: slice) -> RowsInColumns:
+        return _elements(batch, texts, list(columns.values()), errors.indices[some])
 
-    rejected.append(_Rejected(path=path, lines=_some(lines, unfit), reasons=reasons, elements=elements, before=", "))
+    places = Places(f"{source}, line ", chosen(lines, errors.indices))
+    rejected.append(_Rejected(errors=errors, places=places, elements=elements))
     kept = faults.kept(batch.num_rows)
-    return RowsOfFile(batch.take(pa.array(kept)), path, "line", _some(lines, kept)), rejected
-
-
-def _some(lines: range | np.ndarray, rows: np.ndarray) -> np.ndarray:
-    return rows + lines.start if isinstance(lines, range) else lines[rows]
+    return RowsOfFile(batch.take(pa.array(kept)), source, "line", chosen(lines, kept)), rejected
 
 
 def _split(
@@ -275,7 +277,7 @@ def _split(
 
 
 def _without_malformed(
-    path: str, block: Block, values: int, meaning: CsvMeaning
+    source: str, block: Block, values: int, meaning: CsvMeaning
 ) -> tuple[bytes, np.ndarray, _Rejected]:
     """Return a block without records that have stray quotes or a wrong number of values.
 
@@ -287,46 +289,33 @@ def _without_malformed(
     stray = np.zeros(len(lines), dtype=bool)
     stray[np.searchsorted(records.starts, block.quotes.stray, side="right") - 1] = True
     bad = stray | (records.values != values)
-    texts, reasons = [], []
-    for index in np.flatnonzero(bad).tolist():
-        what = (
-            "text follows a closing quote; double quotes inside a value"
-            if stray[index]
-            else f"it has {records.values[index]} values, the header {values}; correct the row"
-        )
-        reasons.append(Reason(RowErrorType.INVALID_TEXT, what))
-        texts.append(_text(block.data[records.starts[index] : records.ends[index]]))
+    faults = Faults()
+    after_quote = "text follows a closing quote; write each quote inside a value twice"
+    faults.add(Reason(RowErrorType.INVALID_TEXT, after_quote), np.flatnonzero(stray))
+    for count in np.unique(records.values[bad & ~stray]).tolist():
+        wrong_number = f"it has {counted(count, 'value')}, the header {values}; correct the row"
+        rows = np.flatnonzero(~stray & (records.values == count))
+        faults.add(Reason(RowErrorType.INVALID_TEXT, wrong_number), rows)
+    starts, ends = records.starts[bad], records.ends[bad]
+
+    def elements(some: slice) -> list[str | RawText]:
+        spans = zip(starts[some].tolist(), ends[some].tolist(), strict=True)
+        return [as_text(block.data[start:end]) for start, end in spans]
+
     spans = zip(records.starts[~bad].tolist(), records.ends[~bad].tolist(), strict=True)
     data = b"".join(block.data[start:end] + b"\n" for start, end in spans)
-    malformed = _Rejected(
-        path=path, lines=lines[bad], reasons=reasons, elements=lambda start, stop: texts[start:stop], before=": "
-    )
+    places = Places(f"{source}, line ", lines[bad], ": ")
+    malformed = _Rejected(errors=faults.row_errors(_STAGE), places=places, elements=elements)
     return data, lines[~bad], malformed
 
 
 def _elements(
     batch: pa.RecordBatch, texts: pa.RecordBatch, columns: Sequence[Column], rows: np.ndarray
 ) -> RowsInColumns:
-    """Return rows: numbers and booleans as values, everything else as the text in the file."""
-    chosen = pa.array(rows, pa.int64())
-    raw = [_texts(text.take(chosen)) for text in texts.columns]
+    """Return rows: numbers, bytes and booleans as values, everything else as the text in the file."""
+    taken = pa.array(rows, pa.int64())
     read = [
-        text if column.is_text else _or(values.take(chosen).to_pylist(), text)
-        for column, values, text in zip(columns, batch.columns, raw, strict=True)
+        column.elements(values.take(taken), text.take(taken))
+        for column, values, text in zip(columns, batch.columns, texts.columns, strict=True)
     ]
     return RowsInColumns(batch.schema.names, read)
-
-
-def _texts(column: pa.Array) -> list[str | RawText | None]:
-    try:
-        return column.cast(pa.string()).to_pylist()
-    except pa.ArrowInvalid:  # a value is not UTF-8
-        return [None if value is None else _text(value) for value in column.to_pylist()]
-
-
-def _or(values: list[Any], texts: list[str | RawText | None]) -> list[Any]:
-    return [text if value is None else value for value, text in zip(values, texts, strict=True)]
-
-
-def _text(value: bytes) -> str | RawText:
-    return value.decode() if is_utf8(value) else RawText(value)

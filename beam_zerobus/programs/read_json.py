@@ -5,10 +5,11 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import BinaryIO
 
 import apache_beam as beam
+import numpy as np
 from apache_beam.io.filesystem import FileMetadata
 
 from beam_zerobus.programs.command import InputError
@@ -50,7 +51,8 @@ class ReadObjects(beam.DoFn):
         """Read one part.
 
         Raises:
-            InputError: The file cannot be read, or a line or an element is too long to be a row.
+            InputError: The file cannot be read, a line or an element is too long to be a row, or the first object has
+                several lines.
         """
         count = 0
         what = "line"
@@ -58,41 +60,64 @@ class ReadObjects(beam.DoFn):
         def place() -> str:
             return f"after {what} {count}" + (f" from byte {part.start}" if part.start else "") if count else ""
 
-        with naming(part.path, place), opened(part.path) as file:
+        with naming(part.path, place) as name, opened(part.path) as file:
             start = b"" if part.start else read_exactly(file, _CHUNK_BYTES)
             if _is_array(start):
                 what = "element"
                 elements: list[bytes] = []
-                for element in _elements(part.path, start, file):
+                for element in _elements(name, start, file):
                     elements.append(element)
                     count += 1
                     if len(elements) == _ELEMENTS_AT_ONCE:
-                        yield _last_elements(elements, part.path, count)
+                        yield _last_elements(elements, name, count)
                         elements = []
                 if elements:
-                    yield _last_elements(elements, part.path, count)
+                    yield _last_elements(elements, name, count)
                 return
-            source = f"{part.path} after byte {part.start:,}" if part.start else part.path
-            for lines in _chunks_of_lines(part, file, start):
-                numbers: Sequence[int] = range(count + 1, count + 1 + len(lines))
+            _check_lines(name, start)
+            source = f"{name} after byte {part.start:,}" if part.start else name
+            for lines in _chunks_of_lines(part, name, file, start):
+                numbers: range | np.ndarray = range(count + 1, count + 1 + len(lines))
                 rows = [line for line in lines if line and not line.isspace()]
                 if len(rows) < len(lines):
-                    numbers = [n for n, line in zip(numbers, lines, strict=True) if line and not line.isspace()]
+                    numbers = np.flatnonzero([bool(line) and not line.isspace() for line in lines]) + count + 1
                 count += len(lines)
                 if rows:
                     yield RowsOfFile(rows, source, what, numbers)
 
 
-def _last_elements(elements: list[bytes], path: str, count: int) -> RowsOfFile:
+def _last_elements(elements: list[bytes], name: str, count: int) -> RowsOfFile:
     """Return the last of `count` elements of an array."""
-    return RowsOfFile(elements, path, "element", range(count - len(elements) + 1, count + 1))
+    return RowsOfFile(elements, name, "element", range(count - len(elements) + 1, count + 1))
 
 
 def _is_array(start: bytes) -> bool:
     return start.removeprefix(_BYTE_ORDER_MARK).lstrip()[:1] == b"["
 
 
-def _elements(path: str, start: bytes, file: BinaryIO) -> Iterator[bytes]:
+def _check_lines(name: str, start: bytes) -> None:
+    """Check that a file does not begin with an object that has several lines: each would be rejected.
+
+    Raises:
+        InputError: It does.
+    """
+    text = start.removeprefix(_BYTE_ORDER_MARK).lstrip()
+    line, feed, _ = text.partition(b"\n")
+    if not feed or not line.startswith(b"{") or line.rstrip().endswith(b"}"):
+        return
+    decoded = text.decode(errors="replace")
+    try:
+        end = _DECODER.raw_decode(decoded)[1]
+    except (ValueError, RecursionError):  # the sink says what is wrong with which line
+        return
+    if "\n" in decoded[:end]:
+        raise InputError(
+            f"{name} begins with an object that has several lines: put each object on a line, as jq -c . does, or all "
+            "of them into one array"
+        )
+
+
+def _elements(name: str, start: bytes, file: BinaryIO) -> Iterator[bytes]:
     """Yield the elements of an array as they are written.
 
     Raises:
@@ -122,7 +147,7 @@ def _elements(path: str, start: bytes, file: BinaryIO) -> Iterator[bytes]:
                 raise ValueError(f"the array is not valid JSON, or cut off: {error.msg}") from None
             if len(text) - position > _MAX_LINE_BYTES:
                 raise InputError(
-                    f"{path}: an element is longer than {_MAX_LINE_BYTES:,} characters; check the array"
+                    f"{name}: an element is longer than {_MAX_LINE_BYTES:,} characters; check the array"
                 ) from None
             text, position = text[position:] + decoder.decode(more), 0
             continue
@@ -135,7 +160,7 @@ def _elements(path: str, start: bytes, file: BinaryIO) -> Iterator[bytes]:
         rest = read_exactly(file, _CHUNK_BYTES)
 
 
-def _chunks_of_lines(part: FilePart, file: BinaryIO, start: bytes) -> Iterator[list[bytes]]:
+def _chunks_of_lines(part: FilePart, name: str, file: BinaryIO, start: bytes) -> Iterator[list[bytes]]:
     rest, skipping = b"", part.start > 0
     position = max(part.start - 1, 0)  # a line that starts at the first byte is this part's, an earlier one is not
     if position:
@@ -148,7 +173,7 @@ def _chunks_of_lines(part: FilePart, file: BinaryIO, start: bytes) -> Iterator[l
             data = data[position:]
         *lines, rest = data.split(b"\n")
         if len(rest) > _MAX_LINE_BYTES:
-            raise InputError(f"{part.path}: a line is longer than {_MAX_LINE_BYTES:,} bytes; put one row on each line")
+            raise InputError(f"{name}: a line is longer than {_MAX_LINE_BYTES:,} bytes; put one row on each line")
         end = position + len(data) - len(rest)
         if skipping and lines:
             position += len(lines.pop(0)) + 1

@@ -61,17 +61,17 @@ class ReadRowGroups(beam.DoFn):
             InputError: A row group cannot be read, or does not have the number of rows that the file says.
         """
         group = groups.start
-        with naming(groups.path, lambda: f"at row group {group}"), _opened(groups.path) as source:
+        with naming(groups.path, lambda: f"at row group {group}") as name, _opened(groups.path) as source:
             for group in range(groups.start, groups.stop):
                 rows = source.read_row_group(group, use_threads=False)
                 expected = source.metadata.row_group(group).num_rows
                 if rows.num_rows != expected:
                     raise InputError(
-                        f"{groups.path}, row group {group} has {counted(rows.num_rows, 'row')}, its footer says "
+                        f"{name}, row group {group} has {counted(rows.num_rows, 'row')}, its footer says "
                         f"{expected}: the file is damaged; replace it"
                     )
                 if rows.num_rows:
-                    place = f"{groups.path}, row group {group}"
+                    place = f"{name}, row group {group}"
                     yield RowsOfFile(rows, place, "row", range(rows.num_rows))
 
 

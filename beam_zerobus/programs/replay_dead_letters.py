@@ -12,8 +12,8 @@ Endpoint, workspace and credentials come from the environment, as for any sink; 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, get_args
 
 import apache_beam as beam
@@ -23,21 +23,36 @@ from apache_beam.io import fileio
 from apache_beam.io.filesystem import FileMetadata
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.pvalue import TaggedOutput
 from rich.console import Console
 
 from beam_zerobus.errors import ZerobusError
-from beam_zerobus.programs.command import InputError, arguments_of, check_unused, literal, parser_of, quieten, sink_of
+from beam_zerobus.programs.command import (
+    InputError,
+    arguments_of,
+    check_unused,
+    complain,
+    listing,
+    literal,
+    parser_of,
+    quieten,
+    sink_of,
+)
 from beam_zerobus.programs.open_files import naming
 from beam_zerobus.programs.progress import CountFailed, CountWritten, run_and_report
+from beam_zerobus.programs.read_csv import REJECTED
+from beam_zerobus.programs.still_rejected import still_rejected
 from beam_zerobus.programs.tables import folder_of, letters_of, matches_template
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.sink.dead_letters import KeepDeadLetters, LetterFormat, loads, to_element
+from beam_zerobus.sink.failed_rows import FailedRows, bundle_error
 from beam_zerobus.sink.pipeline_options import ZerobusOptions
 
 __all__ = ["correct", "main"]
 
 _MAX_GATHERED = 10_000
 _SHOWN = 3
+_COLUMNS = ("element", "typed", "error_type", "message", "stage")
 
 
 def correct(element: Any) -> Any:
@@ -52,19 +67,27 @@ def correct(element: Any) -> Any:
 class _ReadLetters(beam.DoFn):
     """Reads the dead letters of a file as elements for the sink; rows of RecordBatches are gathered again."""
 
-    def __init__(self, schema: TableSchema | None) -> None:
+    def __init__(self, table: str, schema: TableSchema | None, *, dead_letters: bool) -> None:
         super().__init__()
+        self._table = table
         self._schema = schema
+        self._dead_letters = dead_letters
 
     def process(self, file: FileMetadata) -> Iterator[Any]:
         """Read one file.
 
         Raises:
             InputError: The file cannot be read, or a line is not a dead letter.
+            ConversionError: A row is rejected as before, and not kept.
         """
         batches: list[pa.RecordBatch] = []
         for place, letter in _letters(file.path):
             element = self._element(letter, place)
+            if (reason := still_rejected(letter, element, self._schema)) is not None:
+                if not self._dead_letters:
+                    raise bundle_error([reason], table=self._table, total_rows=1)
+                yield TaggedOutput(REJECTED, FailedRows.of([element], [reason], table=self._table))
+                continue
             if not isinstance(element, pa.RecordBatch):
                 yield element
                 continue
@@ -97,7 +120,7 @@ def _letters(path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     number = 0
     if path.endswith(".parquet"):
         with naming(path), FileSystems.open(path) as file, pq.ParquetFile(file) as source:
-            names = [name for name in ("element", "typed") if name in source.schema_arrow.names]
+            names = [name for name in _COLUMNS if name in source.schema_arrow.names]
             for batch in source.iter_batches(columns=names):
                 for letter in batch.to_pylist():
                     number += 1
@@ -114,6 +137,8 @@ def _letters(path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
             if not isinstance(letter, dict) or "element" not in letter:
                 raise InputError(f"{path}, line {number} is not a dead letter: it needs the key element")
             yield f"{path}, line {number}", letter
+    if not number:
+        raise InputError(f"{path} is empty, and dead letters never are: it was cut off; restore it, or remove it")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -124,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         letters, options = arguments_of(_parser(), arguments)
         pipeline = _pipeline(letters, options)
     except (InputError, ZerobusError) as error:
-        sys.stderr.write(f"beam-zerobus replay: {error}\n")
+        complain("replay", error)
         return 2
     zerobus = options.view_as(ZerobusOptions)
     console.print(f"Sending the rows of {letters.input} again to {zerobus.zerobus_table}", highlight=False)
@@ -147,21 +172,29 @@ def _pipeline(letters: argparse.Namespace, options: PipelineOptions) -> beam.Pip
     }
     for directory in filter(None, directories.values()):
         check_unused(directory)
-    sinks = {table: sink_of(options, dead_letters=letters.dead_letters, table=table) for table in kept}
+    sinks = {
+        table: sink_of(options, dead_letters=letters.dead_letters, profile=letters.profile, table=table)
+        for table in kept
+    }
     known = zerobus.zerobus_schema or not zerobus.zerobus_dry_run
     schemas = {table: sink.resolve_schema() if known else None for table, sink in sinks.items()}
     pipeline = beam.Pipeline(options=options)
     for table, patterns in kept.items():
         name = "" if len(kept) == 1 else f" {table}"
-        result = (
+        keeps = bool(letters.dead_letters) or zerobus.zerobus_on_bad_rows == "dead_letter"
+        read = (
             pipeline
             | f"Find{name}" >> beam.Create(patterns)
             | f"Match{name}" >> fileio.MatchAll()
-            | f"Read{name}" >> beam.ParDo(_ReadLetters(schemas[table])).with_output_types(Any)
-            | f"Send{name}" >> sinks[table]
+            | f"Read{name}"
+            >> beam.ParDo(_ReadLetters(table, schemas[table], dead_letters=keeps))
+            .with_output_types(Any, **{REJECTED: FailedRows})
+            .with_outputs(REJECTED, main="rows")
         )
+        result = read["rows"] | f"Send{name}" >> sinks[table]
         result.acknowledged | f"CountWritten{name}" >> CountWritten()
-        failed = result.failed_rows | f"CountFailed{name}" >> CountFailed()
+        every = (result.failed_rows, read[REJECTED]) | f"Flatten{name}" >> beam.Flatten()
+        failed = every | f"CountFailed{name}" >> CountFailed()
         if (directory := directories[table]) is not None:
             failed | f"KeepDeadLetters{name}" >> KeepDeadLetters(directory)
     return pipeline
@@ -173,15 +206,24 @@ def _kept(directory: str, table: str) -> dict[str, list[str]]:
     Raises:
         InputError: There are none, or those of other tables.
     """
-    patterns = [FileSystems.join(literal(directory), f"*.{suffix}") for suffix in get_args(LetterFormat)]
-    matches = zip(patterns, FileSystems.match(patterns, limits=[1] * len(patterns)), strict=True)
-    if kept := [pattern for pattern, match in matches if match.metadata_list]:
-        return {table: kept}
-    below = [FileSystems.join(literal(directory), "*", f"*.{suffix}") for suffix in get_args(LetterFormat)]
     found: dict[str, list[str]] = {}
-    for match in FileSystems.match(below):
-        for file in match.metadata_list:
-            found.setdefault(folder_of(file.path), []).append(literal(file.path))
+    with listing(directory):
+        patterns = [FileSystems.join(literal(directory), f"*.{suffix}") for suffix in get_args(LetterFormat)]
+        matches = zip(patterns, FileSystems.match(patterns, limits=[1] * len(patterns)), strict=True)
+        kept = [pattern for pattern, match in matches if match.metadata_list]
+        below = [FileSystems.join(literal(directory), "*", f"*.{suffix}") for suffix in get_args(LetterFormat)]
+        for match in [] if kept else FileSystems.match(below):
+            for file in match.metadata_list:
+                found.setdefault(folder_of(file.path), []).append(literal(file.path))
+    if kept and "{" in table:
+        raise InputError(
+            f"{directory} has the dead letters of one table: name that, as --zerobus_table=catalog.schema.table, "
+            "instead of a template"
+        )
+    if kept:
+        return {table: kept}
+    if not found and Path(directory).is_file():
+        raise InputError(f"{directory} is a file: name the directory that it is in")
     if not found:
         raise InputError(f"No file matches {' or '.join(patterns)}: check the path")
     others = [name for name in found if not matches_template(table, name)]

@@ -12,6 +12,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +26,7 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
 
-from beam_zerobus.errors import counted
+from beam_zerobus.errors import agreeing, counted
 from beam_zerobus.logs import get_logger
 from beam_zerobus.programs.command import InputError
 from beam_zerobus.rotated_files.lock import NameLock
@@ -190,8 +192,8 @@ class Run:
         """Say after a failure what is written, with what earlier runs wrote, and what another run does."""
         rows = sum(map(_count, self.journal.read()[1].values()))
         return (
-            f"{counted(rows, 'row')} of these files are acknowledged and stay in the table. "
-            "The same command with --resume sends the others."
+            f"{counted(rows, 'row')} of these files {agreeing(rows, 'is')} acknowledged and {agreeing(rows, 'stays')} "
+            "in the table. The same command with --resume sends the others."
         )
 
     def finish(self) -> None:
@@ -278,13 +280,33 @@ def _append(path: str, line: bytes) -> None:
     Raises:
         OSError: It cannot be written; the file may have a part of it.
     """
-    # One call a line, at the end of the file: several worker processes may write to it.
+    # One call a line, at the end of the file: several threads and worker processes may write to it.
     file = os.open(path, os.O_WRONLY | os.O_APPEND)
     try:
+        if sys.platform == "win32":
+            _wait_for_turn(file)
         if os.write(file, line) < len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     finally:
         os.close(file)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    # Nobody reads locked bytes there, so the lock is on one far after all lines.
+    _LOCKED_BYTE = (1 << 31) - 2
+
+    def _wait_for_turn(file: int) -> None:
+        """Lock a file until it is closed; on Windows, lines that are added at the same time overwrite each other."""
+        os.lseek(file, _LOCKED_BYTE, os.SEEK_SET)
+        while True:
+            try:
+                msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+            except PermissionError:
+                time.sleep(0.001)
+            else:
+                return
 
 
 def _whole(line: str) -> str:

@@ -47,6 +47,7 @@ class RemoteDestination:
         wake: Callable[[], None],
     ) -> None:
         self._wake = wake
+        self._is_closed = False
         self._spool = Path(tempfile.mkdtemp(prefix="beam-zerobus-"))
         try:
             layout = Layout(root=self._spool / root, base=base, folders=folders)
@@ -75,6 +76,9 @@ class RemoteDestination:
 
         def finish() -> None:
             with ExitStack() as copies:
+                copies.callback(self._remove_if_closed)
+                for _, _, file, _ in opened:
+                    copies.callback(file.close)
                 # Windows does not rename an open file: the originals are closed before anything slow begins.
                 waiting = [
                     (mirror, name, copies.enter_context(self._copy(file, size))) for mirror, name, file, size in opened
@@ -89,7 +93,13 @@ class RemoteDestination:
 
     def close(self) -> None:
         """Remove the private directory."""
-        shutil.rmtree(self._spool, ignore_errors=True)
+        self._is_closed = True
+        self._remove_if_closed()
+
+    def _remove_if_closed(self) -> None:
+        """Remove the private directory; during an upload, Windows keeps what that has open until it ends."""
+        if self._is_closed:
+            shutil.rmtree(self._spool, ignore_errors=True)
 
     def _copy(self, file: BinaryIO, size: int) -> BinaryIO:
         copy = tempfile.TemporaryFile(dir=self._spool)  # noqa: SIM115  the caller closes it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +16,10 @@ from beam_zerobus.schema.table import TableSchema
 from beam_zerobus.schema.time_rules import TimeRules
 from beam_zerobus.schema.unknown_fields import IgnoreUnknown
 
-__all__ = ["Conformed", "Conformer", "why_rows_do_not_fit"]
+__all__ = ["Conformed", "Conformer", "does_not_fit", "listed"]
 
 _KEPT_PLANS = 16
 _SHOWN_PROBLEMS = 10
-_DOES_NOT_FIT = "the batch does not fit: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Conformed:
 
     batch: pa.RecordBatch
     rows: np.ndarray | None
-    rejected: tuple[RowError, ...]
+    rejected: Sequence[RowError]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,9 @@ class Conformer:
         schema: The table.
         ignore_unknown_fields: Leave out columns and struct fields that the table does not have, instead of rejecting
             the batch; with ``"nulls"`` only those of type null.
-        times: What timestamps may leave open.
+        times: How timestamps without a time zone or a unit are read.
+        names_options: Messages name the options of sink and writer that would help.
+        names_arrow_types: Messages about unknown columns name their Arrow types, which those of text files do not have.
 
     Example:
         >>> conformer = Conformer(TableSchema.from_ddl("id TINYINT NOT NULL, name STRING"))
@@ -76,9 +78,13 @@ class Conformer:
         *,
         ignore_unknown_fields: IgnoreUnknown = False,
         times: TimeRules = TimeRules(),  # noqa: B008 - frozen
+        names_options: bool = True,
+        names_arrow_types: bool = True,
     ) -> None:
         self.schema = schema
         self._times = times
+        self._names_options = names_options
+        self._names_arrow_types = names_arrow_types
         self.ignore_unknown_fields = ignore_unknown_fields
         self._plans: tuple[_Plan, ...] = ()
         self._lock = threading.Lock()
@@ -108,38 +114,17 @@ class Conformer:
         return plan
 
     def _new_plan(self, incoming: pa.Schema) -> _Plan:
-        planner = Planner(self.ignore_unknown_fields, self._times)
+        planner = Planner(self.ignore_unknown_fields, self._times, self._names_options, self._names_arrow_types)
         steps = planner.steps(list(incoming), self.schema.columns, "")
         if planner.problems:
-            raise ConversionError(_listed(planner.problems))
+            problem = listed([problem.message for problem in planner.problems])
+            raise does_not_fit(problem).of_type(planner.problems[0].error_type.value)
         types = [_result_type(step, None if step.source is None else incoming[step.source].type) for step in steps]
         outgoing = pa.schema(
             pa.field(step.field.name, arrow_type, nullable=step.field.nullable)
             for step, arrow_type in zip(steps, types, strict=True)
         )
         return _Plan(incoming, outgoing, steps, incoming.names == outgoing.names)
-
-
-def why_rows_do_not_fit(rows: TableSchema, table: TableSchema, *, ignore_unknown_fields: bool = False) -> str | None:
-    """Return every reason why rows with the columns of one schema do not fit a table; None if they do.
-
-    Args:
-        rows: The columns of the rows.
-        table: The table.
-        ignore_unknown_fields: Leave columns out of account that the table lacks.
-
-    Example:
-        >>> table = TableSchema.from_ddl("id BIGINT, name STRING")
-        >>> why_rows_do_not_fit(TableSchema.from_ddl("id INT"), table)
-        >>> "column 'no' is not in the table" in why_rows_do_not_fit(TableSchema.from_ddl("no INT"), table)
-        True
-    """
-    try:
-        conformer = Conformer(table, ignore_unknown_fields=ignore_unknown_fields)
-        conformer.conform(pa.RecordBatch.from_pylist([], schema=rows.to_canonical_arrow()))
-    except ConversionError as error:
-        return str(error).removeprefix(_DOES_NOT_FIT)
-    return None
 
 
 def _run(plan: _Plan, batch: pa.RecordBatch, place: Place) -> pa.RecordBatch:
@@ -171,9 +156,20 @@ def _result_type(step: Step, incoming: pa.DataType | None) -> pa.DataType:
         raise _not_implemented(step, incoming, error) from error
 
 
-def _listed(problems: list[str]) -> str:
+def does_not_fit(problem: str) -> ConversionError:
+    """Return the error for a batch that does not fit as a whole."""
+    return ConversionError(problem).introduced_by("the batch does not fit: ")
+
+
+def listed(problems: list[str]) -> str:
+    """Return problems as one text, which names the first of many.
+
+    Example:
+        >>> listed(["column 'a' is wrong", "column 'b' is wrong"])
+        "column 'a' is wrong; column 'b' is wrong"
+    """
     more = f"; and {len(problems) - _SHOWN_PROBLEMS} more" if len(problems) > _SHOWN_PROBLEMS else ""
-    return _DOES_NOT_FIT + "; ".join(problems[:_SHOWN_PROBLEMS]) + more
+    return "; ".join(problems[:_SHOWN_PROBLEMS]) + more
 
 
 def _not_implemented(step: Step, arrow_type: pa.DataType | None, error: pa.ArrowNotImplementedError) -> ConversionError:

@@ -156,9 +156,11 @@ class DdlParser:
             return self.error(token, f"this {character} is not closed")
         if self.text.startswith("/*", position):
             return self.error(token, "this comment is not closed")
-        return self.error(
-            token, f"unexpected character {character!r}; names consist of ASCII letters, digits and underscores"
-        )
+        return self.error(token, self.unexpected(character))
+
+    def unexpected(self, character: str) -> str:
+        """Return what is wrong with a character that begins no token."""
+        return f"unexpected character {character!r}; names consist of ASCII letters, digits and underscores"
 
     def error(self, token: Token, message: str) -> DdlError:
         """Return an error that names a token's line and column."""

@@ -15,8 +15,9 @@ import pyarrow as pa
 
 from beam_zerobus.schema.arrow import canonical_type, is_list
 from beam_zerobus.schema.casts import Cast, UnfitError, leaf_cast
+from beam_zerobus.schema.casts.base import from_views
 from beam_zerobus.schema.casts.text import uuid_text
-from beam_zerobus.schema.lists import inside_lists, shown_children
+from beam_zerobus.schema.lists import inside_lists, repeated_keys, shown_children
 from beam_zerobus.schema.reasons import Faults, Place, Reason, RowErrorType
 from beam_zerobus.schema.time_rules import TimeRules
 from beam_zerobus.schema.types import Array, DeltaType, Field, Map, Primitive, Struct
@@ -51,13 +52,17 @@ class Planner:
     Attributes:
         ignore_unknown_fields: Leave out fields that the table does not have, instead of reporting a problem; with
             ``"nulls"`` only those of type null.
-        times: What timestamps may leave open.
-        problems: What does not fit, one sentence each.
+        times: How timestamps without a time zone or a unit are read.
+        names_options: Problems name the options of sink and writer that would help.
+        names_arrow_types: Problems of unknown columns name their Arrow types.
+        problems: What does not fit, one sentence each, with the `error_type` that a single row would have.
     """
 
     ignore_unknown_fields: IgnoreUnknown
     times: TimeRules
-    problems: list[str] = field(default_factory=list)
+    names_options: bool = True
+    names_arrow_types: bool = True
+    problems: list[Reason] = field(default_factory=list)
 
     def steps(self, incoming: Sequence[pa.Field], wanted: tuple[Field, ...], parent: str) -> tuple[Step, ...]:
         """Match fields by name and plan each.
@@ -82,9 +87,10 @@ class Planner:
             else:
                 steps.append(Step(delta_field, None, None))
                 if not delta_field.nullable:
-                    self.problems.append(
+                    self._report(
                         f"column {path!r} ({delta_field.type}) is NOT NULL in the table and missing from the batch; "
-                        "add it"
+                        "add it",
+                        RowErrorType.NULL_IN_NOT_NULL_COLUMN,
                     )
         return tuple(steps)
 
@@ -97,15 +103,26 @@ class Planner:
             if name is None:
                 is_ignored = self.ignore_unknown_fields is True or pa.types.is_null(arrow_field.type)
                 if not self.ignore_unknown_fields or not is_ignored:
-                    self.problems.append(_unknown(path, arrow_field, by_lower_name, self.ignore_unknown_fields))
+                    self._report(self._unknown(path, arrow_field, by_lower_name), RowErrorType.UNKNOWN_FIELD)
             elif name in sources:
-                self.problems.append(
+                self._report(
                     f"columns {prefix + incoming[sources[name]].name!r} and {path!r} both match the table's {name!r}, "
-                    "since Delta ignores case; drop one of them"
+                    "since Delta ignores case; drop one of them",
+                    RowErrorType.UNKNOWN_FIELD,  # as of a single row
                 )
             else:
                 sources[name] = index
         return sources
+
+    def _report(self, problem: str, error_type: RowErrorType = RowErrorType.WRONG_TYPE) -> None:
+        self.problems.append(Reason(error_type, problem))
+
+    def _unknown(self, path: str, arrow_field: pa.Field, known: dict[str, str]) -> str:
+        close = difflib.get_close_matches(arrow_field.name.lower(), known, n=1)
+        hint = f" (did you mean {known[close[0]]!r}?)" if close else ""
+        others = remedy_for_unknown(self.ignore_unknown_fields) if self.names_options else "or add it to the table"
+        of_type = f"; it has Arrow type {arrow_field.type}" if self.names_arrow_types else ""
+        return f"column {path!r} is not in the table{hint}{of_type}; leave it out, {others}"
 
     def cast(self, arrow_type: pa.DataType, delta_type: DeltaType, path: str, *, nullable: bool) -> Cast | None:
         """Plan one column; add to the problems if its type does not fit."""
@@ -133,10 +150,10 @@ class Planner:
         if isinstance(arrow_type, pa.BaseExtensionType):
             return self._extension(arrow_type, delta_type, path)
         if pa.types.is_dictionary(arrow_type):
-            inner = self._any(_without_views(arrow_type.value_type), delta_type, path)
+            inner = self._any(_roomy(arrow_type.value_type), delta_type, path)
             return lambda array, place: _through(inner, _decoded(array), place)
         if pa.types.is_run_end_encoded(arrow_type):
-            inner = self._any(_without_views(arrow_type.value_type), delta_type, path)
+            inner = self._any(_roomy(arrow_type.value_type), delta_type, path)
             return lambda array, place: _through(inner, _repeated(array), place)
         return self._plain(arrow_type, delta_type, path)
 
@@ -165,8 +182,9 @@ class Planner:
                 return self._map(arrow_type, delta_type, path)
             return leaf_cast(arrow_type, delta_type, path, self.times)
         except UnfitError as unfit:
-            self.problems.append(
-                f"column {path!r} is {delta_type} and does not accept Arrow type {arrow_type}: {unfit}"
+            self._report(
+                f"column {path!r} is {delta_type} and does not accept Arrow type {arrow_type}: "
+                f"{unfit.text(with_options=self.names_options)}"
             )
             return None
 
@@ -217,12 +235,17 @@ class Planner:
         of_value = self.cast(
             arrow_type.item_type, delta_type.value, f"{path}.value", nullable=delta_type.value_contains_null
         )
+        repeated = Reason(
+            RowErrorType.DUPLICATE_KEY,
+            f"column {path!r} is {delta_type}: a map in the row has the same key twice; drop one of its entries",
+        )
 
         def cast(array: pa.Array, place: Place) -> pa.Array:
             offsets, first, count = shown_children(array)
             keys, values = array.keys.slice(first, count), array.items.slice(first, count)
             inside = inside_lists(place, array, offsets)
             new_keys, new_values = _through(of_key, keys, inside), _through(of_value, values, inside)
+            inside.reject_at(repeated_keys(new_keys, offsets), repeated)
             if new_keys is keys and new_values is values:
                 return array
             if new_keys.null_count:
@@ -248,15 +271,6 @@ def _through(cast: Cast | None, array: pa.Array, place: Place) -> pa.Array:
     return array if cast is None else cast(array, place)
 
 
-def _unknown(path: str, arrow_field: pa.Field, known: dict[str, str], ignored: IgnoreUnknown) -> str:
-    close = difflib.get_close_matches(arrow_field.name.lower(), known, n=1)
-    hint = f" (did you mean {known[close[0]]!r}?)" if close else ""
-    return (
-        f"column {path!r} is not in the table{hint}; it has Arrow type {arrow_field.type}; leave it out, "
-        f"{remedy_for_unknown(ignored)}"
-    )
-
-
 def _is_null(array: pa.Array) -> np.ndarray:
     return np.asarray(array.is_null())
 
@@ -265,23 +279,24 @@ def _null_mask(array: pa.Array) -> pa.Array | None:
     return array.is_null() if array.null_count else None
 
 
-def _without_views(arrow_type: pa.DataType) -> pa.DataType:
-    if pa.types.is_string_view(arrow_type):
+def _roomy(arrow_type: pa.DataType) -> pa.DataType:
+    """Return the type of decoded text or bytes: above 2 GiB offsets of 32 bits overflow, which Arrow (25) ignores."""
+    types = pa.types  # and views have no such kernels
+    if types.is_string(arrow_type) or types.is_string_view(arrow_type):
         return pa.large_string()
-    return pa.large_binary() if pa.types.is_binary_view(arrow_type) else arrow_type
+    return pa.large_binary() if types.is_binary(arrow_type) or types.is_binary_view(arrow_type) else arrow_type
 
 
 def _decoded(array: pa.DictionaryArray) -> pa.Array:
-    """Decode a dictionary; Arrow has no such kernel for views."""
-    plain = _without_views(array.type.value_type)
-    if plain != array.type.value_type:
-        array = pa.DictionaryArray.from_arrays(array.indices, array.dictionary.cast(plain))
+    roomy = _roomy(array.type.value_type)
+    if roomy != array.type.value_type:
+        array = pa.DictionaryArray.from_arrays(array.indices, from_views(array.dictionary).cast(roomy))
     return array.dictionary_decode()
 
 
 def _repeated(array: pa.RunEndEncodedArray) -> pa.Array:
     """Decode run-end encoding of all types; Arrow's own kernel supports only some."""
-    values = array.values.cast(_without_views(array.type.value_type))
+    values = from_views(array.values).cast(_roomy(array.type.value_type))
     positions = np.arange(array.offset, array.offset + len(array))
     return values.take(pa.array(np.searchsorted(np.asarray(array.run_ends), positions, side="right")))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_zerobus.errors import counted
 from beam_zerobus.logs import get_logger
 from beam_zerobus.schema.table import TableSchema
 from beam_zerobus.schema.types import Primitive
@@ -33,16 +34,16 @@ def warn_of_january_1970(batch: pa.RecordBatch, schema: TableSchema, *, table: s
         values = batch.column(number)
         if _all_in_january(values) and _is_first(table, column.name):
             _log.warning(
-                "Table %s: every value of column %r in a batch of %d rows lies in January 1970; if the column holds "
+                "Table %s: every value of column %r in a batch of %s lies in January 1970; if the column holds "
                 'seconds or milliseconds since 1970, set epoch_unit="s" or epoch_unit="ms"',
                 table,
                 column.name,
-                len(values),
+                counted(len(values), "row"),
             )
 
 
 def _all_in_january(values: pa.Array) -> bool:
-    """Return whether there are values, and all are in January 1970; mostly the first one decides."""
+    """Return whether there are values, and all are in January 1970; usually the first one decides."""
     if not len(values) or (values[0].is_valid and not 0 <= values[0].value < _JANUARY):
         return False
     ends = pc.min_max(values.cast(pa.int64())).as_py()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
 import numpy as np
 
-from beam_zerobus.errors import RowError
+from beam_zerobus.errors import RowError, RowErrors
 
 __all__ = ["Faults", "Place", "Reason", "RowErrorType", "may_fit_wider_column"]
 
@@ -27,6 +27,7 @@ class RowErrorType(StrEnum):
     WRONG_TYPE = "wrong_type"
     UNKNOWN_FIELD = "unknown_field"
     INVALID_JSON = "invalid_json"
+    DUPLICATE_KEY = "duplicate_key"
     NULL_LIST_ELEMENT = "null_list_element"
     NULL_MAP_VALUE = "null_map_value"
     ROW_TOO_LARGE = "row_too_large"
@@ -36,14 +37,15 @@ class RowErrorType(StrEnum):
     REJECTED_UNTRIED = "rejected_untried"
 
 
-def may_fit_wider_column(rejected: Iterable[RowError]) -> bool:
+def may_fit_wider_column(rejected: Sequence[RowError]) -> bool:
     """Return whether a row was rejected that would fit if its column had a wider type.
 
     Example:
         >>> may_fit_wider_column([RowError(0, "out_of_range", "column 'size' is INT", "schema")])
         True
     """
-    return any(error.error_type in (RowErrorType.OUT_OF_RANGE, RowErrorType.INEXACT) for error in rejected)
+    wide = (RowErrorType.OUT_OF_RANGE, RowErrorType.INEXACT)
+    return any(error.error_type in wide for error, _ in RowErrors.of(rejected).summed())
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,21 +93,14 @@ class Faults:
             keep[rows] = False
         return np.flatnonzero(keep)
 
-    def rejected(self) -> tuple[np.ndarray, list[Reason]]:
-        """Return the rejected rows, ascending, and the reason of each."""
+    def row_errors(self, stage: str) -> RowErrors:
+        """Return one error for each rejected row, in the order of rows."""
         if not self._reasons:
-            return np.zeros(0, dtype=np.int64), []
+            return RowErrors.of(())
         rows, first = np.unique(np.concatenate(self._rows), return_index=True)
         which = np.repeat(np.arange(len(self._rows)), list(map(len, self._rows)))[first]
-        return rows, [self._reasons[number] for number in which.tolist()]
-
-    def row_errors(self, stage: str) -> tuple[RowError, ...]:
-        """Return one error for each rejected row, in the order of rows."""
-        rows, reasons = self.rejected()
-        return tuple(
-            RowError(row, reason.error_type.value, reason.message, stage)
-            for row, reason in zip(rows.tolist(), reasons, strict=True)
-        )
+        shared = [RowError(0, reason.error_type.value, reason.message, stage) for reason in self._reasons]
+        return RowErrors(rows, which, shared)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,12 @@ import pyarrow as pa
 
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.schema.arrow import canonical_type
+from beam_zerobus.schema.dataclass_fields import dataclass_fields
 from beam_zerobus.schema.float_names import float_name
+from beam_zerobus.schema.missing import MISSING_TYPES
 from beam_zerobus.schema.table import TableSchema
 from beam_zerobus.schema.types import Field, Primitive
+from beam_zerobus.schema.unique_keys import unique_keys
 from beam_zerobus.variant import encode_json
 
 __all__ = ["UNWRITABLE", "RescueColumn", "Verbatim", "read_rescued", "write_json"]
@@ -31,7 +34,6 @@ UNWRITABLE = (TypeError, ValueError, ArithmeticError, RecursionError)
 
 _MARK = {b"beam_zerobus.rescued": b"1"}
 _HALF_A_PAIR = re.compile("[\ud800-\udfff]")
-_MISSING_TYPES = frozenset({"NaTType", "NAType"})
 
 
 class Verbatim:
@@ -50,7 +52,7 @@ class Verbatim:
         return self.text
 
 
-_DECODER = json.JSONDecoder(parse_float=Verbatim, parse_int=Verbatim)
+_DECODER = json.JSONDecoder(parse_float=Verbatim, parse_int=Verbatim, object_pairs_hook=unique_keys)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -133,7 +135,11 @@ class RescueColumn:
 
 
 def read_rescued(text: str) -> dict[str, Any]:
-    """Return the fields in a text of `RescueColumn.array`; numbers are `Verbatim`."""
+    """Return the fields in a text of `RescueColumn.array`; numbers are `Verbatim`.
+
+    Raises:
+        ValueError: The text is not valid JSON, or has an object with the same key twice.
+    """
     found = _DECODER.decode(text)
     return _DECODER.decode(found) if isinstance(found, str) else found
 
@@ -167,7 +173,7 @@ def _written(value: Any) -> str:  # noqa: PLR0911, PLR0912 - one for each kind o
         return _nested(value)
     if isinstance(value, Enum):
         return _written(value.value)
-    if value is None or type(value).__name__ in _MISSING_TYPES:
+    if value is None or type(value).__name__ in MISSING_TYPES:
         return "null"
     if isinstance(value, str):
         return json.dumps(str(value), ensure_ascii=False)
@@ -206,8 +212,8 @@ def _nested(value: Any) -> str:
         return f'"{_moment(value)}"'
     if hasattr(value, "_asdict"):  # NamedTuples, Beam's Rows
         value = value._asdict()
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    elif (fields := dataclass_fields(value)) is not None:
+        value = fields
     if isinstance(value, Mapping):
         if all(isinstance(key, str) for key in value):
             return "{" + ",".join(f"{_written(key)}:{_written(item)}" for key, item in value.items()) + "}"

@@ -84,7 +84,7 @@ def _may_be_hexadecimal(text: pa.Array) -> bool:
     if data is None or not len(text):
         return False
     width = np.dtype(np.int64 if pa.types.is_large_string(text.type) else np.int32)
-    start, stop = np.frombuffer(offsets, width)[[text.offset, text.offset + len(text)]]
+    start, stop = np.frombuffer(offsets, width, text.offset + len(text) + 1)[[text.offset, text.offset + len(text)]]
     return bool(np.frombuffer(data, np.uint8)[start:stop].max(initial=0) > ord("9"))
 
 
@@ -92,6 +92,8 @@ def _fitting(text: pa.Array, delta_type: Primitive, misfits: Misfits) -> pa.Arra
     """Return the text that has the form of the type and is within its range; the rest is null."""
     form = _FORMS[delta_type]
     text = _without(text, ~_matches(text, form) & np.asarray(text.is_valid()), RowErrorType.INVALID_TEXT, misfits)
+    if text.null_count == len(text):
+        return text
     if delta_type in INTEGERS:
         return _without(text, _too_large(text, delta_type), RowErrorType.OUT_OF_RANGE, misfits)
     if delta_type is Primitive.DATE or delta_type in _TIMESTAMPS:

@@ -25,7 +25,7 @@ _UTC = pa.timestamp("us", tz="UTC")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeRules:
-    """What the values of TIMESTAMP and TIMESTAMP_NTZ columns may leave open.
+    """How values of TIMESTAMP and TIMESTAMP_NTZ columns without a time zone or a unit are read.
 
     Attributes:
         assume_timezone: The time zone of values for TIMESTAMP that have none; None rejects them.

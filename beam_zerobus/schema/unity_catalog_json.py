@@ -53,7 +53,7 @@ def fields_from_json(columns: object, table: str = "") -> tuple[Field, ...]:
         'id BIGINT'
     """
     if not isinstance(columns, list) or not all(isinstance(column, Mapping) for column in columns):
-        raise ConversionError("Unity Catalog's answer has no list of columns; pass schema= instead")
+        raise ConversionError("Unity Catalog's answer has no list of columns; pass schema=... instead")
     fields, left_out = [], []
     for index, column in enumerate(columns):
         name, position = _name_and_position(column, index)
@@ -85,7 +85,7 @@ def _warn_once(table: str, columns: str) -> None:
 def _name_and_position(column: Mapping[str, Any], index: int) -> tuple[str, int]:
     name = column.get("name")
     if not isinstance(name, str):
-        raise ConversionError(f"column {index} of Unity Catalog's answer has no name; pass schema= instead")
+        raise ConversionError(f"column {index} of Unity Catalog's answer has no name; pass schema=... instead")
     position = column.get("position")
     if position is None:
         return name, index
@@ -180,7 +180,7 @@ def _struct_fields(nodes: object, path: str, depth: int) -> tuple[Field, ...]:
 
 
 def _malformed(path: str, reason: str) -> ConversionError:
-    return ConversionError(f"column {path!r} of Unity Catalog's answer: {reason}; pass schema= instead")
+    return ConversionError(f"column {path!r} of Unity Catalog's answer: {reason}; pass schema=... instead")
 
 
 def fields_to_json(fields: tuple[Field, ...]) -> list[dict[str, Any]]:

@@ -29,6 +29,7 @@ def has_unknown_fields(incoming: Iterable[pa.Field], columns: Sequence[Field]) -
     """Return whether a column, or a struct field at any depth, is not in the table; names match in any case.
 
     Example:
+        >>> from beam_zerobus.schema import TableSchema
         >>> table = TableSchema.from_ddl("id BIGINT")
         >>> has_unknown_fields(pa.schema({"ID": pa.int64(), "new": pa.string()}), table.columns)
         True

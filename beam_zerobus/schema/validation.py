@@ -147,5 +147,5 @@ def _check_wire_type(delta_type: DeltaType, path: str) -> None:
 def _not_on_the_wire(path: str, what: str, remedy: str) -> ConversionError:
     return ConversionError(
         f"column {path!r}: Zerobus does not accept {what} in protobuf or Arrow streams; {remedy}, "
-        "or pass schema= without the column if it is nullable"
+        "or pass schema=... without the column if it is nullable"
     )

@@ -6,7 +6,10 @@ Beam is imported here and in `beam_zerobus.yaml`; elsewhere only Beam's filesyst
 from beam_zerobus.logs import importing_beam
 
 with importing_beam():
+    from beam_zerobus.sink.arrow_coder import register_arrow_coder
     from beam_zerobus.sink.result import WriteResult
     from beam_zerobus.sink.transform import WriteToZerobus
+
+register_arrow_coder()
 
 __all__ = ["WriteResult", "WriteToZerobus"]

@@ -13,10 +13,11 @@ from functools import partial
 
 import numpy as np
 
-from beam_zerobus.errors import RowError, ZerobusError
+from beam_zerobus.errors import RowError, RowErrors, ZerobusError
 from beam_zerobus.sink.rows import RowsWithOrigin, unknown_table
 from beam_zerobus.writer.config import WriterConfig
 from beam_zerobus.writer.result import TransmissionResult
+from beam_zerobus.writer.rows import ReadRows
 from beam_zerobus.writer.shared import Lease, acquire
 from beam_zerobus.writer.submission import Submission
 from beam_zerobus.writer.writers_config import WritersConfig
@@ -83,8 +84,7 @@ class _Waiting:
         if self.submission is None:
             return Outcome(self.table, self.rows, unread)
         result = self.submission.result()
-        rejected = [*unread, *self.rows.numbered(result.failed_rows)]
-        rejected.sort(key=lambda error: error.index)
+        rejected = RowErrors.joined([unread, self.rows.numbered(result.rejected)])
         return Outcome(self.table, self.rows, rejected, result, self.submission.encode_seconds * 1000)
 
 
@@ -93,8 +93,8 @@ class Bundle:
 
     Args:
         tables: The options of many tables; None for one.
-        set_unknown_apart: The rows of a table that was not found are rejected, where there are many tables; otherwise
-            they fail the bundle.
+        reject_unknown: The rows of a table that was not found are rejected, where there are many tables; otherwise they
+            fail the bundle.
         note_written: As in `SinkSettings`.
 
     Invariants, under the one lock:
@@ -107,11 +107,11 @@ class Bundle:
         self,
         tables: WritersConfig | None = None,
         *,
-        set_unknown_apart: bool = False,
+        reject_unknown: bool = False,
         note_written: Callable[[np.ndarray], None] | None = None,
     ) -> None:
         self._tables = tables
-        self._sets_unknown_apart = set_unknown_apart and tables is not None
+        self._rejects_unknown = reject_unknown and tables is not None
         self._note_written = note_written
         self._lock = threading.Lock()
         self._lease: Lease[ZerobusWriter] | Lease[ZerobusWriters] | None = None
@@ -146,17 +146,18 @@ class Bundle:
         """Submit a batch; rows that could not be read are kept for its outcome.
 
         Raises:
+            RowsOutdatedError: The rows were converted for a schema that is not the table's any more.
             ConversionError: The batch's schema cannot fit the table's.
         """
-        submission = writer.submit(rows.batch) if rows.batch.num_rows else None
+        submission = writer.submit_read(ReadRows(rows.batch, schema=rows.schema)) if rows.batch.num_rows else None
         if submission is not None:
             submission.expect()
             if self._note_written is not None:
                 submission.future.add_done_callback(partial(_note, rows, self._note_written))
         self._add(_Waiting(writer.table, rows, writer, submission))
 
-    def set_apart(self, table: str, rows: RowsWithOrigin) -> None:
-        """Keep rows for the outcomes that are all rejected, and sent nowhere."""
+    def reject(self, table: str, rows: RowsWithOrigin) -> None:
+        """Add a batch to the outcomes whose rows were all rejected before they were sent."""
         self._add(_Waiting(table, rows))
 
     def _add(self, waiting: _Waiting) -> None:
@@ -181,7 +182,7 @@ class Bundle:
         try:
             return batch.outcome()
         except ZerobusError as error:
-            if not (self._sets_unknown_apart and error.unknown_table) or batch.sent_in_part:
+            if not (self._rejects_unknown and error.unknown_table) or batch.sent_in_part:
                 raise
             self._note_unknown(batch.table, error)
             return Outcome(batch.table, batch.rows, unknown_table(batch.rows.count, error))
@@ -221,13 +222,13 @@ class Bundle:
         self._release(lease)
 
     def abandon(self) -> None:
-        """Cancel what is not acknowledged yet, and release the writer: the runner will retry the failed bundle."""
+        """Cancel all batches, drop their outcomes, and release the writer: the runner will retry the failed bundle."""
         with self._lock:
             waiting, lease = list(self._waiting), self._lease
             self._waiting.clear()
             self._bytes, self._elements, self._lease = 0, 0, None
         for batch in waiting:
-            if batch.writer is not None and batch.submission is not None and not batch.submission.done:
+            if batch.writer is not None and batch.submission is not None:
                 batch.writer.cancel(batch.submission)
         self._release(lease)
 
@@ -257,7 +258,5 @@ def _note(rows: RowsWithOrigin, note: Callable[[np.ndarray], None], outcome: Fut
     """Note the rows of a batch that are written; of one that failed as a whole, none."""
     if outcome.cancelled() or outcome.exception() is not None:
         return
-    written = np.ones(rows.batch.num_rows, dtype=bool)
-    written[[error.index for error in outcome.result().failed_rows]] = False
-    numbers = np.flatnonzero(written)
-    note(rows.origin.places(numbers if rows.kept is None else np.asarray(rows.kept)[numbers]))
+    numbers = np.delete(np.arange(rows.batch.num_rows), outcome.result().rejected.indices)
+    note(rows.origin.numbers_in_source(numbers if rows.kept is None else np.asarray(rows.kept)[numbers]))

@@ -22,7 +22,7 @@ from beam_zerobus.sink.sender import BatchSender
 from beam_zerobus.sink.settings import SinkSettings
 from beam_zerobus.sink.ticker import Ticker
 
-__all__ = ["WriteRows", "WriteRowsInPlace", "WriteRowsInWindows", "WriteTables", "WriteTablesInPlace"]
+__all__ = ["WriteRows", "WriteRowsInWindows", "WriteRowsWithTimestamps", "WriteTables", "WriteTablesWithTimestamps"]
 
 
 class WriteRows(beam.DoFn):
@@ -51,7 +51,7 @@ class WriteRows(beam.DoFn):
         """Append the element; send a batch if there are enough."""
         values = self._values
         values.append(element)
-        return self._full(element) if len(values) >= self._limit else None
+        return self._send_if_full(element) if len(values) >= self._limit else None
 
     def finish_bundle(self) -> Iterator[Any]:
         """Send the rest, and wait until the last row of the bundle is acknowledged or rejected."""
@@ -66,7 +66,7 @@ class WriteRows(beam.DoFn):
         """Release the writer if a bundle failed; it stays open for other DoFns."""
         self._drop()
 
-    def _full(self, element: Any) -> Iterable[Any] | None:
+    def _send_if_full(self, element: Any) -> Iterable[Any] | None:
         with self._dropping_on_error():
             many_rows = holds_rows(element)
             self._limit = 1 if many_rows else self._sender.elements_at_once(element)
@@ -75,9 +75,9 @@ class WriteRows(beam.DoFn):
             if self._ticker is not None:
                 self._ticker.check()
             self._sender.send(self._elements, incomplete=False)
-        return self._release()
+        return self._emit()
 
-    def _release(self) -> Iterable[Any] | None:
+    def _emit(self) -> Iterable[Any] | None:
         """Return the outputs that there are by now."""
         return self._outputs(wait=False)
 
@@ -125,10 +125,10 @@ class WriteTables(WriteRows):
     def process_batch(self, batch: pa.Table) -> Iterable[Any] | None:
         """Send the rows collected before, and the table as it is."""
         self._values.append(batch)
-        return self._full(batch)
+        return self._send_if_full(batch)
 
 
-class WriteRowsInPlace(WriteRows):
+class WriteRowsWithTimestamps(WriteRows):
     """As `WriteRows`, in the global window, and keeps each element's timestamp for the outputs."""
 
     def setup(self) -> None:
@@ -140,12 +140,12 @@ class WriteRowsInPlace(WriteRows):
         """Append the element and its timestamp; send a batch if there are enough."""
         self._micros.append(windowed.timestamp_micros)
         values = self._values
-        values.append(element)  # last: the ticker's thread counts these
-        return self._full(element) if len(values) >= self._limit else None
+        values.append(element)  # last: see `Elements`
+        return self._send_if_full(element) if len(values) >= self._limit else None
 
 
-class WriteRowsInWindows(WriteRowsInPlace):
-    """As `WriteRowsInPlace`, and keeps windows too."""
+class WriteRowsInWindows(WriteRowsWithTimestamps):
+    """As `WriteRowsWithTimestamps`, and keeps windows too."""
 
     def setup(self) -> None:
         """Create the parts that are not pickled."""
@@ -158,15 +158,15 @@ class WriteRowsInWindows(WriteRowsInPlace):
         self._may_emit = len(windowed.windows) == 1
         return super().process(element, windowed)
 
-    def _release(self) -> Iterable[Any] | None:
+    def _emit(self) -> Iterable[Any] | None:
         # Beam repeats the windows of whatever is emitted as often as the current element has windows.
         if self._may_emit:
-            return super()._release()
+            return super()._emit()
         self._held = list(self._outputs(wait=False))
         return None
 
 
-class WriteTablesInPlace(WriteRowsInPlace):
+class WriteTablesWithTimestamps(WriteRowsWithTimestamps):
     """As `WriteTables`, in the global window, and keeps timestamps."""
 
     def __init__(self, settings: SinkSettings, converter: BatchConverter[Any, Any]) -> None:
@@ -183,7 +183,7 @@ class WriteTablesInPlace(WriteRowsInPlace):
         """Send the rows collected before, and the table as it is."""
         self._micros.append(timestamp.micros)
         self._values.append(batch)
-        return self._full(batch)
+        return self._send_if_full(batch)
 
     def _row_of(self, element: object) -> object:
         """Return the one row of a Table as the element that Beam makes of it for transforms without batches.

@@ -15,8 +15,8 @@ from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_zerobus.destinations import Positions
-from beam_zerobus.errors import RowError, ZerobusError
-from beam_zerobus.sink.rows_of_file import RowsOfFile
+from beam_zerobus.errors import RowError, RowErrors, ZerobusError
+from beam_zerobus.sink.rows_of_file import Places, RowsOfFile
 from beam_zerobus.sink.single_rows import SingleRows, single_row
 
 __all__ = ["Elements", "Origin", "Windows", "holds_rows"]
@@ -34,6 +34,9 @@ def holds_rows(element: object) -> bool:
 @dataclass(slots=True)
 class Elements:
     """Elements collected for the next batch; the DoFn appends, `take` empties.
+
+    The DoFn's thread appends while the thread of `Ticker` may take. No lock is needed, which would cost more than the
+    append: an element counts once it is in `values`, and the DoFn appends to `windows` and `micros` before.
 
     Timestamps are plain microseconds, and windows are kept only if there are others than the global one: the garbage
     collector would visit each of ten thousand waiting objects again and again.
@@ -106,53 +109,55 @@ class Origin:
         rows = self.rows
         return rows[row] if isinstance(rows, list) else single_row(rows, row)
 
-    def single_rows(self, indices: Sequence[int]) -> SingleRows | None:
+    def single_rows(self, indices: np.ndarray) -> SingleRows | None:
         """Return some rows of a RecordBatch or Table together; None for other rows."""
         return None if isinstance(self.rows, list) else SingleRows.of(self.rows, indices)
 
     @property
     def rows(self) -> list[Any] | pa.RecordBatch | pa.Table:
-        """All rows, as they came."""
+        """All rows, as the DoFn received them."""
         if not self.holds_rows:
             return self.elements.values
         whole = self.elements.values[0]
         return whole.rows if isinstance(whole, RowsOfFile) else whole
 
-    def messages(self, errors: Sequence[RowError]) -> list[str]:
-        """Return the messages of rejected rows, with their places where these are known."""
+    def places_in_file(self, errors: Sequence[RowError]) -> Places | None:
+        """Return the places of rejected rows in a file; None where they are not those of a file."""
         whole = self.elements.values[0] if self.holds_rows else None
-        if not isinstance(whole, RowsOfFile):
-            return [error.message for error in errors]
-        places = whole.places([error.index for error in errors])
-        return [f"{place}, {error.message}" for place, error in zip(places, errors, strict=True)]
+        return whole.places(RowErrors.of(errors).indices) if isinstance(whole, RowsOfFile) else None
 
-    def located(self, errors: Sequence[RowError]) -> list[RowError]:
+    def located(self, errors: Sequence[RowError]) -> Sequence[RowError]:
         """Return rejected rows with their places in the messages, where these are known."""
-        return [replace(error, message=message) for error, message in zip(errors, self.messages(errors), strict=True)]
+        places = self.places_in_file(errors)
+        if places is None:
+            return errors
+        messages = places.of(error.message for error in errors)
+        return [replace(error, message=message) for error, message in zip(errors, messages, strict=True)]
 
     def named(self, error: ZerobusError) -> ZerobusError:
         """Return an error with the place of the rows in its message, where they are those of a file."""
         whole = self.elements.values[0] if self.holds_rows else None
         return type(error)(f"{whole.source}: {error}", *error.args[1:]) if isinstance(whole, RowsOfFile) else error
 
-    def in_place(self, value: object, row: int) -> WindowedValue:
+    def with_windows_of(self, value: object, row: int) -> WindowedValue:
         """Return a value with the timestamp and the windows of the row's element."""
         index = 0 if self.holds_rows else row
         elements = self.elements
         windows = elements.windows[index] if elements.windows else _GLOBAL
-        return _placed(value, elements.micros[index] if elements.micros else None, windows)
+        return _windowed(value, elements.micros[index] if elements.micros else None, windows)
 
-    def by_place(self, rows: int, without: Iterable[int]) -> Iterator[tuple[int, Callable[[object], WindowedValue]]]:
+    def by_windows(self, rows: int, without: Iterable[int]) -> Iterator[tuple[int, Callable[[object], WindowedValue]]]:
         """Count `rows` rows, except some, by the windows of their elements.
 
         Yields:
-            The number of rows in the same windows, and a function that puts a value there, at their latest timestamp.
+            The number of rows in the same windows, and a function that gives a value these windows and the latest
+            timestamp of these rows.
         """
         left_out = set(without)
         elements = self.elements
         if self.holds_rows or not elements.windows:
             windows = elements.windows[0] if elements.windows else _GLOBAL
-            yield rows - len(left_out), partial(_placed, micros=max(elements.micros, default=None), windows=windows)
+            yield rows - len(left_out), partial(_windowed, micros=max(elements.micros, default=None), windows=windows)
             return
         latest: dict[Windows, int] = {}
         counts: Counter[Windows] = Counter()
@@ -161,17 +166,16 @@ class Origin:
                 counts[windows] += 1
                 latest[windows] = max(latest.get(windows, elements.micros[row]), elements.micros[row])
         for windows, count in counts.items():
-            yield count, partial(_placed, micros=latest[windows], windows=windows)
+            yield count, partial(_windowed, micros=latest[windows], windows=windows)
 
-    def places(self, rows: np.ndarray) -> np.ndarray:
-        """Return where rows come from: the milliseconds of their elements' timestamps.
+    def numbers_in_source(self, rows: np.ndarray) -> np.ndarray:
+        """Return the numbers of rows in a source that numbers them by timestamps, in milliseconds.
 
-        Rows of a RecordBatch or Table are a millisecond apart, so that a source that numbers its rows in timestamps
-        finds each of them again.
+        The rows of a RecordBatch or Table have consecutive numbers; its timestamp is the number of its first row.
         """
         millis = np.array(self.elements.micros, np.int64) // 1_000
         return millis[0] + self.first + rows if self.holds_rows else millis[rows]
 
 
-def _placed(value: object, micros: int | None, windows: Windows) -> WindowedValue:
+def _windowed(value: object, micros: int | None, windows: Windows) -> WindowedValue:
     return WindowedValue(value, MIN_TIMESTAMP if micros is None else Timestamp(micros=micros), windows)

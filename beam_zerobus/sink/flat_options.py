@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,13 +16,14 @@ from apache_beam.transforms.util import GcpSecret
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.options import Batching, DebugFiles, Retry, Telemetry
 from beam_zerobus.options.fields import Option, limits, options_of
+from beam_zerobus.options.wording import for_beam_yaml, for_pipeline
 from beam_zerobus.sink.settings import SinkOptions
 from beam_zerobus.sink.transform import WriteToZerobus
-from beam_zerobus.workspace.credentials import EnvironmentVariable, OAuthClientCredentials, SecretValue
+from beam_zerobus.workspace.credentials import Credentials, EnvironmentVariable, OAuthClientCredentials, SecretValue
 from beam_zerobus.writer.config import WriterConfig
 from beam_zerobus.writer.writers_config import WritersOptions
 
-__all__ = ["FLAT_NAMES", "FLAT_OPTIONS", "FlatOption", "flat_among", "flat_sink"]
+__all__ = ["FLAT_NAMES", "FLAT_OPTIONS", "FlatOption", "flat_among", "flat_sink", "in_flags", "in_yaml"]
 
 _GROUPS = (Batching, Retry, DebugFiles, Telemetry)
 _SECRET_VERSION = re.compile(r"projects/[^/]+/secrets/[^/]+/versions/[^/]+")
@@ -80,16 +81,22 @@ FLAT_NAMES: Mapping[str, str] = {_parameter(flat): name for name, flat in FLAT_O
 }
 """The flat name of each option, by each name that a message may have for it, such as ``Batching.max_rows``."""
 
+in_flags = for_pipeline(FLAT_NAMES)
+in_yaml = for_beam_yaml(FLAT_NAMES)
+
 
 def flat_among(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the flat options among the arguments of a function that takes them all."""
     return {name: value for name, value in given.items() if name in FLAT_OPTIONS}
 
 
-def flat_sink(**given: Any) -> WriteToZerobus:
+def flat_sink(
+    credentials: Credentials | Callable[..., Credentials] = OAuthClientCredentials, /, **given: Any
+) -> WriteToZerobus:
     """Make the sink from flat options.
 
     Args:
+        credentials: How to sign in, which flat options cannot say; or what makes them of what `given` says.
         given: Values by flat name; those that are None keep their defaults.
 
     Raises:
@@ -109,7 +116,7 @@ def flat_sink(**given: Any) -> WriteToZerobus:
         **options[WriterConfig],
         **options[SinkOptions],
         **options[WritersOptions],
-        credentials=_credentials(**options[_FlatCredentials]),
+        credentials=_credentials(credentials, **options[_FlatCredentials]),
         batching=Batching(**options[Batching]),
         retry=Retry(**options[Retry]),
         debug_files=_debug_files(**options[DebugFiles]),
@@ -126,12 +133,20 @@ def _debug_files(output_dir: str | None = None, **others: Any) -> DebugFiles | N
 
 
 def _credentials(
+    instead: Credentials | Callable[..., Credentials],
     client_id_env: str | None = None,
     client_secret_env: str | None = None,
     client_id_gcp_secret: str | None = None,
     client_secret_gcp_secret: str | None = None,
-) -> OAuthClientCredentials:
-    return OAuthClientCredentials(
+) -> Credentials:
+    if isinstance(instead, Credentials):
+        if client_id_env or client_secret_env or client_id_gcp_secret or client_secret_gcp_secret:
+            raise ConfigurationError(
+                "the credentials are given twice: drop the profile, or all of client_id_env, client_secret_env, "
+                "client_id_gcp_secret and client_secret_gcp_secret"
+            )
+        return instead
+    return instead(
         client_id=_secret("client_id", client_id_env, client_id_gcp_secret),
         client_secret=_secret("client_secret", client_secret_env, client_secret_gcp_secret),
     )

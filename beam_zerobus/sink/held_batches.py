@@ -12,9 +12,9 @@ _MAX_BATCHES = 8
 
 
 class HeldBatches:
-    """Divides what may be held among those who hold something; thread-safe.
+    """Divides the full batches that may be held among the bundles that hold elements; thread-safe.
 
-    Invariant, under the one lock: `_holders` are those who hold elements.
+    Invariant, under the one lock: `_holders` are the bundles that hold elements.
 
     Example:
         >>> held, one, another = HeldBatches(), HeldBatches(), HeldBatches()
@@ -29,7 +29,7 @@ class HeldBatches:
         self._holders: WeakKeyDictionary[object, bool] = WeakKeyDictionary()
 
     def note(self, holder: object, *, holds: bool) -> None:
-        """Note whether someone holds elements."""
+        """Note whether a bundle holds elements."""
         with self._lock:
             if holds:
                 self._holders[holder] = True
@@ -37,7 +37,7 @@ class HeldBatches:
                 self._holders.pop(holder, None)
 
     def allowed(self) -> float:
-        """Return how many full batches each of them may hold."""
+        """Return how many full batches each bundle may hold."""
         with self._lock:
             return _MAX_BATCHES / max(1, len(self._holders))
 

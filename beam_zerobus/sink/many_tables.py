@@ -6,10 +6,12 @@ import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from beam_zerobus.batching import RowKind, RowLimit, parsed_rows
 from beam_zerobus.destinations import Destination, Positions
 from beam_zerobus.encoding.take import take_rows
-from beam_zerobus.errors import RowError, ZerobusError
+from beam_zerobus.errors import RowError, RowErrors, ZerobusError
 from beam_zerobus.sink.bundle import Bundle
 from beam_zerobus.sink.elements import Elements
 from beam_zerobus.sink.failed_rows import bundle_error
@@ -45,7 +47,7 @@ class ManyTables:
     largest of a bundle are sent. A RecordBatch or Table is split, and its parts are sent at once.
 
     Args:
-        settings: The sink's.
+        settings: The settings of the sink.
         tables: The options of the tables.
         destination: Chooses the table of each row.
         bundle: Sends the batches.
@@ -85,7 +87,7 @@ class ManyTables:
             # Tables that are open are sent first: sending to another one closes one of them.
             for name in sorted(self._tables, key=lambda name: name not in open_tables):
                 self._send_held(name)
-        self._bound_what_is_held()
+        self._limit_held()
 
     def clear(self) -> None:
         """Drop what is held."""
@@ -98,8 +100,8 @@ class ManyTables:
     def finish(self) -> None:
         """End a bundle; nothing is held."""
 
-    def _bound_what_is_held(self) -> None:
-        """Send the largest until the rest is half of what is allowed, where more than that is held."""
+    def _limit_held(self) -> None:
+        """Where more is held than allowed, send the largest until the rest is half of what is allowed."""
         held = {name: table.batches for name, table in self._tables.items() if table.held.values}
         total, allowed = sum(held.values()), held_of_process.allowed()
         if total > allowed:
@@ -117,7 +119,7 @@ class ManyTables:
             elements = self._parsed(elements)
         split = self._destination.split(elements.parsed or elements.values)
         if split.bad:
-            self._set_apart(self._destination.label, elements, split.bad)
+            self._reject_some(self._destination.label, elements, split.bad)
         rows, batches = len(elements.values), 0.0
         for name, positions in split.tables.items():
             table = self._table(name)
@@ -139,15 +141,14 @@ class ManyTables:
         elements = replace(elements, parsed=parsed)
         if not errors:
             return elements
-        self._set_apart(self._destination.label, elements, errors)
-        bad = {error.index for error in errors}
-        return elements.select([n for n in range(len(parsed)) if n not in bad])
+        self._reject_some(self._destination.label, elements, errors)
+        return elements.select(np.delete(np.arange(len(parsed)), RowErrors.of(errors).indices))
 
     def _split_batch(self, element: Elements) -> None:
         batch = element.values[0]
         split = self._destination.split_batch(batch)
         if split.bad:
-            self._set_apart(self._destination.label, element, split.bad, holds_rows=True)
+            self._reject_some(self._destination.label, element, split.bad, holds_rows=True)
         for name, positions in split.tables.items():
             self._submit(name, _part(element, positions), "batch")
 
@@ -173,23 +174,23 @@ class ManyTables:
             if not (error.unknown_table and self._settings.dead_letters):
                 raise
             errors = unknown_table(elements.values[0].num_rows if kind == "batch" else len(elements.values), error)
-            self._reject(name, elements, errors, holds_rows=kind == "batch")
+            self._reject_all(name, elements, errors, holds_rows=kind == "batch")
 
-    def _set_apart(
+    def _reject_some(
         self, table: str, elements: Elements, errors: Sequence[RowError], *, holds_rows: bool = False
     ) -> None:
         """Reject those rows of elements that have an error; without dead letters, they fail the bundle."""
         if not self._settings.dead_letters:
             rows = elements.values[0].num_rows if holds_rows else len(elements.values)
             raise bundle_error(errors, table=table, total_rows=rows)
-        rows_of_errors = [error.index for error in errors]
+        rows_of_errors = RowErrors.of(errors).indices
         chosen = _part(elements, rows_of_errors) if holds_rows else elements.select(rows_of_errors)
-        self._reject(table, chosen, errors, holds_rows=holds_rows)
+        self._reject_all(table, chosen, errors, holds_rows=holds_rows)
 
-    def _reject(self, table: str, elements: Elements, errors: Sequence[RowError], *, holds_rows: bool) -> None:
+    def _reject_all(self, table: str, elements: Elements, errors: Sequence[RowError], *, holds_rows: bool) -> None:
         """Reject all rows of elements."""
-        numbered = [error.at(row) for row, error in enumerate(errors)]
-        self._bundle.set_apart(table, rejected_rows(elements, numbered, holds_rows=holds_rows))
+        numbered = RowErrors.of(errors).at(np.arange(len(errors)))
+        self._bundle.reject(table, rejected_rows(elements, numbered, holds_rows=holds_rows))
 
 
 def _part(element: Elements, positions: Positions) -> Elements:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from apache_beam.metrics.metric import Lineage, Metrics
 
-from beam_zerobus.errors import RowError
+from beam_zerobus.errors import RowError, RowErrors
 from beam_zerobus.schema import RowErrorType
 from beam_zerobus.schema.table_name import is_table_name
 from beam_zerobus.telemetry.table_names import OTHER_TABLES, name_in_metrics
@@ -57,15 +57,15 @@ class SinkMetrics:
         self._encode_ms.update(round(encode_ms))
         self._ack_latency_ms.update(round(result.latency_ms))
 
-    def rows_rejected(self, table: str, errors: Iterable[RowError]) -> None:
+    def rows_rejected(self, table: str, errors: Sequence[RowError]) -> None:
         """Count rejected rows of a table, or of what was to choose their table, and their kinds."""
-        kinds = [error.error_type for error in errors]
-        self._rows_failed.inc(len(kinds))
+        kinds = RowErrors.of(errors).by_type()
+        self._rows_failed.inc(len(errors))
         if self._max_tables is not None:
             exists = is_table_name(table) and RowErrorType.UNKNOWN_TABLE not in kinds
             name = name_in_metrics(table, self._max_tables) if exists else OTHER_TABLES
-            self._of_table("rows_failed", name).inc(len(kinds))
-        for kind in dict.fromkeys(kinds):
+            self._of_table("rows_failed", name).inc(len(errors))
+        for kind in kinds:
             self._error_types.add(kind)
 
     def writer_counted(self, counts: Mapping[str, float]) -> None:

@@ -8,6 +8,7 @@ from typing import TypeAlias
 from apache_beam.pvalue import Row, TaggedOutput
 from apache_beam.utils.windowed_value import WindowedValue
 
+from beam_zerobus.errors import RowErrors
 from beam_zerobus.sink.bundle import Outcome
 from beam_zerobus.sink.failed_rows import FAILED_ROWS, FailedRows
 
@@ -23,24 +24,27 @@ def failed_outputs(outcome: Outcome, *, as_element: Callable[[object], object], 
 
     Args:
         outcome: The batch.
-        as_element: Turns what a row was into an element of the pipeline.
+        as_element: Turns a rejected row into an element of the pipeline.
         together: Yield many of them as one `FailedRows`, in the place of the first.
     """
     attempts = outcome.result.attempts if outcome.result is not None else 0
     origin = outcome.rows.origin
     for start in range(0, len(outcome.rejected), _AT_ONCE):
-        errors = outcome.rejected[start : start + _AT_ONCE]
-        indices = [error.index for error in errors]
-        rows = origin.single_rows(indices) if together else None
-        elements = [as_element(origin.element(index)) for index in indices] if rows is None else rows
+        errors = RowErrors.of(outcome.rejected[start : start + _AT_ONCE])
+        rows = origin.single_rows(errors.indices) if together else None
+        indices = errors.indices.tolist()
         failed = FailedRows.of(
-            elements, errors, table=outcome.table, attempts=attempts, messages=origin.messages(errors)
+            [as_element(origin.element(index)) for index in indices] if rows is None else rows,
+            errors,
+            table=outcome.table,
+            attempts=attempts,
+            places=origin.places_in_file(errors),
         )
         if together:
-            yield TaggedOutput(FAILED_ROWS, origin.in_place(failed, errors[0].index))
+            yield TaggedOutput(FAILED_ROWS, origin.with_windows_of(failed, indices[0]))
             continue
-        for letter, error in zip(failed.letters(), errors, strict=True):
-            yield TaggedOutput(FAILED_ROWS, origin.in_place(Row(**letter), error.index))
+        for letter, index in zip(failed.letters(), indices, strict=True):
+            yield TaggedOutput(FAILED_ROWS, origin.with_windows_of(Row(**letter), index))
 
 
 def acknowledged_outputs(outcome: Outcome) -> Iterator[Output]:
@@ -50,7 +54,7 @@ def acknowledged_outputs(outcome: Outcome) -> Iterator[Output]:
         return
     bytes_per_row = result.batch_size_bytes / result.successful_count
     rejected = [error.index for error in outcome.rejected]
-    for rows, placed in outcome.rows.origin.by_place(outcome.rows.count, without=rejected):
-        yield placed(
+    for rows, windowed in outcome.rows.origin.by_windows(outcome.rows.count, without=rejected):
+        yield windowed(
             Row(table=outcome.table, rows=rows, bytes=round(rows * bytes_per_row), latency_ms=result.latency_ms)
         )

@@ -10,7 +10,7 @@ import argparse
 import difflib
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING
 from typing import Any
 
@@ -18,11 +18,13 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.options.fields import Option
-from beam_zerobus.sink.flat_options import FLAT_NAMES, FLAT_OPTIONS, flat_sink
+from beam_zerobus.options.wording import reworded
+from beam_zerobus.sink.flat_options import FLAT_OPTIONS, flat_sink, in_flags
 from beam_zerobus.sink.transform import WriteToZerobus
-from beam_zerobus.sink.wording import as_flags, in_words
+from beam_zerobus.workspace.credentials import Credentials
+from beam_zerobus.workspace.remedies import credentials_with
 
-__all__ = ["ZerobusOptions"]
+__all__ = ["WHERE_SECRETS_ARE", "ZerobusOptions"]
 
 _PREFIX = "zerobus_"
 _FLAGS = {name: flat.option for name, flat in FLAT_OPTIONS.items() if flat.option.kind not in (Mapping, Sequence)}
@@ -52,6 +54,13 @@ def _resembles_prefix(flag: str) -> bool:
     return bool(difflib.get_close_matches(re.split(r"[-_]", flag[2:])[0], [_PREFIX.rstrip("_")], cutoff=0.8))
 
 
+WHERE_SECRETS_ARE = (
+    "in the worker's environment, or name other variables with --zerobus_client_id_env and --zerobus_client_secret_env"
+)
+"""Where credentials can be, for users of these flags."""
+_credentials = credentials_with(WHERE_SECRETS_ARE)
+
+
 class ZerobusOptions(PipelineOptions):
     """Flags that `sink` makes a `WriteToZerobus` from.
 
@@ -77,11 +86,18 @@ class ZerobusOptions(PipelineOptions):
         for name, option in _FLAGS.items():
             parser.add_argument(f"--{_PREFIX}{name}", **_parsing(option))
 
-    def sink(self, *, instead_of_table: str | None = None, **defaults: Any) -> WriteToZerobus:
+    def sink(
+        self,
+        *,
+        instead_of_table: str | None = None,
+        credentials: Credentials | Callable[..., Credentials] = _credentials,
+        **defaults: Any,
+    ) -> WriteToZerobus:
         """Make the sink that the flags describe.
 
         Args:
             instead_of_table: The table, where ``--zerobus_table`` is a template for the program's tables.
+            credentials: How to sign in, where no flag says it; or what makes them of what the flags say.
             defaults: Options for which no flag is given, by the flags' names without the prefix.
 
         Raises:
@@ -98,8 +114,8 @@ class ZerobusOptions(PipelineOptions):
             settings["table"] = instead_of_table
         if settings.get("table") is None:
             raise ConfigurationError("--zerobus_table is not set: name the table as catalog.schema.table")
-        with in_words(as_flags, FLAT_NAMES):
-            return flat_sink(**settings)
+        with reworded(in_flags):
+            return flat_sink(credentials, **settings)
 
     def _reject_unknown_flags(self) -> None:
         """Reject a misspelled flag of the sink; Beam only warns, and ignores dashes for underscores."""

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from beam_zerobus.batching import RowKind, row_kind, types_of
-from beam_zerobus.errors import RowError, ZerobusError
-from beam_zerobus.schema import RowErrorType
+from beam_zerobus.errors import RowError, RowErrors, ZerobusError
+from beam_zerobus.schema import RowErrorType, TableSchema
 from beam_zerobus.sink.elements import Elements, Origin
 from beam_zerobus.sink.rows_of_file import RowsOfFile
 
@@ -32,21 +32,23 @@ class RowsWithOrigin:
         origin: The elements.
         kept: For each row of the batch the number of its element; None if all elements are in the batch.
         rejected: The elements that could not be read, each with its number.
+        schema: The table's schema that they were converted for; None where they cannot be converted again.
     """
 
     batch: pa.RecordBatch | pa.Table
     origin: Origin
     kept: np.ndarray | None = None
-    rejected: tuple[RowError, ...] = ()
+    rejected: Sequence[RowError] = ()
+    schema: TableSchema | None = None
 
     @property
     def count(self) -> int:
         """All rows, including those that could not be read."""
         return self.batch.num_rows + len(self.rejected)
 
-    def numbered(self, errors: Sequence[RowError]) -> Sequence[RowError]:
+    def numbered(self, errors: RowErrors) -> RowErrors:
         """Return errors of rows of the batch with the rows' numbers among all rows."""
-        return errors if self.kept is None else [error.at(int(self.kept[error.index])) for error in errors]
+        return errors if self.kept is None else errors.at(self.kept[errors.indices])
 
 
 class GatheredRows:
@@ -58,7 +60,7 @@ class GatheredRows:
     def clear(self) -> None:
         """Drop all rows."""
         self._batches: list[pa.RecordBatch] = []
-        self._places = Elements()
+        self._elements = Elements()
         self.count = 0
 
     def fits(self, rows: RowsWithOrigin) -> bool:
@@ -68,30 +70,30 @@ class GatheredRows:
     def add(self, rows: RowsWithOrigin) -> None:
         """Add rows, with the timestamps and windows of their elements."""
         self._batches.append(rows.batch)
-        self._places.micros += rows.origin.elements.micros
-        self._places.windows += rows.origin.elements.windows
+        self._elements.micros += rows.origin.elements.micros
+        self._elements.windows += rows.origin.elements.windows
         self.count += rows.batch.num_rows
 
     def take(self) -> RowsWithOrigin:
         """Remove all rows, and return them as one batch."""
         batch = self._batches[0] if len(self._batches) == 1 else pa.concat_batches(self._batches)
-        rows = RowsWithOrigin(batch=batch, origin=Origin(self._places))
+        rows = RowsWithOrigin(batch=batch, origin=Origin(self._elements))
         self.clear()
         return rows
 
 
 def rejected_rows(elements: Elements, errors: Sequence[RowError], *, holds_rows: bool = False) -> RowsWithOrigin:
     """Return rows of which none is sent; the errors have the numbers of the rows."""
-    return RowsWithOrigin(batch=_NO_ROWS, origin=Origin(elements, holds_rows=holds_rows), rejected=tuple(errors))
+    return RowsWithOrigin(batch=_NO_ROWS, origin=Origin(elements, holds_rows=holds_rows), rejected=errors)
 
 
-def unknown_table(rows: int, error: ZerobusError) -> tuple[RowError, ...]:
+def unknown_table(rows: int, error: ZerobusError) -> RowErrors:
     """Return an error for each of so many rows, whose table was not found."""
-    return tuple(RowError(row, RowErrorType.UNKNOWN_TABLE.value, str(error), "destination") for row in range(rows))
+    return RowErrors.same(np.arange(rows), RowError(0, RowErrorType.UNKNOWN_TABLE.value, str(error), "destination"))
 
 
 def separated(elements: Elements) -> Iterator[tuple[Kind, Elements]]:
-    """Split elements by kind; each RecordBatch or Table is a part of its own. Mostly all are of one kind."""
+    """Split elements by kind; each RecordBatch or Table is a part of its own. Usually all are of one kind."""
     kinds = {kind: _kind_of(kind) for kind in types_of(elements.values)}
     present = set(kinds.values())
     if len(present) == 1 and "batch" not in present:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,30 @@ from apache_beam.coders.typecoders import registry
 
 from beam_zerobus.sink.whole_coder import WholeCoder
 
-__all__ = ["RowsOfFile"]
+__all__ = ["Places", "RowsOfFile", "chosen"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Places:
+    """Where rows of a file are, as the starts of their messages.
+
+    Attributes:
+        before: What is before the numbers, such as ``in.jsonl, line ``.
+        numbers: The number of each row.
+        after: What is between number and reason.
+    """
+
+    before: str
+    numbers: np.ndarray
+    after: str = ", "
+
+    def __getitem__(self, rows: slice) -> Places:
+        return Places(self.before, self.numbers[rows], self.after)
+
+    def of(self, messages: Iterable[str]) -> list[str]:
+        """Return messages with the places before them."""
+        numbers = self.numbers.tolist()
+        return [f"{self.before}{n}{self.after}{message}" for n, message in zip(numbers, messages, strict=True)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,20 +49,18 @@ class RowsOfFile:
         numbers: The number of each row there.
 
     Example:
-        >>> RowsOfFile([b"{}"], "in.jsonl", "line", [7]).places([0])
-        ['in.jsonl, line 7']
+        >>> RowsOfFile([b"{}"], "in.jsonl", "line", range(7, 8)).places(np.array([0])).of(["it has no id"])
+        ['in.jsonl, line 7, it has no id']
     """
 
     rows: list[Any] | pa.RecordBatch | pa.Table
     source: str
     unit: str
-    numbers: Sequence[int] | np.ndarray
+    numbers: range | np.ndarray
 
-    def places(self, rows: Sequence[int]) -> list[str]:
-        """Return the places of some rows, for messages."""
-        numbers = self.numbers
-        chosen = numbers[rows].tolist() if isinstance(numbers, np.ndarray) else [numbers[row] for row in rows]
-        return [f"{self.source}, {self.unit} {number}" for number in chosen]
+    def places(self, rows: np.ndarray) -> Places:
+        """Return the places of some rows."""
+        return Places(f"{self.source}, {self.unit} ", chosen(self.numbers, rows))
 
     @property
     def num_rows(self) -> int:
@@ -48,8 +69,17 @@ class RowsOfFile:
 
     def slice(self, offset: int, length: int) -> RowsOfFile:
         """Return some of the rows, as `pyarrow.Table.slice` does."""
-        chosen = slice(offset, offset + length)
-        return RowsOfFile(self.rows[chosen], self.source, self.unit, self.numbers[chosen])
+        part = slice(offset, offset + length)
+        return RowsOfFile(self.rows[part], self.source, self.unit, self.numbers[part])
+
+
+def chosen(numbers: range | np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the numbers of some rows; a range counts every row.
+
+    >>> chosen(range(7, 20), np.array([0, 2])).tolist()
+    [7, 9]
+    """
+    return rows + numbers.start if isinstance(numbers, range) else numbers[rows]
 
 
 registry.register_coder(RowsOfFile, WholeCoder)

@@ -19,7 +19,7 @@ from beam_zerobus.sink.row_types import has_no_columns, row_type_schema
 from beam_zerobus.sink.rows_of_file import RowsOfFile
 from beam_zerobus.writer.config import WriterConfig, make_config
 
-__all__ = ["check_columns", "schema_of", "with_schema_of_element", "with_schema_of_type"]
+__all__ = ["check_columns", "has_python_values", "schema_of", "with_schema_of_element", "with_schema_of_type"]
 
 
 def check_columns(config: WriterConfig, element_type: Any) -> None:
@@ -97,6 +97,11 @@ def schema_of(elements: Any, kept: KeptFields | None) -> SchemaSource:
     else:
         schema = row_type_schema(elements.element_type if isinstance(elements, PCollection) else elements)
     return schema if schema is None or kept is None else kept.of_schema(schema)
+
+
+def has_python_values(elements: Any) -> bool:
+    """Return whether what `schema_of` takes describes Python values, and not Arrow data."""
+    return not isinstance(elements, str | TableSchema | pa.Schema | pa.RecordBatch | pa.Table)
 
 
 def _no_columns(config: WriterConfig, element_type: Any) -> ConfigurationError:

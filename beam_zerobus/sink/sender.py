@@ -39,9 +39,9 @@ class BatchSender:
     counts metrics only there.
 
     Args:
-        settings: The sink's.
+        settings: The settings of the sink.
         metrics: Where to count.
-        as_element: Turns what a row was into an element of the pipeline, where rows are parts of something else.
+        as_element: Turns a rejected row into an element of the pipeline, where the DoFn received it as part of a Table.
     """
 
     def __init__(
@@ -51,9 +51,7 @@ class BatchSender:
         self._as_element = as_element
         self._metrics = metrics
         self._sending = threading.Lock()
-        self._bundle = Bundle(
-            settings.tables, set_unknown_apart=settings.dead_letters, note_written=settings.note_written
-        )
+        self._bundle = Bundle(settings.tables, reject_unknown=settings.dead_letters, note_written=settings.note_written)
         self._row_limit = RowLimit(settings.batching)
         self._tables_written: set[str] = set()
         self._rows: TableRows | ManyTables

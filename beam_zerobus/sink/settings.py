@@ -24,7 +24,7 @@ class SinkOptions:
         batching: How many rows go out together, and how long they may wait for each other.
         on_bad_rows: ``"raise"`` fails the bundle with the count of rejected rows and the first reasons;
             ``"dead_letter"`` writes all other rows and sends the rejected ones to the output `failed_rows`.
-        keep: Fields of an element that are written; None for all. Names are the same in any case.
+        keep: Fields of an element that are written; None for all. The case of a name does not matter.
         drop: Fields of an element that are not written, such as those that only choose its table.
     """
 
@@ -47,8 +47,8 @@ class SinkSettings:
         dead_letters: Rejected rows go to `failed_rows`; otherwise they fail the bundle.
         failures_together: An element of `failed_rows` is all that failed of a batch.
         namespace: The namespace of the metrics.
-        note_written: Called with the `Origin.places` of the written rows of a batch as soon as it has its outcome, in
-            the thread that delivers; None if nobody asks. It needs timestamps, and so `dead_letters`.
+        note_written: Called with the `Origin.numbers_in_source` of the written rows of a batch as soon as it has its
+            outcome, in the thread that delivers; None if nobody asks. It needs timestamps, and so `dead_letters`.
     """
 
     config: WriterConfig

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
 
+import numpy as np
 import pyarrow as pa
+
+from beam_zerobus.schema.casts.base import from_views
 
 __all__ = ["SingleRows", "single_row"]
 
@@ -33,7 +36,7 @@ class SingleRows:
     batch: pa.RecordBatch
 
     @classmethod
-    def of(cls, rows: pa.RecordBatch | pa.Table, indices: Sequence[int]) -> SingleRows | None:
+    def of(cls, rows: pa.RecordBatch | pa.Table, indices: Sequence[int] | np.ndarray) -> SingleRows | None:
         """Return rows by index; None for types of which Arrow cannot take rows."""
         if not all(_can_be_taken(kind) for kind in rows.schema.types):
             return None
@@ -135,7 +138,7 @@ def _run_ends(values: pa.Array) -> pa.Array:
 
 
 def _view(values: pa.Array) -> pa.Array:
-    copied = _copy(values.cast(pa.large_binary())).cast(pa.binary_view())
+    copied = _copy(from_views(values).cast(pa.large_binary())).cast(pa.binary_view())
     return copied if pa.types.is_binary_view(values.type) else copied.view(values.type)
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from beam_zerobus.batching import RowConverter, RowKind, RowLimit, row_kind
-from beam_zerobus.errors import ConversionError, RowError
-from beam_zerobus.schema import Conformer, RowErrorType
+from contextlib import suppress
+from dataclasses import replace
+
+import numpy as np
+
+from beam_zerobus.batching import CurrentRowConverter, RowKind, RowLimit, row_kind
+from beam_zerobus.errors import ConversionError, RowError, RowErrors
+from beam_zerobus.schema import Conformer
 from beam_zerobus.sink.bundle import Bundle
 from beam_zerobus.sink.elements import Elements, Origin
 from beam_zerobus.sink.failed_rows import bundle_error
@@ -12,6 +17,7 @@ from beam_zerobus.sink.rows import GatheredRows, Kind, RowsWithOrigin, rejected_
 from beam_zerobus.sink.schema_choice import with_schema_of_element
 from beam_zerobus.sink.settings import SinkSettings
 from beam_zerobus.writer.config import WriterConfig
+from beam_zerobus.writer.rows import RowsOutdatedError
 from beam_zerobus.writer.zerobus_writer import ZerobusWriter
 
 __all__ = ["TableRows"]
@@ -22,18 +28,18 @@ class TableRows:
 
     Args:
         config: The table's writer; its schema may be that of the elements.
-        settings: The sink's.
+        settings: The settings of the sink.
         bundle: Sends the batches.
         row_limit: How many rows make a batch.
     """
 
     def __init__(self, config: WriterConfig, settings: SinkSettings, bundle: Bundle, row_limit: RowLimit) -> None:
-        self._base = config
+        self._config = config
         self._settings = settings
         self._bundle = bundle
         self._row_limit = row_limit
-        self._config: WriterConfig | None = None
-        self._converter: RowConverter | None = None
+        self._config_with_schema: WriterConfig | None = None
+        self._converter = CurrentRowConverter(replace(config.row_options, kept=settings.kept))
         self._gathered = GatheredRows()
 
     def send(self, elements: Elements, *, incomplete: bool) -> None:
@@ -76,9 +82,9 @@ class TableRows:
             self._gather(writer, self._convert(writer, Origin(elements), kind))
 
     def _known_config(self, elements: Elements) -> WriterConfig:
-        if self._config is None:
-            self._config = with_schema_of_element(self._base, elements.values[0], self._settings.kept)
-        return self._config
+        if self._config_with_schema is None:
+            self._config_with_schema = with_schema_of_element(self._config, elements.values[0], self._settings.kept)
+        return self._config_with_schema
 
     def clear(self) -> None:
         """Drop what was gathered."""
@@ -90,21 +96,19 @@ class TableRows:
     def _gather(self, writer: ZerobusWriter, rows: RowsWithOrigin) -> None:
         """Gather rows whose elements are dropped; submit those before them if they do not fit together."""
         if rows.rejected:
-            raise bundle_error(self._all_rejected(rows), table=self._base.table, total_rows=rows.count)
+            raise bundle_error(self._all_rejected(rows), table=self._config.table, total_rows=rows.count)
         if not self._gathered.fits(rows):
             self._submit(writer, self._gathered.take())
         self._gathered.add(rows)
 
-    def _all_rejected(self, rows: RowsWithOrigin) -> list[RowError]:
+    def _all_rejected(self, rows: RowsWithOrigin) -> RowErrors:
         """Return the rows that could not be read, and those that the table's schema rejects: nothing will be sent."""
-        rejected = list(rows.rejected)
-        if self._converter is not None and rows.batch.num_rows:
-            config = self._settings.config
-            conformer = Conformer(
-                self._converter.schema, ignore_unknown_fields=config.ignores_unknown_fields, times=config.times
-            )
-            rejected += rows.numbered(conformer.conform(rows.batch).rejected)
-        return sorted(rejected, key=lambda error: error.index)
+        rejected = [rows.rejected]
+        if rows.schema is not None and rows.batch.num_rows:
+            config = self._config
+            conformer = Conformer(rows.schema, ignore_unknown_fields=config.ignores_unknown_fields, times=config.times)
+            rejected.append(rows.numbered(RowErrors.of(conformer.conform(rows.batch).rejected)))
+        return RowErrors.joined(rejected)
 
     def _submit(self, writer: ZerobusWriter, rows: RowsWithOrigin) -> None:
         self._row_limit.learn(rows=rows.batch.num_rows, nbytes=rows.batch.nbytes)
@@ -129,14 +133,10 @@ class TableRows:
             rows = self._convert(writer, origin, kind)
             if rows.rejected and not self._settings.dead_letters:
                 rejected = origin.located(self._all_rejected(rows))
-                raise bundle_error(rejected, table=self._base.table, total_rows=rows.count)
-            converter = self._converter
-            try:
+                raise bundle_error(rejected, table=self._config.table, total_rows=rows.count)
+            with suppress(RowsOutdatedError):
                 self._submit(writer, rows)
                 return
-            except ConversionError:  # for the whole batch, of which nothing is sent then
-                if self._converter_for(writer) is converter:
-                    raise
 
     def _submit_whole(self, writer: ZerobusWriter, origin: Origin) -> None:
         """Submit a RecordBatch or Table as it is; if its columns cannot fit the table's, it is rejected as a whole."""
@@ -148,31 +148,18 @@ class TableRows:
             if not self._settings.dead_letters or error.unknown_table:
                 raise origin.named(error) from None
             # Its columns cannot fit the table, so each of its rows is a failed row.
-            rejected = [RowError(row, RowErrorType.WRONG_TYPE, str(error), "schema") for row in range(rows.count)]
-            self._bundle.set_apart(self._base.table, rejected_rows(origin.elements, rejected, holds_rows=True))
+            reason = RowError(0, error.error_type, str(error), "schema")
+            rejected = RowErrors.same(np.arange(rows.count), reason)
+            self._bundle.reject(self._config.table, rejected_rows(origin.elements, rejected, holds_rows=True))
 
     def _convert(self, writer: ZerobusWriter, origin: Origin, kind: RowKind) -> RowsWithOrigin:
-        """Convert rows, after another look at the table where they do not fit the schema as it is known."""
-        converter = self._converter_for(writer)
-        values, parsed = origin.rows, origin.elements.parsed
-        converted = converter.convert(values, kind, parsed)
-        if writer.may_look_again and converter.may_be_outdated(values, kind, converted):
-            writer.look_again(converter.fields_to_add(values, kind))
-            newest = self._converter_for(writer)
-            converted = converted if newest is converter else newest.convert(values, kind, parsed)
-        return RowsWithOrigin(batch=converted.batch, origin=origin, kept=converted.rows, rejected=converted.rejected)
-
-    def _converter_for(self, writer: ZerobusWriter) -> RowConverter:
-        """Return the converter for the table's schema, a new one after the schema changed."""
-        schema = writer.schema or writer.resolve_schema()
-        if self._converter is None or self._converter.schema is not schema:
-            config = self._settings.config
-            self._converter = RowConverter(
-                schema,
-                ignore_unknown_fields=config.ignores_unknown_fields,
-                rescue_column=config.rescues_into,
-                add_fields=config.adds_fields,
-                times=config.times,
-                kept=self._settings.kept,
-            )
-        return self._converter
+        converted, schema = self._converter.convert(
+            origin.rows,
+            kind,
+            origin.elements.parsed,
+            schema=writer.resolve_schema(),
+            fetch_again=writer.look_again if writer.may_look_again else None,
+        )
+        return RowsWithOrigin(
+            batch=converted.batch, origin=origin, kept=converted.rows, rejected=converted.rejected, schema=schema
+        )

@@ -36,10 +36,16 @@ from beam_zerobus.options.fields import check_options, options_of
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.schema.time_rules import EpochUnit
 from beam_zerobus.sink.across_bundles import CollectAcrossBundles
-from beam_zerobus.sink.dofns import WriteRows, WriteRowsInPlace, WriteRowsInWindows, WriteTables, WriteTablesInPlace
+from beam_zerobus.sink.dofns import (
+    WriteRows,
+    WriteRowsInWindows,
+    WriteRowsWithTimestamps,
+    WriteTables,
+    WriteTablesWithTimestamps,
+)
 from beam_zerobus.sink.failed_rows import FAILED_ROW_TYPE, FAILED_ROWS, FailedRows
 from beam_zerobus.sink.result import ACKNOWLEDGED, ACKNOWLEDGED_TYPE, WriteResult
-from beam_zerobus.sink.schema_choice import check_columns, schema_of, with_schema_of_type
+from beam_zerobus.sink.schema_choice import check_columns, has_python_values, schema_of, with_schema_of_type
 from beam_zerobus.sink.settings import SinkOptions, SinkSettings
 from beam_zerobus.workspace.credentials import Credentials
 from beam_zerobus.writer.config import WriterConfig, make_config, options_among
@@ -86,19 +92,19 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         assume_timezone: Time zone of timestamps that have none, such as ``"UTC"`` or ``"Europe/Berlin"``, in columns of
             type TIMESTAMP; without it such rows are rejected.
         epoch_unit: Unit of whole numbers in timestamp columns, counted from 1970: ``"s"``, ``"ms"`` or ``"us"``.
-            Without it Python's count as microseconds, and integers of Arrow are rejected.
+            Without it, Python's integers are microseconds, and Arrow's are rejected.
         streams_per_worker: Streams of each worker process; more than one gives up the order of rows.
         debug_files: Write what is sent to files.
         telemetry: Where OpenTelemetry metrics and spans go; None for the application's own OpenTelemetry.
         dry_run: Convert and check everything, send nothing. It needs neither network nor credentials, unless ``schema``
             is ``"unity_catalog"``: then rows are checked against the table.
         arrow_compression: ``"none"``, ``"lz4"`` or ``"zstd"``, for the wire format ``"arrow"``.
-        keep: Fields of an element that are written; None for all. Names are the same in any case.
+        keep: Fields of an element that are written; None for all. The case of a name does not matter.
         drop: Fields of an element that are not written, such as those that only choose its table.
         max_open_tables: Tables that a worker process has open at once, each with its own stream; the one that was used
             least recently is flushed and closed when another is needed.
         max_in_flight_bytes: Encoded bytes in flight of all writers of a process together, before callers wait; the
-            smallest number that an open writer has counts. A stream has at most 20 MiB of them.
+            smallest limit of an open writer applies. A stream has at most 20 MiB of them.
         max_tables_in_metrics: Tables of a worker process that have metrics of their own; all others are counted under
             ``"other"``.
 
@@ -272,7 +278,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
             )
         else:
             config = self._tables.of(table)
-        return config.check(schema_of(elements, self._kept))
+        return config.check(schema_of(elements, self._kept), python_values=has_python_values(elements))
 
     def display_data(self) -> dict[str, Any]:
         """Return the options that a runner may show: those that are flags, so never credentials."""
@@ -292,7 +298,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
 
 
 def noting_written(sink: WriteToZerobus, note: Callable[[np.ndarray], None]) -> WriteToZerobus:
-    """Return a sink with dead letters that says which rows are written, for a source that numbers its rows.
+    """Return a sink with dead letters that reports which rows are written, for a source that numbers its rows.
 
     Args:
         sink: The sink.
@@ -317,8 +323,8 @@ def _dofn_for(elements: PCollection[Any], settings: SinkSettings, *, has_windows
         return WriteRowsInWindows(settings)
     converter = _table_converter(elements)
     if converter is not None:
-        return WriteTablesInPlace(settings, converter) if settings.dead_letters else WriteTables(settings)
-    return WriteRowsInPlace(settings) if settings.dead_letters else WriteRows(settings)
+        return WriteTablesWithTimestamps(settings, converter) if settings.dead_letters else WriteTables(settings)
+    return WriteRowsWithTimestamps(settings) if settings.dead_letters else WriteRows(settings)
 
 
 def _table_converter(elements: PCollection[Any]) -> BatchConverter[Any, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from beam_zerobus.errors import counted
 from beam_zerobus.logs import get_logger
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.schema.additions import FindAdditions
@@ -41,7 +42,7 @@ def add_columns(
         try:
             for start in range(0, len(additions), _AT_ONCE):
                 warehouse.execute(add_columns_statement(table, additions[start : start + _AT_ONCE]))
-            _log.info("Added %d columns to table %s", len(additions), table)
+            _log.info("Added %s to table %s", counted(len(additions), "column"), table)
         except StatementError as error:
             failure = error
         newest = describe()

@@ -51,8 +51,10 @@ def find_or_make_table(
         _grant(warehouse, table, principal)
     problem = why_rows_do_not_fit(wanted, found, ignore_unknown_fields=may_lack_columns)
     if problem is not None:
+        lacking = "" if may_lack_columns else ", or set on_unknown_fields for columns that the table lacks"
         raise ConfigurationError(
-            f"table {table} exists with other columns, and is left as it is; rows of the schema do not fit: {problem}"
+            f"table {table} exists with other columns, and is left as it is; rows of the schema do not fit: {problem}; "
+            f"change the schema or the table{lacking}"
         )
     return found
 

@@ -15,7 +15,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from opentelemetry.context import Context
 from opentelemetry.util.types import AttributeValue
 
-from beam_zerobus.errors import RowError
+from beam_zerobus.errors import RowError, RowErrors
 from beam_zerobus.telemetry import instruments as of
 from beam_zerobus.telemetry.counts import Labels
 from beam_zerobus.telemetry.guard import harmless
@@ -155,8 +155,8 @@ class BatchSpan:
         """Count rejected rows by type and stage."""
         self._rejected_rows += len(errors)
         kinds: Counter[tuple[str, str]] = Counter()
-        for (error_type, stage), count in Counter((error.error_type, error.stage) for error in errors).items():
-            kinds[label(error_type), label(stage)] += count
+        for error, count in RowErrors.of(errors).summed():
+            kinds[label(error.error_type), label(error.stage)] += count
         for position, ((error_type, stage), count) in enumerate(kinds.most_common()):
             error_label: Labels = (("error.type", error_type),)
             self._target.add((of.REJECTED_ROWS, count), more=(*error_label, ("beam_zerobus.stage", stage)))
@@ -169,7 +169,7 @@ class BatchSpan:
 
     @harmless
     def finish(self, acknowledged_rows: int, error: BaseException | None = None) -> None:
-        """End the span, once.
+        """End the span, once; nothing after `discard`.
 
         Args:
             acknowledged_rows: Rows that are durable; where the error knows of more, its number counts.
@@ -191,6 +191,10 @@ class BatchSpan:
         self._count(acknowledged_rows)
         if self._span is not None:
             self._span.signals.end_later(partial(self._end, self._span, acknowledged_rows, ended))
+
+    def discard(self) -> None:
+        """Report nothing of a batch that becomes another one."""
+        self._finished = True
 
     def _note(self, name: str, attributes: Attributes) -> None:
         if self._span is not None and not self._finished:

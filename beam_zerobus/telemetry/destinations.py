@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.options import Telemetry
+from beam_zerobus.options.extras import install_extra
 
 __all__ = ["Destination", "check_destinations", "describe_destinations", "has_destination"]
 
@@ -115,8 +116,7 @@ def _exporter_module(options: Telemetry, signal: str) -> Any:
         return import_module(f"{package}.{_SIGNALS[signal]}")
     except ImportError as error:
         raise ConfigurationError(
-            f"Telemetry over OTLP ({protocol}) needs more packages on the worker: "
-            "run pip install '.[otlp]' in a checkout of beam-zerobus"
+            f"Telemetry over OTLP ({protocol}) needs more packages on the worker: {install_extra('otlp')}"
         ) from error
 
 

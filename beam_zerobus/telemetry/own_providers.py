@@ -20,8 +20,8 @@ from beam_zerobus.logs import get_logger
 from beam_zerobus.options import Telemetry
 from beam_zerobus.telemetry.counts import Counts
 from beam_zerobus.telemetry.destinations import describe_destinations
+from beam_zerobus.telemetry.export_thread import ExportThread, SpanQueue, report_to
 from beam_zerobus.telemetry.live_spans import Signals
-from beam_zerobus.telemetry.outlet import Outlet, SpanQueue, report_to
 
 __all__ = ["OwnProviders"]
 
@@ -39,28 +39,28 @@ class OwnProviders:
     def __init__(self, options: Telemetry) -> None:
         resource, interval = _make_resource(options), _export_interval(options)
         self.counts = Counts()
-        exports: list[tuple[Outlet, Callable[[], object], Callable[[], object]]] = []
+        exports: list[tuple[ExportThread, Callable[[], object], Callable[[], object]]] = []
         tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
         readers: list[MetricReader] = []
         for destination in describe_destinations(options):
             warn = _warn_once(destination.name)
             if destination.spans is not None:
-                spans = Outlet(f"spans to {destination.name}", _SPAN_INTERVAL, warn)
+                spans = ExportThread(f"spans to {destination.name}", _SPAN_INTERVAL, warn)
                 exporter = destination.spans()
                 queue = SpanQueue(exporter, spans, _queue_size())
                 tracers.add_span_processor(queue)
                 exports.append((spans, queue.export, exporter.shutdown))
             if destination.metrics is not None:
-                metrics = Outlet(f"metrics to {destination.name}", interval, warn)
+                metrics = ExportThread(f"metrics to {destination.name}", interval, warn)
                 # Its own thread would wait for a hanging receiver without limit.
                 reader = PeriodicExportingMetricReader(report_to(metrics, destination.metrics), math.inf)
                 readers.append(reader)
                 exports.append((metrics, reader.collect, reader.shutdown))
         meters = MeterProvider(metric_readers=readers, resource=resource, shutdown_on_exit=False)
         self.signals = Signals(tracers, meters, self.counts, bulk=_BULK)
-        for outlet, export, shutdown in exports:
-            outlet.start(partial(self._export, export), shutdown)
-        self._outlets = [outlet for outlet, _, _ in exports]
+        for thread, export, shutdown in exports:
+            thread.start(partial(self._export, export), shutdown)
+        self._threads = [thread for thread, _, _ in exports]
 
     def _export(self, export: Callable[[], object]) -> None:
         self.signals.end_all()
@@ -69,19 +69,19 @@ class OwnProviders:
     def flush(self, timeout: float) -> None:
         """Export everything, and wait at most `timeout` seconds for all destinations together."""
         deadline = time.monotonic() + timeout
-        for outlet, asked in [(outlet, outlet.ask()) for outlet in self._outlets]:
-            outlet.wait(asked, max(0.0, deadline - time.monotonic()))
+        for thread, asked in [(thread, thread.ask()) for thread in self._threads]:
+            thread.wait(asked, max(0.0, deadline - time.monotonic()))
 
     def stop(self) -> None:
         """Ask for the last export."""
-        for outlet in self._outlets:
-            outlet.stop()
+        for thread in self._threads:
+            thread.stop()
 
     def wait_until_stopped(self, timeout: float) -> None:
         """Wait at most `timeout` seconds for the last export."""
         deadline = time.monotonic() + timeout
-        for outlet in self._outlets:
-            outlet.wait_until_stopped(max(0.0, deadline - time.monotonic()))
+        for thread in self._threads:
+            thread.wait_until_stopped(max(0.0, deadline - time.monotonic()))
 
 
 def _warn_once(name: str) -> Callable[[], None]:

@@ -21,7 +21,7 @@ def name_in_metrics(table: str, limit: int) -> str:
         limit: How many tables of the process may have their own.
 
     Example:
-        >>> name_in_metrics("main.eu.air_quality", limit=0)
+        >>> name_in_metrics("main.eu.not_seen_before", limit=0)
         'other'
     """
     with _lock:

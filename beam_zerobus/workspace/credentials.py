@@ -10,7 +10,7 @@ import base64
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
@@ -46,6 +46,7 @@ class SecretReference(Protocol):
         ...
 
 
+_IN_PYTHON = "in the worker's environment, or pass credentials=OAuthClientCredentials(...)"
 _NO_TOKENS = "Zerobus needs the OAuth client id and secret of a service principal"
 
 SecretValue: TypeAlias = "str | Secret | Callable[[], str] | SecretReference | None"
@@ -67,6 +68,10 @@ class Credentials(ABC):
     def workspace_url(self) -> str | None:
         """Return the workspace's URL, where the credentials know it, so that users need not set it; else None."""
         return None
+
+    def faults(self) -> list[str]:
+        """Return what is wrong as far as that is known without a request, such as a variable that is not set."""
+        return []
 
     @abstractmethod
     def request_headers(self, workspace_url: str, form: Mapping[str, str]) -> tuple[Mapping[str, Secret], float]:
@@ -94,12 +99,14 @@ class OAuthClientCredentials(Credentials):
 
     client_id: SecretValue = field(default=None, repr=False)
     client_secret: SecretValue = field(default=None, repr=False)
+    _remedy: str = field(init=False, repr=False, compare=False)  # says what to do, and not who signs in
 
     def __init__(self, *, client_id: SecretValue = None, client_secret: SecretValue = None) -> None:
         # The arguments are replaced first, so that a traceback's locals show no text.
         client_id, client_secret = _wrapped(client_id), _wrapped(client_secret)
         object.__setattr__(self, "client_id", client_id)
         object.__setattr__(self, "client_secret", client_secret)
+        object.__setattr__(self, "_remedy", _IN_PYTHON)
         for name in ("client_id", "client_secret"):
             _check_kind(getattr(self, name), name)
 
@@ -109,19 +116,32 @@ class OAuthClientCredentials(Credentials):
 
     def principal(self) -> str | None:
         """Return the client id."""
-        return str(_read(self.client_id, "client_id", "DATABRICKS_CLIENT_ID").reveal())
+        return str(self._client_id().reveal())
 
     def request_headers(self, workspace_url: str, form: Mapping[str, str]) -> tuple[Mapping[str, Secret], float]:
         """Ask the workspace with id and secret."""
-        client_id = _read(self.client_id, "client_id", "DATABRICKS_CLIENT_ID")
+        authorization = _basic(self._client_id(), self._client_secret())
+        return fetch_token(workspace_url, {"grant_type": "client_credentials", **form}, authorization=authorization)
+
+    def faults(self) -> list[str]:
+        """Return what is wrong with id and secret, unless a callable or a Beam Secret supplies them."""
+        given = ((self.client_id, self._client_id), (self.client_secret, self._client_secret))
+        return _faults_of([read for value, read in given if _is_here(value)])
+
+    def _where(self) -> str:
+        return getattr(self, "_remedy", _IN_PYTHON)  # a pickle of an older version has none
+
+    def _client_id(self) -> Secret:
+        client_id = _read(self.client_id, "client_id", "DATABRICKS_CLIENT_ID", self._where())
         if ":" in client_id.reveal():
             raise AuthenticationError("client_id holds a colon, which no client id has: check that it is the id")
-        client_secret = _read(self.client_secret, "client_secret", "DATABRICKS_CLIENT_SECRET")
+        return client_id
+
+    def _client_secret(self) -> Secret:
+        client_secret = _read(self.client_secret, "client_secret", "DATABRICKS_CLIENT_SECRET", self._where())
         if client_secret.reveal().startswith("dapi"):
             raise AuthenticationError(f"client_secret is a personal access token: {_NO_TOKENS}")
-        return fetch_token(
-            workspace_url, {"grant_type": "client_credentials", **form}, authorization=_basic(client_id, client_secret)
-        )
+        return client_secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +199,10 @@ class FederatedToken(Credentials):
     def principal(self) -> str | None:
         """Return the client id, if there is one."""
         return self.client_id
+
+    def faults(self) -> list[str]:
+        """Return that the variable is not set, where the token is in one."""
+        return _faults_of([self.token_supplier] if _is_here(self.token_supplier) else [])
 
     def request_headers(self, workspace_url: str, form: Mapping[str, str]) -> tuple[Mapping[str, Secret], float]:
         """Exchange the provider's current token."""
@@ -251,22 +275,35 @@ def _check_kind(value: SecretValue, name: str) -> None:
         )
 
 
-def _read(value: SecretValue, name: str, variable: str) -> Secret:
+def _read(value: SecretValue, name: str, variable: str, remedy: str) -> Secret:
     """Return the secret that a value is, names or supplies."""
     value = _wrapped(value)  # in a pickle of an older version it is plain text
     if value is None:
         if not os.environ.get(variable):
             token = f" (DATABRICKS_TOKEN is set, but {_NO_TOKENS})" if "DATABRICKS_TOKEN" in os.environ else ""
-            raise AuthenticationError(
-                f"No {name}: set {variable} in the worker's environment, "
-                f"or pass credentials=OAuthClientCredentials(...){token}"
-            )
+            raise AuthenticationError(f"No {name}: set {variable} {remedy}{token}")
         return clean_secret(Secret(os.environ[variable]), variable)
     if isinstance(value, Secret):
         return clean_secret(value, name)
     if isinstance(value, SecretReference):
         return _supplied(value.get_secret_bytes, name)
     return _supplied(value, name)  # type: ignore[arg-type]
+
+
+def _is_here(value: object) -> bool:
+    """Return whether a secret is in this process: to read it neither calls code of users nor sends a request."""
+    return value is None or isinstance(value, Secret | EnvironmentVariable)
+
+
+def _faults_of(readings: Iterable[Callable[[], object]]) -> list[str]:
+    """Return what keeps secrets from being read."""
+    faults = []
+    for read in readings:
+        try:
+            read()
+        except AuthenticationError as error:
+            faults.append(str(error))
+    return faults
 
 
 def _supplied(supplier: Callable[[], str | bytes], name: str) -> Secret:

@@ -28,10 +28,13 @@ from beam_zerobus.workspace.bounded import CannotRunError, run_bounded
 from beam_zerobus.workspace.retry_after import parse_retry_after
 from beam_zerobus.workspace.secret import Secret
 
-__all__ = ["REQUEST_LIMIT", "Answer", "ask"]
+__all__ = ["CHECK_WORKSPACE", "REQUEST_LIMIT", "Answer", "ask"]
 
 REQUEST_LIMIT = 15.0
 """Seconds that a request may take in all, from looking up the host to the last byte of the answer."""
+
+CHECK_WORKSPACE = "check the workspace's URL (workspace_url, or DATABRICKS_HOST)"
+"""The remedy where it is not a workspace that answers."""
 
 _CHUNK = 1 << 16
 _CHECK_CA = "check REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE"
@@ -92,7 +95,7 @@ def ask(
     outcome = _run(request)
     if isinstance(outcome, _Failure):
         if outcome.is_permanent:
-            raise ConfigurationError(f"{service} {outcome.what}: check workspace_url")
+            raise ConfigurationError(f"{service} {outcome.what}: {CHECK_WORKSPACE}")
         raise TransientError(
             f"{service} could not be reached ({outcome.what}): {outcome.remedy}", cause=f"{cause}_UNREACHABLE"
         )
@@ -106,7 +109,7 @@ def ask(
     if 300 <= status < 400:
         raise ConfigurationError(
             f"{service} answered {status}{about}, a redirect, which is not followed because it would carry the "
-            "credentials to another address: check workspace_url"
+            f"credentials to another address: {CHECK_WORKSPACE}"
         )
     return outcome.answer
 
@@ -124,7 +127,7 @@ class _Request:
 @dataclass(frozen=True, slots=True)
 class _Failure:
     what: str
-    remedy: str = "check workspace_url"
+    remedy: str = CHECK_WORKSPACE
     is_permanent: bool = False
 
 
@@ -169,12 +172,12 @@ def _exchange(request: _Request, sockets: _Sockets) -> _Outcome | _Failure:
     except SSLError as error:
         return _Failure(
             type(error).__name__,
-            f"check workspace_url; {_CHECK_CA}; the address of a local server without TLS begins with http://",
+            f"{CHECK_WORKSPACE}; {_CHECK_CA}; the address of a local server without TLS begins with http://",
         )
     except Exception as error:  # noqa: BLE001 - the request failed, and only the type of the error is safe to show
         reason = getattr(next(iter(error.args), None), "reason", None)
         lost = isinstance(reason, NameResolutionError)
-        return _Failure(type(error).__name__, f"check workspace_url{', as its host cannot be found' if lost else ''}")
+        return _Failure(type(error).__name__, f"{CHECK_WORKSPACE}{', as its host cannot be found' if lost else ''}")
 
 
 def _read(response: requests.Response, max_bytes: int) -> _Outcome | _Failure:

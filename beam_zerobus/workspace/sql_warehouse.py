@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from beam_zerobus.errors import AuthenticationError, ConfigurationError, ZerobusError, redact_url
-from beam_zerobus.workspace.http import Answer, ask
+from beam_zerobus.workspace.http import CHECK_WORKSPACE, Answer, ask
 from beam_zerobus.workspace.secret import Secret
 
 __all__ = ["SqlWarehouse", "StatementError"]
@@ -22,11 +22,19 @@ STATEMENT_LIMIT = 600.0  # a classic warehouse takes some minutes to start
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 _UNFINISHED = ("PENDING", "RUNNING")
 _SHOWN_CHARACTERS = 300
+_CONDITION = re.compile(r"\[([A-Z0-9_.]+)\]")
+_WHERE_IT_IS = "the end of the HTTP path in the warehouse's connection details: /sql/1.0/warehouses/<id>"
 _ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
 class StatementError(ConfigurationError):
-    """A statement was executed and failed."""
+    """A statement was executed and failed.
+
+    Attributes:
+        condition: The name that Databricks has for the failure, such as ``"PRINCIPAL_DOES_NOT_EXIST"``; else empty.
+    """
+
+    condition: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +87,11 @@ class SqlWarehouse:
             found = self._content(self._ask("GET", path, headers, None))
         if _state(found) != "SUCCEEDED":
             reason = _reason(found)
-            raise StatementError(f"{self._name} could not execute {_shown(statement)}: {reason}").quoting(reason)
+            named = _CONDITION.match(reason)
+            raise StatementError(
+                f"{self._name} could not execute {_shown(statement)}: {reason}",
+                {"quoted": reason, "condition": named[1] if named else ""},
+            )
         return _rows(found)
 
     def state(self) -> str:
@@ -116,11 +128,13 @@ class SqlWarehouse:
             )
         if answer.status == 404:
             raise ConfigurationError(
-                f"{self._name} was not found (404): check DATABRICKS_WAREHOUSE_ID, which is in its connection details"
+                f"{self._name} was not found (404): check warehouse_id (DATABRICKS_WAREHOUSE_ID), {_WHERE_IT_IS}"
             )
         if answer.status == 413:
             raise ConfigurationError(f"{self._name} takes no statement of this length (413): give it fewer columns")
-        raise ConfigurationError(f"{self._name} answered {answer.status}: check workspace_url and the warehouse's id")
+        raise ConfigurationError(
+            f"{self._name} answered {answer.status}: {CHECK_WORKSPACE}, and the warehouse's id, {_WHERE_IT_IS}"
+        )
 
 
 def _state(content: Mapping[str, Any]) -> str:

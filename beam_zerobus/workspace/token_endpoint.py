@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from beam_zerobus.errors import AuthenticationError, ConfigurationError, redact_url
-from beam_zerobus.workspace.http import Answer, ask
+from beam_zerobus.workspace.http import CHECK_WORKSPACE, Answer, ask
 from beam_zerobus.workspace.secret import Secret
 
 __all__ = ["fetch_token"]
@@ -56,12 +56,12 @@ def fetch_token(
             "check client id and secret, and that the service principal may use the workspace and the table"
         )
     if answer.status != 200:
-        raise ConfigurationError(f"{service} answered {answer.status}: check workspace_url")
+        raise ConfigurationError(f"{service} answered {answer.status}: {CHECK_WORKSPACE}")
     token, lifetime = _token(answer), _lifetime(answer)
     if token is None:
-        raise ConfigurationError(f"{service} answered without a usable access_token: check workspace_url")
+        raise ConfigurationError(f"{service} answered without a usable access_token: {CHECK_WORKSPACE}")
     if lifetime is None:
-        raise ConfigurationError(f"{service} answered with an expires_in that is not seconds: check workspace_url")
+        raise ConfigurationError(f"{service} answered with an expires_in that is not seconds: {CHECK_WORKSPACE}")
     return {"authorization": token}, lifetime
 
 

@@ -17,7 +17,7 @@ from beam_zerobus.errors import (
     redact_url,
 )
 from beam_zerobus.schema import TableSchema
-from beam_zerobus.workspace.http import Answer, ask
+from beam_zerobus.workspace.http import CHECK_WORKSPACE, Answer, ask
 from beam_zerobus.workspace.secret import Secret
 
 __all__ = ["describe_table", "effective_privileges", "fetch_table_schema", "table_schema"]
@@ -55,7 +55,8 @@ def fetch_table_schema(
         ...     fetch_table_schema("http://localhost:1", "a.b.c", headers={}, timeout=1)
         ... except TransientError as error:
         ...     print(error)
-        Unity Catalog at http://localhost:1 could not be reached (ConnectionError): check workspace_url
+        Unity Catalog at http://localhost:1 could not be reached (ConnectionError): check the \
+workspace's URL (workspace_url, or DATABRICKS_HOST)
     """
     headers = {name: Secret(value) for name, value in headers.items()}  # text would be in a traceback with locals
     answer = describe_table(workspace_url, table, headers=headers, timeout=timeout)
@@ -78,7 +79,7 @@ def table_schema(answer: Answer, table: str) -> TableSchema:
         except Exception as error:
             raise ConversionError(
                 f"Unity Catalog's description of the columns cannot be read ({type(error).__name__}): "
-                "check workspace_url, and that the table opens in Catalog Explorer"
+                f"{CHECK_WORKSPACE}, and that the table opens in Catalog Explorer"
             ) from error
 
 
@@ -105,7 +106,7 @@ def describe_table(
     )
     _check_status(answer.status, shown, table)
     if not isinstance(answer.json(), dict):
-        raise ConfigurationError(f"{shown} does not answer as Unity Catalog does: check workspace_url")
+        raise ConfigurationError(f"{shown} does not answer as Unity Catalog does: {CHECK_WORKSPACE}")
     return answer
 
 
@@ -130,7 +131,7 @@ def _check_status(status: int, workspace_url: str, table: str) -> None:
             f"create it, check its name, or grant {grants}"
         ).of_unknown_table()
     raise ConfigurationError(
-        f"{workspace_url} answered {status} when asked for table {table}: check workspace_url and the table's name"
+        f"{workspace_url} answered {status} when asked for table {table}: {CHECK_WORKSPACE} and the table's name"
     )
 
 

@@ -9,11 +9,11 @@ from contextlib import AbstractContextManager, nullcontext
 from beam_zerobus.delivery.budget import budget_of_process
 from beam_zerobus.delivery.delivery import Delivery
 from beam_zerobus.delivery.failures import FailureKind, StreamFailure
-from beam_zerobus.delivery.keeper import Hooks
-from beam_zerobus.delivery.pace import Pace
+from beam_zerobus.delivery.rate_limiter import StreamRateLimiter
 from beam_zerobus.delivery.retry import Breaker
 from beam_zerobus.delivery.stream import Stream, open_stream
 from beam_zerobus.delivery.stream_spec import StreamSpec
+from beam_zerobus.delivery.supervisor import Hooks
 from beam_zerobus.encoding import Payload
 from beam_zerobus.encoding.conversion import Conversion
 from beam_zerobus.errors import RowError
@@ -66,7 +66,7 @@ class Channel:
             self._debug = open_debug_recorder(config.debug_files, conversion, shard=shard, counters=counters)
         self._deliveries: list[Delivery] = []
         if not config.dry_run:
-            breaker, pace = Breaker(), Pace(config.table)
+            breaker, rate_limiter = Breaker(), StreamRateLimiter(config.table)
             self._deliveries = [
                 Delivery(
                     config.table,
@@ -74,7 +74,7 @@ class Channel:
                     hooks=self._hooks(conversion),
                     retry=config.retry,
                     breaker=breaker,
-                    pace=pace,
+                    rate_limiter=rate_limiter,
                     monitor=counters,
                     in_flight=recorder.in_flight(),
                     budget=budget_of_process,
@@ -159,6 +159,7 @@ class Channel:
         except StreamFailure as failure:
             if failure.kind is FailureKind.REJECTED:
                 failure.differences = self._conversions.differences()
+                failure.of_table = self._conversions.may_change
             raise
         _log.debug("Opened a stream to %s at %s for %s", config.table, config.endpoint, config.wire_format)
         return stream

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from beam_zerobus.batching import RowOptions
 from beam_zerobus.check import Report, check_table
 from beam_zerobus.errors import ConfigurationError, about_table
 from beam_zerobus.options import (
@@ -44,6 +45,8 @@ _CHECKED = (
     "rescue_column",
     "create_table",
     "warehouse_id",
+    "assume_timezone",
+    "epoch_unit",
 )
 
 
@@ -76,7 +79,7 @@ class WriterConfig:
         assume_timezone: Time zone of timestamps that have none, such as ``"UTC"`` or ``"Europe/Berlin"``, in columns of
             type TIMESTAMP; without it such rows are rejected.
         epoch_unit: Unit of whole numbers in timestamp columns, counted from 1970: ``"s"``, ``"ms"`` or ``"us"``.
-            Without it Python's count as microseconds, and integers of Arrow are rejected.
+            Without it, Python's integers are microseconds, and Arrow's are rejected.
         streams_per_worker: Streams of each worker process; more than one gives up the order of rows.
         debug_files: Write what is sent to files.
         telemetry: Where OpenTelemetry metrics and spans go; None for the application's own OpenTelemetry.
@@ -84,7 +87,7 @@ class WriterConfig:
             is ``"unity_catalog"``: then rows are checked against the table.
         arrow_compression: ``"none"``, ``"lz4"`` or ``"zstd"``, for the wire format ``"arrow"``.
         max_in_flight_bytes: Encoded bytes in flight of all writers of a process together, before callers wait; the
-            smallest number that an open writer has counts. A stream has at most 20 MiB of them.
+            smallest limit of an open writer applies. A stream has at most 20 MiB of them.
         key: Stands for the whole configuration among the writers that a process shares; holds no secret.
     """
 
@@ -121,13 +124,23 @@ class WriterConfig:
 
     @property
     def times(self) -> TimeRules:
-        """What timestamps may leave open."""
+        """How timestamps without a time zone or a unit are read."""
         return TimeRules(assume_timezone=self.assume_timezone, epoch_unit=self.epoch_unit)
 
     @property
     def ignores_unknown_fields(self) -> bool:
         """Drop fields that the table does not have."""
         return self.on_unknown_fields == "ignore"
+
+    @property
+    def row_options(self) -> RowOptions:
+        """How elements become rows of the table."""
+        return RowOptions(
+            ignore_unknown_fields=self.ignores_unknown_fields,
+            rescue_column=self.rescues_into,
+            add_fields=self.adds_fields,
+            times=self.times,
+        )
 
     @property
     def rescues_into(self) -> str | None:
@@ -140,24 +153,32 @@ class WriterConfig:
         return self.on_unknown_fields == "add"
 
     @property
+    def signs_in(self) -> bool:
+        """Requests need credentials; a dry run sends none, unless it fetches the schema."""
+        return not self.dry_run or self.fetches_schema
+
+    @property
     def creates_table(self) -> bool:
         """Create the table before the first row, if there is none."""
         return self.create_table == "if_needed" and not self.dry_run
 
     @property
     def fetches_schema(self) -> bool:
-        """The table's own schema counts, which Unity Catalog has."""
+        """The table's own schema applies, which Unity Catalog has."""
         return self.schema == UNITY_CATALOG or self.creates_table
 
-    def check(self, schema: SchemaSource = None) -> Report:
+    def check(self, schema: SchemaSource = None, *, python_values: bool = False) -> Report:
         """Check what keeps rows from the table, without sending one; see `check_table`.
 
         Args:
             schema: That of the rows, to compare with the table's; None for `schema`.
+            python_values: The rows are Python values.
         """
         return check_table(
             self.table,
             schema=self.schema if schema is None else schema,
+            writer_schema=self.schema,
+            python_values=python_values,
             **{name: getattr(self, name) for name in _CHECKED},
         )
 
@@ -190,7 +211,7 @@ def make_config(table: str, **options: Any) -> WriterConfig:
 
 
 def make_base_config(label: str, **options: Any) -> WriterConfig:
-    """Do as `make_config` for several tables; `label` stands for their names, and is not checked."""
+    """Return what `make_config` does, for several tables; `label` stands for their names, and is not checked."""
     check_options(WriterConfig, options)
     _replace_deprecated(options)
     _check_compression(options)
@@ -200,25 +221,32 @@ def make_base_config(label: str, **options: Any) -> WriterConfig:
         schema = parse_schema(options.get("schema"))
     sends = not options.get("dry_run")
     creates = options.get("create_table", "never") != "never"
-    if creates and schema == UNITY_CATALOG:
-        raise ConfigurationError(
-            'schema="unity_catalog" is that of a table that exists: with create_table="if_needed" give the columns, '
-            'such as schema="id BIGINT NOT NULL, name STRING", or schema="elements"'
-        )
+    _check_created_table(schema, creates=creates)
     adds = options.get("on_unknown_fields") == "add"
     if adds and not creates and schema not in (None, UNITY_CATALOG):
         raise ConfigurationError(
-            'on_unknown_fields="add" changes the table, and schema=... says that its columns are fixed: leave schema '
+            'on_unknown_fields="add" changes the table, and schema=... says that its columns are fixed: leave it '
             'out, or set create_table="if_needed"'
         )
     needs_warehouse = sends and (creates or adds)
     needs_workspace = (sends and credentials.needs_workspace) or schema == UNITY_CATALOG or needs_warehouse
     options["warehouse_id"] = _warehouse_id(options.get("warehouse_id"), needed=needs_warehouse)
-    options["endpoint"] = _url(options.get("endpoint"), *_ENDPOINT, needed=sends)
-    if needs_workspace and options.get("workspace_url") is None and not os.environ.get("DATABRICKS_HOST"):
+    names = {
+        "endpoint_name": _name_of(options.get("endpoint"), *_ENDPOINT),
+        "workspace_name": _name_of(options.get("workspace_url"), *_WORKSPACE),
+    }
+    faults: list[str] = []
+    no_workspace = options.get("workspace_url") is None and not os.environ.get("DATABRICKS_HOST")
+    if needs_workspace and no_workspace:
         options["workspace_url"] = credentials.workspace_url()
-    options["workspace_url"] = _url(options.get("workspace_url"), *_WORKSPACE, needed=needs_workspace)
-    check_addresses(options["endpoint"], options["workspace_url"])
+    for name, where, needed in (("endpoint", _ENDPOINT, sends), ("workspace_url", _WORKSPACE, needs_workspace)):
+        try:
+            options[name] = _url(options.get(name), *where, needed=needed)
+        except ConfigurationError as error:
+            faults.append(str(error))
+    if faults:
+        raise ConfigurationError("; ".join(faults), {"faults": tuple(faults)})
+    check_addresses(options["endpoint"], options["workspace_url"], **names)
     if schema is None:
         schema = UNITY_CATALOG if sends and not creates and options["workspace_url"] is not None else ELEMENTS
     return WriterConfig(table=label, **{**options, "schema": schema})
@@ -245,6 +273,15 @@ def _replace_deprecated(options: dict[str, Any]) -> None:
             'ignore_unknown_fields is deprecated: set on_unknown_fields="ignore"', DeprecationWarning, stacklevel=5
         )
         options["on_unknown_fields"] = "ignore"
+
+
+def _check_created_table(schema: object, *, creates: bool) -> None:
+    """Raise ConfigurationError where a table is to be created with the columns that it has already."""
+    if creates and schema == UNITY_CATALOG:
+        raise ConfigurationError(
+            'schema="unity_catalog" is that of a table that exists: with create_table="if_needed" give the columns, '
+            'such as schema="id BIGINT NOT NULL, name STRING", or schema="elements"'
+        )
 
 
 def _check_compression(options: Mapping[str, Any]) -> None:
@@ -274,6 +311,11 @@ def _warehouse_id(value: str | None, *, needed: bool) -> str | None:
     return found if needed else value
 
 
+def _name_of(value: object, option: str, variable: str, _example: str) -> str:
+    """Return where a URL is from, for messages; a variable counts where the option is not given."""
+    return f"${variable}" if value is None and os.environ.get(variable) else option
+
+
 def _url(value: object, option: str, variable: str, example: str, *, needed: bool) -> str | None:
     if value is not None:
         return check_url(value, name=option, example=example, credentials="credentials").rstrip("/")
@@ -281,8 +323,8 @@ def _url(value: object, option: str, variable: str, example: str, *, needed: boo
         return None
     if not os.environ.get(variable):
         raise ConfigurationError(
-            f"{option} is not set: pass {option}=... or set {variable}, such as {example}; for a local Zerobus, "
-            "beam-zerobus emulator prints the line to paste"
+            f"{option} is not set: pass {option}=... or set {variable}, such as {example}, or to what beam-zerobus "
+            "emulator prints"
         )
     # No variable holds the URL here: a traceback with locals would show what it holds.
     return check_url(os.environ[variable], name=f"${variable}", example=example, credentials="credentials").rstrip("/")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -31,9 +31,9 @@ __all__ = ["Conversions"]
 
 _log = get_logger(__name__)
 
-_SHARED_FETCH_SECONDS = 3600.0  # a fetch has limits of its own, and is tried again as `Retry` says
+_SHARED_FETCH_SECONDS = 3600.0  # longer than a fetch with all its retries, which has limits of its own
 
-_ROUNDS = 5  # a thread may share the changes of others, which do not help it
+_ROUNDS = 5  # a change that a thread shares with others may lack its own columns
 
 LOOK_AGAIN_SECONDS = 30.0
 """Seconds between two fetches of a schema because rows do not fit it."""
@@ -48,8 +48,8 @@ class Conversions:
     `_looked_at` is when the schema was last fetched because rows did not fit it; `_misfits` says that such rows were
     rejected since. Neither needs the lock: what one thread overwrites of another only delays a fetch to a later batch.
 
-    Invariant, under the one lock, which is not held while a schema is fetched: `_current` is the newest conversion; it
-    never becomes None again.
+    Invariant, under the one lock, which is not held while a schema is fetched: `_current` never becomes None again, and
+    is replaced only by a conversion that was made from it, so that no thread brings an older schema back.
     """
 
     def __init__(self, config: WriterConfig, tokens: TokenSource) -> None:
@@ -78,21 +78,21 @@ class Conversions:
         return self._current or self._finding.run(lambda: self._find(batch))
 
     def resolve_for(self, batch: pa.RecordBatch | pa.Table) -> Conversion:
-        """Return the conversion for a batch, after another look at the table where it may be out of date.
+        """Return the conversion for a batch; where it may be out of date, the schema is fetched again first.
 
-        It may be where it lacks a field of the batch, or since a value did not fit its column: the column may be wider
-        now.
+        It may be out of date where it lacks a field of the batch, or after a value did not fit its column, which may be
+        wider now.
         """
         conversion = self._current or self.resolve(batch)
         if self._config.adds_fields and conversion.lacks_fields_of(batch.schema):
             conversion = self._with_fields(conversion, lambda schema: arrow_fields_to_add(batch.schema, schema))
         if self.may_change and (self._misfits or conversion.lacks_fields_of(batch.schema)):
             conversion = self.look_again(conversion)
-            self._misfits = False  # now, so that threads wait for a fetch that runs already
+            self._misfits = False  # only now, so that other threads wait for a fetch that is running
         return conversion
 
-    def note_rejected(self, rejected: Iterable[RowError]) -> None:
-        """Look at the table again, before the next batch, if rows were rejected that a wider column would hold."""
+    def note_rejected(self, rejected: Sequence[RowError]) -> None:
+        """Fetch the schema again, before the next batch, if rows were rejected that a wider column would hold."""
         self._misfits = self._misfits or may_fit_wider_column(rejected)
 
     @property
@@ -166,7 +166,7 @@ class Conversions:
         return self._fetch_newer(outdated) if self.may_change else None
 
     def differences(self) -> list[str]:
-        """Say how the schema differs from the table's, where Unity Catalog knows; the service names one column only."""
+        """Return how the schema differs from that in Unity Catalog, if known; the service names one column only."""
         if self._current is None or self.may_change or self._config.workspace_url is None:
             return []
         with suppress(ZerobusError):
@@ -236,7 +236,8 @@ class Conversions:
         if self._current is known and schema != known.schema:
             conversion = self._convert_with(schema, before=known)
             with self._lock:
-                self._current = conversion
+                if self._current is known:  # else another thread was faster, and its columns would be lost
+                    self._current = conversion
 
     def _convert_with(self, schema: TableSchema, *, before: Conversion | None = None) -> Conversion:
         if _log.isEnabledFor(logging.DEBUG):

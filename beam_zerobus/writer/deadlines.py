@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import time
 
-__all__ = ["deadline_after", "seconds_until"]
+__all__ = ["WAIT_SLICE", "deadline_after", "seconds_until"]
+
+WAIT_SLICE = 1.0
+"""Seconds that a thread waits at a time: a wait without a limit does not notice Ctrl-C on Windows, nor a signal that
+the system gave to another thread."""
 
 
 def deadline_after(timeout: float | None) -> float | None:

@@ -62,7 +62,7 @@ def close_at_exit(state: WriterState) -> None:
     with _lock:
         _open_states.add(state)
         if _finalizer is None and multiprocessing.parent_process() is not None:
-            # A forked child of multiprocessing ends without what atexit has.
+            # A forked child of multiprocessing ends without calling what is registered with atexit.
             _finalizer = Finalize(None, _close_all, exitpriority=100)
 
 
@@ -73,7 +73,7 @@ def forget_at_exit(state: WriterState) -> None:
 
 
 def forget_if_over(state: WriterState) -> None:
-    """Do as `forget_at_exit`, unless a failure is left that the end of the process has to log."""
+    """Call `forget_at_exit`, unless a failure is left that the end of the process has to log."""
     if state.is_over:
         forget_at_exit(state)
 
@@ -103,7 +103,7 @@ def close_in_background(state: WriterState) -> None:
     if state.pid != os.getpid():
         left_to_the_parent.append(state)
     elif state.is_used and not state.is_over:
-        with suppress(RuntimeError):  # no thread to be had: the end of the process closes it
+        with suppress(RuntimeError):  # the system has no thread left: the end of the process closes it
             threading.Thread(target=_close_dropped, args=(state,), name="zerobus-close", daemon=True).start()
     else:
         state.submissions.close()
@@ -128,13 +128,13 @@ def _close_all() -> None:
             state.close(deadline)
         except KeyboardInterrupt:
             deadline = time.monotonic()  # no more waiting, for none of them
-        except Exception as error:  # noqa: BLE001  the others have their turn
+        except Exception as error:  # noqa: BLE001  the others are closed all the same
             _log.error("A writer did not close: %s", outline(error))
         state.submissions.log_failures()
 
 
 def _start_anew() -> None:
-    """Go on in a forked child: the parent's states are the parent's."""
+    """Start anew in a forked child, and leave the parent's states as they are."""
     global _lock, _finalizer  # noqa: PLW0603
     _lock = threading.RLock()  # the parent's may be held
     _finalizer = None  # multiprocessing forgets the parent's

@@ -1,4 +1,4 @@
-"""`KnownTable`: what the writers of one table have in common that a process opens one after the other."""
+"""`KnownTable`: what is known about a table, kept while its writer is closed and opened again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class KnownTable:
     """A table's telemetry, token and schema; the last two are fetched when they are first needed.
 
     Attributes:
-        key: Stands for the configuration that they were made for.
+        key: The key of the configuration that they were made for.
         recorder: Where metrics and spans go.
         tokens: What signs streams in.
         conversions: The conversion for the table's schema.
@@ -31,7 +31,7 @@ class KnownTable:
 
     @classmethod
     def of(cls, config: WriterConfig, *, name_in_metrics: str = "") -> Self:
-        """Return that nothing is known yet.
+        """Return a table of which neither token nor schema is known yet.
 
         Args:
             config: The configuration of the table's writers.

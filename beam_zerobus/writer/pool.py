@@ -12,7 +12,7 @@ from beam_zerobus.errors import ClosedError, ZerobusError
 from beam_zerobus.telemetry.table_names import name_in_metrics
 from beam_zerobus.writer.config import WriterConfig
 from beam_zerobus.writer.counters import Counters
-from beam_zerobus.writer.deadlines import seconds_until
+from beam_zerobus.writer.deadlines import WAIT_SLICE, seconds_until
 from beam_zerobus.writer.known_table import KnownTable
 from beam_zerobus.writer.writers_config import WritersConfig
 from beam_zerobus.writer.zerobus_writer import ZerobusWriter
@@ -39,8 +39,8 @@ class WriterPool:
     - A writer is closed only while it has no users, and outside the lock; `closing` keeps others from using it.
     - `_known` is what the last writers that were closed knew about their tables: a writer that is opened again fetches
       neither schema nor token again.
-    - `_counted` is what the writers counted that are closed; `_with_failures` are those of them that have failures
-      which nobody has asked for.
+    - `_counted` is what closed writers counted, in sum; `_with_failures` are closed writers with failures that nobody
+      has asked for.
 
     Args:
         config: The options of the writers.
@@ -83,7 +83,7 @@ class WriterPool:
     def take_unreported(self) -> list[ZerobusWriter]:
         """Return the writers that may have failures which nobody has asked for: closed ones once, and the open ones.
 
-        All are taken at one moment, so that none is missing because it is closed just now.
+        All are taken under one lock, so that none is missing that is being closed.
         """
         with self._lock:
             closed, self._with_failures = self._with_failures, []
@@ -91,7 +91,7 @@ class WriterPool:
 
     @contextmanager
     def using(self, table: str, config: WriterConfig | None) -> Iterator[ZerobusWriter]:
-        """Return a block that has the writer of a table, which is not closed meanwhile.
+        """Return a block that has the writer of a table, which stays open until the block ends.
 
         Args:
             table: The table.
@@ -138,7 +138,7 @@ class WriterPool:
                 if victim is not None:
                     victim.closing = True
                 elif one is not None or config is not None:
-                    self._lock.wait(1.0)  # not without a limit, so that Ctrl-C works on every system
+                    self._lock.wait(WAIT_SLICE)
             if victim is not None:
                 self._close_one(victim.writer)
             elif config is None and one is None:
@@ -162,7 +162,7 @@ class WriterPool:
         """Count what a closed writer has counted, and keep what it knows, and itself while it has failures."""
         one = self._open.pop(writer.table, None)
         if one is None:
-            return  # another thread did so
+            return  # another thread has counted it
         self._counted += writer.counters
         if writer.schema is not None:
             self._known[writer.table] = one.known

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
+import numpy as np
 import pyarrow as pa
 
 from beam_zerobus.encoding.take import take_rows
-from beam_zerobus.errors import RowError
+from beam_zerobus.errors import RowError, RowErrors
 
 __all__ = ["TransmissionResult"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class _AsTuple:
+    """Rows that are columns until a caller asks for them, and a tuple then."""
+
+    def __get__(self, result: TransmissionResult | None, owner: type) -> tuple[RowError, ...]:
+        if result is None:  # the default of the field
+            return ()
+        known = vars(result)
+        if "tuple" not in known:
+            known["tuple"] = tuple(known["columns"])
+        rows: tuple[RowError, ...] = known["tuple"]
+        return rows
+
+    def __set__(self, result: TransmissionResult, rows: Sequence[RowError]) -> None:
+        vars(result)["columns"] = RowErrors.of(rows)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TransmissionResult:
     """The outcome of one batch: every row is either durable in the table's service or in `failed_rows`.
 
@@ -48,22 +66,27 @@ class TransmissionResult:
     total_rows: int
     successful_count: int
     failed_count: int
-    failed_rows: tuple[RowError, ...] = ()
+    failed_rows: tuple[RowError, ...] = cast("Any", _AsTuple())
 
     @property
     def is_partial_success(self) -> bool:
         """True where some rows are acknowledged and some rejected."""
         return 0 < self.successful_count < self.total_rows
 
+    @property
+    def rejected(self) -> RowErrors:
+        """The same as `failed_rows`, as columns."""
+        columns: RowErrors = vars(self)["columns"]
+        return columns
+
     def failed_batch(self, batch: pa.RecordBatch | pa.Table) -> pa.RecordBatch | pa.Table:
         """Return the rejected rows of the batch that was sent, in order."""
-        return take_rows(batch, [error.index for error in self.failed_rows])
+        return take_rows(batch, self.rejected.indices)
 
     def successful_batch(self, batch: pa.RecordBatch | pa.Table) -> pa.RecordBatch | pa.Table:
         """Return the acknowledged rows of the batch that was sent, in order."""
-        failed = {error.index for error in self.failed_rows}
-        return take_rows(batch, [i for i in range(batch.num_rows) if i not in failed])
+        return take_rows(batch, np.delete(np.arange(batch.num_rows), self.rejected.indices))
 
     def errors_by_type(self) -> dict[str, int]:
         """Count the rejected rows by `error_type`."""
-        return dict(Counter(error.error_type for error in self.failed_rows))
+        return dict(self.rejected.by_type())

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import pyarrow as pa
 
-from beam_zerobus.batching import Converted, RowConverter, row_kind, types_of
+from beam_zerobus.batching import CurrentRowConverter, row_kind, types_of
 from beam_zerobus.errors import ConversionError, RowError
 from beam_zerobus.schema import TableSchema
+from beam_zerobus.schema.additions import FindAdditions
 from beam_zerobus.writer.config import WriterConfig
 from beam_zerobus.writer.conversions import Conversions
 
-__all__ = ["ArrowStream", "RowReader", "Rows"]
+__all__ = ["ArrowStream", "ReadRows", "RowReader", "Rows", "RowsOutdatedError"]
 
 
 @runtime_checkable
@@ -32,17 +33,36 @@ Rows: TypeAlias = pa.RecordBatch | pa.Table | ArrowStream | Iterable[Any]
 
 A row is a dict, a `beam.Row`, a NamedTuple, a dataclass, or a JSON object as str or bytes."""
 
+
+class ReadRows(NamedTuple):
+    """Rows as a batch.
+
+    Attributes:
+        batch: The batch.
+        unread: The rows that could not be read; those are null in the batch.
+        schema: The table's schema that they were converted for; None for Arrow data, which is sent as it is.
+    """
+
+    batch: pa.RecordBatch | pa.Table
+    unread: Sequence[RowError] = ()
+    schema: TableSchema | None = None
+
+
+class RowsOutdatedError(ConversionError):
+    """Rows were converted for a schema that the table no longer has, and do not fit the new one: convert them again."""
+
+
 _UNNAMED_INDEX = re.compile(r"__index_level_\d+__")
 _ONE_ROW = "give a list of rows, such as [row]"
 
 
 class RowReader:
-    """Reads rows for one writer; thread-safe, as a race only makes an equal converter twice."""
+    """Makes batches of the rows that a writer receives; thread-safe."""
 
     def __init__(self, config: WriterConfig, conversions: Conversions) -> None:
         self._config = config
         self._conversions = conversions
-        self._converter: RowConverter | None = None
+        self._converter = CurrentRowConverter(config.row_options)
 
     def listed(self, rows: Rows) -> Rows:
         """Return rows that are not Arrow data as a list, which can be read again; anything else as it is.
@@ -52,8 +72,8 @@ class RowReader:
         """
         return rows if isinstance(rows, pa.RecordBatch | pa.Table) or _is_arrow(rows) else self._listed(rows)
 
-    def read(self, rows: Rows) -> tuple[pa.RecordBatch | pa.Table, tuple[RowError, ...]]:
-        """Return rows as a batch, and which of them could not be read; those are null in the batch.
+    def read(self, rows: Rows) -> ReadRows:
+        """Return rows as a batch.
 
         Raises:
             ConversionError: They are not rows, or a DataFrame that Arrow cannot hold.
@@ -61,11 +81,10 @@ class RowReader:
             ZerobusError: The schema could not be fetched.
         """
         if isinstance(rows, pa.RecordBatch | pa.Table):
-            return rows, ()
+            return ReadRows(rows)
         if _is_arrow(rows):
-            return self._from_arrow(rows), ()
-        converted = self._convert(self._listed(rows))
-        return converted.whole, converted.rejected
+            return ReadRows(self._from_arrow(rows))
+        return self._convert(self._listed(rows))
 
     def _from_arrow(self, data: Any) -> pa.Table:
         try:
@@ -89,16 +108,15 @@ class RowReader:
         if isinstance(rows, list):
             return rows
         if isinstance(rows, Mapping | str | bytes | bytearray) or hasattr(rows, "_fields") or hasattr(rows, "_asdict"):
-            raise ConversionError(f"A {kind} for table {table} is not a list of rows: {_ONE_ROW}")
+            raise ConversionError(f"A value of Python type {kind} for table {table} is not a list of rows: {_ONE_ROW}")
         if dataclasses.is_dataclass(rows) or not isinstance(rows, Iterable):
             raise ConversionError(
-                f"A {kind} for table {table} is not a list of rows: {_ONE_ROW}; or a pyarrow.RecordBatch, a Table, or "
-                "a DataFrame"
+                f"A value of Python type {kind} for table {table} is not a list of rows: {_ONE_ROW}; or a "
+                "pyarrow.RecordBatch, a Table, or a DataFrame"
             )
         return list(rows)
 
-    def _convert(self, values: list[Any]) -> Converted:
-        """Convert rows, after another look at the table where they do not fit the schema as it is known."""
+    def _convert(self, values: list[Any]) -> ReadRows:
         kinds = {row_kind(kind) for kind in types_of(values)} or {"row"}
         if len(kinds) > 1:
             raise ConversionError(
@@ -106,24 +124,17 @@ class RowReader:
             )
         (kind,) = kinds
         conversion = self._conversions.resolve(None)
-        converter = self._converter_for(conversion.schema)
-        converted = converter.convert(values, kind)
-        if self._conversions.may_look_again and converter.may_be_outdated(values, kind, converted):
-            newest = self._conversions.look_again(conversion, converter.fields_to_add(values, kind)).schema
-            return self._converter_for(newest).convert(values, kind)
-        return converted
 
-    def _converter_for(self, schema: TableSchema) -> RowConverter:
-        converter = self._converter
-        if converter is None or converter.schema is not schema:
-            converter = self._converter = RowConverter(
-                schema,
-                ignore_unknown_fields=self._config.ignores_unknown_fields,
-                rescue_column=self._config.rescues_into,
-                add_fields=self._config.adds_fields,
-                times=self._config.times,
-            )
-        return converter
+        def fetch_again(find: FindAdditions) -> TableSchema:
+            return self._conversions.look_again(conversion, find).schema
+
+        converted, schema = self._converter.convert(
+            values,
+            kind,
+            schema=conversion.schema,
+            fetch_again=fetch_again if self._conversions.may_look_again else None,
+        )
+        return ReadRows(converted.whole, converted.rejected, schema)
 
 
 def _is_arrow(rows: object) -> bool:

@@ -119,7 +119,7 @@ class SharedWriters:
         for writer in writers:
             _close(writer)
 
-    def after_fork(self) -> None:
+    def start_anew(self) -> None:
         """Start anew in a forked child; the parent's writers stay, untouched, under the parent's process id."""
         self._lock = threading.Lock()
         self._timer = None
@@ -144,7 +144,7 @@ class SharedWriters:
         if self._timer is None:
             timer = threading.Timer(self._linger, self._close_idle)
             timer.daemon = True
-            with suppress(RuntimeError):  # no thread to be had: the next lease tries again
+            with suppress(RuntimeError):  # the system has no thread left: the next lease tries again
                 timer.start()
                 self._timer = timer
 
@@ -187,4 +187,4 @@ _of_process = SharedWriters()
 acquire = _of_process.acquire
 close_all = _of_process.close
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_of_process.after_fork)
+    os.register_at_fork(after_in_child=_of_process.start_anew)

@@ -6,17 +6,19 @@ import logging
 import os
 import threading
 import time
+from contextlib import suppress
 
-import pyarrow as pa
-
-from beam_zerobus.errors import ClosedError, ConversionError, RowError, ZerobusError, counted
+from beam_zerobus.encoding.size import bytes_of
+from beam_zerobus.errors import ClosedError, ConversionError, ZerobusError, counted, writer_closed
 from beam_zerobus.logs import get_logger
+from beam_zerobus.schema import TableSchema
 from beam_zerobus.writer.channel import Channel
 from beam_zerobus.writer.config import WriterConfig
 from beam_zerobus.writer.counters import CountersOfWriter
+from beam_zerobus.writer.deadlines import WAIT_SLICE
 from beam_zerobus.writer.known_table import KnownTable
 from beam_zerobus.writer.result import TransmissionResult
-from beam_zerobus.writer.rows import RowReader, Rows
+from beam_zerobus.writer.rows import ReadRows, RowReader, Rows, RowsOutdatedError
 from beam_zerobus.writer.submission import Submission
 from beam_zerobus.writer.submissions import Submissions
 
@@ -24,11 +26,9 @@ __all__ = ["WriterState"]
 
 _log = get_logger(__name__)
 
-_SLICE = 1.0
-
 
 class WriterState:
-    """The parts of a writer in one process; it does not know the writer, which may be dropped before its rows arrive.
+    """The parts of a writer in one process; it holds no reference to the writer, which may be dropped before.
 
     Invariants:
     - `_channel` is opened once, with the first batch, under `_opening`, and never after `_ended`.
@@ -73,26 +73,27 @@ class WriterState:
     def submit(self, rows: Rows) -> Submission:
         """Encode rows and send them; returns when they are queued. See `ZerobusWriter.submit`."""
         if self.submissions.closed:  # reading rows may fetch the schema
-            raise ClosedError(f"The writer of {self._config.table} is closed")
+            raise writer_closed(self._config.table)
         rows = self._reader.listed(rows)
         while True:
-            known = self.conversions.current
-            batch, unread = self._reader.read(rows)
-            try:
-                return self._submit(batch, unread)
-            except ConversionError:  # for the whole batch; the schema may have changed since the rows were read for it
-                if not isinstance(rows, list) or self.conversions.current is known:
-                    raise
+            with suppress(RowsOutdatedError):
+                return self.submit_read(self._reader.read(rows))
 
-    def _submit(self, batch: pa.RecordBatch | pa.Table, unread: tuple[RowError, ...]) -> Submission:
-        arrow_bytes = batch.nbytes
+    def submit_read(self, rows: ReadRows) -> Submission:
+        """Submit rows that were read.
+
+        Raises:
+            RowsOutdatedError: The table's schema has changed since they were converted: nothing is sent or counted.
+        """
+        batch = rows.batch
+        arrow_bytes = bytes_of(batch)
         submission = Submission(
             batch,
             arrow_bytes=arrow_bytes,
             table=self._config.table,
             span=self.recorder.batch(batch.num_rows, arrow_bytes),
             on_done=self._count,
-            unread=unread,
+            unread=rows.unread,
             on_outcome=self.submissions.ended,
         )
         self.submissions.add(submission)
@@ -100,10 +101,19 @@ class WriterState:
             conversion = self.conversions.resolve_for(batch)
             (self._channel or self._open_channel()).send(submission, conversion)
         except BaseException as error:
-            submission.asked = True  # it is raised here
+            submission.drop_outcome()  # it is raised here
+            if isinstance(error, ConversionError) and self._is_outdated(rows.schema):
+                outdated = RowsOutdatedError(str(error))
+                self.cancel(submission, outdated)
+                raise outdated from error
             self.cancel(submission, error if isinstance(error, ZerobusError) else None)
             raise
         return submission
+
+    def _is_outdated(self, schema: TableSchema | None) -> bool:
+        """Return whether rows were converted for another schema than the newest."""
+        current = self.conversions.current
+        return schema is not None and current is not None and current.schema is not schema
 
     def cancel(self, submission: Submission, error: ZerobusError | None = None) -> None:
         """End a submission with an error, and send nothing more of it."""
@@ -114,7 +124,7 @@ class WriterState:
     def close(self, deadline: float | None) -> None:
         """Accept no further batch, wait until the deadline, and close the streams; what is left fails with ClosedError.
 
-        Where another thread closes already, this waits for it; at the deadline what is left fails all the same.
+        Where another thread is closing the writer, this waits for it; at the deadline what is left fails all the same.
 
         Args:
             deadline: A moment of `time.monotonic`; None waits until the limits of delivery end it.
@@ -134,8 +144,8 @@ class WriterState:
                 self._closed.set()
 
     def _wait_for_close(self, deadline: float | None) -> None:
-        """Wait for the thread that closes; at the end of a process it may be one that is stopped before it is done."""
-        while not self._closed.wait(_SLICE if deadline is None else min(_SLICE, deadline - time.monotonic())):
+        """Wait for the thread that closes; at the end of a process, that thread may be stopped before it is done."""
+        while not self._closed.wait(WAIT_SLICE if deadline is None else min(WAIT_SLICE, deadline - time.monotonic())):
             if deadline is not None and time.monotonic() >= deadline:
                 self._fail_what_is_left()
                 return
@@ -155,7 +165,7 @@ class WriterState:
     def _open_channel(self) -> Channel:
         with self._opening:
             if self._ended:
-                raise ClosedError(f"The writer of {self._config.table} is closed")
+                raise writer_closed(self._config.table)
             if self._channel is None:
                 self._channel = Channel(
                     self._config,
@@ -168,7 +178,10 @@ class WriterState:
             return self._channel
 
     def _count(self, submission: Submission, result: TransmissionResult | None, error: ZerobusError | None) -> None:
-        """Count an outcome, which its caller does not have yet."""
+        """Count an outcome, before its caller has it."""
+        if isinstance(error, RowsOutdatedError):
+            submission.span.discard()
+            return
         acknowledged = submission.batch.num_rows - submission.unacknowledged_rows
         if result is None:
             self.counters.batch_failed(rows_written=acknowledged)
@@ -180,13 +193,13 @@ class WriterState:
             )
             if _log.isEnabledFor(logging.DEBUG):
                 _log.debug(
-                    "Batch for %s: %s written, %d failed, %d bytes, %.0f ms",
+                    "Batch for %s: %s written, %d failed, %s, %.0f ms",
                     self._config.table, counted(result.successful_count, "row"), result.failed_count,
-                    result.batch_size_bytes, result.latency_ms,
+                    counted(result.batch_size_bytes, "byte"), result.latency_ms,
                 )  # fmt: skip
-            if result.failed_rows:
-                self.conversions.note_rejected(result.failed_rows)
-                submission.span.rejected(result.failed_rows)
+            if result.failed_count:
+                self.conversions.note_rejected(result.rejected)
+                submission.span.rejected(result.rejected)
                 if self._channel is not None:
-                    self._channel.record_failed_rows(submission, result.failed_rows)
+                    self._channel.record_failed_rows(submission, result.rejected)
         submission.span.finish(acknowledged, error)

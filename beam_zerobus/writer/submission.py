@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, InvalidStateError, wait
+from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
 from typing import TypeAlias
 
@@ -18,6 +18,7 @@ from beam_zerobus.errors import (
     ConversionError,
     RejectedError,
     RowError,
+    RowErrors,
     TransientError,
     ZerobusError,
     counted,
@@ -25,16 +26,13 @@ from beam_zerobus.errors import (
 )
 from beam_zerobus.logs import get_logger, outline
 from beam_zerobus.telemetry import BatchSpan
-from beam_zerobus.writer.deadlines import deadline_after
+from beam_zerobus.writer.deadlines import WAIT_SLICE, deadline_after
 from beam_zerobus.writer.outcome_future import OutcomeFuture
 from beam_zerobus.writer.result import TransmissionResult
 
 __all__ = ["Submission"]
 
 _log = get_logger(__name__)
-
-# A wait without a limit does not notice Ctrl-C on Windows, nor a signal that the system gave to another thread.
-_SLICE = 1.0
 
 OnDone: TypeAlias = "Callable[[Submission, TransmissionResult | None, ZerobusError | None], None]"
 
@@ -66,12 +64,12 @@ class Submission:
         table: str,
         span: BatchSpan,
         on_done: OnDone,
-        unread: tuple[RowError, ...] = (),
+        unread: Sequence[RowError] = (),
         on_outcome: Callable[[Submission], None] = lambda _: None,
     ) -> None:
         self.batch = batch
         self.arrow_bytes = arrow_bytes
-        self.unread = unread  # rows that could not be read; in the batch they are only places
+        self.unread = unread  # rows that could not be read; the batch may hold anything in their positions
         self.span = span
         self.encode_seconds = 0.0  # written by the thread that submits, before the batch can end
         self.asked = False  # whether a caller has asked for the outcome
@@ -87,12 +85,12 @@ class Submission:
         self._sealed = False
         self._ended = False
         self._acknowledged: list[np.ndarray | range] = []
-        self._rejected: list[RowError] = []
+        self._rejected: list[Sequence[RowError]] = []
         self._size_bytes = 0
         self._attempts = 0
 
     def __repr__(self) -> str:
-        state = "in flight" if not self._outcome.done() else "failed" if self.failure is not None else "acknowledged"
+        state = "in flight" if not self._outcome.done() else "failed" if self.failed else "acknowledged"
         return f"<Submission of {counted(self.batch.num_rows, 'row')} to {self._table}: {state}>"
 
     def result(self, timeout: float | None = None) -> TransmissionResult:
@@ -136,6 +134,11 @@ class Submission:
             self.asked = True
             self._on_outcome(self)
 
+    def drop_outcome(self) -> None:
+        """Note that nobody needs the outcome, also where there is none yet: it is neither raised nor logged."""
+        self.asked = True
+        self.ask()
+
     @property
     def is_unreported(self) -> bool:
         """True where no caller has asked for the outcome, and no thread is about to raise it."""
@@ -143,7 +146,7 @@ class Submission:
 
     @property
     def future(self) -> Future[TransmissionResult]:
-        """The outcome as a new `concurrent.futures.Future`; to cancel that does not cancel the submission.
+        """The outcome as a new `concurrent.futures.Future`; cancelling it does not cancel the submission.
 
         A callback (`add_done_callback`) is called once: in the thread that delivers, or at once in the thread that adds
         it where there is an outcome. The counters and the debug files have the outcome by then. What a callback raises
@@ -168,14 +171,20 @@ class Submission:
         return self._ended
 
     @property
+    def failed(self) -> bool:
+        """True where it is known that not every row is acknowledged."""
+        if not self._outcome.done():
+            return False
+        return self._outcome.exception() is not None or self._outcome.result().failed_count > 0
+
+    @property
     def failure(self) -> ZerobusError | None:
         """Why not every row is acknowledged; None where all are, or that is not known yet."""
-        if not self._outcome.done():
+        if not self.failed:
             return None
         error = self._outcome.exception()
         if error is None:
-            result = self._outcome.result()
-            return _rows_failed(result) if result.failed_rows else None
+            return _rows_failed(self._outcome.result())
         return error if isinstance(error, ZerobusError) else ZerobusError(str(error))
 
     @property
@@ -193,10 +202,11 @@ class Submission:
                 "the thread that delivers. Wait in another thread"
             )
         while not self._outcome.done():
-            left = _SLICE if deadline is None else min(_SLICE, deadline - time.monotonic())
+            left = WAIT_SLICE if deadline is None else min(WAIT_SLICE, deadline - time.monotonic())
             if left <= 0:
                 return False
-            wait([self._outcome], left)
+            with suppress(TimeoutError):
+                self._outcome.exception(left)
         return True
 
     def opened(self, payload: Payload) -> None:
@@ -211,7 +221,7 @@ class Submission:
         return self._unencoded == 0
 
     def seal(self) -> None:
-        """Say that there is no further payload."""
+        """Record that no further payload follows."""
         if not self.is_encoded:  # a result would count these rows as written
             self.fail(
                 ZerobusError(f"{counted(self._unencoded, 'row')} of a batch for {self._table} could not be encoded")
@@ -225,7 +235,7 @@ class Submission:
         with self._lock:
             self._open -= 1
             self._acknowledged.extend(acknowledged)
-            self._rejected.extend(rejected)
+            self._rejected.append(rejected)
             self._attempts = max(self._attempts, attempts)
         self._finish_if_complete()
 
@@ -260,7 +270,7 @@ class Submission:
         self.span.event(event, **attributes)
 
     def _open_payload(self, payload: Payload) -> None:
-        self._rejected.extend(payload.rejected)
+        self._rejected.append(payload.rejected)
         if len(payload.rows):
             self._open += 1
             self._size_bytes += payload.size_bytes
@@ -292,7 +302,7 @@ class Submission:
             self._on_outcome(self)
 
     def _make_result(self) -> TransmissionResult:
-        rejected = tuple(sorted(self._rejected, key=lambda error: error.index))
+        rejected = RowErrors.joined(self._rejected)
         total = self.batch.num_rows
         return TransmissionResult(
             success=not rejected,
@@ -303,7 +313,7 @@ class Submission:
             total_rows=total,
             successful_count=total - len(rejected),
             failed_count=len(rejected),
-            failed_rows=rejected,
+            failed_rows=rejected,  # type: ignore[arg-type]  # a tuple once a caller asks for it
         )
 
     def _with_rows(self, error: TransientError) -> TransientError:
@@ -313,12 +323,12 @@ class Submission:
         acknowledged = int(written.sum())
         # Rejected rows are among the others: sent again, each gets its reason again. Those that could not be read
         # are not in the batch.
-        written[[error.index for error in self.unread]] = True
+        written[RowErrors.of(self.unread).indices] = True
         missing = np.flatnonzero(~written)
-        unread = f", {len(self.unread)} could not be read" if self.unread else ""
+        unread = f", not read: {len(self.unread):,}" if self.unread else ""
         return TransientError(
-            f"{error} ({acknowledged} of the batch's {counted(self.batch.num_rows, 'row')} are acknowledged, "
-            f"{len(missing)} are not{unread})",
+            f"{error} (of the batch's {counted(self.batch.num_rows, 'row')}, acknowledged: {acknowledged:,}, "
+            f"not acknowledged: {len(missing):,}{unread})",
             attempts=error.attempts,
             cause=error.cause,
             acknowledged_rows=acknowledged,
@@ -328,8 +338,7 @@ class Submission:
 
 
 def _rows_failed(result: TransmissionResult) -> ZerobusError:
-    by_service = any(error.stage == "service" for error in result.failed_rows)
-    kind = RejectedError if by_service else ConversionError
+    kind = RejectedError if result.rejected.by_service() else ConversionError
     return kind(result.error or "", row_errors=result.failed_rows)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from beam_zerobus.errors import ClosedError, ZerobusError, counted
+from beam_zerobus.errors import ZerobusError, agreeing, counted, writer_closed
 from beam_zerobus.logs import get_logger
 from beam_zerobus.telemetry.redaction import describe_error
 from beam_zerobus.writer.deadlines import seconds_until
@@ -42,7 +42,7 @@ class Submissions:
         """
         with self._lock:
             if self._closed:
-                raise ClosedError(f"The writer of {self._table} is closed")
+                raise writer_closed(self._table)
             self._open[submission] = None
 
     def ended(self, submission: Submission) -> None:
@@ -50,7 +50,7 @@ class Submissions:
         with self._lock:
             if submission in self._open:  # else a thread that waited for it was faster
                 del self._open[submission]
-                if submission.failure is not None:
+                if submission.failed:
                     self._failed[submission] = None
             if submission.asked:
                 self._failed.pop(submission, None)
@@ -104,7 +104,7 @@ class Submissions:
             awaited: Also those that another thread is waiting for, which raises them there.
         """
         with self._lock:  # also while they are logged: at its end a process waits for a thread that does so already
-            for submission in [one for one in self._open if one.failure is not None]:
+            for submission in [one for one in self._open if one.failed]:
                 self.ended(submission)
             unasked = [submission for submission in self._failed if not submission.asked]
             self._failed = {one: None for one in unasked if not (awaited or one.is_unreported)}
@@ -129,6 +129,6 @@ class Submissions:
                 submission.unacknowledged_rows,
                 counted(submission.batch.num_rows, "row"),
                 self._table,
-                "is" if submission.unacknowledged_rows == 1 else "are",
+                agreeing(submission.unacknowledged_rows, "is"),
                 describe_error(submission.failure),
             )

@@ -53,7 +53,7 @@ class WritersConfig:
 
     @property
     def key(self) -> str:
-        """Stands for the whole configuration among those that a process shares; holds no secret."""
+        """Identifies the configuration among those that a process shares; holds no secret."""
         return hashlib.sha256(f"{self.base.key}\n{self.identity}".encode()).hexdigest()
 
     def of(self, table: str) -> WriterConfig:

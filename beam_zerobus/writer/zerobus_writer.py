@@ -34,9 +34,10 @@ from beam_zerobus.writer.endings import (
     process_lock,
     raise_failures,
 )
+from beam_zerobus.writer.failure_log import logged
 from beam_zerobus.writer.known_table import KnownTable
 from beam_zerobus.writer.result import TransmissionResult
-from beam_zerobus.writer.rows import Rows
+from beam_zerobus.writer.rows import ReadRows, Rows
 from beam_zerobus.writer.state import WriterState
 from beam_zerobus.writer.submission import Submission
 from beam_zerobus.writer.with_block import ClosedByWith
@@ -76,7 +77,7 @@ class ZerobusWriter(ClosedByWith):
         assume_timezone: Time zone of timestamps that have none, such as ``"UTC"`` or ``"Europe/Berlin"``, in columns of
             type TIMESTAMP; without it such rows are rejected.
         epoch_unit: Unit of whole numbers in timestamp columns, counted from 1970: ``"s"``, ``"ms"`` or ``"us"``.
-            Without it Python's count as microseconds, and integers of Arrow are rejected.
+            Without it, Python's integers are microseconds, and Arrow's are rejected.
         streams_per_worker: Streams of each worker process; more than one gives up the order of rows.
         debug_files: Write what is sent to files.
         telemetry: Where OpenTelemetry metrics and spans go; None for the application's own OpenTelemetry.
@@ -84,7 +85,7 @@ class ZerobusWriter(ClosedByWith):
             is ``"unity_catalog"``: then rows are checked against the table.
         arrow_compression: ``"none"``, ``"lz4"`` or ``"zstd"``, for the wire format ``"arrow"``.
         max_in_flight_bytes: Encoded bytes in flight of all writers of a process together, before callers wait; the
-            smallest number that an open writer has counts. A stream has at most 20 MiB of them.
+            smallest limit of an open writer applies. A stream has at most 20 MiB of them.
 
     Raises:
         ConfigurationError: A setting is wrong.
@@ -222,8 +223,8 @@ class ZerobusWriter(ClosedByWith):
     def send(self, rows: Rows) -> TransmissionResult:
         """Send any number of rows and wait until they are durable.
 
-        Rows that cannot be written are in the result, each with its number among `rows` and its reason; all others are
-        written.
+        Rows that cannot be written are in the result, each with its number among `rows` and its reason, and are logged
+        as a warning; all others are written.
 
         Args:
             rows: A RecordBatch or Table; a DataFrame of pandas or polars, or anything else with Arrow's stream
@@ -247,7 +248,7 @@ class ZerobusWriter(ClosedByWith):
             >>> [(error.index, error.message) for error in result.failed_rows]
             [(1, "column 'co2' is INT: a value of Python type str does not fit; pass an int")]
         """
-        return self.submit(rows).result()
+        return logged(self.submit(rows).result(), self.table)
 
     def submit(self, rows: Rows) -> Submission:
         """Queue rows and return; waits while too many bytes are in flight.
@@ -264,8 +265,12 @@ class ZerobusWriter(ClosedByWith):
         """
         return self._here().submit(rows)
 
+    def submit_read(self, rows: ReadRows) -> Submission:
+        """Submit rows that were read; raises RowsOutdatedError where they are to be read again."""
+        return self._here().submit_read(rows)
+
     async def asend(self, rows: Rows) -> TransmissionResult:
-        """Do as `send` without blocking the event loop: a thread converts, acknowledgements are awaited.
+        """Send as `send` does, without blocking the event loop: a thread converts, acknowledgements are awaited.
 
         Cancelling the awaiting task does not take the rows back: they may still be written.
 
@@ -278,13 +283,13 @@ class ZerobusWriter(ClosedByWith):
         """
         submission = await asyncio.to_thread(self.submit, rows)
         with submission.awaited():
-            return await asyncio.wrap_future(submission.future)
+            return logged(await asyncio.wrap_future(submission.future), self.table)
 
     send_batch, asend_batch = send, asend
 
     def cancel(self, submission: Submission) -> None:
         """Forget a submission: nothing more of it is sent, and its `result()` raises ClosedError."""
-        submission.asked = True
+        submission.drop_outcome()
         self._here().cancel(submission)
 
     def flush(self, timeout: float | None = None) -> None:
@@ -320,7 +325,7 @@ class ZerobusWriter(ClosedByWith):
         raise_failures(self._here())
 
     def retire(self, timeout: float | None = None) -> None:
-        """Do as `close`, and leave the failures that nobody has asked for to the next `flush`."""
+        """Close as `close` does, and leave the failures that nobody has asked for to the next `flush`."""
         state = self._here()
         try:
             state.close(deadline_after(timeout))

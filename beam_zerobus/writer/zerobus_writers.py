@@ -23,6 +23,7 @@ from beam_zerobus.writer.config import WriterConfig, options_among
 from beam_zerobus.writer.counters import Counters
 from beam_zerobus.writer.deadlines import deadline_after, seconds_until
 from beam_zerobus.writer.endings import start_anew_in_children
+from beam_zerobus.writer.failure_log import logged
 from beam_zerobus.writer.pool import WriterPool
 from beam_zerobus.writer.result import TransmissionResult
 from beam_zerobus.writer.rows import Rows
@@ -58,7 +59,7 @@ class ZerobusWriters(ClosedByWith):
         max_open_tables: Tables that a worker process has open at once, each with its own stream; the one that was used
             least recently is flushed and closed when another is needed.
         max_in_flight_bytes: Encoded bytes in flight of all writers of a process together, before callers wait; the
-            smallest number that an open writer has counts. A stream has at most 20 MiB of them.
+            smallest limit of an open writer applies. A stream has at most 20 MiB of them.
         max_tables_in_metrics: Tables of a worker process that have metrics of their own; all others are counted under
             ``"other"``.
 
@@ -150,7 +151,7 @@ class ZerobusWriters(ClosedByWith):
         """
         submission = self.submit(table, rows)
         with self.unknown.noting(table):
-            return submission.result()
+            return logged(submission.result(), table)
 
     def submit(self, table: str, rows: Rows) -> Submission:
         """Queue rows for a table and return; waits while too much is in flight, or too many tables are in use.
@@ -163,7 +164,7 @@ class ZerobusWriters(ClosedByWith):
             return writer.submit(rows)
 
     async def asend(self, table: str, rows: Rows) -> TransmissionResult:
-        """Do as `send` without blocking the event loop.
+        """Send as `send` does, without blocking the event loop.
 
         Example:
             >>> async def main():
@@ -174,14 +175,14 @@ class ZerobusWriters(ClosedByWith):
         """
         submission = await asyncio.to_thread(self.submit, table, rows)
         with submission.awaited(), self.unknown.noting(table):
-            return await asyncio.wrap_future(submission.future)
+            return logged(await asyncio.wrap_future(submission.future), table)
 
     def send_batch(self, table: str, batch: Rows) -> TransmissionResult:
-        """Do as `send`."""
+        """Send as `send` does."""
         return self.send(table, batch)
 
     async def asend_batch(self, table: str, batch: Rows) -> TransmissionResult:
-        """Do as `asend`."""
+        """Send as `asend` does."""
         return await self.asend(table, batch)
 
     def flush(self, timeout: float | None = None) -> None:
@@ -221,7 +222,7 @@ class ZerobusWriters(ClosedByWith):
 
     @contextmanager
     def using(self, table: str, config: WriterConfig | None = None) -> Iterator[ZerobusWriter]:
-        """Return a block that has the writer of a table, which is not closed meanwhile; use one at a time.
+        """Return a block that has the writer of a table, which stays open until the block ends; do not nest blocks.
 
         Args:
             table: The table.

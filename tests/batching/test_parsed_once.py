@@ -9,9 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from beam_zerobus.batching import RowConverter, parsed_rows
+from beam_zerobus.batching import RowConverter, RowOptions, parsed_rows
 from beam_zerobus.schema import TableSchema
-from beam_zerobus.schema.time_rules import TimeRules
 
 TABLES = {
     "digits do not matter": "a BIGINT, b DOUBLE, c STRING, rest STRING",
@@ -49,9 +48,7 @@ def test_they_become_the_same_rows(ddl, rescue_column, texts):
     not_objects = {error.index for error in bad}
     good = [n for n in range(len(texts)) if n not in not_objects]
     elements = [texts[n] for n in good]
-    converter = RowConverter(
-        TableSchema.from_ddl(ddl), ignore_unknown_fields=False, rescue_column=rescue_column, times=TimeRules()
-    )
+    converter = RowConverter(TableSchema.from_ddl(ddl), RowOptions(rescue_column=rescue_column))
     at_once, parsed = (
         converter.convert(elements, "json"),
         converter.convert(elements, "json", [records[n] for n in good]),

@@ -17,12 +17,11 @@ from google.protobuf import descriptor_pb2, descriptor_pool, json_format, messag
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from beam_zerobus.batching import RowConverter
+from beam_zerobus.batching import RowConverter, RowOptions
 from beam_zerobus.encoding.conversion import Conversion
 from beam_zerobus.errors import ConversionError
 from beam_zerobus.schema import Array, Map, Primitive, Struct, TableSchema
 from beam_zerobus.schema import Decimal as DecimalType
-from beam_zerobus.schema.time_rules import TimeRules
 from beam_zerobus.variant import decode_variants
 
 REST = "_rescued_data"
@@ -181,7 +180,7 @@ def meant(schema: TableSchema, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def converter(schema: TableSchema) -> RowConverter:
-    return RowConverter(schema, ignore_unknown_fields=False, rescue_column=REST, times=TimeRules())
+    return RowConverter(schema, RowOptions(rescue_column=REST))
 
 
 EVERY_FORMAT = [(wire_format, kind) for wire_format in ("proto", "arrow", "json") for kind in ("json", "row")]

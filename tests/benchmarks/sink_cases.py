@@ -109,8 +109,8 @@ class Nothing(beam.DoFn):
         pass
 
 
-class NothingInPlace(beam.DoFn):
-    """A sink that does nothing, but is told where each element came in."""
+class NothingWithTimestamps(beam.DoFn):
+    """A sink that does nothing, but receives each element's timestamp and windows."""
 
     def process(self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam) -> None:
         pass

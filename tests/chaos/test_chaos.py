@@ -184,8 +184,8 @@ def test_a_thousand_cycles_of_open_fail_recover_close_leave_nothing_behind():
     def threads_and_files() -> tuple[int, int]:
         gc.collect()
         files = Path("/proc/self/fd")
-        keepers = [thread for thread in threading.enumerate() if thread.name.startswith("zerobus-main")]
-        return len(keepers), len(list(files.iterdir())) if files.is_dir() else 0
+        supervisors = [thread for thread in threading.enumerate() if thread.name.startswith("zerobus-main")]
+        return len(supervisors), len(list(files.iterdir())) if files.is_dir() else 0
 
     with Emulator(memory=True, faults=Faults(seed=SEED, rate=0.3, kinds=("reject", "status", "drop"))) as emulator:
         emulator.create_table(TABLE, DDL)

@@ -6,6 +6,7 @@ import json
 import os
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from beam_zerobus.check import check_table
@@ -129,8 +130,64 @@ def test_the_command(state, capsys):
     ]
 
 
+def test_the_command_names_flags(state, capsys):
+    assert run([TABLE, "--on-unknown-fields", "rescue", "--json"]) == 2
+    messages = " ".join(finding["message"] for finding in json.loads(capsys.readouterr().out)["findings"])
+    assert '--on-unknown-fields="rescue" needs the column' in messages
+    assert "name another with --rescue-column=..." in messages
+
+
 def test_the_workspaces_address_as_endpoint_is_named(state):
     report = check_table(TABLE, endpoint=state.emulator.workspace_url)
     [message] = [finding.message for finding in report.findings if finding.name == "stream"]
     assert report.exit_code == 2
     assert "the endpoint is the address of Zerobus, not of the workspace" in message
+
+
+def test_a_check_that_was_skipped_did_not_fail():
+    findings = Findings(TABLE)
+    findings.add("workspace", "skip", "is not known")
+    assert not findings.failed()
+    assert not findings.failed("workspace")
+    findings.add("endpoint", "fail", "is not set")
+    assert findings.failed()
+    assert findings.failed("endpoint", "workspace")
+    assert not findings.failed("workspace")
+
+
+def test_an_address_is_not_broken(state):
+    state.monkeypatch.setenv("ZEROBUS_ENDPOINT", f"http://localhost:1/{'x' * 60}")
+    assert f"http://localhost:1/{'x' * 60}" in check_table(TABLE).as_text().split()
+
+
+def test_the_columns_of_a_file(state, tmp_path, capsys):
+    file = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"device": ["attic"], "at": pa.array([1], pa.time32("s"))}), file)
+    assert run([TABLE, "--schema", str(file)]) == 2
+    assert "column 'at' is not in the table; it has Arrow type time32" in " ".join(capsys.readouterr().out.split())
+    assert run([TABLE, "--schema", str(file), "--on-unknown-fields", "ignore"]) == 0
+    with pytest.raises(ValueError, match="a schema is read from a .sql, .ddl"):
+        run([TABLE, "--schema", "rows.csv"])
+    with pytest.raises(OSError, match="cannot be read"):
+        run([TABLE, "--schema", "none.parquet"])
+
+
+def test_local_addresses_that_are_swapped_are_named(state, capsys):
+    endpoint, workspace_url = state.emulator.endpoint, state.emulator.workspace_url
+    report = check_table(TABLE, endpoint=workspace_url, workspace_url=endpoint)
+    [found] = [finding for finding in report.findings if finding.status == "fail"]
+    said = f"{workspace_url} answers as a workspace does, and {endpoint} does not: they are swapped"
+    assert (found.name, found.message) == ("endpoint and workspace", said)
+    assert found.remedy == f"export ZEROBUS_ENDPOINT={endpoint} DATABRICKS_HOST={workspace_url}"
+
+
+def test_a_workspace_that_is_the_endpoint_is_not_taken_for_swapped(state):
+    report = check_table(TABLE, workspace_url=state.emulator.endpoint)
+    assert [finding.name for finding in report.findings if finding.status == "fail"] == ["token"]
+
+
+def test_an_address_that_an_option_gives_is_named_by_the_option(state):
+    report = check_table(TABLE, endpoint="nowhere")
+    [found] = [finding for finding in report.findings if finding.status == "fail"]
+    assert found.message.startswith("endpoint is not an http(s) URL")
+    assert found.remedy.endswith("# and leave the option out")

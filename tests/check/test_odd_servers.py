@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import ssl
 import subprocess
@@ -62,9 +63,9 @@ def test_a_wrong_clock(zone):
 def test_a_certificate_that_nobody_signed(tmp_path):
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
-    made = subprocess.run([*command, "-keyout", key, "-out", certificate], check=False, capture_output=True, timeout=60)
-    if made.returncode:
+    if shutil.which("openssl") is None:
         pytest.skip("openssl is missing")
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True, timeout=60)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     with socket.create_server(("127.0.0.1", 0)) as server:

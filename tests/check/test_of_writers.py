@@ -136,3 +136,66 @@ def test_a_table_that_the_job_creates(state: State) -> None:
     assert report.exit_code == 0, report.as_text()
     assert statuses(report)["table"] == statuses(report)["grant CREATE TABLE"] == "pass"
     assert state.emulator.tables == ()
+
+
+def test_columns_without_a_type_of_delta(state: State) -> None:
+    """A writer drops, rescues or converts them, and needs no type of Delta for them."""
+    state.execute(f"ALTER TABLE {TABLE} ADD COLUMNS (rest VARIANT)")
+    key = pa.field("device", pa.string(), nullable=False)
+    odd = pa.schema([key, ("at", pa.time32("s")), ("none", pa.null()), ("co2", pa.null())])
+    null = pa.schema([key, ("none", pa.null())])
+    warehouse = state.emulator.warehouse_id
+    for option, schema, expected in (
+        ("reject", odd, "fail"),
+        ("reject", null, "fail"),
+        ("ignore", odd, "pass"),
+        ("add", odd, "fail"),
+        ("add", null, "pass"),
+        ("rescue", odd, "warn"),
+    ):
+        options = {"on_unknown_fields": option, "rescue_column": "rest", "warehouse_id": warehouse}
+        assert statuses(ZerobusWriter(TABLE, **options).check(schema))["schema"] == expected, option  # type: ignore[arg-type]
+    nulls = pa.schema([("device", pa.null())])
+    assert "is NOT NULL" in str(ZerobusWriter(TABLE, on_unknown_fields="ignore").check(nulls))
+
+
+def test_the_rules_for_times_of_the_writer(state: State) -> None:
+    state.execute(f"ALTER TABLE {TABLE} ADD COLUMNS (at TIMESTAMP)")
+    for schema, options in (
+        ("device STRING, at TIMESTAMP_NTZ", {"assume_timezone": "UTC"}),
+        ("device STRING, at BIGINT", {"epoch_unit": "ms"}),
+    ):
+        assert statuses(ZerobusWriter(TABLE).check(schema))["schema"] == "fail"
+        assert ZerobusWriter(TABLE, **options).check(schema).exit_code == 0  # type: ignore[arg-type]
+
+
+def test_rows_are_compared_with_the_schema_that_the_writer_has(state: State) -> None:
+    writer = ZerobusWriter(TABLE, schema="device STRING NOT NULL")
+    assert statuses(writer.check())["schema"] == "pass"
+    assert statuses(writer.check(COLUMNS))["schema"] == "fail", "the writer sends no co2"
+    lacks = ZerobusWriter(TABLE, schema="device STRING NOT NULL, humidity DOUBLE", on_unknown_fields="ignore").check()
+    assert statuses(lacks)["schema"] == "fail", "a stream has the columns of schema, whatever becomes of others"
+    assert remedy(lacks, "schema").startswith("ALTER TABLE")
+
+
+def test_a_table_that_the_job_cannot_create(state: State) -> None:
+    state.emulator.drop_table(TABLE)
+    options = {"create_table": "if_needed", "warehouse_id": state.emulator.warehouse_id}
+    writer = ZerobusWriter(TABLE, schema="elements", **options)  # type: ignore[arg-type]
+    assert statuses(writer.check(pa.schema([("id", pa.int64())]))).get("schema") is None
+    for columns in (pa.schema([("at", pa.time32("s"))]), pa.schema([("grid", pa.list_(pa.list_(pa.int32())))])):
+        assert statuses(writer.check(columns))["schema"] == "fail"
+
+
+class Timed(NamedTuple):
+    device: str
+    at: str
+
+
+def test_python_values_fit_columns_that_arrow_values_of_their_type_do_not(state: State) -> None:
+    state.execute(f"ALTER TABLE {TABLE} ADD COLUMNS (at TIMESTAMP)")
+    sink = WriteToZerobus(TABLE)
+    assert sink.check(Timed).exit_code == 0
+    with ZerobusWriter(TABLE) as writer:
+        assert writer.send([Timed("attic", "2026-11-30T00:00:00Z")]).success
+    assert statuses(sink.check(pa.schema([("device", pa.string()), ("at", pa.string())])))["schema"] == "fail"

@@ -152,6 +152,14 @@ BROKEN = {
         setting("ZEROBUS_ENDPOINT", "https://nowhere.invalid"), "endpoint: connection", "nowhere.invalid"
     ),
     "a closed port": Broken(setting("DATABRICKS_HOST", closed_port()), "workspace: connection", "cannot be reached"),
+    "a local Zerobus of yesterday": Broken(
+        setting("ZEROBUS_ENDPOINT", closed_port()), "endpoint: connection", "its ports are new at each start"
+    ),
+    "the address of the example": Broken(
+        setting("ZEROBUS_ENDPOINT", "https://<workspace-id>.zerobus.<region>.cloud.databricks.com"),
+        "endpoint",
+        "still has placeholders in angle brackets",
+    ),
     "https for http": Broken(HTTPS, "endpoint: connection", "does not speak TLS"),
     "a wrong secret": Broken(setting("DATABRICKS_CLIENT_SECRET", "canary"), "token", "rejected the credentials"),
     "an unknown client": Broken(setting("DATABRICKS_CLIENT_ID", "canary"), "token", "rejected the credentials"),

@@ -19,6 +19,10 @@ LINES = {
     for number, (name, text) in enumerate(CASES.items())
     if "\n" not in text and "\r" not in text  # a line holds one row
 }
+# RFC 8259 leaves open what these mean. Spark's parse_json rejects them, and so does the sink.
+KEY_TWICE = {"y_object_duplicated_key", "y_object_duplicated_key_and_value"}
+VALID = {name for name in LINES if name.startswith("y_")} - KEY_TWICE
+INVALID = {name for name in LINES if name.startswith("n_")} | KEY_TWICE
 TABLES = ["id INT", "id INT, price DECIMAL(20,2)", "id INT, inner STRUCT<v: VARIANT>"]
 
 
@@ -35,12 +39,10 @@ def test_what_is_valid_arrives_exactly_and_what_is_not_is_rejected_alone(send, t
     assert len(rows) == len(arrived)
     assert len(rows) + len(letters) == len(LINES)
     assert {letter["error_type"] for letter in letters} == {"invalid_json", "wrong_type", "rejected_by_service"}
-    valid = {name for name in LINES if name.startswith("y_")}
-    invalid = {name for name in LINES if name.startswith("n_")}
-    assert not invalid & set(arrived)
+    assert not INVALID & set(arrived)
     # In a VARIANT, a JSON string is itself JSON text: the suite's strings alone are not that.
-    plain_text = {name for name in valid if CASES[name].strip().startswith('"')}
-    assert valid - set(arrived) - plain_text == set()
+    plain_text = {name for name in VALID if CASES[name].strip().startswith('"')}
+    assert VALID - set(arrived) - plain_text == set()
     for name, text in arrived.items():
         if name not in plain_text:
             assert exactly(text or "null") == exactly(CASES[name]), name
@@ -53,8 +55,8 @@ def test_the_same_text_is_json_whatever_columns_the_table_has(ddl):
     converted = convert(lines)
     rejected = {list(LINES)[error.index]: error.error_type for error in converted.rejected}
     assert set(rejected.values()) == {"invalid_json"}
-    assert {name for name in rejected if name.startswith("y_")} == set()
-    assert {name for name in LINES if name.startswith("n_")} <= set(rejected)
+    assert not VALID & set(rejected)
+    assert set(rejected) >= INVALID
     first = element_converter("json", TableSchema.from_ddl(TABLES[0]), ignore_unknown_fields=True)(lines)
     assert [(error.index, error.message) for error in first.rejected] == [
         (error.index, error.message) for error in converted.rejected

@@ -70,6 +70,7 @@ def test_a_disk_that_fills_while_rows_are_sent(
     assert "No space left on device" in one_warning(caplog)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not remove open files")
 def test_a_directory_that_is_removed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     writer = open_writer(tmp_path / "debug")
     write(writer, 0)
@@ -84,6 +85,7 @@ def test_a_directory_that_is_removed(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert not (tmp_path / "debug").exists()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not remove open files")
 def test_a_directory_that_is_removed_after_the_last_batch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     writer = open_writer(tmp_path / "debug")
     write(writer, 0)
@@ -127,6 +129,7 @@ def test_a_directory_that_becomes_read_only(tmp_path: Path, caplog: pytest.LogCa
     assert ids(read_arrow(tmp_path)) == [0, 1, 2, 3, 4, 5]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not remove open files")
 def test_a_failing_hook_does_no_harm(tmp_path: Path) -> None:
     def fail(reason: str) -> None:
         raise RuntimeError(reason)

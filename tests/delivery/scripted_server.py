@@ -59,10 +59,14 @@ class Dialogue:
 
 
 class ScriptedServer:
-    """Serves each stream with `script`, after the response's headers."""
+    """Serves each stream with `script`, after the response's headers unless `with_headers` is false.
 
-    def __init__(self, script: Script) -> None:
+    The headers have an entry, so that gRPC does not join them with a status that follows at once.
+    """
+
+    def __init__(self, script: Script, *, with_headers: bool = True) -> None:
         self.script = script
+        self.with_headers = with_headers
         self.streams = 0
         self._server = grpc.server(futures.ThreadPoolExecutor(16))
         self._server.add_generic_rpc_handlers(
@@ -77,7 +81,8 @@ class ScriptedServer:
     def _handler(self, service: str, method: str, *, arrow: bool) -> grpc.GenericRpcHandler:
         def serve(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
             self.streams += 1
-            context.send_initial_metadata(())
+            if self.with_headers:
+                context.send_initial_metadata((("x-scripted", "yes"),))
             yield from self.script(Dialogue(requests, context, arrow=arrow))
 
         return grpc.method_handlers_generic_handler(service, {method: grpc.stream_stream_rpc_method_handler(serve)})

@@ -52,6 +52,36 @@ def test_it_is_fetched_once_and_everything_in_flight_converted_again(emulator, t
     assert fetches == ["id BIGINT NOT NULL, size INT", "id BIGINT NOT NULL, size BIGINT"]
 
 
+def unexplained(times):
+    """Reject streams without a reason that the SDK reads, as over Arrow where it reads no details."""
+    return Faults(script=(ScriptedFault("reject", at_stream=1, times=times, code="INVALID_ARGUMENT", message="no"),))
+
+
+@pytest.mark.parametrize("wire_format", ["proto", "json", "arrow"])
+def test_a_stream_rejected_without_a_reason_is_opened_with_the_schema_as_it_is_now(
+    emulator, table, connect, fetches, wire_format
+):
+    writer = connect(schema="unity_catalog", wire_format=wire_format)
+    writer.resolve_schema()
+    widen(table)
+    emulator.faults = unexplained(1)
+    assert writer.send_batch(sized(0)).success
+    assert ids(emulator) == list(range(10))
+    assert fetches == ["id BIGINT NOT NULL, size INT", "id BIGINT NOT NULL, size BIGINT"]
+
+
+@pytest.mark.parametrize("wire_format", ["proto", "json", "arrow"])
+def test_a_stream_rejected_without_a_reason_fails_where_the_schema_has_not_changed(
+    emulator, connect, fetches, wire_format
+):
+    writer = connect(schema="unity_catalog", wire_format=wire_format)
+    emulator.faults = unexplained(99)
+    with pytest.raises(ConversionError, match=r"table main\.iot\.air: no\. It is the table's own, .* endpoint and"):
+        writer.send_batch(sized(0))
+    assert emulator.stats.faults["reject"] == 1
+    assert len(fetches) == 2
+
+
 def test_where_nothing_has_changed_it_is_fetched_once_for_all_that_is_in_flight(emulator, connect, fetches):
     writer = connect(schema="unity_catalog", retry=Retry(max_retries=99, initial_backoff=0.05, max_backoff=0.1))
     writer.resolve_schema()
@@ -77,8 +107,8 @@ def test_rows_in_flight_that_no_longer_fit_fail_and_the_others_are_written(emula
     plain = writer.submit(pa.record_batch({"id": pa.array([20, 21], pa.int64())}))
     result = with_size.result(30)
     assert [(error.index, error.error_type, error.stage) for error in result.failed_rows] == [
-        (1, "wrong_type", "schema"),
-        (4, "wrong_type", "schema"),
+        (1, "unknown_field", "schema"),
+        (4, "unknown_field", "schema"),
     ]
     assert all("column 'size' is not in the table" in error.message for error in result.failed_rows)
     assert plain.result(30).success

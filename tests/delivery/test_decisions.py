@@ -41,9 +41,9 @@ CASES = {
         failure(FailureKind.TRANSIENT),
         Situation(calls_in_flight=2),
     ),
-    ("a schema that changed", "it was not fetched since the rows were encoded"): (
-        failure(FailureKind.REJECTED, schema_changed=True),
-        Situation(calls_in_flight=2),
+    ("a schema that changed, or `INVALID_ARGUMENT` at opening", "it was not fetched since the rows were encoded"): (
+        failure(FailureKind.REJECTED, while_opening=True),
+        Situation(),
     ),
     ("`INVALID_ARGUMENT`", "several calls were in flight"): (
         failure(FailureKind.REJECTED),
@@ -57,9 +57,9 @@ CASES = {
         failure(FailureKind.REJECTED),
         Situation(),
     ),
-    ("`INVALID_ARGUMENT` at opening", "no call was in flight"): (
+    ("`INVALID_ARGUMENT` at opening", "the schema was fetched again, and has not changed"): (
         failure(FailureKind.REJECTED, while_opening=True),
-        Situation(),
+        Situation(schema_confirmed=True),
     ),
     ("a missing table, at opening", ""): (failure(FailureKind.NOT_FOUND, while_opening=True), Situation()),
     ("a missing table, mid-stream", "something was acknowledged since a stream was reopened"): (

@@ -105,7 +105,7 @@ class LedgerMachine(RuleBasedStateMachine):
         offset = expected[-1].offset
         if expected[0].search is not None:  # it is alone; the service stores a piece without the bad row
             (entry,) = expected
-            if self.bad[entry] in entry.piece:
+            if self.bad[entry] in entry.search.piece:
                 self.reject_piece(entry)
                 return
             done = self.ledger.acknowledge(entry.offset)
@@ -157,7 +157,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule()
     def send_one_by_one(self):
         suspects, _ = self.ledger.put_back()
-        self.ledger.suspect(suspects)
+        self.ledger.send_singly(suspects)
         self.put_back(suspects)
         self.sent, self.cancelled = [], []
 

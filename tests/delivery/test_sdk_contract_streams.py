@@ -5,7 +5,6 @@ Each is made to happen at a real server, as in `test_sdk_contract.py`; `sdk_matr
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +13,8 @@ from zerobus.sdk.sync import NonRetriableException, ZerobusException
 from beam_zerobus.delivery import limits
 from beam_zerobus.delivery.failures import FailureKind, StreamFailure
 from beam_zerobus.emulator import Emulator, Faults
+from beam_zerobus.emulator.rejection import Rejection
+from beam_zerobus.emulator.status import end_stream
 from beam_zerobus.emulator.wire import PutResult
 from tests.delivery.scripted_server import Dialogue, Script, ScriptedServer
 from tests.delivery.sdk_failures import (
@@ -100,7 +101,6 @@ def test_a_stream_closed_without_error_is_a_rotation(wire_format):
     def script(dialogue: Dialogue) -> Iterator[bytes]:
         yield dialogue.ready()
         dialogue.read()
-        time.sleep(0.3)  # the client waits for its acknowledgement then
 
     failure, text, _ = scripted(script, wire_format)
     status, message = (
@@ -194,19 +194,41 @@ def test_a_first_answer_that_opens_nothing(wire_format):
         assert str(failure).startswith("Unexpected response from server while opening stream")
 
 
+@FORMATS
+def test_details_of_a_rejection_without_headers_are_not_read(wire_format):
+    """A bug of the SDK, hence any rejection at opening may be one of the schema (`decisions`)."""
+    rejection = Rejection.invalid("Arrow Flight schema validation failed", causes=("FIELD_NOT_IN_TABLE",))
+
+    def script(dialogue: Dialogue) -> Iterator[bytes]:
+        if dialogue.arrow:  # over the others the SDK sends nothing before it receives headers
+            dialogue.read()
+        end_stream(dialogue.context, rejection)
+        yield b""
+
+    with ScriptedServer(script, with_headers=False) as server:
+        failure, text, error_class = fail(server, wire_format)
+    assert text in expected_texts("opening", wire_format, "INVALID_ARGUMENT", rejection.message)
+    assert error_class is NonRetriableException
+    assert (failure.cause, failure.while_opening) == ("INVALID_ARGUMENT", True)
+
+
 @pytest.mark.contract
 @FORMATS
 def test_a_rejection_right_after_the_headers_is_found_out(wire_format):
+    """Where the SDK does not read it, 5 of 10 times, and 8 of 10 on a busy machine, it is asked up to eight times."""
+
     def script(dialogue: Dialogue) -> Iterator[bytes]:
         dialogue.end("UNAUTHENTICATED", "no such token")
         yield from ()
 
     causes = []
     with ScriptedServer(script) as server:
-        for _ in range(10):  # 4 of 10 show as INTERNAL where nobody asks again
+        for _ in range(10):
+            before = server.streams
             failure, _, _ = fail(server, wire_format)
             causes.append(failure.cause)
-    assert causes.count("UNAUTHENTICATED") >= 9
+            assert failure.cause == "UNAUTHENTICATED" or (failure.cause, server.streams - before) == ("INTERNAL", 8)
+    assert "UNAUTHENTICATED" in causes
 
 
 @FORMATS

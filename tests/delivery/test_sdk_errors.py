@@ -172,7 +172,7 @@ def test_only_the_sentences_of_the_sdk_itself_mean_waiting_and_a_hidden_cause():
     ("kind", "cause", "error", "words"),
     [
         (FailureKind.NOT_FOUND, "NOT_FOUND", ConfigurationError, "was not found by Zerobus: create it first"),
-        (FailureKind.MISCONFIGURED, "INVALID_ENDPOINT", ConfigurationError, "Check endpoint, workspace_url"),
+        (FailureKind.MISCONFIGURED, "INVALID_ENDPOINT", ConfigurationError, "Check the endpoint, the workspace's URL"),
         (FailureKind.MISCONFIGURED, "TLS", ConfigurationError, "install the package ca-certificates"),
         (FailureKind.REJECTED, "INVALID_ARGUMENT", ConversionError, "rejected the schema of the rows"),
         (FailureKind.FORBIDDEN, "PERMISSION_DENIED", RejectedError, "needs USE CATALOG, USE SCHEMA, SELECT and MODIFY"),

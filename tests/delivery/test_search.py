@@ -3,7 +3,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_zerobus.delivery.search import ROW_PROBES, SCHEMA_PROBES, Found, isolate
+from beam_zerobus.delivery.search import ROW_PROBES, SCHEMA_PROBES, SearchResult, isolate
 
 
 def run(
@@ -13,7 +13,7 @@ def run(
     *,
     probes: int = ROW_PROBES,
     said: str = "row {} is bad",
-) -> tuple[Found, int]:
+) -> tuple[SearchResult, int]:
     """Drive a search as the service would answer it; return what it found and how many calls it took."""
     search, answer, calls = isolate(count, "rejected", probes=probes), None, 0
     try:

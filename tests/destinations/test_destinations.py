@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from beam_zerobus import ConfigurationError
 from beam_zerobus.batching import parsed_rows
 from beam_zerobus.destinations import KeptFields, destination_of
+from tests.schema.odd_values import null_view
 
 VALUES = st.one_of(st.none(), st.sampled_from(["a", "b", "a_b", "b_a", "eu.x", "nö", "", "1"]))
 NUMBERS = st.one_of(st.none(), st.integers(0, 12))
@@ -93,6 +94,11 @@ class Measure:
     region: str
 
 
+@dataclass
+class Unset:
+    region: str = field(init=False)
+
+
 @pytest.mark.parametrize(
     "record",
     [
@@ -130,6 +136,7 @@ def test_text_that_is_not_utf8_has_no_table(others):
     ("record", "words"),
     [
         ({}, "'region', which is missing from the row"),
+        (Unset(), "'region', which is missing from the row"),
         ({"region": None}, "'region', which is null"),
         ({"region": 1.5}, "it has the type float"),
         ({"region": True}, "it has the type bool"),
@@ -216,5 +223,10 @@ def test_fields_that_are_kept_or_dropped_in_any_case():
     assert kept.of_dicts(records) == dropped.of_dicts(records) == [{"co2": 1}, {"CO2": 2}]
     assert kept.of_batch(batch).schema.names == dropped.of_batch(pa.table(batch)).schema.names == ["co2"]
     assert KeptFields.of(None, []) is None
-    with pytest.raises(ConfigurationError, match="keep and drop are both given"):
+    with pytest.raises(ConfigurationError, match="keep=... and drop=... are both given"):
         KeptFields.of(["a"], ["b"])
+
+
+def test_the_view_of_a_null_is_not_followed():
+    split = destination_of("main.{region}.t").split_batch(pa.record_batch({"region": null_view(pa.string_view())}))
+    assert plain(split) == ([("main.c.t", [2])], [0, 1])

@@ -44,7 +44,12 @@ def messages(signal: str) -> tuple[Any, Any]:
     return next(one for one in SIGNALS if one.name == signal).messages()
 
 
-def request_of(signal: str, *records: dict[str, Any], scope: dict[str, Any] | None = None) -> Any:
+def request_of(
+    signal: str,
+    *records: dict[str, Any],
+    scope: dict[str, Any] | None = None,
+    resource: dict[str, Any] | None = None,
+) -> Any:
     """A request with records of one scope: spans, log records or metrics."""
     resources, scopes, name = {
         "traces": ("resource_spans", "scope_spans", "spans"),
@@ -52,7 +57,8 @@ def request_of(signal: str, *records: dict[str, Any], scope: dict[str, Any] | No
         "metrics": ("resource_metrics", "scope_metrics", "metrics"),
     }[signal]
     part = {name: list(records)} | ({"scope": scope} if scope else {})
-    return messages(signal)[0](**{resources: [{scopes: [part]}]})
+    group = {scopes: [part]} | ({"resource": resource} if resource else {})
+    return messages(signal)[0](**{resources: [group]})
 
 
 def span(**fields: Any) -> dict[str, Any]:

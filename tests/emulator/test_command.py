@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -18,12 +19,14 @@ from zerobus.sdk.sync import ZerobusException
 
 from beam_zerobus.emulator import Emulator
 from beam_zerobus.emulator.__main__ import main
+from beam_zerobus.emulator.command import _greeting
 from beam_zerobus.errors import ConfigurationError
 
 from .sdk import FORMATS, Stream, eventually
 
 TABLE = "main.iot.air"
 DDL = "id BIGINT NOT NULL, name STRING"
+NO_SIGNALS = pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no signal to another process")
 
 
 @contextlib.contextmanager
@@ -51,7 +54,14 @@ def process(*arguments: str) -> Iterator[SimpleNamespace]:
             running.kill()
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, pytest.param("stdin", marks=pytest.mark.hostile)])
+@pytest.mark.parametrize(
+    "end",
+    [
+        pytest.param(signal.SIGINT, marks=NO_SIGNALS),
+        pytest.param(signal.SIGTERM, marks=NO_SIGNALS),
+        pytest.param("stdin", marks=pytest.mark.hostile),
+    ],
+)
 def test_it_serves_and_ends_cleanly(tmp_path: Path, end: signal.Signals | str) -> None:
     arguments = ["--storage-dir", str(tmp_path), "--table", f"{TABLE}={DDL}", "--client-id", "me"]
     with process(*arguments, *(["--until-stdin-closes"] if end == "stdin" else [])) as running:
@@ -67,6 +77,7 @@ def test_it_serves_and_ends_cleanly(tmp_path: Path, end: signal.Signals | str) -
         assert emulator.table(TABLE).count_rows() == 1
 
 
+@NO_SIGNALS
 @pytest.mark.hostile
 def test_it_makes_tables_of_otlp_and_gives_a_table_its_first_rows(tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
@@ -115,6 +126,7 @@ def test_the_greeting_says_how_long_rows_are_kept(
         assert kept in running.greeting
 
 
+@NO_SIGNALS
 def test_the_greeting_exports_our_names_and_those_of_the_official_examples() -> None:
     with process("--memory", "--table", f"{TABLE}={DDL}") as running:
         exports = dict(re.findall(r"^export (\w+)=(\S+)$", running.greeting, re.MULTILINE))
@@ -134,6 +146,27 @@ def test_the_greeting_exports_our_names_and_those_of_the_official_examples() -> 
         running.process.terminate()
         assert running.process.wait(20) == 0
         assert running.process.stderr.read() == ""
+
+
+def test_the_greeting_quotes_credentials_for_the_shell() -> None:
+    odd = {"client_id": "an id", "client_secret": "it's $HOME", "control_token": "a;b"}
+    with Emulator(memory=True, **odd) as emulator:
+        greeting = _greeting(emulator, "")
+    exports = dict(words[1].split("=", 1) for line in greeting.splitlines() if (words := _exported(line)))
+    names = ("DATABRICKS_CLIENT_ID", "DATABRICKS_CLIENT_SECRET", "ZEROBUS_CONTROL_TOKEN")
+    assert [exports[name] for name in names] == list(odd.values())
+
+
+def _exported(line: str) -> list[str]:
+    return shlex.split(line) if line.startswith("export ") else []
+
+
+@pytest.mark.parametrize("token", ["tök", "a b", "a\n", "a\x00"])
+def test_a_control_token_that_no_header_can_hold(token: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--memory", "--control-token", token]) == 2
+    said = capsys.readouterr().err
+    assert "--control-token" in said
+    assert token not in said
 
 
 def test_a_table_of_many_columns_has_one_line_of_the_greeting() -> None:
@@ -172,6 +205,9 @@ def test_faults_by_flag() -> None:
         (["--table", "a.b=id INT"], "catalog.schema.table"),
         (["--table", "a.b.c id INT"], "--table 'a.b.c id INT': write NAME=COLUMNS"),
         (["--table", "a.b.c=id NOTHING"], "--table a.b.c: schema DDL, line 1, column 4: 'NOTHING'"),
+        (["--table", "a.b.c=id INT", "--seed", "a.b.d=x.csv"], "there are: a.b.c; create it with --table"),
+        (["--table", "a.b.c=id INT", "--seed", "a.b.c="], "--seed 'a.b.c=': write NAME=FILE"),
+        (["--record", ""], "--record is empty: name a new file"),
         (["--reject", "id"], "--reject 'id': write COLUMN=VALUE"),
         (["--fault", "status"], "set at_call"),
         (["--fault", "status,at_call"], "--fault 'at_call': write NAME=VALUE"),
@@ -192,15 +228,37 @@ def test_a_port_in_use_leaves_the_other_one_closed(emulator: Emulator) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         free = probe.getsockname()[1]
     in_use = int(emulator.endpoint.rpartition(":")[2])
-    with pytest.raises(ConfigurationError, match="cannot be opened"):
+    with pytest.raises(ConfigurationError, match=f"^port {in_use} of 127.0.0.1 cannot be opened: Address"):
         Emulator(memory=True, port=in_use, http_port=free).start()
     socket.create_server(("127.0.0.1", free)).close()
 
 
-def test_a_port_in_use_is_reported(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use_is_reported_in_one_line(emulator: Emulator, capfd: pytest.CaptureFixture[str]) -> None:
     for flag, url in (("--port", emulator.endpoint), ("--http-port", emulator.workspace_url)):
         assert main(["--memory", flag, url.rpartition(":")[2]]) == 2
-        assert "choose others" in capsys.readouterr().err
+        (line,) = capfd.readouterr().err.splitlines()  # gRPC would print one of its own
+        assert "choose another" in line
+
+
+@pytest.mark.parametrize(
+    ("flag", "content", "remedy"),
+    [
+        ("--seed", "id\nx\n", "no row was added: correct the file, or the columns of a.b.c"),
+        ("--seed", None, "name a file that you may read"),
+        ("--record", None, "name a file in a directory that you may write to"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named_with_the_remedy(
+    flag: str, content: str | None, remedy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / ("rows.csv" if content else "nowhere/rows.csv")
+    if content:
+        file.write_text(content)
+    value = f"a.b.c={file}" if flag == "--seed" else str(file)
+    assert main(["--memory", "--table", "a.b.c=id INT", flag, value]) == 2
+    said = capsys.readouterr().err
+    assert remedy in said
+    assert str(file) in said
 
 
 def test_an_emulator_that_is_not_stopped_does_not_keep_the_process_from_ending() -> None:

@@ -1,16 +1,12 @@
 """The control API, as a test in another language uses it: plain HTTP and JSON."""
 
 import json
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import grpc
-import pyarrow as pa
 import pytest
 import requests
 from openapi_spec_validator import validate
-from pyarrow import parquet
 
 from beam_zerobus.emulator import Emulator, Faults
 
@@ -64,108 +60,6 @@ def test_tables_are_created_read_and_dropped(emulator: Emulator) -> None:
     assert ask(emulator, "DELETE", f"/control/tables/{TABLE}").status_code == 404
 
 
-SEEDS = {
-    "application/json": b'[{"id": 1, "name": "a"}, {"id": 2}]',
-    "application/x-ndjson": b'{"id": 1, "name": "a"}\n\n{"id": 2}\n',
-    "text/csv": b"name,ID\na,1\n,2\n",
-}
-
-
-def seed(emulator: Emulator, kind: str, content: bytes, table: str = TABLE) -> requests.Response:
-    headers = {"Authorization": f"Bearer {emulator.control_token}", "Content-Type": kind}
-    return requests.post(
-        f"{emulator.workspace_url}/control/tables/{table}/rows", data=content, headers=headers, timeout=20
-    )
-
-
-def seeds() -> dict[str, bytes]:
-    rows = pa.table({"name": ["a", None], "id": pa.array([1, 2], pa.int32())})
-    file, stream = pa.BufferOutputStream(), pa.BufferOutputStream()
-    parquet.write_table(rows, file)
-    with pa.ipc.new_stream(stream, rows.schema) as writer:
-        writer.write_table(rows)
-    return SEEDS | {
-        "application/vnd.apache.parquet": file.getvalue().to_pybytes(),
-        "application/vnd.apache.arrow.stream": stream.getvalue().to_pybytes(),
-    }
-
-
-@pytest.mark.parametrize("kind", seeds())
-def test_rows_are_there_before_the_test(emulator: Emulator, kind: str) -> None:
-    table = emulator.create_table(TABLE, DDL)
-    emulator.faults = Faults(rate=1.0)
-    answer = seed(emulator, f"{kind}; charset=utf-8", seeds()[kind])
-    assert (answer.status_code, answer.json()) == (200, {"count": 2})
-    assert sorted(table.to_arrow()["id"].to_pylist()) == [1, 2]
-    assert sorted(table.to_arrow()["name"].to_pylist(), key=str) == [None, "a"]
-    assert emulator.stats.tables[TABLE].calls == 0
-    answer = seed(emulator, kind, seeds()[kind][:-30])
-    assert answer.status_code == 400
-    assert table.count_rows() == 2, "all rows or none"
-
-
-@pytest.mark.parametrize(
-    ("kind", "content", "reason"),
-    [
-        ("text/plain", b"", "Content-Type must be one of"),
-        ("", b'[{"id": 1, "no": 2}]', "column 'no' is not in the table"),
-        ("application/json", b"{}", "must be an array"),
-        ("application/x-ndjson", b'{"id": 1}\n{"id": null}', "'id'"),
-        ("text/csv", b"id,name\nx,a\n", "cannot be read as csv"),
-        ("text/csv", b"id,name\n,a\n", "row 0 does not fit the table"),
-        ("text/csv", b"id,no\n1,a\n", "'no' is not in the table"),
-        ("application/vnd.apache.arrow.stream", 2 * seeds()["application/vnd.apache.arrow.stream"], "after the end"),
-        ("application/vnd.apache.parquet", b"PAR1", "cannot be read as parquet"),
-        ("application/vnd.apache.arrow.stream", b"", "cannot be read as arrow"),
-    ],
-)
-def test_rows_that_do_not_fit_are_not_there(emulator: Emulator, kind: str, content: bytes, reason: str) -> None:
-    table = emulator.create_table(TABLE, DDL)
-    answer = seed(emulator, kind, content)
-    assert answer.status_code in (400, 415)
-    assert reason in answer.json()["message"]
-    assert table.count_rows() == 0
-
-
-def test_in_csv_only_an_empty_value_is_null(emulator: Emulator) -> None:
-    table = emulator.create_table(TABLE, "id INT, name STRING, d DOUBLE")
-    names = ["NA", "null", "nan", "N/A"]
-    assert seed(emulator, "text/csv", "".join(["name,d\n", *(f"{n},nan\n" for n in names), ",\n"]).encode()).ok
-    assert sorted(table.to_arrow()["name"].to_pylist(), key=str) == sorted([*names, None], key=str)
-    assert table.to_arrow()["d"].null_count == 1
-
-
-@pytest.mark.parametrize("content", ["id\n4711.5\n", "id\n1,4711\n", "at\n4711-01-01T00:00:00\n", "p\n4711\n"])
-def test_what_rejects_a_csv_shows_no_value(emulator: Emulator, content: str) -> None:
-    emulator.create_table(TABLE, "id INT, at TIMESTAMP, p DECIMAL(3,2)")
-    answer = seed(emulator, "text/csv", content.encode())
-    assert answer.status_code == 400
-    assert "4711" not in answer.text
-
-
-def test_rows_of_every_type_are_seeded_and_read_as_arrow(emulator: Emulator) -> None:
-    ddl = "id BIGINT, at TIMESTAMP, day DATE, p DECIMAL(5,2), raw BINARY, v VARIANT, t ARRAY<STRUCT<x: INT>>"
-    table = emulator.create_table(TABLE, ddl)
-    row = {"id": 1, "at": 5, "day": 3, "p": "1.50", "raw": "/w==", "v": '{"a":1}', "t": [{"x": 2}]}
-    assert seed(emulator, "application/json", json.dumps([row] * 3).encode()).status_code == 200
-    headers = {"Authorization": f"Bearer {emulator.control_token}", "Accept": "application/vnd.apache.arrow.stream"}
-    url = f"{emulator.workspace_url}/control/tables/{TABLE}/rows"
-    stream = requests.get(url, headers=headers, timeout=20)
-    assert stream.headers["Content-Type"] == "application/vnd.apache.arrow.stream"
-    assert pa.ipc.open_stream(stream.content).read_all().equals(table.to_arrow())
-    last = requests.get(f"{url}?offset=2&limit=5", headers=headers, timeout=20)
-    assert pa.ipc.open_stream(last.content).read_all().num_rows == 1
-    again = emulator.create_table("main.iot.again", ddl)
-    assert seed(emulator, "application/vnd.apache.arrow.stream", stream.content, again.name).json() == {"count": 3}
-    assert again.to_arrow().equals(table.to_arrow())
-    bad = table.to_arrow().set_column(5, "v", pa.array(["{", "1", "2"], pa.large_string()))
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, bad.schema) as writer:
-        writer.write_table(bad)
-    answer = seed(emulator, "application/vnd.apache.arrow.stream", sink.getvalue().to_pybytes(), again.name)
-    assert "column 'v' is VARIANT" in answer.json()["message"]
-
-
 def test_columns_are_added_dropped_and_widened(emulator: Emulator) -> None:
     emulator.create_table(TABLE, "id INT, name STRING")
     path = f"/control/tables/{TABLE}/alter"
@@ -180,19 +74,6 @@ def test_columns_are_added_dropped_and_widened(emulator: Emulator) -> None:
     made = asked(emulator, "POST", "/control/tables", {"name": "main.otel.spans", "otlp": "traces"})
     assert made["columns"].startswith("record_id STRING, time TIMESTAMP, date DATE, service_name STRING")
     assert ask(emulator, "POST", "/control/tables", {"name": "main.otel.b", "otlp": "x"}).status_code == 400
-
-
-def test_curl_seeds_a_table_from_a_file(emulator: Emulator, tmp_path: Path) -> None:
-    table = emulator.create_table(TABLE, DDL)
-    file = tmp_path / "rows.csv"
-    file.write_bytes(SEEDS["text/csv"])
-    command = ["curl", "-sS", "--noproxy", "*", f"{emulator.workspace_url}/control/tables/{TABLE}/rows"]
-    command += ["--data-binary", f"@{file}", "-H", "Content-Type: text/csv", "-w", "%{http_code}"]
-    for token, answer in ((emulator.control_token, '{"count": 2}200'), ("guess", "401")):
-        sent = [*command, "-H", f"Authorization: Bearer {token}"]
-        done = subprocess.run(sent, capture_output=True, text=True, timeout=30, check=False)
-        assert done.stdout.endswith(answer), done.stderr
-    assert table.count_rows() == 2
 
 
 def test_rows_read_back_as_they_were_inserted(emulator: Emulator) -> None:

@@ -144,8 +144,9 @@ def test_acknowledgements_can_be_coarse(emulator: Emulator) -> None:
         offsets = []
         while not offsets or offsets[-1] < 9:
             offsets.append(stream.receive().ingest_record_response.durability_ack_up_to_offset)
-    assert len(offsets) < 5
-    assert time.monotonic() - started >= 0.5
+    elapsed = time.monotonic() - started
+    assert elapsed >= 0.5
+    assert len(offsets) <= elapsed / 0.5 + 1  # the first one at once
 
 
 @pytest.mark.parametrize("wire_format", FORMATS)

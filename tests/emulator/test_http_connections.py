@@ -66,3 +66,15 @@ def test_a_request_in_flight_is_broken_by_a_kill_and_answered_by_a_stop(
         end(emulator)
         sending.join(20)
         assert statuses == [expected]
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_client_that_still_sends_receives_the_answer(tls: bool) -> None:
+    """A connection that is closed with unread bytes is reset, and a client that sends sees nothing but that."""
+    with Emulator(memory=True, tls=tls) as emulator:
+        connection = connected(emulator)
+        connection.sock.sendall(b"POST /oidc/v1/token HTTP/1.1\r\nHost: x\r\nContent-Length: 1073741824\r\n\r\n")
+        assert connection.sock.recv(1 << 16).startswith(b"HTTP/1.1 413 ")
+        for _ in range(200):
+            connection.sock.sendall(bytes(1 << 16))
+        connection.close()

@@ -87,6 +87,58 @@ def test_the_rescue_column_is_known_after_a_restart_and_is_not_dropped(tmp_path)
         assert rows_of(emulator.table(TABLE))[0]["_rescued"] == {"new": True}
 
 
+BEYOND = {
+    "FLOAT": ("1e300", "-1e300", "3.4028236e38", "1" + "0" * 39, "1e999", "-1e999"),
+    "DOUBLE": ("1e999", "-1e999", "1" + "0" * 309, "1" * 5000),
+    "INT": ("2147483648", "1e300", "1e999", "1" + "0" * 400),
+    "TIMESTAMP": ("1e999",),
+    "STRING": ("1e999",),
+}
+
+
+@pytest.mark.parametrize(("kind", "text"), [(kind, text) for kind, texts in BEYOND.items() for text in texts])
+def test_a_number_out_of_range_is_the_fault_of_its_row(kind: str, text: str) -> None:
+    for ddl, value, path in (
+        (kind, text, "x"),
+        (f"ARRAY<{kind}>", f"[null, {text}]", "x.element"),
+        (f"STRUCT<y: {kind}>", f'{{"y": {text}}}', "x.y"),
+        (f"MAP<STRING, {kind}>", f'{{"k": {text}}}', "x.value"),
+    ):
+        reader = JsonReader(TableSchema.from_ddl(f"x {ddl}, _rescued VARIANT"))
+        with pytest.raises(Rejection, match=rf"column '{path}' is {kind} and has a value .* \(record 1\)"):
+            reader.read(['{"x": null}', f'{{"x": {value}}}'])
+        rescuing = JsonReader(TableSchema.from_ddl(f"x {ddl}, _rescued VARIANT"), "_rescued")
+        (row,) = rescuing.read([f'{{"x": {value}}}']).to_pylist()
+        assert (row["x"], json.loads(row["_rescued"], parse_int=float)) == (
+            None,
+            {"x": json.loads(value, parse_int=float)},
+        )
+
+
+@pytest.mark.parametrize("text", ["1e300", "3.4028235e38"])
+def test_a_float_key_is_in_range(text: str) -> None:
+    reader = JsonReader(TableSchema.from_ddl("m MAP<FLOAT, INT>"))
+    if text == "1e300":
+        with pytest.raises(Rejection, match=r"column 'm.key' is FLOAT"):
+            reader.read([f'{{"m": {{"{text}": 1}}}}'])
+    else:
+        assert reader.read([f'{{"m": {{"{text}": 1}}}}']).num_rows == 1
+
+
+@pytest.mark.parametrize("kind", ["FLOAT", "DOUBLE"])
+def test_infinity_by_its_name_is_a_value(kind: str) -> None:
+    rows = JsonReader(TableSchema.from_ddl(f"x {kind}")).read(['{"x": "-Infinity"}', '{"x": 1e-400}'])
+    assert rows.to_pylist() == [{"x": float("-inf")}, {"x": 0.0}]
+
+
+@pytest.mark.parametrize(
+    "text", ['{"x": 1e999, "s": "\\ud800"}', '{"x": 1e999, "y": NaN}', '{"x": 1e999', "[" * 100_000]
+)
+def test_what_is_not_json_beside_such_a_number_is_not_json(text: str) -> None:
+    with pytest.raises(Rejection, match="record 0 is not JSON"):
+        JsonReader(TableSchema.from_ddl("x DOUBLE, s STRING")).read([text])
+
+
 KEYS = {
     "TINYINT": -128,
     "BIGINT": -(2**63),
@@ -162,6 +214,7 @@ def test_a_key_that_does_not_fit_is_rejected(key: str, text: str) -> None:
         ("INT", ["1", " 1"], "has a key twice"),
         ("DECIMAL(4, 2)", ["1.5", "1.50"], "has a key twice"),
         ("BINARY", ["AA==", "AB=="], "has a key twice"),
+        ("DOUBLE", ["0.0", "-0.0"], "has a key twice"),
     ],
 )
 def test_maps_without_a_key_or_with_one_twice(key: str, texts: list[str], reason: str) -> None:

@@ -145,6 +145,21 @@ def test_what_is_kept_is_bounded() -> None:
         activity.event("fault", "w" * 10_000, "t" * 10_000)
     assert len(activity.rows(TABLE)) <= 1
     assert [row["n"] for row in activity.rows("t299")] == list(range(999, 999 - MAX_ROWS, -1))
-    assert max(len(activity.calls()), len(activity.events()), len(activity.paces())) <= 200
-    assert "0" in activity.paces()
+    assert max(len(activity.calls()), len(activity.events()), len(activity.streams())) <= 200
+    assert "0" in activity.streams()
     assert max(len(event.where + event.text) for event in activity.events()) <= 1300
+
+
+def test_what_is_read_is_of_one_moment() -> None:
+    activity = Activity()
+    activity.stream_opened("1", TABLE, "json")
+    activity.call(TABLE, 5, 70, "1")
+    activity.call(TABLE, 1, 1)
+    stream, (request, call) = activity.streams()["1"], activity.calls()
+    activity.call(TABLE, 5, 70, "1")
+    activity.acknowledged("1", 0)
+    activity.answered(TABLE, 1)
+    assert (stream.rows, stream.bytes, stream.waiting, stream.latency) == (5, 70, 1, None)
+    assert (request.latency, call.latency) == (None, None)
+    later = activity.streams()["1"]
+    assert (later.rows, later.bytes, later.waiting, later.latency is None) == (10, 140, 1, False)

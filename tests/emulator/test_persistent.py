@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from beam_zerobus.emulator import Emulator, Faults, ScriptedFault
-from beam_zerobus.emulator.streams.persistent import KeptStreams
+from beam_zerobus.emulator.streams.persistent import PersistentStreams
 from beam_zerobus.emulator.wire import PersistentRequest, PersistentResponse, RetireStream
 
 from .otlp_calls import HEADER
@@ -32,7 +32,7 @@ def emulator(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Emulato
         yield running
 
 
-class Kept(RawStream):
+class Persistent(RawStream):
     """A persistent stream without an SDK; there is none in Python."""
 
     def __init__(self, emulator: Emulator, resume: str | None = None, *, record_type: int = 2) -> None:
@@ -81,16 +81,16 @@ def closed(emulator: Emulator) -> None:
 @pytest.mark.parametrize("as_proto", [False, True])
 def test_a_stream_is_resumed_after_what_was_committed(emulator: Emulator, as_proto: bool) -> None:
     kind = 1 if as_proto else 2
-    with Kept(emulator, record_type=kind) as stream:
+    with Persistent(emulator, record_type=kind) as stream:
         stream_id = stream.receive().create_stream_response.stream_id
         for offset in range(3):
             stream.insert(offset, 10 * offset, 10 * offset + 1, as_proto=as_proto)
     closed(emulator)
-    with Kept(emulator, stream_id, record_type=kind) as stream:
+    with Persistent(emulator, stream_id, record_type=kind) as stream:
         assert stream.receive().resume_stream_response.last_committed_offset == 2
         stream.insert(3, 30, as_proto=as_proto)
     closed(emulator)
-    with Kept(emulator, stream_id, record_type=kind) as stream:
+    with Persistent(emulator, stream_id, record_type=kind) as stream:
         assert stream.receive().resume_stream_response.last_committed_offset == 3
         stream.insert(3, 30, wait=False, as_proto=as_proto)
         assert stream.end() == (
@@ -101,10 +101,10 @@ def test_a_stream_is_resumed_after_what_was_committed(emulator: Emulator, as_pro
 
 
 def test_a_new_stream_has_nothing_committed(emulator: Emulator) -> None:
-    with Kept(emulator) as stream:
+    with Persistent(emulator) as stream:
         stream_id = stream.receive().create_stream_response.stream_id
     closed(emulator)
-    with Kept(emulator, stream_id) as stream:
+    with Persistent(emulator, stream_id) as stream:
         response = stream.receive()
         assert response.HasField("resume_stream_response")
         assert not response.resume_stream_response.HasField("last_committed_offset")
@@ -117,13 +117,13 @@ def test_what_was_stored_without_an_acknowledgement_is_committed_also_after_a_re
     emulator: Emulator, tmp_path: Path
 ) -> None:
     emulator.faults = Faults(script=(ScriptedFault("drop", at_call=2, after_storing=True),))
-    with Kept(emulator) as stream:
+    with Persistent(emulator) as stream:
         stream_id = stream.receive().create_stream_response.stream_id
         stream.insert(0, 1)
         stream.insert(1, 2, wait=False)
         assert stream.end()[0] is grpc.StatusCode.UNAVAILABLE
     emulator.stop()
-    with Emulator(tmp_path, in_development=True) as again, Kept(again, stream_id) as stream:
+    with Emulator(tmp_path, in_development=True) as again, Persistent(again, stream_id) as stream:
         assert stream.receive().resume_stream_response.last_committed_offset == 1
         stream.insert(2, 3)
         assert ids(again) == [1, 2, 3]
@@ -133,31 +133,90 @@ def test_what_was_stored_without_an_acknowledgement_is_committed_also_after_a_re
 def test_a_stream_whose_file_cannot_be_written_ends_with_a_status(emulator: Emulator) -> None:
     path = emulator.table(TABLE).path
     assert path is not None
-    with Kept(emulator) as stream:
+    with Persistent(emulator) as stream:
         stream.receive()
         shutil.rmtree(path / "_zerobus" / "streams")
         (path / "_zerobus" / "streams").write_text("")
         stream.insert(0, 1, wait=False)
         code, message = stream.end()
-        assert (code, "could not be stored" in message) == (grpc.StatusCode.INTERNAL, True)
-    with Kept(emulator) as stream:
+        assert (code, ".json writable" in message) == (grpc.StatusCode.INTERNAL, True)
+    with Persistent(emulator) as stream:
         code, message = stream.end()
-        assert (code, "file cannot be written" in message) == (grpc.StatusCode.INTERNAL, True)
+        assert (code, ".json writable" in message) == (grpc.StatusCode.INTERNAL, True)
+
+
+@pytest.mark.parametrize("emulator", ["delta"], indirect=True)
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"\xff",
+        b"[]",
+        b"{}",
+        b"[" * 100_000,
+        b'{"committed": 0}',
+        b'{"committed": "0", "retired": false}',
+        b'{"committed": -2, "retired": false}',
+        b'{"committed": 0, "retired": 1}',
+    ],
+)
+def test_a_damaged_file_is_named_with_the_remedy(emulator: Emulator, content: bytes, tmp_path: Path) -> None:
+    with Persistent(emulator) as stream:
+        stream_id = stream.receive().create_stream_response.stream_id
+        stream.insert(0, 1)
+    emulator.stop()
+    (file,) = tmp_path.rglob(f"{stream_id}.json")
+    file.write_bytes(content)
+    with Emulator(tmp_path, in_development=True) as again:
+        with Persistent(again, stream_id) as stream:
+            assert stream.end() == (
+                grpc.StatusCode.DATA_LOSS,
+                f"the file of stream {stream_id} is damaged: remove {file}, and create another stream",
+            )
+        with pytest.raises(grpc.RpcError) as raised:
+            retire(again, stream_id)
+        assert raised.value.code() is grpc.StatusCode.DATA_LOSS
+        file.unlink()
+        with Persistent(again, stream_id) as stream:
+            assert stream.end()[0] is grpc.StatusCode.NOT_FOUND
+        with Persistent(again) as stream:
+            stream.receive()
+            stream.insert(0, 2)
+        assert ids(again) == [1, 2]
+
+
+@pytest.mark.parametrize("emulator", ["delta"], indirect=True)
+def test_a_file_that_cannot_be_read_or_written_is_named(emulator: Emulator, tmp_path: Path) -> None:
+    with Persistent(emulator) as stream:
+        stream_id = stream.receive().create_stream_response.stream_id
+    closed(emulator)
+    (file,) = tmp_path.rglob(f"{stream_id}.json")
+    file.with_suffix(".new").mkdir()
+    with pytest.raises(grpc.RpcError, match=r"cannot be written: .*; make .*\.json writable") as raised:
+        retire(emulator, stream_id)
+    assert raised.value.code() is grpc.StatusCode.INTERNAL
+    emulator.stop()
+    file.unlink()
+    file.mkdir()
+    with Emulator(tmp_path, in_development=True) as again, Persistent(again, stream_id) as stream:
+        code, message = stream.end()
+        assert (code, f"make {file} readable" in message) == (grpc.StatusCode.INTERNAL, True)
 
 
 def test_nothing_is_committed_after_a_call_that_is_not_stored(emulator: Emulator) -> None:
-    kept = KeptStreams()
-    stream = kept.create(emulator.table(TABLE))
+    streams = PersistentStreams()
+    stream = streams.create(emulator.table(TABLE))
     for _ in range(3):
-        kept.storing(stream)
+        streams.storing(stream)
     for offset in (0, None, 2):
-        kept.stored(stream, offset)
-    kept.leave(stream)
-    assert kept.resume(stream.stream_id, emulator.table(TABLE)).committed == 0
+        streams.stored(stream, offset)
+    streams.leave(stream)
+    assert streams.resume(stream.stream_id, emulator.table(TABLE)).committed == 0
 
 
 def test_a_dropped_table_is_freed_with_its_streams(emulator: Emulator) -> None:
-    streams = KeptStreams()
+    streams = PersistentStreams()
     table = weakref.ref(emulator.table(TABLE))
     streams.create(emulator.table(TABLE))
     emulator.drop_table(TABLE)
@@ -166,29 +225,29 @@ def test_a_dropped_table_is_freed_with_its_streams(emulator: Emulator) -> None:
 
 
 def test_a_stream_has_one_client_at_a_time(emulator: Emulator) -> None:
-    with Kept(emulator) as first:
+    with Persistent(emulator) as first:
         stream_id = first.receive().create_stream_response.stream_id
-        with Kept(emulator, stream_id) as second:
+        with Persistent(emulator, stream_id) as second:
             code, message = second.end()
             assert (code, "still open" in message) == (grpc.StatusCode.ABORTED, True)
         first.insert(0, 1)
 
 
 def test_a_retired_stream_is_never_resumed(emulator: Emulator) -> None:
-    with Kept(emulator) as stream:
+    with Persistent(emulator) as stream:
         stream_id = stream.receive().create_stream_response.stream_id
         stream.insert(0, 1)
     closed(emulator)
     for _ in range(2):
         retire(emulator, stream_id)
-    with Kept(emulator, stream_id) as stream:
+    with Persistent(emulator, stream_id) as stream:
         code, message = stream.end()
         assert (code, "was retired" in message) == (grpc.StatusCode.NOT_FOUND, True)
 
 
 @pytest.mark.parametrize("stream_id", ["", "../../secret", "12345678-1234-1234-1234-123456789abc"])
 def test_an_unknown_stream_is_not_found(emulator: Emulator, stream_id: str) -> None:
-    with Kept(emulator, stream_id) as stream:
+    with Persistent(emulator, stream_id) as stream:
         assert stream.end()[0] is grpc.StatusCode.NOT_FOUND
     with pytest.raises(grpc.RpcError) as raised:
         retire(emulator, stream_id)
@@ -196,7 +255,7 @@ def test_an_unknown_stream_is_not_found(emulator: Emulator, stream_id: str) -> N
 
 
 def test_wrong_beginnings_are_rejected(emulator: Emulator) -> None:
-    with Kept(emulator, record_type=4) as stream:
+    with Persistent(emulator, record_type=4) as stream:
         code, message = stream.end()
         assert (code, "cannot carry Avro" in message) == (grpc.StatusCode.INVALID_ARGUMENT, True)
     with RawStream(emulator, TABLE, emulator.issue_token(TABLE), "PersistentStream") as stream:
@@ -210,7 +269,7 @@ def test_wrong_beginnings_are_rejected(emulator: Emulator) -> None:
 def test_it_is_not_served_unless_asked_for() -> None:
     with Emulator(memory=True) as emulator:
         emulator.create_table(TABLE, DDL)
-        with Kept(emulator) as stream:
+        with Persistent(emulator) as stream:
             assert stream.end()[0] is grpc.StatusCode.UNIMPLEMENTED
         with pytest.raises(grpc.RpcError) as raised:
             retire(emulator, "x")

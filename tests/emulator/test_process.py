@@ -1,10 +1,13 @@
 """The emulator in a process of its own."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from pathlib import Path
 from pickle import PicklingError
 
@@ -84,6 +87,60 @@ def test_an_option_that_cannot_be_sent_leaves_nothing_behind() -> None:
             emulator.start()
 
 
+@pytest.mark.parametrize("way", ["file", "stdin", "module"])
+def test_a_program_needs_no_guard_of_its_main_module(tmp_path: Path, way: str) -> None:
+    program = f"""
+from pathlib import Path
+from beam_zerobus.emulator import EmulatorProcess, Faults, ScriptedFault
+with Path("runs").open("a") as runs:
+    runs.write("once")
+with EmulatorProcess(memory=True, tables={{{TABLE!r}: {DDL!r}}}, faults=Faults(rate=0.5)) as emulator:
+    print(emulator.endpoint)
+"""
+    (tmp_path / "program.py").write_text(program)
+    command = {"file": ["program.py"], "stdin": ["-"], "module": ["-m", "program"]}[way]
+    run = subprocess.run(
+        [sys.executable, *command],
+        input=program,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.startswith("http://127.0.0.1:")
+    assert (tmp_path / "runs").read_text() == "once"
+
+
+@pytest.mark.hostile
+def test_an_option_of_the_main_module_is_an_error_with_the_remedy(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        textwrap.dedent("""
+            from beam_zerobus.emulator import EmulatorProcess, Faults, RejectRows
+            def is_bad(row): return True
+            EmulatorProcess(memory=True, faults=Faults(reject_rows=(RejectRows(predicate=is_bad),))).start()
+        """)
+    )
+    run = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=100, check=False)
+    assert "define it in a module that can be imported, not in the program itself" in run.stderr.splitlines()[-1]
+
+
+@pytest.mark.hostile
+def test_it_ends_though_a_fork_holds_its_pipes() -> None:
+    with EmulatorProcess(memory=True) as emulator:
+        process = emulator._process
+        fork = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        fork.start()
+        try:
+            emulator.stop()
+            assert process.returncode == 0
+        finally:
+            fork.kill()
+            fork.join()
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
 def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     program = """
@@ -125,3 +182,36 @@ def _is_gone(pid: int) -> bool:
         return True
     stat = Path(f"/proc/{pid}/stat")
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z"  # ended, and nobody asked yet
+
+
+def test_a_start_that_takes_too_long_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    kill = subprocess.Popen.kill
+
+    def kill_slowly(process: subprocess.Popen[bytes]) -> None:
+        kill(process)
+        time.sleep(0.3)  # the thread that kills is still alive when the end of the process is seen
+
+    monkeypatch.setattr(subprocess.Popen, "kill", kill_slowly)
+    monkeypatch.setattr("beam_zerobus.emulator.process._START_SECONDS", 0.01)
+    with pytest.raises(ConfigurationError, match="the emulator does not run: it did not start within"):
+        EmulatorProcess().start()
+
+
+def test_a_process_that_is_killed_as_it_answers_has_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit is reached after the answer and before the timer is cancelled."""
+    late = threading.Event()
+    kill = subprocess.Popen.kill
+
+    def kill_and_say_so(process: subprocess.Popen[bytes]) -> None:
+        kill(process)
+        late.set()
+
+    def ask_and_wait(process: subprocess.Popen[bytes], sent: bytes) -> dict[str, str]:
+        assert late.wait(60)
+        return {"endpoint": "http://localhost:1"}
+
+    monkeypatch.setattr(subprocess.Popen, "kill", kill_and_say_so)
+    monkeypatch.setattr("beam_zerobus.emulator.process._ask", ask_and_wait)
+    monkeypatch.setattr("beam_zerobus.emulator.process._START_SECONDS", 0.01)
+    with pytest.raises(ConfigurationError, match="it did not start within"):
+        EmulatorProcess().start()

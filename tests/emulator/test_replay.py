@@ -201,6 +201,14 @@ def test_a_running_emulator_gets_the_calls(
         monkeypatch.setenv("DATABRICKS_CLIENT_ID", "you")
         assert main(arguments) == 2
         assert "--client-id me" in capsys.readouterr().err
+        monkeypatch.setenv("DATABRICKS_CLIENT_ID", "me")
+        monkeypatch.setenv("ZEROBUS_CONTROL_TOKEN", "of another")
+        assert main(arguments) == 2
+        assert "is not the address of an emulator with this ZEROBUS_CONTROL_TOKEN" in capsys.readouterr().err
+    assert main(arguments) == 2  # it has stopped
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert f"nothing listens at {other.endpoint} (ZEROBUS_ENDPOINT): start beam-zerobus emulator" in said.err
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,7 @@ def test_curl_writes_rows_that_read_back_equal(emulator: Emulator) -> None:
         ([{"id": 1}, {"id": None}], "'id'"),
         ([{"id": 1}, {"id": 2, "colour": "red"}], "Error 8001: column 'colour' is not in the table (record 1)"),
         ([{"id": 1}, {"id": "x"}], "'id'"),
+        (b'[{"id": 1}, {"id": 1e999}]', "column 'id' is BIGINT and has a value that does not fit it (record 1)"),
     ],
 )
 def test_a_request_with_a_bad_row_is_rejected_whole(emulator: Emulator, body: Any, reason: str) -> None:

@@ -14,6 +14,7 @@ from zerobus.sdk.sync import ZerobusException
 from beam_zerobus.emulator import Emulator
 from beam_zerobus.emulator.counts.stream_rate import StreamRate
 from beam_zerobus.emulator.rejection import Rejection
+from beam_zerobus.emulator.tables.landing import Landed
 from beam_zerobus.emulator.tables.partitions import WINDOW_SECONDS, PartitionWindow
 from beam_zerobus.errors import ConfigurationError
 
@@ -158,6 +159,27 @@ def test_rows_that_are_not_readable_outlive_kills_and_are_written_once(tmp_path)
         with Stream(emulator, TABLE, DDL) as stream:
             stream.wait(stream.send([{"id": 60}]))
         assert ids(emulator.table(TABLE)) == list(range(61))
+
+
+def test_a_damaged_file_of_acknowledged_rows_is_named_with_the_remedy(tmp_path: Path) -> None:
+    with Emulator(tmp_path, readable_after=60) as emulator:
+        path = emulator.create_table(TABLE, DDL).path
+    file = path / "_zerobus" / "landed" / "000000000009.parquet"
+    file.parent.mkdir(parents=True)
+    for content in (b"", b"damaged", b"PAR1" + bytes(100) + b"PAR1"):
+        file.write_bytes(content)
+        with pytest.raises(ConfigurationError, match=f"{file} is damaged: remove it"), Emulator(tmp_path):
+            pass
+    file.unlink()
+    with Emulator(tmp_path) as emulator:
+        assert emulator.table(TABLE).count_rows() == 0
+
+
+def test_a_file_of_acknowledged_rows_that_cannot_be_opened_is_not_called_damaged(tmp_path: Path) -> None:
+    file = tmp_path / "000000000001.parquet"
+    file.symlink_to(file)
+    with pytest.raises(ConfigurationError, match=f"{file} cannot be read .*: make it readable"):
+        Landed(1, file).schema()
 
 
 def test_what_landed_becomes_readable_after_a_new_start(tmp_path) -> None:

@@ -192,7 +192,7 @@ def test_a_column_that_cannot_be_added_is_named_and_none_is_added(emulator, fail
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
-        ("SELECT 1", "the emulator executes CREATE TABLE"),
+        ("SELECT 1", "only CREATE TABLE"),
         ("-- nothing", "SQL, line 1, column 11"),
         ("CREATE TABLE air (id INT)", "name the table as catalog.schema.table"),
         (f"CREATE TABLE {TABLE} (id INT", "expected ')' after the columns"),
@@ -211,6 +211,28 @@ def test_a_column_that_cannot_be_added_is_named_and_none_is_added(emulator, fail
 )
 def test_a_statement_that_fails_says_why(fail, statement, message):
     assert message in fail(statement, admin=True)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        f"SELECT * FROM {TABLE}",
+        f"SELECT count(*) FROM {TABLE}",
+        f"SELECT id + 1, name FROM {TABLE}",
+        f"(SELECT id FROM {TABLE})",
+        f"WITH a AS (SELECT id FROM {TABLE}) TABLE a",
+        f"INSERT INTO {TABLE} VALUES (1)",
+        f"DROP TABLE {TABLE}",
+        f"CREATE TABLE {TABLE} AS SELECT * FROM main.iot.b",
+        "CREATE SCHEMA main.iot",
+        f"ALTER TABLE {TABLE} SET TBLPROPERTIES ('a' = 'b')",
+        "SHOW TABLES",
+    ],
+)
+def test_a_statement_that_is_not_executed_names_those_that_are_and_the_way_to_rows(fail, statement):
+    message = fail(statement, admin=True)
+    assert "only CREATE TABLE, ALTER TABLE (ADD COLUMNS, DROP CONSTRAINT), GRANT, REVOKE, SHOW GRANTS and" in message
+    assert "read rows with Table.to_arrow() or GET /control/tables/{name}/rows" in message
 
 
 WORDS = st.sampled_from(

@@ -152,7 +152,22 @@ def test_offsets_must_go_up_by_one(emulator: Emulator) -> None:
 
 def test_headers_are_sent_before_any_request(emulator: Emulator) -> None:
     with RawStream(emulator, TABLE, emulator.issue_token(TABLE)) as stream:
-        stream.call.initial_metadata()  # returns, though nothing was sent
+        assert stream.call.initial_metadata()  # returns, though nothing was sent
+
+
+def test_a_status_is_never_joined_with_the_headers(emulator: Emulator) -> None:
+    """The official SDK reads no details of a status that is; gRPC joins it with headers that have no entry."""
+    with RawStream(emulator, TABLE, emulator.issue_token(TABLE)) as stream:
+        stream.create(TABLE)
+        assert stream.end()[0] is grpc.StatusCode.NOT_FOUND
+        assert dict(stream.call.initial_metadata()).keys() == {"x-zerobus-emulator"}
+
+
+def test_a_wrong_token_is_rejected_instead_of_headers(emulator: Emulator) -> None:
+    """After headers the official SDK sends its first message, and often fails with that before it reads the status."""
+    with RawStream(emulator, TABLE, "guess") as stream:
+        assert stream.end()[0] is grpc.StatusCode.UNAUTHENTICATED
+        assert not stream.call.initial_metadata()
 
 
 @pytest.mark.parametrize(

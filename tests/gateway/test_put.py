@@ -1,16 +1,20 @@
 """DoPut: each batch has its result, in order; what concerns a whole call ends it with a status."""
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+import grpc
 import pyarrow as pa
 import pytest
 from pyarrow import flight
 
 from beam_zerobus import OAuthClientCredentials
 from beam_zerobus.emulator import Faults, ScriptedFault
+from tests.gateway import wire
 from tests.gateway.conftest import TABLE, batch, path, put
+from tests.schema.odd_values import ODD
 
 
 def test_each_batch_has_its_result_in_order(client, table):
@@ -30,11 +34,31 @@ def test_a_failed_row_has_its_index_and_reason_and_the_call_goes_on(client, tabl
     assert sorted(table.to_arrow()["id"].to_pylist()) == [1, 3, 4]
 
 
-def test_text_that_is_not_utf8_fails_its_row_only(client, table):
-    devices = pa.array([b"attic", b"\xff", b"cellar"], pa.binary()).view(pa.string())
-    [result] = put(client, [pa.record_batch({"id": [1, 2, 3], "device": devices})])
-    assert [(row["index"], row["error_type"]) for row in result["failed_rows"]] == [(1, "invalid_utf8")]
-    assert sorted(table.to_arrow()["id"].to_pylist()) == [1, 3]
+def test_an_odd_value_fails_its_row_only_at_any_depth(client, emulator):
+    for number, (name, odd) in enumerate(ODD.items()):
+        table = emulator.create_table(f"main.iot.odd_{number}", f"id BIGINT, x {odd.ddl}")
+        [result] = put(client, [pa.record_batch({"id": [1, 2, 3], "x": odd.column})], table.name)
+        assert [(row["index"], row["error_type"]) for row in result["failed_rows"]] == [(1, odd.error_type)], name
+        assert sorted(table.to_arrow()["id"].to_pylist()) == [1, 3], name
+
+
+@pytest.mark.parametrize("others", [[], [None]])
+def test_a_date_that_is_not_a_whole_day_fails_its_row_only(client, emulator, others):
+    table = emulator.create_table("main.iot.days", "day DATE")
+    days = pa.array([0, 1, 86_400_000, *others], pa.int64()).view(pa.date64())
+    [result] = put(client, [pa.record_batch({"day": days})], table="main.iot.days")
+    assert [(row["index"], row["error_type"]) for row in result["failed_rows"]] == [(1, "inexact")]
+    assert table.count_rows() == 2 + len(others)
+
+
+@pytest.mark.parametrize("type_", [pa.int64(), pa.date64(), pa.string()])
+def test_a_wrong_count_of_nulls_ends_the_call(client, emulator, type_):
+    table = emulator.create_table("main.iot.counts", "x STRING")
+    column = pa.nulls(3, type_)
+    wrong = pa.Array.from_buffers(type_, 3, column.buffers(), null_count=2)
+    with pytest.raises(pa.ArrowInvalid, match=r"A RecordBatch is damaged: .*null_count value \(2\)"):
+        put(client, [pa.record_batch({"x": wrong})], table="main.iot.counts")
+    assert table.count_rows() == 0
 
 
 def test_a_result_arrives_while_the_call_is_open(client, table):
@@ -53,6 +77,20 @@ def test_an_empty_call_and_an_empty_batch(client, table):
     writer.close()
     [result] = put(client, [batch()])
     assert (result["success"], result["rows"]) == (True, 0)
+
+
+@pytest.mark.parametrize("empty", [1, 2])
+def test_an_empty_message_does_not_hide_the_batches_after_it(start, table, empty):
+    _, *batches = [message.encoded() for message in wire.messages([batch(1), batch(2)])]
+    [named] = wire.named([wire.messages([batch(1)])[0]])
+    sent = [named, batches[0], *[b""] * empty, batches[1]]
+    with grpc.insecure_channel(start().location.removeprefix("grpc://")) as channel:
+        answers = channel.stream_stream("/arrow.flight.protocol.FlightService/DoPut")(iter(sent), timeout=20)
+        assert b'"batch":0,"success":true' in next(answers)
+        assert b"it is empty, and others follow" in next(answers)
+        with pytest.raises(grpc.RpcError, match="INVALID_ARGUMENT"):
+            next(answers)
+    assert table.to_arrow()["id"].to_pylist() == [1]
 
 
 def test_many_clients_and_tables_at_once(start, emulator):
@@ -156,9 +194,30 @@ def test_a_failure_of_the_service_is_retried(client, table, emulator):
 
 def test_a_message_above_the_limit(start, table):
     with flight.connect(start(max_message_bytes=1_000).location) as client:
-        with pytest.raises(pa.ArrowInvalid, match="above the gateway's limit of 1000"):
+        with pytest.raises(
+            pa.ArrowInvalid,
+            match="above the gateway's limit of 1000: send smaller batches, or have the gateway's operator raise max_",
+        ):
             put(client, [batch(1), batch(*range(1_000))])
         assert table.to_arrow()["id"].to_pylist() == [1]
+
+
+OPTIONS = {
+    "unknown": (
+        pa.record_batch({"id": [1], "nr": [1]}),
+        'leave it out, have the gateway\'s operator set on_unknown_fields = "ignore", "add" or "rescue", or add it',
+    ),
+    "number": (pa.record_batch({"at": [1]}), "cast it to a timestamp, or|operator set epoch_unit to"),
+    "no zone": (pa.record_batch({"at": pa.array([1], pa.timestamp("us"))}), 'operator set assume_timezone = "UTC"'),
+}
+
+
+@pytest.mark.parametrize(("rows", "words"), OPTIONS.values(), ids=OPTIONS)
+def test_an_option_in_a_message_is_one_that_the_operator_sets(client, emulator, rows, words):
+    emulator.create_table(TABLE, "id BIGINT, at TIMESTAMP")
+    with pytest.raises(pa.ArrowInvalid, match=words) as raised:
+        put(client, [rows])
+    assert not re.search(r"set (on_unknown_fields|assume_timezone)=", str(raised.value))
 
 
 def test_more_calls_than_allowed(start, table):
@@ -166,7 +225,9 @@ def test_more_calls_than_allowed(start, table):
         writer, reader = client.do_put(path(), batch(1).schema)
         writer.write_batch(batch(1))
         reader.read()
-        with pytest.raises(flight.FlightUnavailableError, match="serves 1 calls, its limit"):
+        with pytest.raises(
+            flight.FlightUnavailableError, match="as many calls as it may: wait, or have its operator raise max_calls"
+        ):
             put(client, [batch(2)])
         writer.close()
         assert put(client, [batch(3)])[0]["success"]
@@ -176,3 +237,15 @@ def test_a_descriptor_that_names_no_table(client, table):
     writer, _ = client.do_put(flight.FlightDescriptor.for_command(b"x"), batch(1).schema)
     with pytest.raises(pa.ArrowInvalid, match="names no table"):
         writer.close()
+
+
+def test_a_fault_of_the_settings_that_a_call_finds_is_not_a_missing_table(start, table):
+    gateway = start(defaults={"on_unknown_fields": "rescue"})
+    with flight.connect(gateway.location) as client:
+        writer, results = client.do_put(path(), batch(1).schema)
+        writer.write_batch(batch(1))
+        writer.done_writing()
+        last = json.loads(results.read().to_pybytes())
+        assert (last["status"], "needs the column '_rescued_data'" in last["error"]) == ("INTERNAL", True)
+        with pytest.raises(flight.FlightInternalError, match="needs the column '_rescued_data'"):
+            writer.close()

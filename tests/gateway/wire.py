@@ -115,6 +115,8 @@ def _varint(value: int) -> bytes:
 
 def _as_bytes(column: pa.Array) -> pa.Array:
     """Return text as bytes, so that a value that is not UTF-8 does not hide the others."""
+    if pa.types.is_dictionary(column.type):
+        return pa.DictionaryArray.from_arrays(column.indices, _as_bytes(column.dictionary), safe=False)
     return column.view(pa.binary()) if pa.types.is_string(column.type) else column
 
 

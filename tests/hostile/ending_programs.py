@@ -36,6 +36,9 @@ def new_writer():
 batch = pa.record_batch({"id": pa.array(range(7), pa.int64())})
 def ready():
     print("ready", flush=True)
+def sleep_for_long():  # in slices: a signal just before a sleep does not interrupt it
+    for _ in range(600):
+        time.sleep(0.1)
 """
 
 FORKED = """
@@ -97,21 +100,21 @@ ENDINGS = {
     "garbage": "writer = new_writer(); writer.submit(batch); writer.itself = [writer]; del writer",
 }
 SIGNALS = {
-    "SIGINT": ([signal.SIGINT], "writer = new_writer(); writer.submit(batch); ready(); time.sleep(60)"),
+    "SIGINT": ([signal.SIGINT], "writer = new_writer(); writer.submit(batch); ready(); sleep_for_long()"),
     "SIGINT in with": (
         [signal.SIGINT],
-        "with new_writer() as writer:\n    writer.submit(batch); ready(); time.sleep(60)",
+        "with new_writer() as writer:\n    writer.submit(batch); ready(); sleep_for_long()",
     ),
     "SIGINT while closing": ([signal.SIGINT], "writer = new_writer(); writer.submit(batch); ready(); writer.close()"),
     "SIGINT twice": (
         [signal.SIGINT, signal.SIGINT],
-        "writer = new_writer(); writer.submit(batch); ready(); time.sleep(60)",
+        "writer = new_writer(); writer.submit(batch); ready(); sleep_for_long()",
     ),
     "SIGTERM with the documented handler": (
         [signal.SIGTERM],
         (
             "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
-            "writer = new_writer(); writer.submit(batch); ready(); time.sleep(60)"
+            "writer = new_writer(); writer.submit(batch); ready(); sleep_for_long()"
         ),
     ),
 }

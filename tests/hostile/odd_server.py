@@ -102,7 +102,7 @@ class OddServer:
         return grpc.method_handlers_generic_handler(service, {method: grpc.stream_stream_rpc_method_handler(serve)})
 
     def _stream(self, requests: Iterator[bytes], context: grpc.ServicerContext, wire: Wire) -> Iterator[bytes]:
-        context.send_initial_metadata(())
+        context.send_initial_metadata((("x-odd", "yes"),))  # with an entry: never joined with a status
         answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
         threading.Thread(target=self._read, args=(requests, answers, wire), daemon=True).start()
         while (answer := answers.get()) is not None:

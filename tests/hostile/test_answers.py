@@ -65,7 +65,7 @@ NOT_TOKENS = {
 @pytest.mark.parametrize("body", NOT_TOKENS)
 def test_an_answer_without_a_usable_token_is_an_error_of_ours(body, serve):
     server = serve(whole(200, NOT_TOKENS[body]))
-    with pytest.raises(ConfigurationError, match=r"/oidc/v1/token answered .*: check workspace_url"):
+    with pytest.raises(ConfigurationError, match=r"/oidc/v1/token answered .*: check the workspace's URL"):
         fetch_token(server.url)
 
 

@@ -22,6 +22,10 @@ pytestmark = pytest.mark.hostile  # seconds each
 DDL = "id BIGINT NOT NULL"
 ROWS = 7
 PATIENCE = 60
+STARTS_NO_THREAD = pytest.mark.skipif(
+    (3, 12) <= sys.version_info < (3, 12, 3),  # https://github.com/python/cpython/issues/113964
+    reason="Python 3.12 before 3.12.3 starts no thread once the main one has ended, though another still runs",
+)
 HANGS = ScriptedFault("hang", at_call=1, times=1000)  # also on another stream, which a busy machine may need
 
 
@@ -30,7 +34,9 @@ def each(endings):
     endings = list(endings)
     kinds = [(ending, "one") for ending in endings]
     kinds += [(ending, "many") for ending in endings if ending in OF_MANY_TABLES]
-    return pytest.mark.parametrize(("ending", "kind"), kinds)
+    marks = dict.fromkeys(("thread", "dropped in a thread"), STARTS_NO_THREAD)
+    cases = [pytest.param(*case, marks=marks.get(case[0], ())) for case in kinds]
+    return pytest.mark.parametrize(("ending", "kind"), cases)
 
 
 @pytest.fixture(autouse=True)
@@ -96,16 +102,14 @@ def test_rows_that_a_signal_leaves_behind_are_named(emulator, run, table, ending
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL, "os._exit"], ids=lambda end: getattr(end, "name", end)
-)
-def test_where_python_runs_nothing_more_the_program_ends_at_once(emulator, run, table, number):
+@pytest.mark.parametrize("ending", ["SIGTERM", "SIGHUP", "SIGKILL", "os._exit"])
+def test_where_python_runs_nothing_more_the_program_ends_at_once(emulator, run, table, ending):
     """As documented: rows in flight may be lost, and nothing is left to say so."""
     emulator.faults = Faults(script=(HANGS,))
-    if number == "os._exit":
+    if ending == "os._exit":
         said = run("writer = new_writer(); writer.submit(batch); os._exit(3)")
     else:
-        said = run("writer = new_writer(); writer.submit(batch); ready(); time.sleep(3600)", [number])
+        said = run("writer = new_writer(); writer.submit(batch); ready(); time.sleep(3600)", [signal.Signals[ending]])
     assert said == ""  # and it ended, else `run` would have raised
     assert table.count_rows() == 0
 
@@ -205,4 +209,4 @@ def test_writers_that_are_dropped_leave_no_thread_and_no_stream(emulator, table,
     gc.collect()
     eventually(lambda: not {t for t in threading.enumerate() if t.name.startswith("zerobus-")} - before)
     assert table.count_rows() == 30
-    assert emulator.stats.streams_open == 0
+    eventually(lambda: not emulator.stats.streams_open)

@@ -133,4 +133,6 @@ def test_an_output_that_cannot_be_written_is_an_error_in_one_line(emulator, file
         assert done.returncode == (2 if command == "check" else 0), done.stderr  # nobody listens at its addresses
     else:
         assert done.returncode in (1, 2), done.stderr
-        assert done.stderr.count("\n") <= 1
+        # The gateway checks its credentials beside its start, and may have logged what it found.
+        said = [line for line in done.stderr.splitlines() if " beam_zerobus.gateway.sign_in " not in line]
+        assert len(said) <= 1

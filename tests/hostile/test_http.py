@@ -101,7 +101,10 @@ def tls(tmp_path: Path) -> tuple[Path, ssl.SSLContext]:
 def test_a_ca_bundle_of_the_environment_is_used(fetch, serve, tls, monkeypatch):
     bundle, context = tls
     server = serve(whole(200, {**TOKEN, **COLUMNS}), context)
-    with pytest.raises(TransientError, match=r"\(SSLError\): check workspace_url; check REQUESTS_CA_BUNDLE"):
+    with pytest.raises(
+        TransientError,
+        match=r"\(SSLError\): check the workspace's URL \(.*\); check REQUESTS_CA_BUNDLE",
+    ):
         fetch(server.url)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
     bundle.rename(bundle.with_suffix(".away"))
@@ -134,14 +137,14 @@ def assert_no_thread_is_left() -> None:
 def test_an_endless_answer_ends_at_a_size(fetch, status, serve, monkeypatch):
     head = b"HTTP/1.1 %d Because\r\nLocation: /\r\n\r\n" % status
     server = serve(lambda _: itertools.chain([head], itertools.repeat(b" " * 65536)))
-    with pytest.raises(ConfigurationError, match="answered with more than .* bytes: check workspace_url"):
+    with pytest.raises(ConfigurationError, match="answered with more than .* bytes: check the workspace's URL"):
         fetch(server.url)
 
 
 @both
 def test_a_compressed_answer_is_not_unpacked(fetch, serve):
     server = serve(whole(200, gzip.compress(bytes(50 << 20)), "Content-Encoding: gzip"))
-    with pytest.raises(ConfigurationError, match="check workspace_url"):
+    with pytest.raises(ConfigurationError, match="check the workspace's URL"):
         fetch(server.url)
     assert server.requests[0].headers["accept-encoding"] == "identity"
 
@@ -152,7 +155,7 @@ def test_no_redirect_is_followed(fetch, status, serve):
     other = serve(whole(200, {**TOKEN, **COLUMNS}))
     for location in (f"{other.url}/oidc/v1/token", "//", "http://[", "/same-host"):
         server = serve(whole(status, b"", f"Location: {location}"))
-        with pytest.raises(ConfigurationError, match=rf"answered {status}.*a redirect.*check workspace_url"):
+        with pytest.raises(ConfigurationError, match=rf"answered {status}.*a redirect.*check the workspace's URL"):
             fetch(server.url)
         assert len(server.requests) == 1
     assert other.requests == []
@@ -221,7 +224,7 @@ def test_a_damaged_ca_bundle_is_transient(fetch, monkeypatch, tmp_path, serve):
     "url", ["http://127.0.0.1:99999", "ftp://127.0.0.1", "127.0.0.1", "http://", "http://a\u0000b"]
 )
 def test_a_url_that_cannot_be_used_is_an_error_of_ours(fetch, url):
-    with pytest.raises((ConfigurationError, TransientError), match="check workspace_url"):
+    with pytest.raises((ConfigurationError, TransientError), match="check the workspace's URL"):
         fetch(url)
 
 

@@ -35,6 +35,16 @@ def test_the_quickstart_brings_every_flight_and_its_query_runs(tmp_path):
     assert "58665" in answer.stdout, answer.stderr
 
 
+def test_the_quickstart_stays_on_this_machine_whatever_the_environment_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ZEROBUS_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setattr(quickstart, "load_flights", lambda: load_flights().slice(0, 100))
+    monkeypatch.setattr(quickstart, "run_with_progress", lambda *_, **options: pytest.fail(options["endpoint"]))
+    with pytest.raises(pytest.fail.Exception) as sent:
+        quickstart.main(["--output", str(tmp_path)])
+    assert str(sent.value) != "http://127.0.0.1:1"
+    assert "starting the local Zerobus" in capsys.readouterr().out
+
+
 def test_the_quickstart_says_what_differs():
     flights = load_flights().slice(0, 100)
     assert quickstart.check_arrived(flights, flights.take(list(reversed(range(100)))))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -46,6 +48,7 @@ def test_json_has_two_names(name):
         (["--input", "{}/in.csv", "--runner=FlinkRunner", "--runer=x"], "did you mean --runner?"),
         (["--input", "{}/in.csv", "--zerobus_table=main.files.none"], "table main.files.none does not exist"),
         (["--input", "{}/in.csv", "--delimiter=;"], "The header of {}/in.csv"),
+        (["--input", "{}/utf16.csv"], "The header of {}/utf16.csv is not text in UTF-8: encode the file as UTF-8"),
         (
             ["--input", "{}/in.csv", "--delimiter=;", "--zerobus_on_unknown_fields=ignore"],
             "names no column of the table",
@@ -71,11 +74,12 @@ def test_what_is_wrong_is_said_before_anything_runs(zerobus, tmp_path, capsys, a
     table = zerobus.create_table(TABLE, "id INT, co2 INT")
     for name in ("in.csv", "in.txt"):
         (tmp_path / name).write_text("id,co2\n1,2\n")
+    (tmp_path / "utf16.csv").write_text("id,co2\n1,2\n", "utf-16")
     for name in ("delta/main/readings/_delta_log/0.json", "delta/main/readings/0.parquet", "texts/in.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     assert send(*(argument.format(tmp_path) for argument in arguments)) == 2
-    assert reason.format(tmp_path) in capsys.readouterr().err
+    assert reason.format(tmp_path.as_posix()) in capsys.readouterr().err.replace(os.sep, "/")
     assert table.count_rows() == 0
 
 
@@ -85,7 +89,7 @@ def test_a_flag_that_only_the_service_of_a_runner_knows_is_passed_on():
     assert options.get_all_options(retain_unknown_options=True)["checkpointing_interval"] == "3000"
 
 
-def test_wrong_arguments_end_with_the_usage(capsys):
+def test_wrong_arguments_end_with_the_reason(capsys):
     for arguments, reason in (([], "--input"), (["--input", "x.csv", "--delimiter", "ab"], "is not one character")):
         with pytest.raises(SystemExit) as ended:
             files_to_zerobus.main(arguments)
@@ -129,12 +133,20 @@ def one_row(zerobus, tmp_path):
             "DATABRICKS_CLIENT_SECRET=wrong",
             "rejected the credentials (401, invalid_client): check client id and secret",
         ),
-        ("DATABRICKS_HOST=http://127.0.0.1:1", "could not be reached (ConnectionError): check --zerobus_workspace_url"),
+        ("ZEROBUS_ENDPOINT=http://127.0.0.1:1", "or allow more with --zerobus_max_retries and --zerobus_max_backoff"),
+        (
+            "DATABRICKS_HOST=http://127.0.0.1:1",
+            "reached (ConnectionError): check the workspace's URL (--zerobus_workspace_url, or DATABRICKS_HOST)",
+        ),
         (
             "DATABRICKS_HOST",
             "--zerobus_workspace_url is not set: pass --zerobus_workspace_url=... or set DATABRICKS_HOST",
         ),
-        ("ZEROBUS_ENDPOINT=https://dbc-1-2.cloud.databricks.com", "--zerobus_endpoint looks like the workspace's"),
+        ("ZEROBUS_ENDPOINT=https://dbc-1-2.cloud.databricks.com", "$ZEROBUS_ENDPOINT looks like the workspace's"),
+        (
+            "DATABRICKS_HOST=https://1.zerobus.eu-west-1.cloud.databricks.com",
+            "$DATABRICKS_HOST looks like the Zerobus endpoint: write the address that the workspace has in the browser",
+        ),
     ],
 )
 def test_wrong_addresses_and_credentials_are_named_in_one_line(one_row, capsys, monkeypatch, changed, reason):
@@ -145,3 +157,28 @@ def test_wrong_addresses_and_credentials_are_named_in_one_line(one_row, capsys, 
     assert reason in said
     assert "while running" not in said
     assert "Traceback" not in said
+
+
+def test_credentials_that_are_given_twice(one_row, capsys):
+    assert send("--input", str(one_row), "--profile", "ingest", "--zerobus_client_id_env=ID") == 2
+    assert "given twice: drop the profile, or" in capsys.readouterr().err
+
+
+def test_a_profile_without_a_file_is_named_and_nothing_else_signs_in(one_row, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(tmp_path / "none"))
+    assert send("--input", str(one_row), "--profile", "ingest") in (1, 2)
+    assert "The profile 'ingest' cannot be read, as there is no file" in "".join(capsys.readouterr())
+
+
+def test_a_failed_run_leaves_no_empty_folder(zerobus, tmp_path, capsys):
+    zerobus.create_table(TABLE, "id INT")
+    (tmp_path / "in.parquet").write_bytes(b"junk")
+    assert send("--input", str(tmp_path / "in.parquet"), "--dead_letters", str(tmp_path / "dead")) == 1
+    assert [path.name for path in (tmp_path / "dead").iterdir()] == ["unfinished-run"]
+
+
+def test_the_header_of_a_csv_file_has_no_arrow_type(zerobus, tmp_path, capsys):
+    zerobus.create_table(TABLE, "id INT")
+    (tmp_path / "in.csv").write_text("id,colour\n1,red\n")
+    assert send("--input", str(tmp_path / "in.csv")) == 2
+    assert "in.csv: column 'colour' is not in the table; leave it out, set --zerobus" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from contextlib import nullcontext
 
 import fastavro
 import pyarrow as pa
@@ -11,6 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_zerobus.programs import files_to_zerobus
+from beam_zerobus.programs.command import InputError
+from beam_zerobus.programs.open_files import FilePart
+from beam_zerobus.programs.read_json import ReadObjects
 
 TABLE = "main.files.readings"
 AVRO = {
@@ -63,6 +67,23 @@ def send(*arguments: object) -> int:
 
 def ids(table) -> list[int]:
     return sorted(table.to_arrow()["id"].to_pylist())
+
+
+@pytest.mark.parametrize(
+    ("text", "several"),
+    [
+        ('{"id": 1,\n"name": "a"}\n', True),
+        ('\ufeff\n{\n  "id": 1\n}\n{\n  "id": 2\n}', True),
+        ('{"id": 1,\n{"id": 2}\n', False),
+        ('{"id": 1}}\n{"id": 2}\n', False),
+        ('{"id": 1,  "name": {"a": "\n"}}\n', False),
+    ],
+)
+def test_an_object_of_several_lines_is_named(tmp_path, text, several):
+    (tmp_path / "in.json").write_text(text)
+    said = "in.json begins with an object that has several lines: put each object on a line, as jq -c . does"
+    with pytest.raises(InputError, match=said) if several else nullcontext():
+        assert list(ReadObjects().process(FilePart(str(tmp_path / "in.json"))))
 
 
 @pytest.mark.filterwarnings("ignore:Possible nested set:FutureWarning")  # Beam's own pattern for a bracket

@@ -164,6 +164,8 @@ def test_rows_are_not_sent_again_from_nowhere_nor_kept_over_others(tmp_path, zer
     assert again(tmp_path / "none", tmp_path / "dead") == 2
     assert "No file matches" in capsys.readouterr().err
     (tmp_path / "rows.jsonl").write_text('{"element": {"id": 1}}')
+    assert again(tmp_path / "rows.jsonl", tmp_path / "dead") == 2
+    assert "rows.jsonl is a file: name the directory that it is in" in capsys.readouterr().err
     assert again(tmp_path, tmp_path) == 2
     assert "name another directory" in capsys.readouterr().err
 
@@ -221,7 +223,7 @@ def test_a_dry_run_needs_no_workspace(tmp_path, capsys, monkeypatch):
         monkeypatch.delenv(variable, raising=False)
     write_parquet(tmp_path / "in.parquet", ROWS)
     assert send("--input", str(tmp_path / "in.parquet"), "--zerobus_dry_run") == 0
-    assert "Checking (nothing is sent) 1 file" in (output := capsys.readouterr().out)
+    assert f"Checking 1 file for {TABLE}; nothing is sent\n" in (output := capsys.readouterr().out)
     assert "1,000 rows would be written, 0 failed" in output
     assert "would be written  1,000\n" in output
     write_csv(tmp_path / "in.csv", ROWS)
@@ -241,13 +243,16 @@ def test_a_dead_letter_is_the_same_where_a_runner_made_a_named_tuple_of_it():
     assert to_json(failed) == to_json(beam.Row(**failed._asdict()))
 
 
+@pytest.mark.hostile
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no signal to another process")
 def test_ctrl_c_ends_a_run_in_a_sentence(zerobus, tmp_path):
     table = zerobus.create_table(TABLE, "id BIGINT NOT NULL")
     pq.write_table(pa.table({"id": range(10_000_000)}), tmp_path / "in.parquet", row_group_size=10_000)
     command = [sys.executable, "-m", "pipelines.files_to_zerobus", "--input", str(tmp_path / "in.parquet")]
     with started(
-        [*command, f"--zerobus_table={TABLE}"], environment=zerobus_environment(zerobus), log=tmp_path / "log"
+        [*command, f"--zerobus_table={TABLE}", "--dead_letters", str(tmp_path / "dead")],
+        environment=zerobus_environment(zerobus),
+        log=tmp_path / "log",
     ) as sending:
         wait_until(table.count_rows, "rows arrive")
         sending.send_signal(signal.SIGINT)
@@ -256,3 +261,4 @@ def test_ctrl_c_ends_a_run_in_a_sentence(zerobus, tmp_path):
     assert sending.returncode == 130, output
     assert "Interrupted" in output
     assert "Traceback" not in output
+    assert [path.name for path in (tmp_path / "dead").iterdir()] == ["unfinished-run"]

@@ -83,13 +83,15 @@ def test_rejected_rows_of_all_tables_are_sent_again_at_once(zerobus, tmp_path, c
     }
 
 
-def test_a_single_folder_too_has_a_directory_for_its_dead_letters(zerobus, tmp_path):
+def test_a_single_folder_too_has_a_directory_for_its_dead_letters(zerobus, tmp_path, capsys):
     zerobus.create_table("main.files.air", "id INT NOT NULL")
     (tmp_path / "air").mkdir()
     (tmp_path / "air" / "in.jsonl").write_text('{"id": 1}\n{"id": "wrong"}\n')
     letters = tmp_path / "letters"
     assert send("--input", f"{tmp_path}/air", TEMPLATE, "--dead_letters", str(letters)) == 0
     assert [path.parent.name for path in letters.rglob("*.jsonl")] == ["main.files.air"]
+    assert replay_dead_letters.main(["--input", str(letters / "main.files.air"), TEMPLATE]) == 2
+    assert "has the dead letters of one table: name that, as --zerobus_table=" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def test_messages_are_in_the_table_within_seconds(addresses: dict[str, str], zer
     }
     log = (tmp_path / "pipeline.log").read_text()
     assert pipeline.returncode == 130, log
-    assert "12 rows written, 2 failed" in log
+    assert "At least 12 rows stay in the table" in log
     assert "Interrupted" in log
     assert "may still run" not in log
     assert "Traceback" not in log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import subprocess
@@ -9,10 +10,13 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import apache_beam as beam
 import pytest
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+from rich.console import Console
 
 from beam_zerobus.emulator import Emulator, Faults, ScriptedFault
-from beam_zerobus.programs.progress import Totals, progress_line
+from beam_zerobus.programs.progress import Totals, progress_line, run_and_report
 from tests.runners.support import ROOT, zerobus_environment
 
 TABLE = "main.files.readings"
@@ -43,6 +47,23 @@ LARGE = Totals(written=12_345_678_901, failed=Counter({"out_of_range": 1_234_567
 )
 def test_the_line_has_what_is_known_and_fits(totals, state, shown):
     assert progress_line(totals, outcome="written", **state) == shown
+
+
+def test_what_was_there_before_is_kept_from_the_garbage_collector_only_while_rows_are_sent(tmp_path: Path) -> None:
+    noted = tmp_path / "frozen"
+    pipeline = beam.Pipeline(runner=FnApiRunner())
+    _ = pipeline | beam.Create([1]) | beam.Map(lambda _: noted.write_text(str(gc.get_freeze_count())))
+    assert run_and_report(pipeline, Console(), dead_letters=None) == 0
+    assert gc.get_freeze_count() < int(noted.read_text()) / 10
+
+
+def test_the_last_line_of_a_failed_run_has_no_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    pipeline = beam.Pipeline(runner=FnApiRunner())
+    _ = pipeline | beam.Create([0]) | beam.Map(lambda number: 1 // number)
+    assert run_and_report(pipeline, Console(), dead_letters=None) == 1
+    shown = capsys.readouterr().out
+    assert "0 failed" not in shown
+    assert "stopped" in shown
 
 
 @pytest.mark.hostile

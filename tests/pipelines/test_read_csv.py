@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from beam_zerobus.errors import ConversionError
 from beam_zerobus.programs import csv_blocks, read_csv
 from beam_zerobus.programs.command import InputError
 from beam_zerobus.programs.csv_records import quotes_of, records_of
@@ -116,6 +117,16 @@ def test_text_after_a_closing_quote_is_rejected_with_its_line(tmp_path):
     assert [str(row.element) for row in failed] == ['1,"pedro"bla', '3,"open\n4,"Anna"', r"5,latin \xe9,more"]
     assert [row.message.partition("in.csv, ")[2].partition(":")[0] for row in failed] == ["line 2", "line 4", "line 6"]
     assert [row.error_type for row in failed] == ["invalid_text"] * 3
+
+
+def test_the_reason_of_a_malformed_row_says_what_to_write(tmp_path):
+    path = tmp_path / "in.csv"
+    path.write_bytes(b'id,name\n1\n1,"pedro"bla\n')
+    _, failed = csv_rows(path, "id INT, name STRING")
+    assert [row.message.partition("in.csv, ")[2] for row in failed] == [
+        "line 2: it has 1 value, the header 2; correct the row",
+        "line 3: text follows a closing quote; write each quote inside a value twice",
+    ]
 
 
 def test_a_row_that_is_rejected_may_hold_a_time_that_python_cannot(tmp_path):
@@ -252,6 +263,14 @@ def test_without_dead_letters_the_first_bad_block_ends_the_run(tmp_path, monkeyp
     with pytest.raises(Exception, match=r"rows rejected .*in\.csv, line 2, column 'v' is INT"):
         csv_rows(path, "n INT, v INT", dead_letters=False)
     assert len(seen) == 1
+
+
+def test_without_dead_letters_rejected_rows_are_in_the_order_of_lines_each_with_its_own_index(tmp_path):
+    path = tmp_path / "in.csv"
+    path.write_text("id,n\n1,1\n2,2,3\n\n3,x\n4,4\n5\n6,y\n")
+    with pytest.raises(ConversionError, match=r"4 of 6 rows .* line 3: .* line 5, .* line 7: .*; and 1 more") as raised:
+        csv_rows(path, "id INT, n INT", dead_letters=False)
+    assert [error.index for error in raised.value.row_errors] == [1, 2, 4, 5]
 
 
 def test_blanks_around_values_are_ignored_but_in_text(tmp_path):

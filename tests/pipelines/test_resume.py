@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fastavro
@@ -63,17 +64,18 @@ def test_after_a_failure_only_what_is_not_acknowledged_is_sent(zerobus, tmp_path
     assert "The same command with --resume sends the others" in output
 
     zerobus.faults = Faults()
+    (dead / "beam-temp-of-a-killed-run").mkdir()
     assert send(*flags) == 2
     assert "add --resume" in capsys.readouterr().err
     assert send(*flags, "--null_value=x", "--resume") == 2
     assert "changed: --null_value" in capsys.readouterr().err
     assert send(*flags, "--resume") == 0
-    assert f"{before:,} rows of an earlier run are written, and not sent again" in capsys.readouterr().out
+    assert f"An earlier run wrote {before:,} rows; what it wrote is not sent again" in capsys.readouterr().out
     copies = Counter(table.to_arrow()["id"].to_pylist())
     assert copies.keys() == set(range(rows))
     # Only rows that are stored, and whose acknowledgement never came, are there twice.
     assert copies.total() - rows == stored - before
-    [letters] = dead.glob("rows-*")
+    [letters] = dead.iterdir()
     assert len(letters.read_text().splitlines()) == 4
     assert send(*flags, "--resume") == 2
     assert "has no notes of a run that did not finish" in capsys.readouterr().err
@@ -122,6 +124,15 @@ def test_each_row_that_is_not_noted_is_read_with_its_number(tmp_path_factory, ba
         read |= {first + index: value for index, value in enumerate(values)}
     assert read == {row: row for row in range(next(rows)) if row not in written}
     assert spans[3] == [[0, 1]]
+
+
+def test_each_note_of_threads_at_once_is_kept(tmp_path):
+    journal = WrittenRows(str(tmp_path / "notes"))
+    Path(journal.path).write_text("{}\n")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: journal.note(np.array([2 * number])), range(400)))
+    _, spans = journal.read()
+    assert spans == {0: [[2 * number, 2 * number + 1] for number in range(400)]}
 
 
 def test_a_file_that_changed_after_rows_of_it_were_written_is_refused(zerobus, tmp_path, capsys):

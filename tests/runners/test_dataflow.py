@@ -111,10 +111,11 @@ def test_the_templates_parameters_are_the_programs_flags():
     parser = files_to_zerobus.make_parser()
     ZerobusOptions._add_argparse_args(parser)
     parameters = json.loads(METADATA.read_text())["parameters"]
+    actions = [action for action in parser._actions if action.dest != "profile"]  # a file of the user's own machine
     assert {each["name"]: each["helpText"] for each in parameters} == {
-        action.option_strings[0].removeprefix("--"): action.help for action in parser._actions
+        action.option_strings[0].removeprefix("--"): action.help for action in actions
     }
-    for parameter, action in zip(parameters, parser._actions, strict=True):
+    for parameter, action in zip(parameters, actions, strict=True):
         assert parameter["label"]
         assert parameter["isOptional"] == (parameter["name"] not in ("input", "zerobus_table"))
         assert (parameter.get("paramType") == "BOOLEAN") == (action.metavar == "true|false")

@@ -204,6 +204,33 @@ def test_names_that_differ_in_case_only_are_ambiguous():
         conform("id BIGINT", batch)
 
 
+@given(st.lists(st.none() | st.lists(st.integers(0, 3), max_size=4), max_size=6), st.integers(0, 6), st.booleans())
+def test_rows_whose_map_has_a_key_twice_are_rejected(maps, start, as_text):
+    pairs = [None if keys is None else [(str(key) if as_text else key, 1) for key in keys] for keys in maps]
+    column = pa.array(pairs, pa.map_(pa.string() if as_text else pa.int64(), pa.int32())).slice(start)
+    result = conform(f"m MAP<{'STRING' if as_text else 'INT'}, INT>", pa.RecordBatch.from_arrays([column], names=["m"]))
+    bad = [row for row, keys in enumerate(maps[start:]) if keys is not None and len(set(keys)) < len(keys)]
+    assert [(error.index, error.error_type) for error in result.rejected] == [(row, "duplicate_key") for row in bad]
+    assert result.batch.column("m").to_pylist() == [each for row, each in enumerate(pairs[start:]) if row not in bad]
+
+
+@pytest.mark.parametrize("is_single", [False, True])
+def test_zeros_and_nans_are_each_one_key_as_in_spark(is_single):
+    bits, floats = (np.uint32, np.float32) if is_single else (np.uint64, np.float64)
+    sign = 1 << (np.dtype(bits).itemsize * 8 - 1)
+    nan = int(np.array([np.nan], floats).view(bits)[0])
+    keys = np.array([0, sign, nan, nan | sign, nan + 1, sign, 0], bits).view(floats)
+    column = pa.MapArray.from_arrays([0, 2, 4, 6, 7], keys, np.arange(7))
+    batch = pa.RecordBatch.from_arrays([column], names=["m"])
+    result = conform(f"m MAP<{'FLOAT' if is_single else 'DOUBLE'}, BIGINT>", batch)
+    assert [(error.index, error.error_type) for error in result.rejected] == [
+        (0, "duplicate_key"),
+        (1, "duplicate_key"),
+    ]
+    kept = np.asarray(result.batch.column("m").keys).view(bits)
+    assert kept.tolist() == [nan + 1, sign, 0]
+
+
 def test_null_type_is_null_of_any_type():
     batch = pa.RecordBatch.from_pydict({"c": pa.nulls(2)})
     for ddl in ("c INT", "c STRUCT<a: INT>", "c ARRAY<INT>", "c MAP<STRING, INT>", "c DECIMAL(3,1)"):

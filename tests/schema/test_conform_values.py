@@ -6,6 +6,7 @@ import decimal
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -231,3 +232,12 @@ def test_nested_columns_lose_only_the_rows_that_are_bad_somewhere_inside(data):
     conformed.batch.validate(full=True)
     assert lower_keys(conformed.batch.column(0).to_pylist()) == lower_keys(kept)
     assert_canonical(conformed.batch.column(0).type, delta_type)
+
+
+@pytest.mark.parametrize("text", [pa.string(), pa.string_view(), pa.binary()])
+def test_decoded_text_has_room_for_more_than_2_gib(text):
+    values = pa.array(["x", "y"]).cast(text)
+    runs = pa.RunEndEncodedArray.from_arrays(pa.array([1, 2], pa.int32()), values)
+    for column in (pa.DictionaryArray.from_arrays(pa.array([0, 1]), values), runs):
+        conformed = Conformer(TableSchema.from_ddl("x STRING")).conform(pa.record_batch({"x": column}))
+        assert (conformed.batch["x"].type, conformed.batch["x"].to_pylist()) == (pa.large_string(), ["x", "y"])

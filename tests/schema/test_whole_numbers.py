@@ -3,6 +3,7 @@
 import math
 import uuid
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -50,7 +51,7 @@ def test_each_whole_float_arrives_exactly_and_no_other(ddl, numbers, arrow_type)
 
 
 def test_half_floats_and_nested_ones():
-    assert conform("INT", pa.array([5, None], pa.float16())).batch.column(0).to_pylist() == [5, None]
+    assert conform("INT", pa.array([np.float16(5), None], pa.float16())).batch.column(0).to_pylist() == [5, None]
     assert conform("ARRAY<INT>", pa.array([[5.0, None], None])).batch.column(0).to_pylist() == [[5, None], None]
 
 

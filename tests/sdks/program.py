@@ -9,8 +9,9 @@
 
 Records and a descriptor are in hexadecimal digits, an Arrow schema is `name:type:null,...`; `columns:` and Unity
 Catalog's description of the table, in hexadecimal digits, is for clients that make either themselves. PATIENCE is the
-client's limit for a missing acknowledgement, in milliseconds. Answers are `ok`, `ok OFFSET` and `error KIND MESSAGE`,
-where KIND is `final`, `retriable`, or `unknown` if the client does not say. The first line is `ok`: the program runs.
+client's limit for a missing acknowledgement, in milliseconds. Recovery tries 600 times with 200 ms between, as long as
+a server may take to start. Answers are `ok`, `ok OFFSET` and `error KIND MESSAGE`, where KIND is `final`, `retriable`,
+or `unknown` if the client does not say. The first line is `ok`: the program runs.
 """
 
 from __future__ import annotations

@@ -8,9 +8,12 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from beam_zerobus.emulator.certificates import make_certificates
+from tests.forwarding import Address, forwarded
 from tests.sdks.payloads import COLUMNS, TABLE
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +37,9 @@ def storage_with(authority: Path | None, directory: Path) -> Path:
 class ServerProcess:
     """An emulator that keeps its ports and its storage over SIGKILL.
 
+    The workspace has an address of its own in front, closed before the kill: the official clients take a request for a
+    token that is cut off for a final error (the case `token-cut`), and one process would cut off both at once.
+
     Args:
         directory: An empty directory for the case.
         authority: Certificates for TLS; None for plain text.
@@ -47,6 +53,8 @@ class ServerProcess:
         self._log = directory / "emulator.log"
         self._ports: tuple[str, ...] = ()
         self._process: subprocess.Popen[bytes] | None = None
+        self._workspace = ExitStack()
+        self._workspace_address: Address = ("127.0.0.1", 0)
 
     def start(self) -> None:
         """Start the process; return once it listens."""
@@ -59,8 +67,13 @@ class ServerProcess:
             self._process = subprocess.Popen(
                 command, cwd=ROOT, env={**os.environ, "PYTHONUNBUFFERED": "1"}, stdout=output, stderr=subprocess.STDOUT
             )
-        self.endpoint, self.workspace_url = self._addresses()
-        self._ports = ("--port", self.endpoint.rpartition(":")[2], "--http-port", self.workspace_url.rpartition(":")[2])
+        self.endpoint, behind = self._addresses()
+        port = behind.rpartition(":")[2]
+        self._ports = ("--port", self.endpoint.rpartition(":")[2], "--http-port", port)
+        self._workspace_address = self._workspace.enter_context(
+            forwarded(self._workspace_address, ("127.0.0.1", int(port)))
+        )
+        self.workspace_url = f"{urlsplit(behind).scheme}://127.0.0.1:{self._workspace_address[1]}"
 
     def _addresses(self) -> tuple[str, str]:
         deadline = time.monotonic() + START_SECONDS
@@ -76,6 +89,7 @@ class ServerProcess:
 
     def kill(self) -> None:
         """End the process with SIGKILL."""
+        self._workspace.close()
         if self._process is not None:
             self._process.kill()
             self._process.wait(timeout=10)

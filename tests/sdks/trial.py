@@ -54,6 +54,7 @@ class Trial:
         self,
         *,
         server: Server | None = None,
+        workspace_url: str | None = None,
         table: str = TABLE,
         secret: str | None = None,
         patience_ms: int = 20_000,
@@ -62,7 +63,7 @@ class Trial:
         """Open a stream."""
         to = server or self.emulator
         self._calls.clear()
-        address = (to.endpoint, to.workspace_url, self.wire_format, table)
+        address = (to.endpoint, workspace_url or to.workspace_url, self.wire_format, table)
         credentials = (to.client_id, secret or to.client_secret)
         return self.program.ask("open", *address, *credentials, patience_ms, schema or schema_of(self.wire_format))
 

@@ -18,8 +18,12 @@ from apache_beam.transforms.window import FixedWindows, GlobalWindows, SlidingWi
 from apache_beam.typehints.arrow_type_compatibility import PyarrowBatchConverter
 from apache_beam.typehints.row_type import RowTypeConstraint
 
-from beam_zerobus import Batching, WriteToZerobus
-from beam_zerobus.emulator import Faults
+from beam_zerobus import Batching, Retry, TransientError, WriteToZerobus
+from beam_zerobus.emulator import Faults, ScriptedFault
+from beam_zerobus.sink.dofns import WriteRows
+from beam_zerobus.sink.settings import SinkSettings
+from beam_zerobus.writer import shared
+from tests.emulator.sdk import eventually
 
 TABLE = "main.iot.air"
 COLUMNS = "id BIGINT NOT NULL, name STRING"
@@ -231,3 +235,19 @@ def test_batches_are_sent_while_others_are_unacknowledged(emulator, table, sink,
     run(lambda pipeline: pipeline | beam.Create(rows(2_000), reshuffle=False) | sink(batching=Batching(max_rows=100)))
     assert time.monotonic() - started < 20 * 1.5
     assert ids(table) == list(range(2_000))
+
+
+def test_a_bundle_that_failed_leaves_no_rows_in_the_writer(emulator, table, sink):
+    emulator.faults = Faults(script=(ScriptedFault("status", at_call=1, times=99),))
+    config = sink(retry=Retry(max_retries=0))._config
+    dofn = WriteRows(SinkSettings(config=config, batching=Batching(max_rows=10), dead_letters=False, namespace="sink"))
+    dofn.setup()
+    with shared.acquire(config) as lease:
+        for _ in range(3):  # the runner tries it again
+            dofn.start_bundle()
+            for row in rows(50):
+                dofn.process(row)
+            eventually(lambda: not lease.writer.in_flight_rows)  # all five batches have failed, and one will be raised
+            with pytest.raises(TransientError):
+                list(dofn.finish_bundle())
+        assert not lease.writer.has_unreported_failures

@@ -50,7 +50,7 @@ SECRET = "does-not-leak"
         ({"schema": "Unity Catalog"}, 'write it as "unity_catalog"'),
         ({"schema": "element"}, 'write it as "elements"'),
         ({"dry_run": True, "schema": "unity_catalog", "workspace_url": None}, "workspace_url is not set"),
-        ({"endpoint": None}, "a local Zerobus, beam-zerobus emulator prints the line to paste"),
+        ({"endpoint": None}, "or to what beam-zerobus emulator prints"),
     ],
 )
 def test_wrong_settings_are_rejected_when_the_transform_is_made(settings, message):

@@ -39,7 +39,12 @@ class Colour(enum.Enum):
     RED = "rot"
 
 
+class Other(enum.Enum):
+    RED, ONE = "rot", 1
+
+
 class Level(enum.IntEnum):
+    ONE = 1
     HIGH = 3
 
 
@@ -103,7 +108,8 @@ leaves = st.one_of(
     numpy_values,
 )
 names = st.text(max_size=4) | st.sampled_from(["$map", "$bytes", "a", "b"])
-keys = names | st.integers() | st.dates() | st.tuples(st.integers()) | st.sampled_from([Colour.RED, Level.HIGH, pd.NA])
+equal_to_the_sink = st.sampled_from([Colour.RED, Other.RED, "rot", Other.ONE, Level.ONE, 1, "1", None, pd.NA, pd.NaT])
+keys = names | st.integers() | st.dates() | st.tuples(st.integers()) | st.just(Level.HIGH) | equal_to_the_sink
 values = st.recursive(
     leaves,
     lambda inner: st.one_of(
@@ -112,6 +118,7 @@ values = st.recursive(
         st.lists(st.floats(), max_size=3).map(np.array),
         st.dictionaries(names, inner, max_size=3),
         st.dictionaries(keys, inner, max_size=3),
+        st.dictionaries(equal_to_the_sink, inner, min_size=2, max_size=4),
         st.builds(Pair, inner, inner),
         st.builds(lambda a, b: beam.Row(a=a, b=b), inner, inner),
     ),
@@ -153,14 +160,14 @@ def outcome(element: Any, schema: TableSchema) -> str:
 
 
 @here
-@given(values, st.sampled_from(TYPES), st.sampled_from(list(ELEMENTS)), st.sampled_from(["jsonl", "parquet"]))
-def test_any_value_has_the_same_outcome_after_keep_correct_replay(value, kind, element, file_format):
+@given(values, st.sampled_from(TYPES), st.sampled_from([*ELEMENTS.values()]), st.sampled_from(["jsonl", "parquet"]))
+def test_any_value_has_the_same_outcome_after_keep_correct_replay(value, kind, make, file_format):
     schema = TableSchema.from_ddl(f"i INT, x {kind}")
-    make = ELEMENTS[element]
     kept = letter(make("bad", value), file_format)
-    corrected = to_element(kept, schema, correct=lambda row: row | {"i": 1})
-    assert outcome(corrected, schema) == outcome(make(1, value), schema)
-    assert outcome(to_element(kept, schema), schema) == outcome(make("bad", value), schema)
+    for i, correction in (("bad", {}), (1, {"correct": lambda row: row | {"i": 1}})):
+        again, first = outcome(to_element(kept, schema, **correction), schema), outcome(make(i, value), schema)
+        # Of keys that are equal to the sink, all but one may come back as keys that fit no column.
+        assert again in {first, "wrong_type" if first in ("duplicate_key", "invalid_json") else first}
 
 
 @here

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import pickle
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_zerobus import KeepDeadLetters
-from beam_zerobus.errors import RowError
+from beam_zerobus.errors import RowError, RowErrors
 from beam_zerobus.sink.dead_letters import RawText, loads, to_element
 from beam_zerobus.sink.dead_letters.json_columns import each_as_json
 from beam_zerobus.sink.dead_letters.json_text import dumps
@@ -21,7 +23,8 @@ from beam_zerobus.sink.dead_letters.letters import lines_of
 from beam_zerobus.sink.dead_letters.readable import plain
 from beam_zerobus.sink.dead_letters.typed_values import restored
 from beam_zerobus.sink.failed_rows import FailedRows
-from beam_zerobus.sink.rows_in_columns import RowsInColumns
+from beam_zerobus.sink.rows_in_columns import FirstOf, RowsInColumns
+from beam_zerobus.sink.rows_of_file import Places
 from beam_zerobus.sink.single_rows import SingleRows
 from tests.sink.test_letters_come_back import ARROW_COLUMNS, BEYOND
 
@@ -65,6 +68,18 @@ def test_rows_of_a_batch_have_the_same_letters_together_and_alone(run, tmp_path,
             assert len(mine["$arrow"]) <= len(its["$arrow"]) + 200  # a bitmap of nulls, where other rows have some
 
 
+@pytest.mark.parametrize("before", ["in.csv, line ", 'é "x"\\\ud800.csv, line '])
+def test_messages_with_places_are_the_same_together_and_alone(before):
+    rows = RowsInColumns(["n"], [pa.array(range(4))])
+    places = Places(before, np.array([2, 3, 500, 7]), ": ")
+    reasons = [RowError(0, "a", 'it is "a"', "reading"), RowError(0, "b", "it is \ud800", "schema")]
+    failed = FailedRows.of(rows, RowErrors(np.arange(4), np.array([0, 1, 0, 0]), reasons), table="a.b.c", places=places)
+    alone = list(failed.letters())
+    assert alone[1]["message"] == f"{before}3: it is \ud800"
+    for line, letter in zip(lines_of(pickle.loads(pickle.dumps(failed))).splitlines(), alone, strict=True):
+        assert loads(line) | {"timestamp": None, "typed": None} == letter | {"timestamp": None, "typed": None}
+
+
 def letters(directory, file_format):
     if file_format == "parquet":
         found = pq.read_table(directory).to_pylist()
@@ -86,26 +101,45 @@ moments = st.datetimes() | st.datetimes(timezones=st.just(dt.UTC))
 
 @given(st.lists(cells | st.decimals() | st.binary(max_size=4) | st.dates() | moments))
 def test_a_column_has_the_text_of_each_value(values):
-    assert each_as_json(values) == [text for value in values for text in each_as_json([value])]
-    assert [loads(text) for text in each_as_json(values)] == [loads(dumps(plain(value))) for value in values]
+    texts = each_as_json(values).to_pylist()
+    assert texts == [text for value in values for text in each_as_json([value]).to_pylist()]
+    assert [loads(text) for text in texts] == [loads(dumps(plain(value))) for value in values]
     numbers = [value for value in values if isinstance(value, int | float)]
-    assert each_as_json(numbers) == [dumps(plain(value)) for value in numbers]
+    assert each_as_json(numbers).to_pylist() == [dumps(plain(value)) for value in numbers]
 
 
-columns = st.one_of(st.just(st.text(max_size=3)), st.just(st.integers(0, 9) | st.none()), st.just(cells))
+raw_texts = st.none() | st.text('",\\\n\x00é😀a', max_size=4).map(str.encode) | st.binary(max_size=4)
+
+
+@st.composite
+def arrays(draw, count):
+    """A column as the CSV reader makes it: text that may not be UTF-8, below numbers where there are some."""
+
+    def array(values, kind):
+        return pa.array(draw(st.lists(st.none() | values, min_size=count, max_size=count)), kind)
+
+    numbers = [(st.integers(-(2**63), 2**63 - 1), pa.int64()), (st.floats(), pa.float64()), (st.booleans(), pa.bool_())]
+    above = [array(values, kind) for values, kind in draw(st.lists(st.sampled_from(numbers), max_size=2))]
+    text = array(raw_texts, pa.binary())
+    return FirstOf((*above, text)) if above else text
+
+
+def lists(values):
+    return lambda count: st.lists(values, min_size=count, max_size=count)
+
+
+columns = st.sampled_from([lists(st.text(max_size=3)), lists(st.integers(0, 9) | st.none()), lists(cells), arrays])
 
 
 @settings(max_examples=50)
 @given(st.data(), st.integers(1, 4), st.lists(st.sampled_from(["a", "$b", "c%s", '"']), min_size=1, unique=True))
 def test_rows_in_columns_have_the_same_letters_together_and_alone(data, count, names):
-    kinds = [data.draw(columns) for _ in names]
-    values = [data.draw(st.lists(kind, min_size=count, max_size=count)) for kind in kinds]
-    rows = RowsInColumns(names, values)
+    rows = RowsInColumns(names, [data.draw(data.draw(columns)(count)) for _ in names])
     errors = [RowError(index, "wrong_type", f"line {index}: \ud800", "reading") for index in range(count)]
-    together = lines_of(FailedRows.of(rows, errors, table="a.b.c"))
-    alone = [lines_of(FailedRows.of([row], [error], table="a.b.c"))[0] for row, error in zip(rows, errors, strict=True)]
+    together = lines_of(FailedRows.of(rows, errors, table="a.b.c")).splitlines()
+    alone = [lines_of(FailedRows.of([row], [error], table="a.b.c")) for row, error in zip(rows, errors, strict=True)]
     for line, other, row in zip(together, alone, rows, strict=True):
-        letter, expected = loads(line.encode()), loads(other)
+        letter, expected = loads(line), loads(other)
         del letter["timestamp"], expected["timestamp"]
         assert letter == expected
         assert repr(to_element(letter)) == repr(row)

@@ -183,7 +183,7 @@ def test_yaml_and_the_options_that_are_wrong():
     with beam.Pipeline() as pipeline:
         assert "acknowledged" in (pipeline | beam.Create([beam.Row(id=1, name="n", number=1)]) | write)
     for options, words in (
-        ({"keep": ["a"], "drop": ["b"]}, "keep and drop"),
+        ({"keep": ["a"], "drop": ["b"]}, "keep=... and drop=..."),
         ({"drop": "number"}, r"drop \(of type str\): give a list of names, or None"),
         ({"max_open_tables": 0}, "max_open_tables=0"),
     ):

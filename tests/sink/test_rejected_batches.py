@@ -32,7 +32,7 @@ def test_each_row_of_a_batch_with_an_unknown_column_is_a_failed_row(emulator, si
     if kind == "RecordBatch":
         elements = [element.combine_chunks().to_batches()[0] for element in elements]
     elements.append(elements[0].select(["id"]))
-    expected = [(kind, number, f"c{number}", "wrong_type", "schema") for number in range(1_000)]
+    expected = [(kind, number, f"c{number}", "unknown_field", "schema") for number in range(1_000)]
 
     def build(pipeline):
         keeping = sink(on_bad_rows="dead_letter", schema="unity_catalog")

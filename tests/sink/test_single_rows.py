@@ -14,6 +14,7 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from beam_zerobus.sink.elements import Elements, Origin
 from beam_zerobus.sink.single_rows import single_row
+from tests.schema.odd_values import null_view
 
 COUNT = 600
 TEXT = pa.array([None if number % 5 == 0 else f"{number} is a longer text" for number in range(COUNT)])
@@ -116,3 +117,8 @@ def test_an_origin_gives_rows_of_a_table_in_many_chunks():
     table = pa.Table.from_batches([pa.RecordBatch.from_pydict({"id": [number]}) for number in range(100)])
     origin = Origin(Elements([table]), holds_rows=True)
     assert [origin.element(number).to_pylist() for number in (0, 57, 99)] == [[{"id": n}] for n in (0, 57, 99)]
+
+
+@pytest.mark.parametrize("kind", [pa.string_view(), pa.binary_view()])
+def test_the_view_of_a_null_is_not_followed(kind):
+    assert single_row(pa.record_batch({"x": null_view(kind)}), 1).to_pylist() == [{"x": None}]

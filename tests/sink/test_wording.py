@@ -1,38 +1,17 @@
 """Messages about options are in the words of whoever gave them, and a failure's reason is its first and last line."""
 
+import pickle
 import subprocess
 import sys
 
 import pytest
 
-from beam_zerobus import ConfigurationError
+from beam_zerobus import AuthenticationError, ConfigurationError, OAuthClientCredentials
 from beam_zerobus import yaml as beam_yaml
+from beam_zerobus.programs.command import arguments_of, parser_of, sink_of
 from beam_zerobus.sink.flat_options import FLAT_NAMES, FLAT_OPTIONS, flat_sink
-from beam_zerobus.sink.wording import as_flags, as_yaml
-
-FOR_FLAGS = [
-    (
-        "endpoint is not set: pass endpoint=... or set Z",
-        "--zerobus_endpoint is not set: pass --zerobus_endpoint=... or",
-    ),
-    ("Batching.max_rows=0: set a whole number", "--zerobus_batch_max_rows=0: set a whole number"),
-    ("DebugFiles.output_dir (of type int): name a", "--zerobus_debug_dir (of type int): name a"),
-    ("arrow_compression='lz4' needs wire_format=\"arrow\"", "--zerobus_arrow_compression='lz4' needs --zerobus_wire_"),
-    ("endpoint and workspace_url are swapped", "--zerobus_endpoint and --zerobus_workspace_url are swapped"),
-    ("$ZEROBUS_ENDPOINT holds white space", "$ZEROBUS_ENDPOINT holds white space"),
-    ("schema DDL, line 1, column 4: 'table' is not", "schema DDL, line 1, column 4: 'table' is not"),
-    ("--zerobus_table is not set", "--zerobus_table is not set"),
-]
-
-
-@pytest.mark.parametrize(("message", "expected"), FOR_FLAGS)
-def test_parameters_become_flags(message, expected):
-    assert as_flags(message, FLAT_NAMES).startswith(expected)
-
-
-def test_parameters_become_keys_of_yaml():
-    assert as_yaml("Batching.max_rows=0: set", FLAT_NAMES) == "batch_max_rows: 0: set"
-    assert as_yaml("endpoint is not set: pass endpoint=...", FLAT_NAMES) == "endpoint is not set: pass endpoint: ..."
+from beam_zerobus.sink.pipeline_options import ZerobusOptions
+from beam_zerobus.workspace.profile_flag import credentials_of
 
 
 @pytest.mark.parametrize(
@@ -73,3 +52,58 @@ with beam.Pipeline("FnApiRunner") as pipeline:
     lines = done.stderr.splitlines()
     for line in (lines[0], lines[-1]):
         assert "rejected the credentials (401, invalid_client): check client id and secret" in line
+
+
+def of_flags():
+    return ZerobusOptions(["--zerobus_table=main.iot.air", "--zerobus_dry_run"]).sink()._config.credentials
+
+
+def of_yaml():
+    return beam_yaml.WriteToZerobus("main.iot.air", dry_run=True)._write._config.credentials
+
+
+def of_program():
+    _, options = arguments_of(parser_of("send", ""), ["--zerobus_table=main.iot.air", "--zerobus_dry_run"])
+    return sink_of(options, dead_letters=None, profile=None)._config.credentials
+
+
+@pytest.mark.parametrize(
+    ("make", "remedy"),
+    [
+        (OAuthClientCredentials, "in the worker's environment, or pass credentials=OAuthClientCredentials(...)"),
+        (of_flags, "or name other variables with --zerobus_client_id_env and --zerobus_client_secret_env"),
+        (of_program, "with --zerobus_client_id_env and --zerobus_client_secret_env, or a profile with --profile"),
+        (of_yaml, "or name other variables with client_id_env and client_secret_env"),
+        (lambda: credentials_of(None), "in the environment, or name a profile with --profile"),
+    ],
+)
+def test_missing_credentials_are_named_with_what_the_user_has(monkeypatch, make, remedy):
+    monkeypatch.delenv("DATABRICKS_CLIENT_ID", raising=False)
+    monkeypatch.delenv("DATABRICKS_TOKEN", raising=False)
+    credentials = make()
+    assert credentials == OAuthClientCredentials()
+    for one in (credentials, pickle.loads(pickle.dumps(credentials))):  # a worker raises it
+        with pytest.raises(AuthenticationError) as raised:
+            one.principal()
+        assert str(raised.value).startswith("No client_id: set DATABRICKS_CLIENT_ID in the ")
+        assert str(raised.value).endswith(remedy)
+
+
+def test_a_remedy_is_no_part_of_what_credentials_are():
+    with_flags = of_flags()
+    assert (with_flags, hash(with_flags), repr(with_flags)) == (
+        OAuthClientCredentials(),
+        hash(OAuthClientCredentials()),
+        repr(OAuthClientCredentials()),
+    )
+    assert with_flags.identity() == OAuthClientCredentials().identity()
+    assert type(with_flags) is OAuthClientCredentials
+
+
+def test_credentials_in_a_pickle_of_an_older_version_have_a_remedy(monkeypatch):
+    monkeypatch.delenv("DATABRICKS_CLIENT_ID", raising=False)
+    older = object.__new__(OAuthClientCredentials)
+    older.__setstate__([None, None])
+    assert older == OAuthClientCredentials()
+    with pytest.raises(AuthenticationError, match="or pass credentials=OAuthClientCredentials"):
+        older.principal()

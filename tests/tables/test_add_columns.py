@@ -185,7 +185,7 @@ def test_created_and_evolved(emulator, adding):
 
 
 def test_a_fixed_schema_is_a_contradiction(adding):
-    with pytest.raises(ConfigurationError, match="leave schema out"):
+    with pytest.raises(ConfigurationError, match="leave it out"):
         adding(schema="id BIGINT")
 
 

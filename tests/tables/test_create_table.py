@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_zerobus import ZerobusWriter
+from beam_zerobus import DatabricksProfile, ZerobusWriter
 from beam_zerobus.check import check_table
 from beam_zerobus.cli import main
 from beam_zerobus.emulator import Emulator
@@ -43,10 +43,17 @@ def columns_in(statements: str) -> TableSchema:
 def test_the_columns_of_a_file(tmp_path, capsys, option):
     file = tmp_path / "readings.parquet"
     pq.write_table(pa.table({"device": ["a"], "co2": pa.array([1], pa.int32())}), file)
-    status, out, error = run(capsys, TABLE, option, file, "--principal", "1234")
+    status, out, error = run(capsys, TABLE, option, file, "--principal", "1234", "--warehouse-id", "")
     assert (status, error) == (0, "")
     assert columns_in(out).to_ddl() == "device STRING, co2 INT"
     assert out.partition("\n);\n")[2].splitlines() == GRANTS
+
+
+def test_without_a_warehouse_it_says_that_nothing_was_executed(capsys):
+    status, out, error = run(capsys, TABLE, "--schema", COLUMNS, "--principal", "1234")
+    assert (status, out.splitlines()[-3:]) == (0, GRANTS)
+    assert "nothing was executed" in error
+    assert "DATABRICKS_WAREHOUSE_ID" in error
 
 
 def test_the_columns_of_a_proto_file(tmp_path, capsys):
@@ -104,11 +111,15 @@ def environment(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> pytest.M
 
 def test_the_statements_are_executed_and_rows_can_be_sent(emulator, environment, capsys):
     on_the_table = f"GRANT SELECT, MODIFY ON TABLE `main`.`iot`.`air` TO `{emulator.client_id}`;\n"
-    for granted in (on_the_table, ""):  # the client has the others from the start, and the second time all
+    for attempt in range(2):
         status, out, error = run(capsys, TABLE, "--schema", COLUMNS)
-        assert (status, error) == (0, "")
-        assert columns_in(out).to_ddl() == COLUMNS
-        assert out.partition("\n);\n")[2] == granted
+        if attempt == 0:
+            assert (status, error) == (0, "")
+            assert columns_in(out).to_ddl() == COLUMNS
+            assert out.partition("\n);\n")[2] == on_the_table  # the client has the others from the start
+        else:
+            assert (status, out) == (0, "")
+            assert error == f"beam-zerobus: table {TABLE} exists with these columns, and is left as it is\n"
         assert check_table(TABLE).exit_code == 0
         with ZerobusWriter(TABLE) as writer:
             assert writer.send([{"device": "attic", "co2": 417}]).success
@@ -122,6 +133,24 @@ def test_a_table_with_other_columns_is_left_as_it_is(emulator, environment, caps
     assert "column 'device'" in error
     assert "column 'co2'" in error
     assert emulator.table(TABLE).schema.to_ddl() == "device BIGINT"
+
+
+def test_a_table_with_other_columns_that_rows_fit_is_named(emulator, environment, capsys):
+    emulator.create_table(TABLE, "device STRING NOT NULL, co2 BIGINT, at TIMESTAMP")
+    status, out, error = run(capsys, TABLE, "--schema", COLUMNS)
+    assert status == 0
+    assert "CREATE" not in out
+    assert f"table {TABLE} exists with other columns, and is left as it is; rows of the schema fit, but" in error
+    assert "column 'co2' is INT, in the table it is BIGINT" in error
+    assert "the table's column 'at' (TIMESTAMP, nullable) is missing" in error
+
+
+def test_a_warehouse_that_is_none_is_named_with_where_its_id_is(environment, capsys):
+    status, _, error = run(capsys, TABLE, "--schema", COLUMNS, "--warehouse-id", "nope")
+    assert status == 2
+    assert "The SQL warehouse nope at http://127.0.0.1" in error
+    assert "(404): check --warehouse-id (DATABRICKS_WAREHOUSE_ID), the end of the HTTP path in" in error
+    assert "connection details: /sql/1.0/warehouses/<id>" in error
 
 
 def test_an_administrator_gives_every_grant(emulator, environment, capsys):
@@ -177,3 +206,39 @@ def test_without_a_warehouse_the_statements_are_only_printed(emulator, environme
     assert status == 0
     assert out.count("GRANT") == 3
     assert emulator.tables == ()
+
+
+def test_the_zerobus_endpoint_as_workspace_is_named_before_it_is_called(capsys, monkeypatch):
+    arguments = [TABLE, "--schema", "id INT", "--warehouse-id", "1", "--principal", "1"]
+    url = "https://1.zerobus.eu-west-1.cloud.databricks.com"
+    monkeypatch.setenv("DATABRICKS_TOKEN", "t")
+    status, _, error = run(capsys, *arguments, "--workspace-url", url)
+    assert (status, "--workspace-url looks like the Zerobus endpoint" in error) == (2, True)
+    monkeypatch.setenv("DATABRICKS_HOST", url)
+    status, _, error = run(capsys, *arguments)
+    assert (status, "DATABRICKS_HOST looks like the Zerobus endpoint" in error) == (2, True)
+    monkeypatch.delenv("DATABRICKS_HOST")
+    monkeypatch.setattr(DatabricksProfile, "workspace_url", lambda _: url)  # its SDK calls a host that is none of ours
+    status, _, error = run(capsys, *arguments, "--profile", "ingest")
+    assert (status, "the host of profile 'ingest' looks like the Zerobus endpoint" in error) == (2, True)
+
+
+def test_differences_are_in_the_types_of_tables(emulator, capsys, monkeypatch):
+    emulator.create_table(TABLE, "id INT, at TIMESTAMP, s STRUCT<x: INT>")
+    monkeypatch.setenv("DATABRICKS_HOST", emulator.workspace_url)
+    monkeypatch.setenv("DATABRICKS_TOKEN", emulator.issue_token(admin=True))
+    columns = "id STRING, at TIMESTAMP_NTZ, s STRUCT<x: VARIANT, y: INT>, new ARRAY<INT>"
+    arguments = ["--schema", columns, "--warehouse-id", emulator.warehouse_id, "--principal", "1"]
+    status, _, error = run(capsys, TABLE, *arguments)
+    assert status == 2
+    for part in (
+        "column 'id' is STRING, and INT in the table, which does not accept it",
+        "column 'at' is TIMESTAMP_NTZ, and TIMESTAMP in the table, which does not accept it unless assume_timezone is",
+        "column 's.x' is VARIANT, and INT in the table",
+        "column 's.y' (INT) is not in the table",
+        "column 'new' (ARRAY<INT>) is not in the table",
+        "change the schema or the table, or name another table",
+    ):
+        assert part in error
+    assert "Arrow" not in error
+    assert "on_unknown_fields" not in error

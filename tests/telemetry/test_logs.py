@@ -46,9 +46,11 @@ def test_every_logger_of_the_core_adds_them() -> None:
     }
     without = [name for name, filters in ours.items() if not any(isinstance(f, TraceContextFilter) for f in filters)]
     assert [name for name in without if not name.startswith("beam_zerobus.emulator")] == []
-    assert {"beam_zerobus.delivery.keeper", "beam_zerobus.debug_files.writer", "beam_zerobus.telemetry.outlet"} <= set(
-        ours
-    )
+    assert {
+        "beam_zerobus.delivery.supervisor",
+        "beam_zerobus.debug_files.writer",
+        "beam_zerobus.telemetry.export_thread",
+    } <= set(ours)
 
 
 def test_records_of_a_step_lead_to_the_batchs_span(

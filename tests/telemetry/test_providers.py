@@ -169,7 +169,7 @@ def test_missing_extra_is_named() -> None:
             print(json.dumps(str(error)))
         """
     )
-    assert "pip install '.[otlp]' in a checkout of beam-zerobus" in found
+    assert "pip install '.[otlp]' in a clone of beam_zerobus" in found
 
 
 def test_environment_meant_for_others_only_warns() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.telemetry.receiver import Receiver
-from tests.telemetry.test_outlet import warnings_of
+from tests.telemetry.test_export_thread import warnings_of
 from tests.telemetry.test_recorder import recorder_to, send
 
 

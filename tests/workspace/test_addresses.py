@@ -104,7 +104,10 @@ def table(emulator):
         ),
         (lambda e: {"endpoint": e.workspace_url}, "check that Zerobus answers at the endpoint, not the workspace"),
         (lambda _: {"endpoint": "https://nowhere.invalid"}, "the endpoint names a host that does not exist"),
-        (lambda _: {"workspace_url": "https://nowhere.invalid"}, "check workspace_url, as its host cannot be found"),
+        (
+            lambda _: {"workspace_url": "https://nowhere.invalid"},
+            "check the workspace's URL (workspace_url, or DATABRICKS_HOST), as its host cannot be found",
+        ),
     ],
 )
 def test_what_the_first_call_finds(emulator, connect, change, says):

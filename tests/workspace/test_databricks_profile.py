@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -62,6 +65,17 @@ def test_the_profile_that_the_environment_names(emulator, profile, monkeypatch):
         assert writer.send([ROW]).success
 
 
+@pytest.mark.parametrize("variable", [True, False])
+def test_a_host_with_a_password_is_rejected_before_databricks_sdk_logs_it(profile, monkeypatch, capfd, variable):
+    host = "https://me:canary@localhost:1"
+    credentials = profile(**({} if variable else {"host": host}), client_id="id", client_secret="secret")
+    if variable:
+        monkeypatch.setenv("DATABRICKS_HOST", host)
+    with pytest.raises(ConfigurationError, match="has a host with a user name or password in it: write the host only"):
+        credentials.workspace_url()
+    assert "canary" not in "".join(capfd.readouterr())
+
+
 def test_a_token_of_another_provider_is_exchanged(emulator, profile, tmp_path, monkeypatch):
     token = tmp_path / "token"
     token.write_text("header.body.signature\n")
@@ -76,6 +90,97 @@ def test_a_token_of_another_provider_is_exchanged(emulator, profile, tmp_path, m
     token.unlink()
     with pytest.raises(AuthenticationError, match="token_supplier could not be read"):
         profile(auth_type="file-oidc", oidc_token_filepath=str(token)).request_headers(emulator.workspace_url, {})
+
+
+class _Ci(BaseHTTPRequestHandler):
+    """Supplies tokens to jobs, as GitHub does for GET and Azure DevOps for POST."""
+
+    def do_GET(self) -> None:
+        self._answer("value")
+
+    def do_POST(self) -> None:
+        self._answer("oidcToken")
+
+    def _answer(self, name: str) -> None:
+        self.server.asked.append(self.path)  # type: ignore[attr-defined]
+        content = json.dumps({name: "header.body.signature"}).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def ci() -> Iterator[ThreadingHTTPServer]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Ci) as server:
+        server.asked = []  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_the_token_of_a_ci_job_is_exchanged(emulator, profile, ci, monkeypatch):
+    url = f"http://127.0.0.1:{ci.server_port}/"
+    monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "t")
+    monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_URL", f"{url}?a=b")
+    monkeypatch.setenv("SYSTEM_TEAMFOUNDATIONCOLLECTIONURI", url)
+    for name in ("ACCESSTOKEN", "TEAMPROJECTID", "PLANID", "JOBID", "HOSTTYPE"):
+        monkeypatch.setenv(f"SYSTEM_{name}", "1")
+    for fields in (
+        {"auth_type": "github-oidc", "token_audience": "ours"},
+        {"auth_type": "github-oidc"},
+        {"auth_type": "azure-devops-oidc"},
+    ):
+        with ZerobusWriter(TABLE, credentials=profile(client_id=emulator.client_id, **fields)) as writer:
+            assert writer.send([ROW]).success
+    assert any(path.endswith("audience=ours") for path in ci.asked)
+    assert any(path.endswith(f"audience={emulator.workspace_url}/oidc/v1/token") for path in ci.asked)
+    assert any(path.startswith("/1/_apis/distributedtask") for path in ci.asked)
+
+
+@pytest.mark.parametrize(
+    ("method", "why"),
+    [("github-oidc", "no token: run in a job"), ("azure-devops-oidc", "SYSTEM_ACCESSTOKEN env var not found")],
+)
+def test_outside_of_the_ci_there_is_no_token(emulator, profile, monkeypatch, method, why):
+    for name in list(os.environ):
+        if name.startswith(("ACTIONS_", "SYSTEM_")):
+            monkeypatch.delenv(name)
+    writer = ZerobusWriter(TABLE, credentials=profile(client_id=emulator.client_id, auth_type=method))
+    with pytest.raises(AuthenticationError, match=f"{method} supplies .*{why}"):
+        writer.send([ROW])
+    with pytest.raises(AuthenticationError, match=f"signs in with {method} and has no client_id"):
+        profile(auth_type=method).principal()
+
+
+def test_an_sdk_that_does_not_know_the_ci_is_named(emulator, profile, monkeypatch):
+    monkeypatch.delattr("databricks.sdk.oidc_token_supplier.AzureDevOpsOIDCTokenSupplier")  # as in databricks-sdk 0.60
+    credentials = profile(client_id=emulator.client_id, auth_type="azure-devops-oidc")
+    with pytest.raises(AuthenticationError, match="azure-devops-oidc needs a newer databricks-sdk: pip install -U"):
+        credentials.request_headers(emulator.workspace_url, {})
+
+
+@pytest.mark.parametrize("given", ["config_file", "DATABRICKS_CONFIG_FILE"])
+def test_a_file_that_is_missing_is_named_with_what_names_another(given, monkeypatch, tmp_path):
+    missing = str(tmp_path / "none")
+    monkeypatch.setenv("DATABRICKS_CONFIG_FILE", missing)
+    credentials = DatabricksProfile(profile="ingest", config_file=missing if given == "config_file" else None)
+    with pytest.raises(ConfigurationError, match=f"no file {missing}: create it, or name it with {given}$"):
+        credentials.principal()
+
+
+def test_the_programs_sign_in_with_a_profile(emulator, profile, tmp_path, capsys):
+    profile(**of_service_principal(emulator))
+    (tmp_path / "in.jsonl").write_text('{"co2": 417}\n{"co2": "much"}\n')
+    flags = ["--zerobus_table", TABLE, "--profile", "ingest"]
+    letters = str(tmp_path / "dead")
+    assert main(["send", "--input", str(tmp_path / "in.jsonl"), "--dead_letters", letters, *flags]) == 0
+    assert emulator.table(TABLE).count_rows() == 1
+    assert main(["replay", "--input", letters, *flags]) == 1
+    assert "rejected for table" in capsys.readouterr().out
 
 
 CANNOT = {

@@ -87,7 +87,7 @@ def test_an_error_holds_what_is_not_written():
     made.opened(payload(range(10)))
     made.settle([range(4)], [RowError(4, "null", "null")], 1)
     made.fail(TransientError("gone", cause="UNAVAILABLE"))
-    with pytest.raises(TransientError, match=r"4 of the batch's 10 rows are acknowledged, 6 are not") as raised:
+    with pytest.raises(TransientError, match=r"of the batch's 10 rows, acknowledged: 4, not acknowledged: 6") as raised:
         made.result(0)
     assert [batch["id"].to_pylist() for batch in raised.value.unacknowledged] == [[4, 5, 6, 7, 8, 9]]
     assert made.unacknowledged_rows == 6
@@ -264,6 +264,25 @@ class TestSubmissions:
         del made
         gc.collect()
         assert not any(submission() for submission in rows)
+        assert not caplog.records
+
+    @pytest.mark.parametrize("expected", [False, True])
+    @pytest.mark.parametrize("before_the_end", [False, True])
+    def test_failures_that_were_dropped_keep_no_rows_and_are_not_logged(self, caplog, expected, before_the_end):
+        submissions = Submissions(TABLE)
+        made = submission(3, on_outcome=submissions.ended)
+        submissions.add(made)
+        if expected:
+            made.expect()
+        if before_the_end:
+            made.drop_outcome()
+        made.fail(ConversionError("no"))
+        made.drop_outcome()
+        row = weakref.ref(made)
+        del made
+        gc.collect()
+        assert row() is None
+        assert submissions.log_failures() == []
         assert not caplog.records
 
     def test_waiting_has_an_end(self):

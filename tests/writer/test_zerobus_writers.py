@@ -23,6 +23,7 @@ from beam_zerobus import (
 from beam_zerobus.emulator import Emulator, Faults
 from beam_zerobus.writer import unknown_tables, zerobus_writers
 from beam_zerobus.writer.pool import WriterPool
+from tests.emulator.sdk import eventually
 
 DDL = "id BIGINT NOT NULL, name STRING"
 
@@ -73,7 +74,7 @@ def test_16_threads_and_more_tables_than_streams(emulator, many):
         assert sum(threads.map(work, range(16))) == 16 * 5
     writers.close()
     assert emulator.stats.most_streams_open == 3
-    assert emulator.stats.streams_open == 0
+    eventually(lambda: not emulator.stats.streams_open)
     stored = sorted(number for table in tables for number in ids_of(emulator, table))
     assert stored == sorted(thread * 100 + step for thread in range(16) for step in range(5))
     assert writers.counters.rows_written == 16 * 5

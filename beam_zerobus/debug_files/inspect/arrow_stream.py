@@ -7,7 +7,8 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from beam_zerobus.debug_files.inspect.soundness import require_sound
+from beam_zerobus.errors import counted
+from beam_zerobus.schema.soundness import require_sound
 
 __all__ = ["StreamCutError", "read_stream"]
 
@@ -15,15 +16,15 @@ _CONTINUATION = b"\xff\xff\xff\xff"  # each message starts with it, and with the
 
 
 class StreamCutError(ValueError):
-    """The stream ends inside a message: its writer was killed, or writes it now."""
+    """The stream has no end marker: its writer was killed, or writes it now, or the file was cut."""
 
 
 def read_stream(source: BinaryIO) -> Iterator[pa.RecordBatch]:
     """Yield the whole batches of an Arrow IPC stream.
 
     Raises:
-        StreamCutError: The stream ends inside a message.
-        ValueError: It is not an Arrow IPC stream, or is damaged.
+        StreamCutError: The stream ends inside a message, or after one, without its end marker.
+        ValueError: It is not an Arrow IPC stream, or is damaged, or something follows its end.
     """
     file = _Watched(source)
     _require_beginning(file)
@@ -37,6 +38,10 @@ def read_stream(source: BinaryIO) -> Iterator[pa.RecordBatch]:
         if file.is_short:
             raise StreamCutError(str(error)) from error
         raise ValueError(str(error)) from error
+    if file.is_short:
+        raise StreamCutError("it has no end marker")
+    if source.read(1):
+        raise ValueError("something follows the end of its stream")
 
 
 def _require_beginning(file: _Watched) -> None:
@@ -47,7 +52,7 @@ def _require_beginning(file: _Watched) -> None:
         raise ValueError("it does not start with an Arrow message")
     file.is_short = len(beginning) < len(_CONTINUATION) + 4
     if not file.is_short and (length <= 0 or length % 8):
-        raise ValueError(f"it does not start with a schema, but with {length} bytes of metadata")
+        raise ValueError(f"it does not start with a schema, but with {counted(length, 'byte')} of metadata")
     file.source.seek(0)
 
 

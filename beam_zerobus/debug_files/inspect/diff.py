@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from beam_zerobus.debug_files.folders import ARROW
 from beam_zerobus.debug_files.inspect.files import DebugFile
-from beam_zerobus.debug_files.inspect.reading import arrow_batches, proto_batches, read_marks
+from beam_zerobus.debug_files.inspect.reading import Note, arrow_batches, proto_batches, read_marks, warn
 from beam_zerobus.debug_files.inspect.summary import python_value
 
 __all__ = ["Difference", "PairDiff", "compare", "pairs"]
@@ -70,15 +70,17 @@ def pairs(files: Sequence[DebugFile]) -> list[tuple[DebugFile, DebugFile]]:
     return sorted(unique, key=lambda pair: (pair[0].directory, *pair[0].name.order))
 
 
-def compare(arrow: DebugFile, proto: DebugFile, *, limit: int) -> PairDiff:
+def compare(arrow: DebugFile, proto: DebugFile, *, limit: int, note: Note = warn) -> PairDiff:
     """Compare two files that hold the same batches; keep the first `limit` differences.
+
+    `note` receives a sentence about each file that is not complete.
 
     Raises:
         ValueError: A file is damaged.
     """
-    went_in = None if arrow.size() is None else list(arrow_batches(arrow))
-    went_out = None if proto.size() is None else list(proto_batches(proto))
-    never_sent = {(mark["batch"], mark["row"]) for mark in read_marks(arrow) if mark["stage"] in _NEVER_SENT}
+    went_in = None if arrow.size() is None else list(arrow_batches(arrow, note))
+    went_out = None if proto.size() is None else list(proto_batches(proto, note))
+    never_sent = {(mark["batch"], mark["row"]) for mark in read_marks(arrow, note) if mark["stage"] in _NEVER_SENT}
     found: list[Difference] = []
     different = 0
     only_in_arrow: tuple[str, ...] = ()

@@ -5,22 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO
 
-__all__ = ["read_framed"]
+from beam_zerobus.errors import counted
+
+__all__ = ["RecordCutError", "read_framed"]
 
 _TAG = 0x0A  # field 1, length-delimited
 _CHUNK = 4 << 20
 
 
+class RecordCutError(ValueError):
+    """The file ends inside a record: its writer was killed, or writes it now, or the file was cut."""
+
+
 def read_framed(file: BinaryIO, rows: int) -> Iterator[bytes]:
     """Yield a file in pieces of up to `rows` whole records, each piece again one ``Rows`` message.
-
-    A record that the end of the file cuts off is left out.
 
     Args:
         file: A file that `frame` wrote.
         rows: The most records in a piece.
 
     Raises:
+        RecordCutError: The file ends inside a record.
         ValueError: The file holds something else.
     """
     data = b""
@@ -31,6 +36,8 @@ def read_framed(file: BinaryIO, rows: int) -> Iterator[bytes]:
             yield data[start:end]
             start = end
         data = data[start:]
+    if data:
+        raise RecordCutError(f"{counted(len(data), 'byte')} of a record can be read")
 
 
 def _ends(data: bytes, rows: int) -> Iterator[int]:

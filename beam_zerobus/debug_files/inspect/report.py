@@ -66,7 +66,7 @@ def summary_tables(summary: SetSummary, width: int) -> list[RenderableType]:
         files.add_row(
             _cell(_short(_below(file.path, directory), summary.base)),
             _size(file.size_bytes),
-            f"{file.batches:,}" if summary.format == "arrow" else "",
+            "" if file.batches is None else f"{file.batches:,}",
             f"{file.rows:,}",
             f"[red]{file.rejected_rows:,}[/red]" if file.rejected_rows else "",
         )
@@ -92,7 +92,11 @@ def summary_tables(summary: SetSummary, width: int) -> list[RenderableType]:
         parts.append(_head_table(summary.head, width))
     for file in summary.files:
         if file.rejections:
-            count = f"first {len(file.rejections):,} of {counted(file.rejected_rows, 'rejected row')}"
+            matching = file.matching_rejected_rows
+            known = file.rejected_rows if matching is None else matching
+            count = f"first {len(file.rejections):,} of {counted(known, 'rejected row')}"
+            if matching is None:
+                count += ", whether they match or not: the protobuf file does not have those that were not sent"
             rejected = _table(">batch", ">row", "why")
             for mark in file.rejections:
                 rejected.add_row(str(mark["batch"]), str(mark["row"]), _cell(f"{mark['error_type']}: {mark['reason']}"))
@@ -110,7 +114,7 @@ def diff_tables(diffs: Sequence[PairDiff]) -> list[RenderableType]:
             f"no {kind} file" if rows is None else f"{counted(rows, 'row')} in {kind}"
             for kind, rows in (("Arrow", diff.arrow_rows), ("protobuf", diff.proto_rows))
         )
-        values = f"{counted(diff.different_values, 'value')} {'differs' if diff.different_values == 1 else 'differ'}"
+        values = counted(diff.different_values, "value", "differs")
         overview.add_row("[green]same[/green]" if diff.is_same else "[red]differs[/red]", _cell(diff.stem))
         overview.add_row("", f"{arrow}, {diff.rejected_rows:,} rejected before sending, {proto}, {values}")
     parts: list[RenderableType] = [_title("Arrow side and protobuf side"), overview]
@@ -121,7 +125,7 @@ def diff_tables(diffs: Sequence[PairDiff]) -> list[RenderableType]:
             table = _table(">batch", ">row", "column", "Arrow", "protobuf")
             for one in diff.differences:
                 table.add_row(str(one.batch), str(one.row), _cell(one.column), _cell(one.arrow), _cell(one.proto))
-            count = f"first {len(diff.differences):,} of {diff.different_values:,} differences"
+            count = f"first {len(diff.differences):,} of {counted(diff.different_values, 'difference')}"
             parts += [_title(f"{diff.stem}: {count}"), table]
     return parts
 
@@ -209,4 +213,4 @@ def _size(size_bytes: int | None) -> str:
     if size_bytes is None:
         return ""
     power = min(max(size_bytes.bit_length() - 1, 0) // 10, len(_UNITS) - 1)
-    return f"{size_bytes:,} bytes" if power == 0 else f"{size_bytes / 1024**power:,.1f} {_UNITS[power]}"
+    return counted(size_bytes, "byte") if power == 0 else f"{size_bytes / 1024**power:,.1f} {_UNITS[power]}"

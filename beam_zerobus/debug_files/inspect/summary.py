@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from beam_zerobus.debug_files.folders import ARROW
 from beam_zerobus.debug_files.inspect.conditions import Condition
 from beam_zerobus.debug_files.inspect.files import DebugFile
-from beam_zerobus.debug_files.inspect.reading import arrow_batches, proto_batches, read_marks
+from beam_zerobus.debug_files.inspect.reading import Note, arrow_batches, proto_batches, read_marks, warn
 from beam_zerobus.errors import ConfigurationError
 
 __all__ = ["FileSummary", "SetSummary", "python_value", "summarize"]
@@ -21,13 +21,25 @@ __all__ = ["FileSummary", "SetSummary", "python_value", "summarize"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSummary:
-    """One file: its path, size and counts, and the first marks of its rejected rows, as they are in the file."""
+    """One file: its path, size and counts, and the first marks of its rejected rows, as they are in the file.
+
+    Attributes:
+        path: The file.
+        size_bytes: Its size.
+        batches: None for protobuf files, which are rows one after another.
+        rows: All rows.
+        rejected_rows: All rows that are marked as rejected.
+        matching_rejected_rows: Those that match all conditions; None where that is not known, as protobuf files do
+            not have the rows that were rejected before they were sent.
+        rejections: The marks of the first of these; where it is not known which match, of the first rejected rows.
+    """
 
     path: str
     size_bytes: int | None
-    batches: int
+    batches: int | None
     rows: int
     rejected_rows: int
+    matching_rejected_rows: int | None
     rejections: tuple[dict[str, Any], ...] = ()
 
 
@@ -65,6 +77,7 @@ def summarize(
     columns: Sequence[str] = (),
     conditions: Sequence[Condition] = (),
     limit: int = 20,
+    note: Note = warn,
 ) -> list[SetSummary]:
     """Read files and summarize them by table and shard; memory holds one batch at a time.
 
@@ -74,6 +87,7 @@ def summarize(
         columns: The columns to keep of these rows; none keeps all.
         conditions: Only rows that match all of them are counted as matching, and kept.
         limit: How many rejected rows of each file to keep.
+        note: Receives a sentence about each file that is not complete.
 
     Raises:
         ConfigurationError: A column does not exist, or cannot hold the value of a condition.
@@ -83,20 +97,22 @@ def summarize(
     for file in files:
         kind = "arrow" if file.name.suffix == ARROW else "proto"
         summary = summaries.setdefault((file.directory, file.name.base), SetSummary(base=file.name.base, format=kind))
-        batches = rows = 0
-        for batch in _batches(file):
-            batches += 1
-            rows += batch.num_rows
-            _add(summary, batch, head=head, columns=columns, conditions=conditions)
-        marks = read_marks(file)
+        marks = read_marks(file, note)  # first: a writer may add a batch and its marks meanwhile
+        matches = [
+            _add(summary, batch, head=head, columns=columns, conditions=conditions) for batch in _batches(file, note)
+        ]
+        matching = marks
+        if conditions and kind == "arrow":
+            matching = [mark for mark in marks if _is_match(matches, mark["batch"], mark["row"])]
         summary.files.append(
             FileSummary(
                 path=str(file),
                 size_bytes=file.size(),
-                batches=batches,
-                rows=rows,
+                batches=len(matches) if kind == "arrow" else None,
+                rows=sum(map(len, matches)),
                 rejected_rows=len(marks),
-                rejections=tuple(marks[:limit]),
+                matching_rejected_rows=None if conditions and kind == "proto" else len(matching),
+                rejections=tuple(matching[:limit]),
             )
         )
     return list(summaries.values())
@@ -122,13 +138,18 @@ def _as_text(scalar: pa.Scalar) -> str:
         return f"<{scalar.type} that cannot be shown>"
 
 
-def _batches(file: DebugFile) -> Iterator[pa.RecordBatch]:
-    return arrow_batches(file) if file.name.suffix == ARROW else proto_batches(file)
+def _batches(file: DebugFile, note: Note = warn) -> Iterator[pa.RecordBatch]:
+    return arrow_batches(file, note) if file.name.suffix == ARROW else proto_batches(file, note)
+
+
+def _is_match(matches: Sequence[np.ndarray], batch: int, row: int) -> bool:
+    return 0 <= batch < len(matches) and 0 <= row < len(matches[batch]) and bool(matches[batch][row])
 
 
 def _add(
     summary: SetSummary, batch: pa.RecordBatch, *, head: int, columns: Sequence[str], conditions: Sequence[Condition]
-) -> None:
+) -> np.ndarray:
+    """Add a batch; return a mask of the rows that match."""
     if summary.schemas == 0 or not summary.schema.equals(batch.schema):
         summary.schemas += 1
         summary.schema = batch.schema
@@ -146,6 +167,7 @@ def _add(
     by_name = dict(zip(batch.schema.names, batch.columns, strict=True))
     for row in np.flatnonzero(mask)[: head - len(summary.head)]:
         summary.head.append({name: python_value(by_name[name][int(row)]) for name in columns or by_name})
+    return mask
 
 
 def _extend_span(spans: dict[str, tuple[Any, Any]], name: str, column: pa.Array) -> None:

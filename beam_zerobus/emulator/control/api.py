@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hmac
 import re
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -28,13 +29,24 @@ from beam_zerobus.emulator.tables.json_rows import to_json_rows
 from beam_zerobus.emulator.tables.table import Table
 from beam_zerobus.errors import ConfigurationError
 
-__all__ = ["CONTROL_PATH", "Control", "Controlled"]
+__all__ = ["CONTROL_PATH", "Control", "Controlled", "token_of"]
 
 CONTROL_PATH = "/control/"
 _ARROW = "application/vnd.apache.arrow.stream"
 _MAX_ROWS = 10_000
 _NO_LIMIT = 10**15
 _MAX_STREAMS = 1_000
+
+
+def token_of(given: str | None) -> str:
+    """Return the token that a user has given; without one a generated one.
+
+    Raises:
+        ConfigurationError: No client could send it in a header.
+    """
+    if given and not re.fullmatch("[!-~]+", given):
+        raise ConfigurationError("control_token (--control-token): use ASCII letters, digits and signs, without spaces")
+    return given or secrets.token_hex(16)
 
 
 class Controlled(Protocol):

@@ -7,12 +7,12 @@ import statistics
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
 
-__all__ = ["Activity", "Event", "Pace", "SeenCall"]
+__all__ = ["Activity", "Event", "SeenCall", "SeenStream"]
 
 MAX_ROWS = 50
 """Rows of a table that are kept."""
@@ -102,9 +102,30 @@ class Rate:
         return [counts.get(second, 0) for second in range(last - self._seconds + 1, last + 1)]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenStream:
+    """How fast a stream is at one moment.
+
+    Attributes:
+        age: Seconds since it was opened.
+        rows: Rows that arrived.
+        bytes: Bytes that arrived.
+        rows_a_second: The mean over the last whole seconds; 0 once it has ended.
+        latency: The median of the last latencies in seconds; None before the first acknowledgement.
+        waiting: Calls that are not acknowledged.
+    """
+
+    age: float
+    rows: int
+    bytes: int
+    rows_a_second: float
+    latency: float | None
+    waiting: int
+
+
 @dataclass(slots=True, kw_only=True)
 class Pace:
-    """How fast a stream is.
+    """What a stream has done.
 
     Attributes:
         opened: When it was opened, in seconds of the monotonic clock.
@@ -128,13 +149,18 @@ class Pace:
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=100))
     has_ended: bool = False
 
-    def rows_a_second(self, now: float) -> float:
-        """Return the mean over the last whole seconds, or over the stream's life if that is shorter."""
-        return sum(self.rate.seconds(now)[:-1]) / max(1.0, min(_RATE_SECONDS, now - self.opened))
-
-    def median_latency(self) -> float | None:
-        """Return the median of the last latencies in seconds; None before the first acknowledgement."""
-        return statistics.median(self.latencies) if self.latencies else None
+    def seen(self, now: float) -> SeenStream:
+        """Return how fast the stream is; over its life, if that is shorter than the last seconds."""
+        age = now - self.opened
+        recent = 0 if self.has_ended else sum(self.rate.seconds(now)[:-1])
+        return SeenStream(
+            age=age,
+            rows=self.rows,
+            bytes=self.size,
+            rows_a_second=recent / max(1.0, min(_RATE_SECONDS, age)),
+            latency=statistics.median(self.latencies) if self.latencies else None,
+            waiting=len(self.waiting),
+        )
 
 
 @dataclass(slots=True)
@@ -268,17 +294,18 @@ class Activity:
     def calls(self) -> list[SeenCall]:
         """Return the last calls, the newest first."""
         with self._lock:
-            return list(reversed(self._calls))
+            return [replace(call) for call in reversed(self._calls)]  # an acknowledgement changes those here
 
     def events(self) -> list[Event]:
         """Return the last events, the newest first."""
         with self._lock:
             return list(reversed(self._events))
 
-    def paces(self) -> dict[str, Pace]:
-        """Return the paces of the last streams, by their ids."""
+    def streams(self) -> dict[str, SeenStream]:
+        """Return the last streams, by their ids."""
         with self._lock:
-            return dict(self._paces)
+            now = time.monotonic()
+            return {stream_id: pace.seen(now) for stream_id, pace in self._paces.items()}
 
     def rows_each_second(self) -> list[int]:
         """Return the rows that arrived in each of the last 60 seconds, this one last."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from contextlib import suppress
 
-__all__ = ["HttpConnections"]
+__all__ = ["HttpConnections", "await_client"]
 
 
 class HttpConnections:
@@ -40,6 +41,20 @@ class HttpConnections:
             self._ended = how
             for connection in self._open:
                 _shut_down(connection, how)
+
+
+def await_client(connection: socket.socket, seconds: float) -> None:
+    """End the answers, and read until the client has left; closed with unread bytes, a connection is reset.
+
+    A client that still sends would then see the reset, and not the last answer.
+    """
+    deadline = time.monotonic() + seconds
+    _shut_down(connection, socket.SHUT_WR)
+    with suppress(OSError):
+        while (left := deadline - time.monotonic()) > 0:
+            connection.settimeout(left)
+            if not connection.recv(1 << 16):
+                return
 
 
 def _shut_down(connection: socket.socket, how: int) -> None:

@@ -9,13 +9,13 @@ import orjson
 
 from beam_zerobus.emulator.access.tokens import Token
 from beam_zerobus.emulator.host import Host
+from beam_zerobus.emulator.http.answer import HttpAnswer
 from beam_zerobus.emulator.http.error import HttpError
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.row_request import RowRequest
-from beam_zerobus.emulator.rows import JsonReader
-from beam_zerobus.emulator.tables.table import Table
+from beam_zerobus.emulator.rows import JsonReader, parse_json
 
-__all__ = ["RestInserts", "http_status"]
+__all__ = ["RestInserts", "error_answer", "http_status"]
 
 # The first three are in the service's documentation, the others are Databricks' names for these statuses.
 _HTTP = {
@@ -39,22 +39,11 @@ class RestInserts:
 
     host: Host
 
-    def authenticate(self, authorization: str | None) -> Token:
-        """Return the token of a request, before its body is read.
-
-        Raises:
-            HttpError: UNAUTHENTICATED.
-        """
-        try:
-            return self.host.authenticate(authorization)
-        except Rejection as rejection:
-            raise _http_error(rejection) from None
-
     def insert(self, token: Token, name: str, body: bytes) -> dict[str, object]:
         """Store all rows of a request, or none.
 
         Args:
-            token: What `authenticate` returned.
+            token: The client's token.
             name: The table, as the path names it.
             body: The rows.
 
@@ -62,27 +51,22 @@ class RestInserts:
             The body of the answer: an empty object, as at the service.
 
         Raises:
-            HttpError: The request is rejected.
+            Rejection: The request is rejected.
             NoAnswerError: A fault ends the connection.
         """
-        try:
-            self._insert(self.host.writable_table(token, name), body)
-        except Rejection as rejection:
-            raise _http_error(rejection) from None
-        return {}
-
-    def _insert(self, table: Table, body: bytes) -> None:
+        table = self.host.writable_table(token, name)
         rows = _rows(body)
         request = RowRequest.arrived(self.host, table, len(rows), len(body), rows)
         chunk = JsonReader(request.schema, table.layout.rescue_column).read_rows(rows)
         request.check(chunk)
         request.store(chunk)
+        return {}
 
 
 def _rows(body: bytes) -> list[object]:
     try:
-        rows = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        rows = parse_json(body)
+    except ValueError:
         raise Rejection.invalid("the body is not JSON") from None
     if type(rows) is not list:
         raise Rejection.invalid("the body must be a JSON array of objects, also for one row")
@@ -94,5 +78,8 @@ def http_status(code: grpc.StatusCode) -> tuple[int, str]:
     return _HTTP.get(code, (500, "INTERNAL_ERROR"))
 
 
-def _http_error(rejection: Rejection) -> HttpError:
-    return HttpError(*http_status(rejection.code), rejection.message)
+def error_answer(error: HttpError | Rejection) -> HttpAnswer:
+    """Return an error as Databricks' APIs have it."""
+    if isinstance(error, Rejection):
+        error = HttpError(*http_status(error.code), error.message)
+    return HttpAnswer(content_type="application/json", body=orjson.dumps(error.body), status=error.status)

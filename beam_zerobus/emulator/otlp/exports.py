@@ -11,6 +11,7 @@ import grpc
 import pyarrow as pa
 from google.protobuf.message import DecodeError
 
+from beam_zerobus.emulator.access.tokens import Token
 from beam_zerobus.emulator.host import Host
 from beam_zerobus.emulator.limits import MAX_MESSAGE_BYTES, MAX_RECORD_BYTES
 from beam_zerobus.emulator.otlp.metrics import metric_row, metrics
@@ -20,6 +21,7 @@ from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.row_request import RowRequest
 from beam_zerobus.emulator.rows import JsonReader
 from beam_zerobus.emulator.wire import TABLE_HEADER
+from beam_zerobus.options.extras import install_extra
 
 __all__ = ["SIGNALS", "Exports", "Signal"]
 
@@ -69,7 +71,7 @@ class Signal:
             raise Rejection(
                 grpc.StatusCode.UNIMPLEMENTED,
                 "this emulator cannot take OTLP: its package opentelemetry-proto is not installed; "
-                "run pip install '.[emulator,otlp]' in the directory of its source",
+                + install_extra("emulator,otlp"),
             ) from None
         message = f"Export{self.message}Service"
         return getattr(module, f"{message}Request"), getattr(module, f"{message}Response")
@@ -103,7 +105,7 @@ class Exports:
         self,
         signal: Signal,
         *,
-        authorization: str | None,
+        token: Token,
         table_name: str | None,
         body: bytes,
         parse: Callable[[Any, bytes], Any] | None = None,
@@ -112,7 +114,7 @@ class Exports:
 
         Args:
             signal: What kind of request it is.
-            authorization: The header with the access token.
+            token: The client's token.
             table_name: The header with the table's name.
             body: The request.
             parse: Makes a message of a class from bytes; None for protobuf.
@@ -121,7 +123,6 @@ class Exports:
             Rejection: The request is rejected whole.
             NoAnswerError: A fault ends the connection.
         """
-        token = self.host.authenticate(authorization)
         if not table_name:
             raise Rejection.invalid(f"the header {TABLE_HEADER} is missing")
         table = self.host.writable_table(token, table_name)

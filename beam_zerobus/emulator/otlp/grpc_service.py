@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 
 import grpc
@@ -10,13 +9,11 @@ import grpc
 from beam_zerobus.emulator.otlp.exports import SIGNALS, Exports, Signal
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.row_request import NoAnswerError
-from beam_zerobus.emulator.status import end_stream
+from beam_zerobus.emulator.status import end_failed, end_stream
 from beam_zerobus.emulator.streams import connections
 from beam_zerobus.emulator.wire import TABLE_HEADER
 
 __all__ = ["export_handlers"]
-
-_LOG = logging.getLogger(__name__)
 
 
 def export_handlers(exports: Exports) -> Iterator[grpc.GenericRpcHandler]:
@@ -36,17 +33,17 @@ class _Method:
         try:
             response = self._exports.export(
                 self._signal,
-                authorization=headers.get("authorization"),
+                token=self._exports.host.authenticate(headers.get("authorization")),
                 table_name=headers.get(TABLE_HEADER),
                 body=body,
             )
         except Rejection as rejection:
+            self._exports.host.note(headers.get(TABLE_HEADER, ""), rejection)
             end_stream(context, rejection)
         except NoAnswerError:
             connections.cut_call(context, self._exports.host.port)
             context.abort(grpc.StatusCode.UNAVAILABLE, "injected fault: the connection was dropped")
         except Exception as error:  # noqa: BLE001 - the client always gets a status
-            _LOG.exception("the emulator failed on an OTLP request")
-            context.abort(grpc.StatusCode.INTERNAL, f"the emulator failed: {type(error).__name__}")
+            end_failed(context, error)
         answer: bytes = response.SerializeToString()
         return answer

@@ -7,9 +7,11 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 
+import grpc
 import orjson
 from google.protobuf import json_format
 
+from beam_zerobus.emulator.access.tokens import Token
 from beam_zerobus.emulator.http.answer import Headers, HttpAnswer
 from beam_zerobus.emulator.http.error import HttpError
 from beam_zerobus.emulator.http.rest import http_status
@@ -19,11 +21,16 @@ from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.status import status_bytes
 from beam_zerobus.emulator.wire import TABLE_HEADER
 
-__all__ = ["EXPORT_PATHS", "HttpExports"]
+__all__ = ["EXPORT_PATHS", "HttpExports", "failure"]
 
 _SIGNALS = {signal.path: signal for signal in SIGNALS}
 EXPORT_PATHS = frozenset(_SIGNALS)
 _PROTOBUF, _JSON = "application/x-protobuf", "application/json"
+_CODES = {
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    500: grpc.StatusCode.INTERNAL,
+}
 _GZIP = 16 + zlib.MAX_WBITS
 # OTLP in JSON has ids in hexadecimal, unlike all other bytes. Names of members are fields, never keys of attributes.
 _IDS = {"traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id"}
@@ -39,40 +46,49 @@ class HttpExports:
 
     exports: Exports
 
-    def answer(self, path: str, headers: Headers, body: bytes) -> HttpAnswer:
+    def answer(self, path: str, headers: Headers, token: Token, body: bytes) -> HttpAnswer:
         """Answer a request to one of `EXPORT_PATHS`.
 
         Args:
             path: The path.
             headers: The headers.
+            token: The client's token.
             body: The request's body, as sent.
 
         Raises:
             HttpError: The body's type is not one of OTLP.
+            Rejection: The request is rejected.
             NoAnswerError: A fault ends the connection.
         """
-        kind = (headers.get("Content-Type") or "").partition(";")[0].strip().lower()
+        kind = _content_type(headers)
         if kind not in (_PROTOBUF, _JSON):
             raise HttpError(415, "MALFORMED_REQUEST", f"send OTLP with Content-Type {_PROTOBUF} or {_JSON}")
-        try:
-            response = self.exports.export(
-                _SIGNALS[path],
-                authorization=headers.get("Authorization"),
-                table_name=headers.get(TABLE_HEADER),
-                body=_unpacked(headers.get("Content-Encoding"), body),
-                parse=_from_json if kind == _JSON else None,
-            )
-        except Rejection as rejection:
-            return _failure(kind, rejection)
+        response = self.exports.export(
+            _SIGNALS[path],
+            token=token,
+            table_name=headers.get(TABLE_HEADER),
+            body=_unpacked(headers.get("Content-Encoding"), body),
+            parse=_from_json if kind == _JSON else None,
+        )
         encoded = json_format.MessageToJson(response).encode() if kind == _JSON else response.SerializeToString()
         return HttpAnswer(content_type=kind, body=encoded)
 
 
-def _failure(kind: str, rejection: Rejection) -> HttpAnswer:
-    """Return a `google.rpc.Status`, as OTLP has it."""
-    status, _ = http_status(rejection.code)
-    as_json = orjson.dumps({"code": rejection.code.value[0], "message": rejection.message})
-    return HttpAnswer(content_type=kind, body=as_json if kind == _JSON else status_bytes(rejection), status=status)
+def failure(headers: Headers, error: HttpError | Rejection) -> HttpAnswer:
+    """Return an error as OTLP has it: a `google.rpc.Status` in the request's type, in JSON for a type of others."""
+    if isinstance(error, HttpError):
+        status = error.status
+        error = Rejection(_CODES.get(status, grpc.StatusCode.INVALID_ARGUMENT), str(error))
+    else:
+        status, _ = http_status(error.code)
+    if _content_type(headers) == _PROTOBUF:
+        return HttpAnswer(content_type=_PROTOBUF, body=status_bytes(error), status=status)
+    body = orjson.dumps({"code": error.code.value[0], "message": error.message})
+    return HttpAnswer(content_type=_JSON, body=body, status=status)
+
+
+def _content_type(headers: Headers) -> str:
+    return (headers.get("Content-Type") or "").partition(";")[0].strip().lower()
 
 
 def _unpacked(encoding: str | None, body: bytes) -> bytes:

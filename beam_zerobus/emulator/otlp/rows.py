@@ -16,6 +16,9 @@ __all__ = ["Context", "Row", "common", "contexts", "log_row", "logs", "span_row"
 
 Row: TypeAlias = dict[str, Any]
 
+_DROPPED = "dropped_attributes_count"
+_PARTS = ("resource", "instrumentation_scope")
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -43,7 +46,7 @@ def contexts(resources: Any, scopes: str, schema_url: str) -> Iterator[tuple[Con
         if group.HasField("resource"):
             found = group.resource
             name = _service_name(found)
-            resource = {"attributes": attributes(found.attributes), **_dropped(found)}
+            resource = {"attributes": attributes(found.attributes), _DROPPED: found.dropped_attributes_count}
         for part in getattr(group, scopes):
             scope = None
             if part.HasField("scope"):
@@ -52,7 +55,7 @@ def contexts(resources: Any, scopes: str, schema_url: str) -> Iterator[tuple[Con
                     "name": of.name,
                     "version": of.version,
                     "attributes": attributes(of.attributes),
-                    **_dropped(of),
+                    _DROPPED: of.dropped_attributes_count,
                 }
             row = {
                 "service_name": name,
@@ -75,7 +78,7 @@ def _service_name(resource: Any) -> str | None:
 
 
 def _dropped(message: Any) -> Row:
-    return {"dropped_attributes_count": int32(message.dropped_attributes_count, "dropped_attributes_count")}
+    return {_DROPPED: int32(message.dropped_attributes_count, _DROPPED)}
 
 
 def _size(*structs: Row | None) -> int:
@@ -83,7 +86,15 @@ def _size(*structs: Row | None) -> int:
 
 
 def common(context: Context, time_unix_nano: int) -> Row:
-    """Return the columns that every signal has; the time is that of the record."""
+    """Return the columns that every signal has; the time is that of the record.
+
+    Raises:
+        Rejection: The time, or a number of the resource or the scope, is too large.
+    """
+    for name in _PARTS:  # here and not in `contexts`, so that it rejects the records of this scope alone
+        part = context.row[name]
+        if part is not None:
+            int32(part[_DROPPED], f"{name}.{_DROPPED}")
     microseconds = int64(time_unix_nano, "time") // 1000
     return {"record_id": record_id(), "time": microseconds, "date": microseconds // 86_400_000_000, **context.row}
 

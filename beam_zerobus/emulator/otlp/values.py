@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from beam_zerobus.emulator.rejection import Rejection
+from beam_zerobus.errors import counted
 from beam_zerobus.schema.float_names import float_name
 
 __all__ = ["attributes", "enum_name", "hex_id", "int32", "int64", "number", "record_id", "variant"]
@@ -64,7 +65,7 @@ def hex_id(value: bytes, name: str, *, required: bool = False) -> str | None:
         return None
     length = _TRACE_ID_BYTES if name == "trace_id" else _SPAN_ID_BYTES
     if len(value) != length:
-        raise Rejection.invalid(f"{name} has {len(value)} bytes; it must have {length}")
+        raise Rejection.invalid(f"{name} has {counted(len(value), 'byte')}; it must have {length}")
     if required and not any(value):
         raise Rejection.invalid(f"{name} is zero")
     return value.hex()

@@ -7,12 +7,11 @@ import datetime as dt
 import decimal
 import json
 import math
-import time
 from dataclasses import dataclass
 from typing import Any
 
 from beam_zerobus.emulator.access.tokens import Token, TokenIssuer
-from beam_zerobus.emulator.counts.activity import Activity, Pace
+from beam_zerobus.emulator.counts.activity import Activity, SeenStream
 from beam_zerobus.emulator.counts.stats import StatsBook, StreamStats
 from beam_zerobus.schema.float_names import float_name
 from beam_zerobus.version import __version__
@@ -39,7 +38,7 @@ class PageView:
     def activity(self) -> dict[str, Any]:
         """Return counts, streams, calls, events, tokens and the clock."""
         stats, activity = self.stats.snapshot(), self.stats.activity
-        paces, now = activity.paces(), time.monotonic()
+        seen = activity.streams()
         return {
             "version": __version__,
             "now": self.tokens.now(),
@@ -50,7 +49,7 @@ class PageView:
             "tokens_issued": stats.tokens_issued,
             "faults": dict(stats.faults),
             "tables": {name: dataclasses.asdict(table) for name, table in stats.tables.items()},
-            "streams": [_stream(one, paces.get(one.stream_id), now) for one in _last_streams(stats.streams)],
+            "streams": [_stream(one, seen.get(one.stream_id)) for one in _last_streams(stats.streams)],
             "calls": [dataclasses.asdict(call) for call in activity.calls()],
             "events": [dataclasses.asdict(event) for event in activity.events()],
             "tokens": [self._token(token) for token in reversed(list(self.tokens.issued))],
@@ -72,19 +71,9 @@ def _last_streams(streams: tuple[StreamStats, ...]) -> list[StreamStats]:
     return [stream for _, stream in newest[:_MAX_STREAMS]]
 
 
-def _stream(stream: StreamStats, pace: Pace | None, now: float) -> dict[str, Any]:
+def _stream(stream: StreamStats, seen: SeenStream | None) -> dict[str, Any]:
     known = dataclasses.asdict(stream)
-    if pace is None:
-        return known
-    return {
-        **known,
-        "age": now - pace.opened,
-        "rows": pace.rows,
-        "bytes": pace.size,
-        "rows_a_second": 0.0 if stream.end is not None else pace.rows_a_second(now),
-        "latency": pace.median_latency(),
-        "waiting": len(pace.waiting),
-    }
+    return known if seen is None else known | dataclasses.asdict(seen)
 
 
 def shown(value: Any) -> Any:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import socket
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from beam_zerobus.emulator.emulator import Emulator
 from beam_zerobus.emulator.recording.lines import read_head, read_lines
 from beam_zerobus.emulator.recording.replay import Outcome, Replay, Target
 from beam_zerobus.errors import ConfigurationError, counted
 from beam_zerobus.options.flags import CommandParser
+from beam_zerobus.options.urls import check_url
 
 __all__ = ["main", "target_of"]
+
+_CONNECT_SECONDS = 10.0
 
 _VARIABLES = {
     "endpoint": "ZEROBUS_ENDPOINT",
@@ -46,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with ExitStack() as stack:
             if options.running:
                 target = _running(head["client_id"])
+                _check_answers(target)
             else:
                 emulator = stack.enter_context(
                     Emulator(
@@ -98,13 +104,36 @@ def _running(client_id: str) -> Target:
     )
 
 
+def _check_answers(target: Target) -> None:
+    """Check that a running emulator is there, before each call of the recording fails.
+
+    Raises:
+        ConfigurationError: It is not, or has another control token.
+    """
+    remedy = "start beam-zerobus emulator, and paste the lines that it prints"
+    for field, url in (("endpoint", target.endpoint), ("workspace_url", target.workspace_url)):
+        check_url(url, name=_VARIABLES[field], example="http://127.0.0.1:8080", credentials="DATABRICKS_CLIENT_SECRET")
+        parts = urlsplit(url)
+        address = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+        try:
+            socket.create_connection(address, _CONNECT_SECONDS).close()
+        except OSError:
+            message = f"--running: nothing listens at {url} ({_VARIABLES[field]})"
+            raise ConfigurationError(f"{message}: {remedy}") from None
+    if not Replay(target).is_accepted():
+        raise ConfigurationError(
+            f"--running: {target.workspace_url} is not the address of an emulator with this ZEROBUS_CONTROL_TOKEN: "
+            f"{remedy}"
+        )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="beam-zerobus replay-calls",
         description=(
-            "Send the calls of a recording (beam-zerobus emulator --record) to a fresh emulator, in their order, with "
-            "their faults, and report where its answers differ. Exit status: 0 if none does, 1 if one does or a call "
-            "cannot be sent, 2 after an error."
+            "Send the calls of a recording (beam-zerobus emulator --record) to a new local Zerobus, in their order, "
+            "with their faults, and report where its answers differ. Exit code: 0 if none does, 1 if one does or a "
+            "call cannot be sent, 2 after an error."
         ),
     )
     parser.add_argument("file", metavar="FILE", type=Path, help="the recording")
@@ -120,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument(
         "--running",
         action="store_true",
-        help=f"send to the emulator that the environment names: {', '.join(_VARIABLES.values())}",
+        help=f"send to the local Zerobus that the environment names: {', '.join(_VARIABLES.values())}",
     )
     return parser
 
@@ -134,5 +163,5 @@ def _report(outcome: Outcome) -> str:
     if outcome.left_out:
         lines.append(f"{counted(outcome.left_out, 'call')} not sent: the mask left the body out")
     count = len(outcome.differences)
-    lines.append(f"{sent}; {counted(count, 'answer')} {'differs' if count == 1 else 'differ'} from the recording")
+    lines.append(f"{sent}; {counted(count, 'answer', 'differs')} from the recording")
     return "\n".join(lines)

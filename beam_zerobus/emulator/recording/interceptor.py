@@ -25,6 +25,7 @@ class RecordedContext:
         self._context = context
         self._details: bytes | None = None
         self._status: tuple[grpc.StatusCode, str] | None = None
+        self._has_failed = False
         self._is_cut = False
 
     def __getattr__(self, name: str) -> Any:
@@ -33,6 +34,10 @@ class RecordedContext:
     def note_cut(self) -> None:
         """Note that the server breaks the connection."""
         self._is_cut = True
+
+    def note_failure(self) -> None:
+        """Note that the handler raises; gRPC then ends the call with a status of its own."""
+        self._has_failed = True
 
     def set_trailing_metadata(self, metadata: Any) -> None:
         """Set the metadata, as gRPC's own."""
@@ -51,10 +56,12 @@ class RecordedContext:
         elif self._status is not None:
             code, message = self._status
             call.end("server", code.name, message, self._details)
-        elif self._context.is_active():
-            call.end("server", "OK", "", None)
-        else:
+        elif not self._context.is_active():
             call.end("client", None, None, None)
+        elif self._has_failed:
+            call.end("server", "UNKNOWN", None, None)
+        else:
+            call.end("server", "OK", "", None)
 
 
 class RecordingInterceptor(grpc.ServerInterceptor):
@@ -93,6 +100,9 @@ class RecordingInterceptor(grpc.ServerInterceptor):
             for response in serve(_recorded(requests, call), recorded):
                 call.response(response)
                 yield response
+        except Exception:
+            recorded.note_failure()
+            raise
         finally:
             recorded.record_end(call)
 
@@ -104,6 +114,9 @@ class RecordingInterceptor(grpc.ServerInterceptor):
             response: bytes = serve(request, recorded)
             call.response(response)
             return response
+        except Exception:
+            recorded.note_failure()
+            raise
         finally:
             recorded.record_end(call)
 

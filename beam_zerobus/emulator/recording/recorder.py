@@ -93,6 +93,7 @@ class Recorder:
         self._connections: dict[str, int] = {}
         self._within = threading.local()
         self._broken = False
+        self._has_started = False
         self._start = time.monotonic()
         try:
             self._path = _new_file(options.path)
@@ -100,13 +101,16 @@ class Recorder:
         except FileExistsError:
             raise ConfigurationError(f"{options.path} exists: a recording needs a new file; name another") from None
         except OSError as error:
-            raise ConfigurationError(f"the recording {options.path} cannot be written: {error.strerror}") from None
+            raise ConfigurationError(
+                f"the recording {options.path} cannot be written: {error.strerror}; name a file in a directory that "
+                "you may write to"
+            ) from None
         started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         head = {"zerobus_recording": VERSION, "version": __version__, "started": started, "masked": self._masked}
         self._file.write(orjson.dumps({**head, "client_id": client_id, **options.settings}) + b"\n")
 
     def close(self) -> None:
-        """Write no more."""
+        """Write no more; remove the file if the emulator never started."""
         with self._lock:
             was_broken, self._broken = self._broken, True
             try:
@@ -114,6 +118,9 @@ class Recorder:
             except OSError as error:
                 if not was_broken:
                     self._ends(error)
+        if not self._has_started:
+            with suppress(OSError):
+                self._path.unlink()
 
     def request(
         self, method: str, target: str, headers: Mapping[str, str], authorization: str | None, body: bytes
@@ -165,7 +172,8 @@ class Recorder:
         self.answer(call, 200, b"" if token is None else orjson.dumps({"access_token": token}))
 
     def mark(self, kind: str) -> None:
-        """Record ``"kill"``, ``"stop"`` or ``"start"``."""
+        """Record ``"kill"``, ``"stop"`` or ``"start"``; once it has started, there is something to keep."""
+        self._has_started = self._has_started or kind == "start"
         self._write(kind)
 
     def stream(self, peer: str, method: str, headers: Mapping[str, str], authorization: str | None) -> RecordedStream:

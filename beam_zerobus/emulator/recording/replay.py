@@ -105,6 +105,10 @@ class Replay:
         self._counted = self._uncounted = 0
         self._last_call: int | None = None
 
+    def is_accepted(self) -> bool:
+        """Return whether the target is an emulator that takes the control token."""
+        return self._statistics()[0] == 200
+
     def run(self, lines: Iterable[dict[str, Any]]) -> Outcome:
         """Send the calls.
 
@@ -159,7 +163,7 @@ class Replay:
                 timeout=_REQUEST_SECONDS,
                 allow_redirects=False,
             )
-        except requests.ConnectionError:
+        except requests.RequestException:
             return None, b""
         return answer.status_code, answer.content
 
@@ -169,7 +173,7 @@ class Replay:
             return
         try:
             status, body = future.result(self._patience)
-        except (FutureTimeoutError, requests.RequestException):
+        except FutureTimeoutError:
             self._differs(line, where, _http(line["status"], line.get("error")), "no answer")
             return
         error = error_of(body) if status is not None and status >= 400 else None
@@ -297,9 +301,12 @@ class Replay:
         self._counted, self._uncounted = counted, 0
 
     def _calls_counted(self) -> int:
-        headers = {"Authorization": f"Bearer {self._target.control_token}"}
-        status, body = self._ask("GET", "/control/statistics", headers, b"")
+        status, body = self._statistics()
         return sum(table["calls"] for table in orjson.loads(body)["tables"].values()) if status == 200 else 0
+
+    def _statistics(self) -> tuple[int | None, bytes]:
+        headers = {"Authorization": f"Bearer {self._target.control_token}"}
+        return self._ask("GET", "/control/statistics", headers, b"")
 
 
 def _strikes(body: bytes) -> bool:

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 import pyarrow as pa
 
 from beam_zerobus.emulator.rejection import Rejection
+from beam_zerobus.errors import counted
 from beam_zerobus.schema import Array, DeltaType, Field, Map, Struct
 from beam_zerobus.schema.arrow import flight_type
 
@@ -63,7 +64,8 @@ def _problems(fields: tuple[Field, ...], carried: Sequence[pa.Field], parent: st
             yield _problem("FIELD_COUNT_MISMATCH", parent + name, "appears twice in the stream's schema")
     if len(names) > len(fields):
         where = f"column '{parent.rstrip('.')}'" if parent else "the stream's schema"
-        yield _Problem("FIELD_COUNT_MISMATCH", f"{where} has {len(names)} fields, in the table {len(fields)}")
+        found = counted(len(names), "field")
+        yield _Problem("FIELD_COUNT_MISMATCH", f"{where} has {found}, in the table {len(fields)}")
     by_name = {field.name: field for field in carried}
     for field in fields:
         carrier = by_name.get(field.name)

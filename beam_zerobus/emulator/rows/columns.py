@@ -17,6 +17,7 @@ import pyarrow as pa
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.schema import Field
 from beam_zerobus.schema.arrow import canonical_type
+from beam_zerobus.schema.lists import repeated_keys
 
 __all__ = [
     "BadValueError",
@@ -136,17 +137,20 @@ class MapNode:
 
 def _has_key_twice(values: Values, keys: pa.Array) -> bool:
     """Return whether two keys of a map have the same value, such as 1.5 and 1.50; texts differ already."""
-    if pa.types.is_string(keys.type) or pa.types.is_large_string(keys.type):
-        return False
-    rows = np.repeat(np.arange(len(values)), [len(value) if value else 0 for value in values])
-    return len(pa.table({"row": rows, "key": keys}).group_by(["row", "key"]).aggregate([])) < len(keys)
+    is_text = pa.types.is_string(keys.type) or pa.types.is_large_string(keys.type)
+    return not is_text and repeated_keys(keys, _ends(values)).size > 0
+
+
+def _ends(values: Values) -> np.ndarray:
+    """Return where the elements of each list or map begin, and the end of the last."""
+    ends = np.zeros(len(values) + 1, np.int32)
+    np.cumsum([len(value) if value else 0 for value in values], out=ends[1:])
+    return ends
 
 
 def _offsets(values: Values) -> pa.Array:
-    ends = np.zeros(len(values) + 1, np.int32)
-    np.cumsum([len(value) if value else 0 for value in values], out=ends[1:])
     absent = np.array([value is None for value in values] + [False])
-    return pa.array(ends, mask=absent if absent.any() else None)
+    return pa.array(_ends(values), mask=absent if absent.any() else None)
 
 
 @dataclass(frozen=True, slots=True)

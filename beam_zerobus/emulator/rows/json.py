@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_zerobus.emulator.rejection import Rejection
 from beam_zerobus.emulator.rows.columns import (
@@ -23,6 +24,7 @@ from beam_zerobus.emulator.rows.columns import (
     StructNode,
     Values,
 )
+from beam_zerobus.emulator.rows.json_text import parse_json
 from beam_zerobus.emulator.rows.rescue import rescue
 from beam_zerobus.emulator.rows.scalars import check_years, decimals, variants
 from beam_zerobus.schema import Array, Decimal, DeltaType, Field, Map, Primitive, Struct, TableSchema
@@ -82,8 +84,8 @@ class JsonReader:
 
 def _parse(record: str, index: int) -> Any:
     try:
-        return orjson.loads(record)
-    except orjson.JSONDecodeError:
+        return parse_json(record)
+    except ValueError:
         raise Rejection.invalid(f"record {index} is not JSON") from None
 
 
@@ -140,7 +142,11 @@ def _converter(delta_type: Primitive | Decimal, path: str) -> Callable[[Values],
         _only((int, float, str), values)
         if any(type(value) is str and value not in _NOT_NUMBERS for value in values):
             raise TypeError("a string that is not a number")
-        return pa.array([value if value is None else float(value) for value in values], arrow_type)
+        doubles = pa.array([value if value is None else float(value) for value in values], pa.float64())
+        found = doubles.cast(arrow_type)
+        if not pc.is_inf(found).equals(pc.is_inf(doubles)):
+            raise OverflowError("a number beyond the range of the type")
+        return found
 
     def binaries(values: Values) -> pa.Array:
         _only((str,), values)

@@ -72,6 +72,10 @@ class Describe:
 
 Statement: TypeAlias = CreateTable | AddColumns | DropConstraint | Grant | ShowGrants | Describe
 
+_ONLY = (  # short, since clients cut what they quote
+    "only CREATE TABLE, ALTER TABLE (ADD COLUMNS, DROP CONSTRAINT), GRANT, REVOKE, SHOW GRANTS and DESCRIBE are "
+    "executed here; read rows with Table.to_arrow() or GET /control/tables/{name}/rows"
+)
 _KINDS = ("CATALOG", "SCHEMA", "TABLE")
 
 
@@ -96,6 +100,9 @@ class _Parser(DdlParser):
     subject = "SQL"
     marks = DdlParser.marks | frozenset(".;=")
 
+    def unexpected(self, character: str) -> str:
+        return f"unexpected character {character!r}; {_ONLY}"
+
     def statement(self) -> Statement:
         first = self.peek()
         for word, rule in (
@@ -109,17 +116,13 @@ class _Parser(DdlParser):
         ):
             if self.keyword(word):
                 return rule()
-        raise self.error(
-            first,
-            "the emulator executes CREATE TABLE, ALTER TABLE ... ADD COLUMNS or DROP CONSTRAINT, GRANT, REVOKE, SHOW "
-            "GRANTS and DESCRIBE only",
-        )
+        raise self.error(first, _ONLY)
 
-    def words(self, *words: str) -> None:
+    def words(self, *words: str, remedy: str = "") -> None:
         """Take keywords that must follow."""
         for word in words:
             if not self.keyword(word):
-                raise self.error(self.peek(), f"expected {word}, found {self.peek().text or 'the end'!r}")
+                raise self.error(self.peek(), f"expected {word}, found {self.peek().text or 'the end'!r}{remedy}")
 
     def optional(self, *words: str) -> bool:
         """Take keywords if the first one follows."""
@@ -149,7 +152,7 @@ class _Parser(DdlParser):
         return ".".join(parts)
 
     def create(self) -> CreateTable:
-        self.words("TABLE")
+        self.words("TABLE", remedy=f"; {_ONLY}")
         if_not_exists = self.optional("IF", "NOT", "EXISTS")
         table = self.table()
         self.expect("(", "before the columns")
@@ -195,12 +198,12 @@ class _Parser(DdlParser):
             raise self.error(token, f"expected {what} in quotes, found {token.text or 'the end'!r}")
 
     def alter(self) -> AddColumns | DropConstraint:
-        self.words("TABLE")
+        self.words("TABLE", remedy=f"; {_ONLY}")
         table = self.table()
         if self.optional("DROP", "CONSTRAINT"):
             if_exists = self.optional("IF", "EXISTS")
             return DropConstraint(table=table, constraint=self.name(), if_exists=if_exists)
-        self.words("ADD")
+        self.words("ADD", remedy=f"; {_ONLY}")
         if not (self.keyword("COLUMNS") or self.keyword("COLUMN")):
             raise self.error(self.peek(), "expected COLUMNS after ADD")
         in_parentheses = self.mark("(")
@@ -249,7 +252,7 @@ class _Parser(DdlParser):
         return kind, ".".join(parts)
 
     def show_grants(self) -> ShowGrants:
-        self.words("GRANTS")
+        self.words("GRANTS", remedy=f"; {_ONLY}")
         principal = None if self.peek().text.upper() == "ON" else self.name()
         kind, name = self.securable()
         return ShowGrants(principal=principal, kind=kind, name=name)

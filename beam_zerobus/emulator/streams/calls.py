@@ -49,7 +49,7 @@ class StreamProtocol(Protocol):
 
     wire_format: str
 
-    def open(self, table: Table, stream_id: str) -> tuple[str, int]:  # noqa: ARG002 - for streams that are kept
+    def open(self, table: Table, stream_id: str) -> tuple[str, int]:  # noqa: ARG002 - for persistent streams
         """Open the stream, given a new id; return its id and the offset of its first call.
 
         Raises:

@@ -9,9 +9,9 @@ from google.protobuf.message import DecodeError
 
 from beam_zerobus.emulator.host import Host
 from beam_zerobus.emulator.rejection import Rejection
-from beam_zerobus.emulator.status import end_stream
+from beam_zerobus.emulator.status import end_failed, end_stream
 from beam_zerobus.emulator.streams.calls import Call, EphemeralProtocol
-from beam_zerobus.emulator.streams.persistent import KeptStream, KeptStreams
+from beam_zerobus.emulator.streams.persistent import PersistentStream, PersistentStreams
 from beam_zerobus.emulator.tables.table import Table
 from beam_zerobus.emulator.wire import (
     TABLE_HEADER,
@@ -31,16 +31,16 @@ class PersistentProtocol(EphemeralProtocol):
     """A stream that is created, or resumed by its id; its calls are those of `EphemeralStream`.
 
     Args:
-        kept: All persistent streams.
+        streams: All persistent streams.
     """
 
     response = PersistentResponse
 
-    def __init__(self, kept: KeptStreams) -> None:
+    def __init__(self, streams: PersistentStreams) -> None:
         super().__init__()
-        self._kept = kept
+        self._streams = streams
         self._resumed_id: str | None = None
-        self._stream: KeptStream | None = None
+        self._stream: PersistentStream | None = None
 
     def table_of(self, first: bytes) -> str | None:
         """Read the stream's creation, or what it is resumed by."""
@@ -61,12 +61,12 @@ class PersistentProtocol(EphemeralProtocol):
             raise Rejection.invalid("a persistent stream cannot carry Avro; use PROTO or JSON")
         return table if self._resumed_id is None else None
 
-    def open(self, table: Table, stream_id: str) -> tuple[str, int]:  # noqa: ARG002 - kept streams have their own ids
+    def open(self, table: Table, stream_id: str) -> tuple[str, int]:  # noqa: ARG002 - these streams have their own ids
         """Create or resume the stream; return its id and the offset of its first call."""
         if self._resumed_id is None:
-            self._stream = self._kept.create(table)
+            self._stream = self._streams.create(table)
         else:
-            self._stream = self._kept.resume(self._resumed_id, table)
+            self._stream = self._streams.resume(self._resumed_id, table)
         return self._stream.stream_id, self._stream.committed + 1
 
     def call(self, message: bytes) -> Call:
@@ -80,17 +80,17 @@ class PersistentProtocol(EphemeralProtocol):
     def storing(self) -> None:
         """Note that a call is being stored."""
         if self._stream is not None:
-            self._kept.storing(self._stream)
+            self._streams.storing(self._stream)
 
     def stored(self, offset: int | None) -> None:
         """Note that a call is durable, or with None that it is not stored."""
         if self._stream is not None:
-            self._kept.stored(self._stream, offset)
+            self._streams.stored(self._stream, offset)
 
     def close(self) -> None:
         """Note that the client has left."""
         if self._stream is not None:
-            self._kept.leave(self._stream)
+            self._streams.leave(self._stream)
 
     def ready(self, stream_id: str) -> bytes:
         """Return the answer to create_stream or resume_stream."""
@@ -103,7 +103,7 @@ class PersistentProtocol(EphemeralProtocol):
         return _bytes(response)
 
 
-def retire_handler(host: Host, kept: KeptStreams) -> grpc.GenericRpcHandler:
+def retire_handler(host: Host, streams: PersistentStreams) -> grpc.GenericRpcHandler:
     """Return the handler of `RetireStream`."""
 
     def retire(body: bytes, context: grpc.ServicerContext) -> bytes:
@@ -114,9 +114,11 @@ def retire_handler(host: Host, kept: KeptStreams) -> grpc.GenericRpcHandler:
             name = headers.get(TABLE_HEADER) or request.table_name
             if name.lower() != request.table_name.lower():
                 raise Rejection.invalid(f"the request names another table than the header {TABLE_HEADER}")
-            kept.retire(request.stream_id, host.writable_table(token, name))
+            streams.retire(request.stream_id, host.writable_table(token, name))
         except Rejection as rejection:
             end_stream(context, rejection)
+        except Exception as error:  # noqa: BLE001 - the client always gets a status
+            end_failed(context, error)
         return _bytes(RetireStreamResponse())
 
     return grpc.method_handlers_generic_handler(

@@ -20,7 +20,7 @@ from beam_zerobus.emulator.counts.stats import RecordedCall
 from beam_zerobus.emulator.faults import ScriptedFault
 from beam_zerobus.emulator.host import Host, injected, not_found
 from beam_zerobus.emulator.rejection import Rejection
-from beam_zerobus.emulator.status import end_stream
+from beam_zerobus.emulator.status import end_failed, end_stream
 from beam_zerobus.emulator.streams import connections
 from beam_zerobus.emulator.streams.calls import Call, StreamProtocol
 from beam_zerobus.emulator.streams.responder import (
@@ -40,11 +40,15 @@ from beam_zerobus.emulator.tables.publisher import Arrived
 from beam_zerobus.emulator.tables.table import Table
 from beam_zerobus.emulator.wire import TABLE_HEADER
 from beam_zerobus.schema import TableSchema
+from beam_zerobus.version import __version__
 
 __all__ = ["Session"]
 
 _LOG = logging.getLogger(__name__)
 FIRST_MESSAGE_SECONDS = 30.0
+# gRPC joins headers without an entry with a status that follows at once. Of such a status the official SDK does not
+# read the details when it opens an Arrow stream.
+_HEADERS = (("x-zerobus-emulator", __version__),)
 
 
 class _NotOpenedError(Exception):
@@ -78,18 +82,24 @@ class Session:
 
     def run(self, requests: Iterator[bytes]) -> Iterator[bytes]:
         """Serve the stream; yields the responses."""
-        # The client sends nothing before it receives the response's headers.
-        self._context.send_initial_metadata(())
+        headers = dict(self._context.invocation_metadata())
         try:
-            token, table = self._create(requests)
+            # Before the response's headers: after them the official SDK sends its first message, and often fails with
+            # that before it has read the status.
+            token = self._host.authenticate(headers.get("authorization"))
+            # The client sends nothing before it receives them.
+            self._context.send_initial_metadata(_HEADERS)
+            table = self._create(requests, token, headers.get(TABLE_HEADER))
         except Rejection as rejection:
-            self._note(dict(self._context.invocation_metadata()).get(TABLE_HEADER, ""), rejection)
+            self._host.note(headers.get(TABLE_HEADER, ""), rejection)
             end_stream(self._context, rejection)
         except _NotOpenedError as fault:
             yield from self._leave_unopened(wrong_answer=fault.wrong_answer)
             return
         except (StopIteration, grpc.RpcError):
             return
+        except Exception as error:  # noqa: BLE001 - the client always gets a status
+            end_failed(self._context, error)
         stats = self._host.stats
         stats.stream_opened(self.stream_id, table.name, self._protocol.wire_format)
         self._host.enter(self)
@@ -117,15 +127,15 @@ class Session:
         except Rejection as rejection:
             end = rejection.code.name
             if rejection.code is not grpc.StatusCode.OK:
-                self._note(table.name, rejection)
+                self._host.note(table.name, rejection)
                 end_stream(self._context, rejection)
+        except Exception as error:  # noqa: BLE001 - as above
+            end = grpc.StatusCode.INTERNAL.name
+            end_failed(self._context, error)
         finally:
             self._protocol.close()
             self._host.leave(self)
             stats.stream_ended(self.stream_id, end)
-
-    def _note(self, table: str, rejection: Rejection) -> None:
-        self._host.stats.activity.event("rejected", table, f"{rejection.code.name}: {rejection.message}")
 
     def finish(self, rejection: Rejection) -> None:
         """Acknowledge what is durable and end the stream with a status, from any thread."""
@@ -143,17 +153,14 @@ class Session:
     def _cut_connection(self) -> bool:
         return connections.cut_call(self._context, self._host.port)
 
-    def _create(self, requests: Iterator[bytes]) -> tuple[Token, Table]:
-        """Check token, table and grants.
+    def _create(self, requests: Iterator[bytes], token: Token, name: str | None) -> Table:
+        """Check the first message, the table that the headers name, and grants.
 
         Raises:
             Rejection: The stream is not created.
             _NotOpenedError: It is not created, and the client does not learn that.
         """
-        headers = dict(self._context.invocation_metadata())
-        token = self._host.authenticate(headers.get("authorization"))
         named = self._protocol.table_of(self._first(requests))
-        name = headers.get(TABLE_HEADER)
         if not name:
             raise Rejection.invalid(f"the header {TABLE_HEADER} is missing")
         if named is not None and named.lower() != name.lower():
@@ -165,7 +172,7 @@ class Session:
         table = self._host.writable_table(token, name)
         self._bind(table)
         self.stream_id, self._first_offset = self._protocol.open(table, self.stream_id)
-        return token, table
+        return table
 
     def _leave_unopened(self, *, wrong_answer: bool) -> Iterator[bytes]:
         """Answer wrongly, or not at all, until the client has left."""
@@ -240,8 +247,8 @@ class Session:
         def stored(problem: BaseException | None) -> None:
             try:
                 self._protocol.stored(call.offset if problem is None else None)
-            except OSError as error:
-                problem = error
+            except Rejection as rejection:
+                problem = rejection
             if problem is None:
                 stats.activity.stored(table.name, chunk)
             self._events.put(_after_storing(call, fault, delay) if problem is None else _storage_failed(problem, call))

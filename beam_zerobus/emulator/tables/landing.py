@@ -6,13 +6,15 @@ import os
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from beam_zerobus.emulator.tables.storage import described, recover
+from beam_zerobus.emulator.tables.storage import NotOurTableError, described, recover
+from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.schema import TableSchema
 
 __all__ = ["REJECTED_FOLDER", "Landed", "Landing"]
@@ -40,11 +42,12 @@ class Landed:
 
     def schema(self) -> TableSchema:
         """Return the table's columns when the rows arrived."""
-        return recover(field.metadata for field in pq.read_schema(self.path))
+        with _naming(self.path):
+            return recover(field.metadata for field in pq.read_schema(self.path))
 
     def read(self) -> pa.Table:
         """Return the rows."""
-        return pq.read_table(self.path)
+        return _rows(self.path)
 
 
 class Landing:
@@ -110,7 +113,26 @@ class Landing:
     def rejected(self) -> Iterator[pa.Table]:
         """Yield the rows of each file in the folder of rows that no longer fit the table."""
         for path in sorted(self._rejected.glob("*.parquet")):
-            yield pq.read_table(path)
+            yield _rows(path)
+
+
+def _rows(path: Path) -> pa.Table:
+    with _naming(path):
+        return pq.read_table(path)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name a file that cannot be read, or is damaged, as after a power cut."""
+    try:
+        yield
+    except (pa.ArrowException, NotOurTableError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the system: what is in the file is not known
+            why = os.strerror(error.errno)
+            raise ConfigurationError(f"the file {path} cannot be read ({why}): make it readable") from None
+        raise ConfigurationError(
+            f"the file {path} is damaged: remove it; the rows in it, which were acknowledged, are lost"
+        ) from None
 
 
 def _write(path: Path, batches: Sequence[pa.RecordBatch], schema: TableSchema) -> None:

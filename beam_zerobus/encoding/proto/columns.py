@@ -160,4 +160,6 @@ class Decimals(OneSize):
 def buffer_view(array: pa.Array, position: int, dtype: type[np.generic]) -> np.ndarray:
     """Return one of an array's buffers as numbers: the whole buffer, also if the array is a slice."""
     buffer = array.buffers()[position]
-    return np.empty(0, dtype) if buffer is None else np.frombuffer(buffer, dtype)
+    if buffer is None:
+        return np.empty(0, dtype)
+    return np.frombuffer(buffer, dtype, buffer.size // np.dtype(dtype).itemsize)  # bytes may follow the numbers

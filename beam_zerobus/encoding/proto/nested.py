@@ -67,8 +67,8 @@ class Lists:
     def __init__(self, array: pa.Array, elements: Column) -> None:
         dtype = np.int64 if pa.types.is_large_list(array.type) else np.int32
         buffer = array.buffers()[1]
-        offsets = np.zeros(1, dtype) if not buffer else np.frombuffer(buffer, dtype)
-        self._offsets = offsets[array.offset : array.offset + len(array) + 1]
+        offsets = np.zeros(1, dtype) if not buffer else np.frombuffer(buffer, dtype, array.offset + len(array) + 1)
+        self._offsets = offsets[array.offset :]
         self._elements = elements
         self._validity = Validity(array)
 

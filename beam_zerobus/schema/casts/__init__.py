@@ -43,7 +43,7 @@ def leaf_cast(arrow_type: pa.DataType, delta_type: Primitive | Decimal, path: st
         arrow_type: The type of the array, without dictionary, run-end encoding or extension type around it.
         delta_type: The type of the table's column.
         path: The column's path, for messages.
-        times: What timestamps may leave open.
+        times: How timestamps without a time zone or a unit are read.
 
     Returns:
         The function, or None if the array is used as it is.

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_zerobus.errors import counted
 from beam_zerobus.schema.arrow import canonical_type
-from beam_zerobus.schema.casts.base import Cast, UnfitError
+from beam_zerobus.schema.casts.base import Cast, UnfitError, from_views, without
 from beam_zerobus.schema.casts.text import checked_text
 from beam_zerobus.schema.reasons import Place, Reason, RowErrorType
 from beam_zerobus.schema.types import MAX_DECIMAL_PRECISION, Decimal
@@ -21,38 +22,61 @@ _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _CONTEXT = decimal.Context(prec=80)
 _UINT64_DIGITS = 20
 _DECIMAL256_DIGITS = 76
+_MOST_DIGITS = {4: 9, 8: 18, 16: 38, 32: _DECIMAL256_DIGITS}  # by width in bytes
+_FIRST_ROWS = 1_000
 
 
-def to_decimal(arrow_type: pa.DataType, delta_type: Decimal, path: str) -> Cast | None:
+def to_decimal(arrow_type: pa.DataType, delta_type: Decimal, path: str) -> Cast:
     """Choose the cast to DECIMAL: from decimals of any width, integers, and decimal text."""
     types = pa.types
     target = canonical_type(delta_type)
     if arrow_type == target:
-        return None
+        return _checked_digits(arrow_type, delta_type, path)
     is_text = types.is_string(arrow_type) or types.is_large_string(arrow_type) or types.is_string_view(arrow_type)
     if not (types.is_decimal(arrow_type) or types.is_integer(arrow_type) or is_text):
         raise UnfitError(
             "only Arrow's decimals, integers and decimal text fit; cast the column to "
             f"decimal128({delta_type.precision}, {delta_type.scale})"
         )
+    if types.is_decimal(arrow_type) and abs(arrow_type.scale) > (digits := _MOST_DIGITS[arrow_type.byte_width]):
+        # Arrow (25) accepts such a type, and crashes where it converts it.
+        raise UnfitError(
+            f"its scale is beyond the {counted(digits, 'digit')} that the type can have; correct the scale"
+        )
     reasons = _reasons(arrow_type, delta_type, path)
     convert = from_text if is_text else from_integers if types.is_integer(arrow_type) else _from_decimals
 
     def cast(array: pa.Array, place: Place) -> pa.Array:
         if is_text:
-            text = array.cast(pa.large_string()) if types.is_string_view(arrow_type) else array
-            array = checked_text(text, reasons[RowErrorType.INVALID_TEXT], place)
+            array = checked_text(from_views(array), reasons[RowErrorType.INVALID_TEXT], place)
         try:
-            converted = convert(array, delta_type)
+            # Arrow words an error for each value that does not fit, so it gets the rest only if the first ones do.
+            converted = convert(array.slice(0, _FIRST_ROWS), delta_type)
+            if converted is not None and len(array) > _FIRST_ROWS:
+                converted = convert(array, delta_type)
         except pa.ArrowInvalid:
             converted = None
-        return _one_by_one(array, delta_type, reasons, place) if converted is None else converted
+        return _checked(array, delta_type, reasons, place) if converted is None else converted
+
+    return cast
+
+
+def _checked_digits(arrow_type: pa.DataType, delta_type: Decimal, path: str) -> Cast:
+    """Return the cast from the same type, whose values may have more digits than it says where other code made them."""
+    reasons = _reasons(arrow_type, delta_type, path)
+
+    def cast(array: pa.Array, place: Place) -> pa.Array:
+        try:
+            array.validate(full=True)
+        except pa.ArrowInvalid:
+            return _checked(array, delta_type, reasons, place)
+        return array
 
     return cast
 
 
 # Arrow (25) does not detect an overflow of digits in text and where a scale grows: the result would be another number.
-# The next three functions call Arrow only with values that cannot overflow, and return None otherwise.
+# The next functions call Arrow only with values that cannot overflow, and return None otherwise.
 
 
 def from_text(array: pa.Array, delta_type: Decimal) -> pa.Array | None:
@@ -60,7 +84,7 @@ def from_text(array: pa.Array, delta_type: Decimal) -> pa.Array | None:
     longest = pc.max(pc.binary_length(array)).as_py()
     if longest is not None and longest > MAX_DECIMAL_PRECISION - delta_type.scale:
         return None
-    if pc.any(pc.match_substring(array, "e", ignore_case=True)).as_py():
+    if _has_exponent(array):
         return None
     return array.cast(canonical_type(delta_type))
 
@@ -83,10 +107,13 @@ def _reasons(arrow_type: pa.DataType, delta_type: Decimal, path: str) -> dict[Ro
     before, after = delta_type.precision - delta_type.scale, delta_type.scale
     parts = {
         RowErrorType.OUT_OF_RANGE: (
-            f"has more than {before} digits before the decimal point",
+            f"has more than {counted(before, 'digit')} before the decimal point",
             "use a larger precision",
         ),
-        RowErrorType.INEXACT: (f"has more than {after} digits after the decimal point", "use a larger scale"),
+        RowErrorType.INEXACT: (
+            f"has more than {counted(after, 'digit')} after the decimal point",
+            "use a larger scale",
+        ),
         RowErrorType.INVALID_TEXT: ("is not a plain decimal number", "use STRING"),
     }
     return {
@@ -97,6 +124,41 @@ def _reasons(arrow_type: pa.DataType, delta_type: Decimal, path: str) -> dict[Ro
         )
         for error_type, (what, remedy) in parts.items()
     }
+
+
+def _checked(array: pa.Array, delta_type: Decimal, reasons: dict[RowErrorType, Reason], place: Place) -> pa.Array:
+    """Convert the values that DECIMAL holds exactly; reject the others."""
+    try:
+        exact = _with_all_digits(array)
+    except pa.ArrowInvalid:
+        exact = None
+    # Arrow rounds away one digit less than the type has.
+    if exact is None or exact.type.scale - delta_type.scale >= _DECIMAL256_DIGITS:
+        return _one_by_one(array, delta_type, reasons, place)
+    before = delta_type.precision - delta_type.scale
+    if before < _DECIMAL256_DIGITS - exact.type.scale:
+        bound = pa.scalar(decimal.Decimal(10) ** before, exact.type)
+        outside = pc.greater_equal(pc.abs(exact), bound)
+        exact = without(exact, np.asarray(outside.fill_null(False)), reasons[RowErrorType.OUT_OF_RANGE], place)
+    finer = pc.not_equal(pc.round(exact, delta_type.scale, round_mode="towards_zero"), exact)
+    exact = without(exact, np.asarray(finer.fill_null(False)), reasons[RowErrorType.INEXACT], place)
+    return exact.cast(canonical_type(delta_type))
+
+
+def _with_all_digits(array: pa.Array) -> pa.Array | None:
+    """Return an array with all digits; None where Arrow cannot; raises `pa.ArrowInvalid` where text is not a number."""
+    if pa.types.is_decimal(array.type):
+        return array.cast(pa.decimal256(_DECIMAL256_DIGITS, array.type.scale)) if array.type.scale >= 0 else None
+    if pa.types.is_integer(array.type):
+        return array.cast(pa.decimal256(_DECIMAL256_DIGITS, 0))
+    longest = pc.max(pc.binary_length(array)).as_py()
+    if longest is None or longest > _DECIMAL256_DIGITS // 2 or _has_exponent(array):
+        return None
+    return array.cast(pa.decimal256(_DECIMAL256_DIGITS, _DECIMAL256_DIGITS // 2))
+
+
+def _has_exponent(text: pa.Array) -> bool:
+    return bool(pc.any(pc.match_substring(text, "e", ignore_case=True)).as_py())
 
 
 def _one_by_one(array: pa.Array, delta_type: Decimal, reasons: dict[RowErrorType, Reason], place: Place) -> pa.Array:

@@ -6,14 +6,21 @@ import uuid
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from beam_zerobus.schema.casts.base import Cast, UnfitError, always, without
+from beam_zerobus.schema.casts.base import Cast, UnfitError, from_views, without
 from beam_zerobus.schema.reasons import Place, Reason, RowErrorType
 from beam_zerobus.schema.types import Primitive
 
 __all__ = ["checked_text", "is_utf8", "not_utf8", "to_binary", "to_text", "uuid_text"]
 
 _TEXT_TYPES = (pa.string(), pa.large_string())
+_NEXT = r"[\x80-\xbf]"
+# The well-formed sequences of Unicode's table 3-7; Arrow matches the bytes of binaries.
+_UTF8 = (
+    rf"^(?:[\x00-\x7f]|[\xc2-\xdf]{_NEXT}|\xe0[\xa0-\xbf]{_NEXT}|[\xe1-\xec\xee\xef]{_NEXT}{{2}}|\xed[\x80-\x9f]{_NEXT}"
+    rf"|\xf0[\x90-\xbf]{_NEXT}{{2}}|[\xf1-\xf3]{_NEXT}{{3}}|\xf4[\x80-\x8f]{_NEXT}{{2}})*$"
+)
 
 
 def to_text(arrow_type: pa.DataType, delta_type: Primitive, path: str) -> Cast:
@@ -26,13 +33,13 @@ def to_text(arrow_type: pa.DataType, delta_type: Primitive, path: str) -> Cast:
     if arrow_type in _TEXT_TYPES:
         return lambda array, place: checked_text(array, reason, place)
     if pa.types.is_string_view(arrow_type):
-        return lambda array, place: checked_text(array.cast(pa.large_string()), reason, place)
+        return lambda array, place: checked_text(from_views(array), reason, place)
     if pa.types.is_large_binary(arrow_type):
         return lambda array, place: checked_text(array.view(pa.large_string()), reason, place)
     if pa.types.is_binary(arrow_type):
         return lambda array, place: checked_text(array.view(pa.string()), reason, place)
     if _is_binary(arrow_type):
-        return lambda array, place: checked_text(array.cast(pa.large_binary()).view(pa.large_string()), reason, place)
+        return lambda array, place: checked_text(_as_bytes(array).view(pa.large_string()), reason, place)
     remedy = "convert it to JSON text" if delta_type is Primitive.VARIANT else "cast the column to string"
     raise UnfitError(f"only Arrow's strings, and binaries that hold UTF-8, fit; {remedy}")
 
@@ -42,7 +49,7 @@ def to_binary(arrow_type: pa.DataType, _delta_type: Primitive, _path: str) -> Ca
     if pa.types.is_binary(arrow_type) or pa.types.is_large_binary(arrow_type):
         return None
     if _is_binary(arrow_type):
-        return always(pa.large_binary())
+        return lambda array, _: _as_bytes(array)
     raise UnfitError("only Arrow's binaries fit; cast the column to binary, or decode it if it holds base64")
 
 
@@ -59,6 +66,10 @@ def _is_binary(arrow_type: pa.DataType) -> bool:
         or types.is_binary_view(arrow_type)
         or (types.is_fixed_size_binary(arrow_type) and not types.is_decimal(arrow_type))
     )
+
+
+def _as_bytes(array: pa.Array) -> pa.Array:
+    return from_views(array).cast(pa.large_binary())
 
 
 def checked_text(text: pa.Array, reason: Reason, place: Place) -> pa.Array:
@@ -86,8 +97,13 @@ def _is_ascii(text: pa.Array) -> bool:
 
 
 def not_utf8(raw: pa.Array) -> np.ndarray:
-    """Mark the values that are not UTF-8."""
-    return np.fromiter((value is not None and not is_utf8(value) for value in raw.to_pylist()), bool, len(raw))
+    r"""Mark the values of a binary array that are not UTF-8.
+
+    Example:
+        >>> not_utf8(pa.array(["é".encode(), b"\xe9", None])).tolist()
+        [False, True, False]
+    """
+    return ~np.asarray(pc.fill_null(pc.match_substring_regex(raw, _UTF8), True))
 
 
 def is_utf8(value: bytes) -> bool:

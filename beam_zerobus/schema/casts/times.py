@@ -55,7 +55,9 @@ def to_timestamp(arrow_type: pa.DataType, delta_type: Primitive, path: str, time
     if is_number and times.epoch_unit is not None:
         return _from_numbers(arrow_type, delta_type, path, times.epoch_unit)
     if is_number:
-        raise UnfitError('set epoch_unit to "s", "ms" or "us", which it counts from 1970, or cast it to a timestamp')
+        raise UnfitError(
+            "", "cast it to a timestamp", option='set epoch_unit to "s", "ms" or "us", which it counts from 1970'
+        )
     if not pa.types.is_timestamp(arrow_type):
         raise UnfitError("only Arrow's timestamps fit; cast the column to one of microseconds")
     if delta_type is Primitive.TIMESTAMP_NTZ and arrow_type.tz is not None:
@@ -67,8 +69,9 @@ def to_timestamp(arrow_type: pa.DataType, delta_type: Primitive, path: str, time
         return _to_microseconds(arrow_type, canonical_type(delta_type), path, delta_type)
     if times.assume_timezone is None:
         raise UnfitError(
-            'TIMESTAMP is a moment in time and the column has no time zone; set assume_timezone="UTC" or the zone '
-            "that it is in, or use TIMESTAMP_NTZ in the table"
+            "TIMESTAMP is a moment in time and the column has no time zone",
+            "use TIMESTAMP_NTZ in the table",
+            option='set assume_timezone="UTC" or the zone that it is in',
         )
     return _from_clock(arrow_type, delta_type, path, times.assume_timezone)
 

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_zerobus.sink.dead_letters.json_columns import between, each_as_json, quoted
+from beam_zerobus.sink.dead_letters.json_columns import (
+    Pieces,
+    array_as_json,
+    between,
+    is_text,
+    is_valid_text,
+    quoted,
+)
 
 __all__ = ["each_as_fields", "from_fields"]
 
@@ -32,25 +40,29 @@ _DECIMAL = re.compile(r"decimal128\((\d+), (-?\d+)\)")
 _NOT_NULL = " not null"
 
 
-def each_as_fields(rows: pa.RecordBatch) -> list[str] | None:
+def each_as_fields(rows: pa.RecordBatch, readable: Sequence[pa.Array]) -> Pieces | None:
     """Return the form of each row as JSON text; None where a column or a value has none.
 
+    Args:
+        rows: The rows.
+        readable: Their columns as `array_as_json` returns them; the values of most types have no other form.
+
     Example:
-        >>> each_as_fields(pa.record_batch({"id": [1, None], "on": pa.array([0, 1], pa.date32())}))
+        >>> from beam_zerobus.sink.dead_letters.json_columns import joined
+        >>> rows = pa.record_batch({"id": [1, None], "on": pa.array([0, 1], pa.date32())})
+        >>> joined(*each_as_fields(rows, list(map(array_as_json, rows.columns)))).to_pylist()
         ['[["id","int64",1],["on","date32[day]",0]]', '[["id","int64",null],["on","date32[day]",1]]']
     """
     if any(field.metadata or _kind(str(field.type)) is None for field in rows.schema):
         return None
-    columns: list[list[str]] = []
-    for column in rows.columns:
-        if (written := _written(column)) is None:
-            return None
-        columns.append(written)
+    if not all(map(_has_form, rows.columns)):
+        return None
+    columns = [_exact(column, texts) for column, texts in zip(rows.columns, readable, strict=True)]
     heads = [
         f"{'],' if number else '['}[{quoted(field.name)},{quoted(_name(field))},"
         for number, field in enumerate(rows.schema)
     ]
-    return between([*heads, "]]"], columns, rows.num_rows) if heads else None
+    return between([*heads, "]]"], columns) if heads else None
 
 
 def from_fields(fields: list[list[Any]]) -> pa.RecordBatch:
@@ -83,18 +95,14 @@ def _kind(name: str) -> pa.DataType | None:
     return _BY_NAME.get(name)
 
 
-def _written(column: pa.Array) -> list[str] | None:
-    if pa.types.is_decimal(column.type):
-        column = column.cast(pa.string())
-    elif pa.types.is_temporal(column.type):
-        column = column.view(_numbers(column.type))
-    try:
-        values = column.to_pylist()
-    except UnicodeDecodeError:
-        return None
-    if pa.types.is_floating(column.type) and not pc.all(pc.is_finite(column), min_count=0).as_py():
-        return None
-    return each_as_json(values)
+def _has_form(column: pa.Array) -> bool:
+    if is_text(column.type):
+        return is_valid_text(column)
+    return not pa.types.is_floating(column.type) or bool(pc.all(pc.is_finite(column), min_count=0).as_py())
+
+
+def _exact(column: pa.Array, readable: pa.Array) -> pa.Array:
+    return array_as_json(column.view(_numbers(column.type))) if pa.types.is_temporal(column.type) else readable
 
 
 def _array(value: Any, kind: pa.DataType) -> pa.Array:

@@ -10,7 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 
-__all__ = ["columns_of", "each_to_base64", "from_base64", "row_of", "to_base64"]
+from beam_zerobus.schema.arrow_values import python_value
+
+__all__ = ["each_to_base64", "from_base64", "row_of", "to_base64", "values_of"]
 
 _EPOCH = dt.datetime(1970, 1, 1)
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -50,21 +52,17 @@ def row_of(rows: pa.RecordBatch | pa.Table) -> dict[str, Any]:
     >>> row_of(pa.table({"id": [1], "at": pa.array([253402300800], pa.timestamp("s"))}))
     {'id': 1, 'at': 253402300800000000}
     """
-    return dict(zip(rows.schema.names, (values[0] for values in columns_of(rows.slice(0, 1))), strict=True))
+    return dict(zip(rows.schema.names, (values_of(column)[0] for column in rows.slice(0, 1).columns), strict=True))
 
 
-def columns_of(rows: pa.RecordBatch | pa.Table) -> list[list[Any]]:
-    """Return each column as Python values, as `row_of` returns them."""
-    return list(map(_values, rows.columns))
-
-
-def _values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
+def values_of(column: pa.Array | pa.ChunkedArray) -> list[Any]:
+    """Return the values of a column as Python values, as `row_of` returns them."""
     with suppress(ValueError, OverflowError):
         if _is_plain(column.type):
             return column.to_pylist()
         if pa.types.is_timestamp(column.type) and column.type.unit != "ns":
             return _timestamps(column)
-    return list(map(_value, column))
+    return [python_value(scalar, _leaf, _map) for scalar in column]
 
 
 def _timestamps(column: pa.Array | pa.ChunkedArray) -> list[Any]:
@@ -88,17 +86,7 @@ def _is_plain(kind: pa.DataType) -> bool:
     )
 
 
-def _value(scalar: pa.Scalar) -> Any:  # noqa: PLR0911 - one for each kind of value
-    if not scalar.is_valid:
-        return None
-    if isinstance(scalar, pa.ExtensionScalar | pa.DictionaryScalar | pa.RunEndEncodedScalar):
-        return _value(scalar.value)
-    if isinstance(scalar, pa.StructScalar):
-        return {name: _value(scalar[index]) for index, name in enumerate(scalar.type.names)}
-    if isinstance(scalar, pa.MapScalar):
-        return _map([(_value(pair[0]), _value(pair[1])) for pair in scalar.values])
-    if isinstance(scalar, pa.ListScalar):  # and its subclasses
-        return [_value(inner) for inner in scalar.values]
+def _leaf(scalar: pa.Scalar) -> Any:
     if isinstance(scalar, pa.TimestampScalar):
         return _timestamp(scalar.value, scalar.type)
     if isinstance(scalar, pa.Date32Scalar):

@@ -13,6 +13,7 @@ from beam_zerobus.batching.json_objects import json_key
 from beam_zerobus.schema import Array, Decimal, DeltaType, Map, Primitive, Struct, TableSchema
 from beam_zerobus.schema.casts.decimals import exact_decimal
 from beam_zerobus.schema.texts import INTEGERS
+from beam_zerobus.schema.unique_keys import unique_keys
 from beam_zerobus.sink.dead_letters.json_text import Number, dumps, loads
 from beam_zerobus.sink.dead_letters.readable import plain
 from beam_zerobus.sink.dead_letters.typed_values import restored
@@ -87,7 +88,31 @@ def _merged(value: Any, readable: Any, corrected: Any, delta_type: DeltaType | N
     if items is not None and isinstance(corrected, list) and len(items) == len(corrected):
         kind = delta_type.element if isinstance(delta_type, Array) else None
         return [_merged(*parts, kind) for parts in zip(items, readable, corrected, strict=True)]
+    if delta_type in (None, Primitive.VARIANT):  # others take pairs, too
+        corrected = _with_objects(value, corrected)
     return _from_json(corrected, delta_type)
+
+
+def _with_objects(value: Any, corrected: Any) -> Any:
+    """Return what people wrote with objects for the pairs of mappings whose keys are equal as text."""
+    fields = fields_of(value)
+    if fields is None:
+        items = items_of(value)
+        if items is None or not isinstance(corrected, list) or len(items) != len(corrected):
+            return corrected
+        return [_with_objects(*pair) for pair in zip(items, corrected, strict=True)]
+    by_name = {key_name(key): inner for key, inner in fields.items()}
+    if len(by_name) < len(fields) and _are_pairs(corrected):
+        return unique_keys([(name, _with_objects(by_name.get(name), inner)) for name, inner in corrected])
+    if isinstance(corrected, dict):
+        return {name: _with_objects(by_name.get(name), inner) for name, inner in corrected.items()}
+    return corrected
+
+
+def _are_pairs(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) for pair in value
+    )
 
 
 def _type_of(delta_type: DeltaType | None, name: str) -> DeltaType | None:
@@ -113,9 +138,9 @@ def _from_json(value: Any, delta_type: DeltaType | None) -> Any:  # noqa: PLR091
         return [_from_json(inner, kind) for inner in value]
     if isinstance(value, dict):
         key_type = delta_type.key if isinstance(delta_type, Map) else Primitive.STRING
-        return {
-            json_key(name, key_type): _from_json(inner, _type_of(delta_type, name)) for name, inner in value.items()
-        }
+        return unique_keys(
+            [(json_key(name, key_type), _from_json(inner, _type_of(delta_type, name))) for name, inner in value.items()]
+        )
     return value
 
 

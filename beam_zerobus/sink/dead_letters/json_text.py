@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, Self
 
+from beam_zerobus.schema.unique_keys import unique_keys
+
 __all__ = ["Number", "dumps", "is_utf8", "loads"]
 
 
@@ -28,10 +30,13 @@ class Number(float):
 def loads(text: str | bytes) -> Any:
     """Parse JSON; numbers with a fraction or an exponent keep their digits for `dumps`.
 
+    Raises:
+        ValueError: The text is not valid JSON, or has an object with the same key twice.
+
     >>> loads('{"v": 12345678901234567.89}')["v"].text
     '12345678901234567.89'
     """
-    return json.loads(text, parse_float=Number)
+    return json.loads(text, parse_float=Number, object_pairs_hook=unique_keys)
 
 
 def dumps(value: Any) -> str:

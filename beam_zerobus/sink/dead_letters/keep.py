@@ -23,7 +23,8 @@ __all__ = ["KeepDeadLetters", "LetterFormat"]
 
 LetterFormat: TypeAlias = Literal["jsonl", "parquet"]
 
-_AT_ONCE = 1_000
+_LETTERS = 1_000
+_BYTES = 1 << 18
 
 
 class KeepDeadLetters(beam.PTransform[PCollection[Any], PCollection[Any]]):
@@ -62,11 +63,13 @@ class KeepDeadLetters(beam.PTransform[PCollection[Any], PCollection[Any]]):
         if not isinstance(failed_rows.windowing.windowfn, GlobalWindows):
             failed_rows |= "Forget windows" >> beam.WindowInto(GlobalWindows())
         if self._format == "parquet":
-            letters = failed_rows | "ToTable" >> beam.ParDo(_Gather(letters_of, table_of)).with_output_types(pa.Table)
+            tables = _Gather(list, letters_of, _LETTERS, table_of)
+            letters = failed_rows | "ToTable" >> beam.ParDo(tables).with_output_types(pa.Table)
             write = WriteToParquetBatched(prefix, LETTER_SCHEMA, file_name_suffix=suffix)
         else:
-            letters = failed_rows | "ToJson" >> beam.ParDo(_Gather(lines_of, "\n".join)).with_output_types(str)
-            write = WriteToText(prefix, file_name_suffix=suffix, skip_if_empty=True)
+            lines = _Gather(bytearray, lines_of, _BYTES, bytes)
+            letters = failed_rows | "ToJson" >> beam.ParDo(lines).with_output_types(bytes)
+            write = WriteToText(prefix, suffix, append_trailing_newlines=False, skip_if_empty=True)
         return letters | "Write" >> write
 
 
@@ -74,30 +77,36 @@ class _Gather(beam.DoFn):
     """Writes letters many at a time, since each element of a pipeline costs as much as a letter does.
 
     Args:
+        empty: Makes what letters are added to.
         letters: Returns the letters of an element of `failed_rows`.
+        enough: How many of them to write at once.
         write: Makes one element of many letters.
     """
 
-    def __init__(self, letters: Callable[[Any], Iterable[Any]], write: Callable[[list[Any]], Any]) -> None:
+    def __init__(
+        self, empty: Callable[[], Any], letters: Callable[[Any], Any], enough: int, write: Callable[[Any], Any]
+    ) -> None:
         super().__init__()
+        self._empty = empty
         self._letters_of = letters
+        self._enough = enough
         self._write = write
 
     def start_bundle(self) -> None:
-        self._letters: list[Any] = []
+        self._letters = self._empty()
 
     def process(self, failed: Any) -> Iterable[Any] | None:
         self._letters += self._letters_of(failed)
-        return self._written() if len(self._letters) >= _AT_ONCE else None
+        return self._written() if len(self._letters) >= self._enough else None
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         for written in self._written():
             yield WindowedValue(written, MIN_TIMESTAMP, (GlobalWindow(),))
 
     def _written(self) -> Iterator[Any]:
-        letters, self._letters = self._letters, []
-        for start in range(0, len(letters), _AT_ONCE):
-            yield self._write(letters[start : start + _AT_ONCE])
+        letters, self._letters = self._letters, self._empty()
+        if letters:
+            yield self._write(letters)
 
 
 class _WriteEachBundle(beam.DoFn):
@@ -120,4 +129,4 @@ class _WriteEachBundle(beam.DoFn):
             if self._format == "parquet":
                 pq.write_table(table_of([letter for failed in self._failed for letter in letters_of(failed)]), file)
             else:
-                file.writelines(f"{line}\n".encode() for failed in self._failed for line in lines_of(failed))
+                file.writelines(map(lines_of, self._failed))

@@ -11,7 +11,8 @@ import numpy as np
 from apache_beam.utils.timestamp import Timestamp
 
 from beam_zerobus.schema.float_names import float_name
-from beam_zerobus.sink.dead_letters.values import RawText, as_python, fields_of, items_of, key_name
+from beam_zerobus.sink.dead_letters.values import as_python, fields_of, items_of, key_name
+from beam_zerobus.sink.raw_text import RawText
 
 __all__ = ["plain"]
 
@@ -29,7 +30,7 @@ def plain(value: Any) -> Any:
     value = as_python(value)
     if (fields := fields_of(value)) is not None:
         named = {key_name(key): plain(inner) for key, inner in fields.items()}
-        return named if len(named) == len(fields) else [[plain(key), plain(inner)] for key, inner in fields.items()]
+        return named if len(named) == len(fields) else [[key_name(key), plain(inner)] for key, inner in fields.items()]
     if (items := items_of(value)) is not None:
         return [plain(inner) for inner in items]
     return _leaf(_number(value) if isinstance(value, np.generic) else value)

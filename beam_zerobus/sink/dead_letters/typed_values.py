@@ -12,7 +12,9 @@ import datetime as dt
 import decimal
 import math
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping
+from enum import Enum
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -26,7 +28,15 @@ from beam_zerobus.schema.float_names import float_name
 from beam_zerobus.sink.dead_letters import arrow_values
 from beam_zerobus.sink.dead_letters.arrow_fields import from_fields
 from beam_zerobus.sink.dead_letters.json_text import Number, dumps, is_utf8
-from beam_zerobus.sink.dead_letters.values import OtherValue, RawText, as_python, fields_of, key_name
+from beam_zerobus.sink.dead_letters.values import (
+    OtherValue,
+    as_python,
+    fields_of,
+    key_name,
+    member,
+    other_value,
+)
+from beam_zerobus.sink.raw_text import RawText
 
 __all__ = ["exact", "exact_text", "restored"]
 
@@ -51,7 +61,7 @@ def exact(value: Any) -> Any:
         return {key_name(key): exact(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [exact(inner) for inner in value]
-    return exact(OtherValue(type(value).__name__, str(value)))
+    return exact(other_value(type(value).__name__, str(value)))
 
 
 def exact_text(value: Any) -> str:
@@ -100,9 +110,11 @@ def _is_dataclass(value: Any) -> bool:
 
 def _needs_pairs(value: Any) -> bool:
     """Return whether JSON cannot hold the keys of a mapping."""
-    return isinstance(value, Mapping) and not all(
-        isinstance(key, str) and not key.startswith("$") and is_utf8(key) for key in map(as_python, value)
-    )
+    if not isinstance(value, Mapping):
+        return False
+    keys = list(map(as_python, value))
+    are_plain = all(isinstance(key, str) and not key.startswith("$") and is_utf8(key) for key in keys)
+    return not are_plain or len(set(keys)) < len(keys)
 
 
 def _base64(value: bytes) -> str:
@@ -158,6 +170,22 @@ def _pairs_form(value: Any) -> list[Any]:
     return [[exact(key), exact(inner)] for key, inner in (fields_of(value) or {}).items()]
 
 
+def _map_form(value: Any) -> list[Any]:
+    """Return pairs; keys that the sink takes for one, as an enum member and its value, stay apart."""
+    fields = fields_of(value) or {}
+    forms = [exact(key) for key in fields]
+    plain = [_key(restored(form)) for form in forms]
+    equal, known = Counter(plain), set()
+    for at, key in enumerate(fields):
+        if isinstance(key, Enum) and equal[plain[at]] > 1:
+            forms[at] = {"$member": [type(key).__name__, str(key.name), forms[at]]}
+        elif plain[at] in known:
+            forms[at] = exact(other_value(type(key).__name__, key_name(key)))
+        else:
+            known.add(plain[at])
+    return [[form, exact(inner)] for form, inner in zip(forms, fields.values(), strict=True)]
+
+
 def _row(pairs: list[Any]) -> Row:
     row = Row()
     vars(row).update((restored(name), restored(inner)) for name, inner in pairs)
@@ -208,10 +236,11 @@ _TAGS: dict[str, tuple[Callable[[Any], bool], Callable[[Any], Any], Callable[[An
     "$array": (lambda value: isinstance(value, np.ndarray) and value.ndim > 0, _array_form, _array),
     "$tuple": (lambda value: isinstance(value, tuple) and hasattr(value, "_fields"), _pairs_form, _tuple),
     "$row": (lambda value: isinstance(value, Row) or _is_dataclass(value), _pairs_form, _row),
-    "$map": (_needs_pairs, _pairs_form, _map),
+    "$map": (_needs_pairs, _map_form, _map),
+    "$member": (_never, _never, lambda form: member(form[0], form[1], _key(restored(form[2])))),  # only as a key
     "$other": (
         _is(OtherValue),
-        lambda value: [value.kind, _text_form(value.text)],
-        lambda form: OtherValue(form[0], _text(form[1])),
+        lambda value: [type(value).__name__, _text_form(value.text)],
+        lambda form: other_value(form[0], _text(form[1])),
     ),
 }

@@ -11,16 +11,15 @@ import os
 import re
 import shutil
 import socket
-import socketserver
 import subprocess
-import threading
 import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.forwarding import forwarded
 from tests.runners.pages import commands
 from tests.runners.support import ROOT, started, wait_until
 
@@ -191,36 +190,3 @@ def _rest(method: str, path: str, body: object = None) -> Any:
 
 def _address(number: int) -> str:
     return f"127.0.0.{number + 1}"
-
-
-@contextmanager
-def forwarded(address: tuple[str, int], target: tuple[str, int]) -> Iterator[None]:
-    """Forward connections from one address to another."""
-
-    class Forward(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            with socket.create_connection(target) as far:
-                back = threading.Thread(target=_copy, args=(far, self.request), daemon=True)
-                back.start()
-                _copy(self.request, far)
-                back.join()
-
-    class Server(socketserver.ThreadingTCPServer):
-        allow_reuse_address = True
-        daemon_threads = True
-
-    with Server(address, Forward) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-
-
-def _copy(source: socket.socket, target: socket.socket) -> None:
-    try:
-        while data := source.recv(1 << 16):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass  # one side closed the connection

@@ -34,7 +34,7 @@ const (
 	openTimeout = 15 * time.Second
 	flushWait   = 40 * time.Second
 	backoff     = 200 * time.Millisecond
-	maxFailures = 150
+	maxFailures = 600
 )
 
 // final lists the statuses after which another try is useless.

@@ -15,7 +15,7 @@ const commands = {
     const limits = {
       recovery: true,
       recoveryBackoffMs: 200,
-      recoveryRetries: 150,
+      recoveryRetries: 600,
       flushTimeoutMs: 40000,
       serverLackOfAckTimeoutMs: Number(patience),
     };

@@ -26,7 +26,7 @@ class Client:
         sdk = ZerobusSdk(endpoint, workspace)
         limits: dict[str, Any] = {
             "recovery_backoff_ms": 200,
-            "recovery_retries": 150,
+            "recovery_retries": 600,
             "flush_timeout_ms": 40_000,
             "server_lack_of_ack_timeout_ms": int(patience),
         }

@@ -73,7 +73,7 @@ async fn open(words: &[&str]) -> Result<Stream, Box<dyn Error>> {
         .table(table)
         .oauth(client_id, secret)
         .recovery_backoff_ms(200)
-        .recovery_retries(150)
+        .recovery_retries(600)
         .flush_timeout_ms(40_000)
         .server_lack_of_ack_timeout_ms(patience.parse()?);
     Ok(match format {

@@ -73,7 +73,7 @@ public final class Client {
         StreamConfigurationOptions.builder()
             .setRecovery(true)
             .setRecoveryBackoffMs(200)
-            .setRecoveryRetries(150)
+            .setRecoveryRetries(600)
             .setFlushTimeoutMs(40_000)
             .setServerLackOfAckTimeoutMs(Integer.parseInt(words[7]))
             .build();

@@ -1,4 +1,4 @@
-"""`Outlet`: exports to a receiver that may be down, hang or reject, and never holds up a sender."""
+"""`ExportThread`: exports to a receiver that may be down, hang or reject, and never holds up a sender."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export import SpanExporter
 from beam_zerobus.logs import get_logger, outline
 from beam_zerobus.telemetry.quiet import quiet
 
-__all__ = ["PAUSE", "Outlet", "SpanQueue", "report_to"]
+__all__ = ["PAUSE", "ExportThread", "SpanQueue", "report_to"]
 
 _log = get_logger(__name__)
 
@@ -30,11 +30,11 @@ _SPANS_AN_EXPORT = 1_024  # of 256 batches; of more, one export could become too
 T = TypeVar("T")
 
 
-class Outlet:
+class ExportThread:
     """Exports one signal, spans or metrics, to one destination, in a thread of its own.
 
     OpenTelemetry's batch processor is not used: its `force_flush` waits for a hanging receiver without limit, and for
-    as long as others add spans. Each signal has an outlet of its own, as a receiver may accept one and not the other.
+    as long as others add spans. Each signal has a thread, as a receiver may accept one and not the other.
 
     Invariants, under `_changed` (a condition):
     - `_responsive` is False from a failed or overdue export to the next that succeeds; no caller waits meanwhile.
@@ -98,7 +98,7 @@ class Outlet:
             self._changed.wait_for(lambda: self._ended, timeout if self._responsive else min(timeout, _LAST_EXPORT))
 
     def attempt(self, export: Callable[[], Enum]) -> bool:
-        """Call an exporter, in this outlet's thread, and note whether it succeeded."""
+        """Call an exporter, in this thread, and note whether it succeeded."""
         result = _call(export)
         succeeded = result is not None and result.name == "SUCCESS"
         if not succeeded:
@@ -135,17 +135,17 @@ class Outlet:
 
 
 class SpanQueue(SpanProcessor):
-    """The spans that an outlet has yet to export.
+    """The spans that a thread has yet to export.
 
     Args:
         exporter: Where they go.
-        outlet: The outlet whose thread exports.
+        thread: The thread that exports.
         size: Spans that are kept; beyond that the oldest are dropped.
     """
 
-    def __init__(self, exporter: SpanExporter, outlet: Outlet, size: int) -> None:
+    def __init__(self, exporter: SpanExporter, thread: ExportThread, size: int) -> None:
         self._exporter = exporter
-        self._outlet = outlet
+        self._thread = thread
         self._an_export = max(1, min(_SPANS_AN_EXPORT, size // 8))
         self._spans: deque[ReadableSpan] = deque(maxlen=size)
 
@@ -154,7 +154,7 @@ class SpanQueue(SpanProcessor):
         if span.context is not None and span.context.trace_flags.sampled:
             self._spans.append(span)
             if len(self._spans) >= self._an_export:
-                self._outlet.wake()
+                self._thread.wake()
 
     def export(self) -> None:
         """Export what is queued now, up to a failure. What is queued meanwhile waits: others may never stop sending."""
@@ -162,19 +162,19 @@ class SpanQueue(SpanProcessor):
         while left > 0:
             spans = [self._spans.popleft() for _ in range(min(left, self._an_export))]
             left -= len(spans)
-            if not self._outlet.attempt(lambda: self._exporter.export(spans)):  # noqa: B023  called at once
+            if not self._thread.attempt(lambda: self._exporter.export(spans)):  # noqa: B023  called at once
                 return
 
 
-def report_to(outlet: Outlet, make: partial[MetricExporter]) -> MetricExporter:
-    """Make an exporter of metrics, with an `export` whose result the outlet learns: a metric reader drops it.
+def report_to(thread: ExportThread, make: partial[MetricExporter]) -> MetricExporter:
+    """Make an exporter of metrics, with an `export` whose result the thread learns: a metric reader drops it.
 
     Its class is a subclass, as a reader asks an exporter for its temporality, which only the exporter itself knows.
     """
     kind: Any = make.func
 
     def export(self: Any, *args: Any, **kwargs: Any) -> MetricExportResult:
-        succeeded = outlet.attempt(lambda: kind.export(self, *args, **kwargs))
+        succeeded = thread.attempt(lambda: kind.export(self, *args, **kwargs))
         return MetricExportResult.SUCCESS if succeeded else MetricExportResult.FAILURE
 
     exporter: MetricExporter = type(kind.__name__, (kind,), {"export": export})(*make.args, **make.keywords)

@@ -1,4 +1,4 @@
-"""The keeper and the connection after unexpected errors."""
+"""The supervisor and the connection after unexpected errors."""
 
 import gc
 
@@ -10,8 +10,8 @@ from beam_zerobus.delivery.connection import Connection
 from beam_zerobus.delivery.delivery import Delivery
 from beam_zerobus.delivery.entry import Entry
 from beam_zerobus.delivery.failures import FailureKind, StreamFailure
-from beam_zerobus.delivery.keeper import Keeper
 from beam_zerobus.delivery.stream import Stream
+from beam_zerobus.delivery.supervisor import Supervisor
 from beam_zerobus.emulator import Faults
 
 DDL = "id BIGINT NOT NULL"
@@ -28,16 +28,16 @@ def table(emulator):
 
 
 @pytest.mark.parametrize("error", [RuntimeError("unforeseen"), BaseException("a panic of Rust code")])
-def test_a_keeper_that_dies_fails_its_batches_and_is_replaced(table, connect, monkeypatch, error):
+def test_a_supervisor_that_dies_fails_its_batches_and_is_replaced(table, connect, monkeypatch, error):
     writer = connect(schema=DDL)
     assert writer.send_batch(batch(0)).success
-    real = Keeper._work
+    real = Supervisor._work
 
-    def die(keeper):
-        monkeypatch.setattr(Keeper, "_work", real)
+    def die(supervisor):
+        monkeypatch.setattr(Supervisor, "_work", real)
         raise error
 
-    monkeypatch.setattr(Keeper, "_work", die)
+    monkeypatch.setattr(Supervisor, "_work", die)
     with pytest.raises(ZerobusError, match="unexpectedly"):
         writer.submit(batch(3)).result(PATIENCE)
     assert writer.send_batch(batch(6)).success

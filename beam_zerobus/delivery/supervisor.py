@@ -1,7 +1,7 @@
-"""`Keeper`: the thread that keeps one stream alive.
+"""`Supervisor`: the thread that keeps one stream open.
 
 It opens the stream, waits for acknowledgements, and after a failure opens a new one and sends again what was not
-acknowledged. However many threads meet a failure, only the keeper recovers: the only retry loop is here.
+acknowledged. However many threads meet a failure, only the supervisor recovers: the only retry loop is here.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from beam_zerobus.delivery import limits
-from beam_zerobus.delivery.advice import advice
-from beam_zerobus.delivery.connection import Connection, Left
+from beam_zerobus.delivery.connection import Connection, ReplacedStream
 from beam_zerobus.delivery.decisions import Action, Situation, decide
 from beam_zerobus.delivery.entry import Entry, Owner
-from beam_zerobus.delivery.failures import FailureKind, StreamFailure
+from beam_zerobus.delivery.failures import FailureKind, StreamFailure, connection_remedy
 from beam_zerobus.delivery.ledger import Ledger
 from beam_zerobus.delivery.outage import Outage
-from beam_zerobus.delivery.pace import Pace
+from beam_zerobus.delivery.rate_limiter import StreamRateLimiter
 from beam_zerobus.delivery.retry import Backoff, Breaker
 from beam_zerobus.delivery.search import ROW_PROBES, SCHEMA_PROBES
 from beam_zerobus.delivery.stream import Stream
@@ -30,7 +29,7 @@ from beam_zerobus.errors import AuthenticationError, TransientError, ZerobusErro
 from beam_zerobus.logs import get_logger
 from beam_zerobus.options import Retry
 
-__all__ = ["Hooks", "Keeper", "Monitor"]
+__all__ = ["Hooks", "Monitor", "Supervisor", "fail_all"]
 
 _log = get_logger(__name__)
 
@@ -73,8 +72,8 @@ class Monitor(Protocol):
         ...
 
 
-class Keeper:
-    """The work of the keeper's thread; `run` ends when the ledger is closed, or on an unexpected error.
+class Supervisor:
+    """The work of the supervisor's thread; `run` ends when the ledger is closed, or on an unexpected error.
 
     All state here belongs to that thread; what it shares is in the ledger and in the connection.
     """
@@ -88,7 +87,7 @@ class Keeper:
         hooks: Hooks,
         retry: Retry,
         breaker: Breaker,
-        pace: Pace,
+        rate_limiter: StreamRateLimiter,
         monitor: Monitor,
     ) -> None:
         self._name = name
@@ -97,11 +96,11 @@ class Keeper:
         self._hooks = hooks
         self._backoff = Backoff(retry)
         self._breaker = breaker
-        self._pace = pace
+        self._rate_limiter = rate_limiter
         self._monitor = monitor
         self._outage = Outage(name)
         self._acknowledged_at = 0.0
-        self._reopened = False  # for a rotation, which is free once between two acknowledgements
+        self._reopened = False  # for a rotation, which is not counted once between two acknowledgements
         self._token_renewed = False
         self._searching = False  # the stream ended with a rejected call, and none is open since
 
@@ -138,7 +137,7 @@ class Keeper:
     def _work(self) -> None:
         stream, failure, entry = self._connection.stream, self._connection.failure, self._ledger.first_sent()
         if stream is None:
-            if not (self._searching and self._keep_to_pace()):
+            if not (self._searching and self._limit_rate()):
                 self._convert_outdated()
                 self._open_stream()
         elif entry is not None:
@@ -149,19 +148,19 @@ class Keeper:
             self._connection.send_queued()
             self._convert_outdated()
 
-    def _keep_to_pace(self) -> bool:
+    def _limit_rate(self) -> bool:
         """Pause searches where they have opened too many streams; return whether other batches have to wait too."""
-        wait = self._pace.wait(self._ledger.rows)
+        wait = self._rate_limiter.seconds_until_search(self._ledger.rows)
         if not wait:
             return False
         if self._ledger.pause_searches(wait):
-            wait = self._pace.wait_of_others()
+            wait = self._rate_limiter.seconds_until_others()
             self._ledger.pause(wait)
         return wait > 0.0  # where there are no others, `_wait_for_work` waits
 
     def _open_stream(self) -> None:
         self._exchange_stream(self._hooks.open_stream(self._connection.conversion))
-        self._pace.opened()
+        self._rate_limiter.opened()
         self._searching = False
         self._monitor.stream_opened()
         self._connection.send_queued()
@@ -191,14 +190,14 @@ class Keeper:
     # Recovery.
 
     def _recover(self, failure: StreamFailure) -> None:
-        left = self._exchange_stream(None, failure.cause)
-        in_flight = left.unacknowledged
+        old = self._exchange_stream(None, failure.cause)
+        in_flight = old.unacknowledged
         for owner in dict.fromkeys(entry.owner for entry in in_flight):
             owner.note("stream_lost", cause=failure.cause)
         _log.debug("The stream to %s ended: %s", self._name, failure.cause)
         situation = Situation(
             # A cancelled call may be the one that was rejected: then the others are sent one by one, not searched.
-            calls_in_flight=max(2, len(in_flight)) if left.cancelled else len(in_flight),
+            calls_in_flight=max(2, len(in_flight)) if old.cancelled else len(in_flight),
             schema_confirmed=bool(in_flight) and all(entry.schema_confirmed for entry in in_flight),
             reopened=self._reopened,
             token_renewed=self._token_renewed,
@@ -208,10 +207,10 @@ class Keeper:
             if self._refresh_schema():
                 return
             action = decide(failure, replace(situation, schema_confirmed=True))
-        self._act(action, failure, left)
+        self._act(action, failure, old)
 
-    def _act(self, action: Action, failure: StreamFailure, left: Left) -> None:
-        in_flight = left.unacknowledged
+    def _act(self, action: Action, failure: StreamFailure, old: ReplacedStream) -> None:
+        in_flight = old.unacknowledged
         self._searching = action in (Action.SEND_SINGLY, Action.SEARCH)
         match action:
             case Action.REOPEN:
@@ -225,14 +224,14 @@ class Keeper:
                 self._hooks.forget_token()
                 self._retry(failure.cause, str(failure))
             case Action.SEND_SINGLY:
-                self._ledger.suspect(in_flight)
+                self._ledger.send_singly(in_flight)
             case Action.SEARCH:
                 probes = SCHEMA_PROBES if failure.schema_changed else ROW_PROBES
                 if self._ledger.reject(in_flight[0], str(failure), probes=probes):
                     _settle(in_flight[0])
             case Action.FAIL_BATCH:
-                if left.not_accepted is not None:
-                    fail_all(self._ledger, [left.not_accepted], self._final_error(failure))
+                if old.not_accepted is not None:
+                    fail_all(self._ledger, [old.not_accepted], self._final_error(failure))
             case _:
                 self._give_up(self._final_error(failure))
 
@@ -267,16 +266,16 @@ class Keeper:
         self._exchange_stream(None)
         fail_all(self._ledger, self._ledger.clear(), error)
 
-    def _exchange_stream(self, stream: Stream | None, cause: str = "CLOSED") -> Left:
-        """Put a new stream, or none, in place; close the old one, and return what it leaves."""
-        left = self._connection.exchange(stream)
-        if left.stream is not None:
-            if left.unacknowledged or left.cancelled:
-                left.stream.abandon()
+    def _exchange_stream(self, stream: Stream | None, cause: str = "CLOSED") -> ReplacedStream:
+        """Use another stream, or none; close the old one, and return what it had not finished."""
+        old = self._connection.exchange(stream)
+        if old.stream is not None:
+            if old.unacknowledged or old.cancelled:
+                old.stream.abandon()
             else:
-                left.stream.close()
+                old.stream.close()
             self._monitor.stream_closed(cause)
-        return left
+        return old
 
     # A changed schema.
 
@@ -303,7 +302,7 @@ class Keeper:
         """Convert what is left of an entry; rows that no longer fit are rejected."""
         conversion = self._connection.conversion
         try:
-            payloads = conversion.payloads_again(entry.owner.batch, entry.unacknowledged_rows())
+            payloads = conversion.payloads_after_change(entry.owner.batch, entry.unacknowledged_rows())
         except Exception as error:  # noqa: BLE001  it is this batch's
             fail_all(self._ledger, [entry], unexpected(error, f"A batch for {self._name} could not be converted"))
             return
@@ -338,8 +337,8 @@ def _settle(entry: Entry) -> None:
 
 def _exhausted(name: str, attempts: int, cause: str, message: str) -> TransientError:
     return TransientError(
-        f"Zerobus failed {counted(attempts, 'time')} for {name}, last with {cause}: {message}; {advice(message)}, or "
-        "allow more with Retry(max_retries=..., max_backoff=...)",
+        f"Zerobus failed {counted(attempts, 'time')} for {name}, last with {cause}: {message}; "
+        f"{connection_remedy(message)}, or allow more with Retry(max_retries=..., max_backoff=...)",
         attempts=attempts,
         cause=f"{cause}: {message}",
     ).quoting(message)

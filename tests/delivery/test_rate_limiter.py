@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_zerobus.delivery import limits
-from beam_zerobus.delivery.pace import Pace
+from beam_zerobus.delivery.rate_limiter import StreamRateLimiter
 
 
 class Clock:
@@ -20,14 +20,14 @@ class Clock:
 @given(st.lists(st.floats(0, 5), max_size=400))
 def test_no_minute_has_more_streams_than_the_limit(pauses):
     clock = Clock()
-    pace, opened = Pace("main.iot.air", clock), []
+    limiter, opened = StreamRateLimiter("main.iot.air", clock), []
     for pause in pauses:
         clock.now += pause
-        wait = pace.wait(0)
+        wait = limiter.seconds_until_search(0)
         assert wait <= limits.STREAM_WINDOW
         clock.now += wait
-        assert pace.wait(0) == 0.0
-        pace.opened()
+        assert limiter.seconds_until_search(0) == 0.0
+        limiter.opened()
         opened.append(clock.now)
     for first, later in zip(opened, opened[limits.MAX_STREAMS :], strict=False):
         assert later - first > limits.STREAM_WINDOW - 0.001
@@ -39,11 +39,11 @@ def test_the_limit_is_below_the_one_at_which_the_sdk_warns():
 
 def test_it_warns_at_most_once_in_ten_seconds(caplog):
     clock = Clock()
-    pace = Pace("main.iot.air", clock)
+    limiter = StreamRateLimiter("main.iot.air", clock)
     for _ in range(limits.MAX_STREAMS):
-        pace.opened()
+        limiter.opened()
     for _ in range(12):
-        assert pace.wait(570)
+        assert limiter.seconds_until_search(570)
         clock.now += 1.0
     said = [record.message for record in caplog.records if record.levelno == logging.WARNING]
     assert said[0] == (

@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, Tracer
 
 from beam_zerobus.options import Telemetry
-from beam_zerobus.telemetry import Recorder, open_recorder, outlet, providers
+from beam_zerobus.telemetry import Recorder, export_thread, open_recorder, providers
 from tests.emulator.sdk import eventually
 from tests.telemetry.receiver import Receiver
 from tests.telemetry.test_recorder import TABLE, send
@@ -87,7 +87,7 @@ def test_sender_is_not_disturbed(
 def test_a_receiver_that_rejects_is_left_alone_for_a_while_and_gets_the_rest_at_the_end(
     protocol: str, receive: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outlet, "PAUSE", 3600.0)
+    monkeypatch.setattr(export_thread, "PAUSE", 3600.0)
     receiver = receive(protocol, "unauthenticated")
     recorder = open_recorder(
         Telemetry(endpoint=receiver.endpoint, protocol=protocol, export_interval=0.1), table=TABLE, wire_format="proto"
@@ -155,7 +155,7 @@ def test_metrics_catch_up_when_the_receiver_comes_back(
     protocol: str, receive: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
-    monkeypatch.setattr(outlet, "PAUSE", 0.2)
+    monkeypatch.setattr(export_thread, "PAUSE", 0.2)
     receiver = receive(protocol, "unavailable")
     options = Telemetry(endpoint=receiver.endpoint, protocol=protocol, flush_timeout=5.0, export_interval=0.2)
     recorder = open_recorder(options, table=TABLE, wire_format="proto")
@@ -182,7 +182,7 @@ def test_queue_keeps_every_span_of_a_burst(receive: Callable[..., Receiver]) -> 
 def test_queue_keeps_to_the_environments_bound_while_a_receiver_rejects(
     receive: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outlet, "PAUSE", 3600.0)
+    monkeypatch.setattr(export_thread, "PAUSE", 3600.0)
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "400")
     receiver = receive("grpc", "unauthenticated")
     recorder = open_recorder(Telemetry(endpoint=receiver.endpoint), table=TABLE, wire_format="proto")
@@ -229,47 +229,51 @@ class Slow(InMemorySpanExporter):
 
 
 @pytest.fixture
-def slow_queue() -> Iterator[tuple[Slow, outlet.Outlet, Tracer]]:
-    exporter, outlet_, provider = Slow(), outlet.Outlet("spans", 60, lambda: None), TracerProvider()
-    queue = outlet.SpanQueue(exporter, outlet_, 16)
+def slow_queue() -> Iterator[tuple[Slow, export_thread.ExportThread, Tracer]]:
+    exporter, thread, provider = Slow(), export_thread.ExportThread("spans", 60, lambda: None), TracerProvider()
+    queue = export_thread.SpanQueue(exporter, thread, 16)
     provider.add_span_processor(queue)
-    outlet_.start(queue.export, exporter.shutdown)
-    yield exporter, outlet_, provider.get_tracer("app")
+    thread.start(queue.export, exporter.shutdown)
+    yield exporter, thread, provider.get_tracer("app")
     exporter.may_export.set()
-    outlet_.stop()
-    outlet_.wait_until_stopped(60)
+    thread.stop()
+    thread.wait_until_stopped(60)
 
 
-def test_a_flush_does_not_wait_for_what_is_queued_after_it(slow_queue: tuple[Slow, outlet.Outlet, Tracer]) -> None:
-    exporter, outlet_, tracer = slow_queue
+def test_a_flush_does_not_wait_for_what_is_queued_after_it(
+    slow_queue: tuple[Slow, export_thread.ExportThread, Tracer],
+) -> None:
+    exporter, thread, tracer = slow_queue
     tracer.start_span("before").end()
-    asked = outlet_.ask()
+    asked = thread.ask()
     assert exporter.exporting.wait(60)
     tracer.start_span("after").end()
     exporter.may_export.set()
-    outlet_.wait(asked, 60)
+    thread.wait(asked, 60)
     assert [span.name for span in exporter.get_finished_spans()] == ["before"]
-    outlet_.wait(outlet_.ask(), 60)
+    thread.wait(thread.ask(), 60)
     assert [span.name for span in exporter.get_finished_spans()] == ["before", "after"]
 
 
-def test_a_full_export_is_not_left_for_the_next_interval(slow_queue: tuple[Slow, outlet.Outlet, Tracer]) -> None:
+def test_a_full_export_is_not_left_for_the_next_interval(
+    slow_queue: tuple[Slow, export_thread.ExportThread, Tracer],
+) -> None:
     exporter, _, tracer = slow_queue
     for _ in range(2):  # an eighth of the queue
         tracer.start_span("send").end()
     assert exporter.exporting.wait(60)
 
 
-def test_an_overdue_export_holds_up_one_flush_only(slow_queue: tuple[Slow, outlet.Outlet, Tracer]) -> None:
-    exporter, outlet_, tracer = slow_queue
+def test_an_overdue_export_holds_up_one_flush_only(slow_queue: tuple[Slow, export_thread.ExportThread, Tracer]) -> None:
+    exporter, thread, tracer = slow_queue
     tracer.start_span("send").end()
-    outlet_.wait(outlet_.ask(), 0.1)
-    outlet_.wait(outlet_.ask(), math.inf)
+    thread.wait(thread.ask(), 0.1)
+    thread.wait(thread.ask(), math.inf)
     exporter.may_export.set()
     eventually(exporter.get_finished_spans)
 
 
-def test_exports_are_not_traced(slow_queue: tuple[Slow, outlet.Outlet, Tracer]) -> None:
+def test_exports_are_not_traced(slow_queue: tuple[Slow, export_thread.ExportThread, Tracer]) -> None:
     exporter, _, tracer = slow_queue
     for _ in range(2):
         tracer.start_span("send").end()

@@ -1,0 +1,123 @@
+"""Messages about options as each user gives these: flags of a pipeline or a command, keys of Beam YAML or of TOML.
+
+A message names options as Python does: ``Batching.max_rows=0``, ``pass endpoint=...``, ``Retry(max_retries=...)``. A
+name with a dot or an underscore is an option wherever it is, a word such as ``schema`` only before ``=`` or where a
+clause begins with it. What is in quotes is a column, a file or a value, and stays as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import TypeAlias
+
+from beam_zerobus.errors import ConfigurationError
+
+__all__ = ["Wording", "for_beam_yaml", "for_command", "for_pipeline", "for_toml", "reworded"]
+
+Wording: TypeAlias = Callable[[str], str]
+"""Returns a message with options named as one kind of user gives them."""
+
+_CLASSES_OF_ALL = ("WriteToZerobus", "ZerobusWriter")  # their arguments are options by their own names
+_QUOTED = r"""(?<!\w)(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")(?!\w)"""
+_VERB = r"(?= (?:is|are|has|holds|looks|begins|lacks|and|names|needs|\(of))"
+
+
+def for_pipeline(names: Mapping[str, str]) -> Wording:
+    """Return how messages name flags of a pipeline.
+
+    Args:
+        names: The flag without its prefix, by each name that a message may have for the option.
+
+    Example:
+        >>> for_pipeline({"endpoint": "endpoint"})("endpoint is not set: pass endpoint=...")
+        '--zerobus_endpoint is not set: pass --zerobus_endpoint=...'
+    """
+    return _wording(names, lambda name, equals: f"--zerobus_{name}{equals}")
+
+
+def for_command(names: Iterable[str]) -> Wording:
+    """Return how messages name flags of a command.
+
+    Example:
+        >>> for_command(["warehouse_id"])("the warehouse was not found (404): check warehouse_id")
+        'the warehouse was not found (404): check --warehouse-id'
+    """
+    return _wording({name: name for name in names}, lambda name, equals: f"--{name.replace('_', '-')}{equals}")
+
+
+def for_beam_yaml(names: Mapping[str, str]) -> Wording:
+    """Return how messages name keys of Beam YAML.
+
+    Args:
+        names: The key, by each name that a message may have for the option.
+
+    Example:
+        >>> for_beam_yaml({"Batching.max_rows": "batch_max_rows"})("Batching.max_rows=0: set a whole number")
+        'batch_max_rows: 0: set a whole number'
+    """
+    return _wording(names, lambda name, equals: f"{name}: " if equals else name)
+
+
+def for_toml(names: Mapping[str, str]) -> Wording:
+    """Return how messages name keys of a TOML file.
+
+    Args:
+        names: The key, by each name that a message may have for the option.
+
+    Example:
+        >>> for_toml({"Retry.max_retries": "retry.max_retries"})("Retry.max_retries=-1: set a whole number")
+        'retry.max_retries=-1: set a whole number'
+    """
+    return _wording(names, lambda name, equals: f"{name}{equals}")
+
+
+@contextmanager
+def reworded(wording: Wording) -> Iterator[None]:
+    """Name options otherwise in the errors of a block that checks them.
+
+    Raises:
+        ConfigurationError: The block raised one.
+    """
+    try:
+        yield
+    except ConfigurationError as error:
+        raise ConfigurationError(wording(str(error))) from error
+
+
+def _wording(names: Mapping[str, str], write: Callable[[str, str], str]) -> Wording:
+    pattern = _pattern(names)
+
+    def rewrite(found: re.Match[str]) -> str:
+        if found["class"]:
+            prefix = "" if found["class"] in _CLASSES_OF_ALL else f"{found['class']}."
+            inside = [f"{prefix}{name}" for name in re.findall(r"\w+", found["arguments"])]
+            return " and ".join(write(names[name], "") for name in inside) if {*inside} <= {*names} else found[0]
+        name = found["plain"] or found["word"] or found["first"]
+        return write(names[name], found["equals"] or "") if name else found[0]
+
+    @lru_cache(maxsize=1_000)  # many rows have the same reason
+    def reword(message: str) -> str:
+        return pattern.sub(rewrite, message)
+
+    return reword
+
+
+def _pattern(names: Iterable[str]) -> re.Pattern[str]:
+    words = {name for name in names if name.isalpha()}
+    plain = {*names} - words
+    classes = {name.partition(".")[0] for name in plain if "." in name} | {*_CLASSES_OF_ALL}
+    begin, end = r"(?<![\w.\-$/{])", r"(?![\w/-]|\.\w)"
+    return re.compile(
+        rf"{_QUOTED}"
+        rf"|{begin}(?P<class>{_any_of(classes)})\((?P<arguments>\w+=\.\.\.(?:, \w+=\.\.\.)*)\)"
+        rf"|(?:{begin}(?P<plain>{_any_of(plain)}){end}"
+        rf"|{begin}(?P<word>{_any_of(words)})(?==)"
+        rf"|(?:^|(?<=[:;] ))(?P<first>{_any_of(words)}){_VERB})(?P<equals>=)?"
+    )
+
+
+def _any_of(names: Iterable[str]) -> str:
+    return "|".join(sorted(map(re.escape, names), key=len, reverse=True)) or "(?!)"

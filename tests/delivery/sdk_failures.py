@@ -108,7 +108,8 @@ def quoted(text: str) -> str:
 def expected_texts(place: str, wire_format: str, status: str, message: str) -> tuple[str, ...]:
     """Return the SDK's texts for a status, which are what `translate` relies on.
 
-    For a rejected call there are two: which one it is depends on the task of the SDK that reads the status first.
+    For an invalid argument on an open stream there are two, whether the service or the SDK itself found it: which one
+    it is depends on the task of the SDK that reads it first.
     """
     said = f"code: '{WORDS[status]}'" + (f", message: {quoted(message)}" if message else "")
     if place == "opening":

@@ -151,7 +151,7 @@ class Bundle:
         """
         submission = writer.submit_read(ReadRows(rows.batch, schema=rows.schema)) if rows.batch.num_rows else None
         if submission is not None:
-            submission.expect()
+            submission.claim_outcome()
             if self._note_written is not None:
                 submission.future.add_done_callback(partial(_note, rows, self._note_written))
         self._add(_Waiting(writer.table, rows, writer, submission))

@@ -1,4 +1,4 @@
-"""`OutcomeFuture`: the outcome of a submission as a future that notes who asks for it."""
+"""`OutcomeFuture`: the outcome of a submission as a future that notes when a caller takes it."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ class OutcomeFuture(Future[TransmissionResult]):
     """A future for a caller.
 
     Args:
-        ask: Notes that the caller asks for the outcome.
+        mark_reported: Notes that the caller takes the outcome.
     """
 
-    def __init__(self, ask: Callable[[], None]) -> None:
+    def __init__(self, mark_reported: Callable[[], None]) -> None:
         super().__init__()
-        self._ask = ask
+        self._mark_reported = mark_reported
 
     def result(self, timeout: float | None = None) -> TransmissionResult:
         """Return the outcome, as any future."""
-        self._ask()
+        self._mark_reported()
         return super().result(timeout)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return what the submission failed with, as any future."""
-        self._ask()
+        self._mark_reported()
         return super().exception(timeout)

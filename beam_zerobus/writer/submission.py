@@ -36,7 +36,6 @@ _log = get_logger(__name__)
 
 OnDone: TypeAlias = "Callable[[Submission, TransmissionResult | None, ZerobusError | None], None]"
 
-
 _of_thread = threading.local()
 
 
@@ -54,6 +53,10 @@ class Submission:
     - It ends once: when the batch is sealed (all of it is encoded) and no payload is open, or at the first error that
       concerns the whole batch. Then `_on_done` is called, so that counts are right when a caller has the outcome;
       then `_outcome` is set, which no caller can reach; then `_on_outcome` is called.
+    - `_claims` counts the callers that will take the outcome; the writer leaves it to them until the process ends.
+
+    `reported`, without the lock, says that a caller took the outcome (`mark_reported`) or does not need it
+    (`drop_outcome`), or that the writer logged it. It never becomes False again; then the writer does not report it.
     """
 
     def __init__(
@@ -72,8 +75,8 @@ class Submission:
         self.unread = unread  # rows that could not be read; the batch may hold anything in their positions
         self.span = span
         self.encode_seconds = 0.0  # written by the thread that submits, before the batch can end
-        self.asked = False  # whether a caller has asked for the outcome
-        self._awaiting = 0
+        self.reported = False
+        self._claims = 0
         self._table = table
         self._on_done = on_done
         self._on_outcome = on_outcome
@@ -106,43 +109,43 @@ class Submission:
             RejectedError: The service rejected the table or the schema.
             ClosedError: The writer was closed, or the submission cancelled, before the end.
         """
-        with self.awaited():
+        with self.claimed_outcome():
             ended = self.wait(timeout)
-            self.ask()
+            self.mark_reported()
         if not ended:
             raise TimeoutError(f"A batch for {self._table} has no outcome within {timeout} s")
         return self._outcome.result()
 
     @contextmanager
-    def awaited(self) -> Iterator[None]:
-        """Wait for the outcome in a block that raises it, so that no other thread does so meanwhile."""
-        self.expect()
+    def claimed_outcome(self) -> Iterator[None]:
+        """Claim the outcome for a block that waits for it and raises it, so that no other thread does so meanwhile."""
+        self.claim_outcome()
         try:
             yield
         finally:
             with self._lock:
-                self._awaiting -= 1
+                self._claims -= 1
 
-    def expect(self) -> None:
-        """Leave the outcome to a caller that will ask for it: only the end of the process reports it before."""
+    def claim_outcome(self) -> None:
+        """Claim the outcome for a caller that will take it later: only the end of the process reports it before."""
         with self._lock:
-            self._awaiting += 1
+            self._claims += 1
 
-    def ask(self) -> None:
-        """Note that a caller asks for the outcome, if there is one: nobody else needs to report it."""
+    def mark_reported(self) -> None:
+        """Note that a caller takes the outcome, if there is one: the writer does not need to raise or log it."""
         if self._outcome.done():
-            self.asked = True
+            self.reported = True
             self._on_outcome(self)
 
     def drop_outcome(self) -> None:
         """Note that nobody needs the outcome, also where there is none yet: it is neither raised nor logged."""
-        self.asked = True
-        self.ask()
+        self.reported = True
+        self.mark_reported()
 
     @property
-    def is_unreported(self) -> bool:
-        """True where no caller has asked for the outcome, and no thread is about to raise it."""
-        return not self._awaiting and not self.asked
+    def needs_report(self) -> bool:
+        """True where the outcome is neither reported nor claimed: the writer has to report a failure."""
+        return not self._claims and not self.reported
 
     @property
     def future(self) -> Future[TransmissionResult]:
@@ -154,7 +157,7 @@ class Submission:
         should be short. It must not wait for its own writer: `result`, `flush` and `close` raise ZerobusError there
         instead of waiting without end, and so does `submit` where there is no room. It may use other writers.
         """
-        future = OutcomeFuture(self.ask)
+        future = OutcomeFuture(self.mark_reported)
         self._outcome.add_done_callback(lambda _: self._copy_outcome(future))
         return future
 
@@ -194,7 +197,7 @@ class Submission:
             return self.batch.num_rows - sum(len(rows) for rows in self._acknowledged)
 
     def wait(self, timeout: float | None) -> bool:
-        """Wait for the outcome without asking for it; return whether it is there."""
+        """Wait for the outcome without taking it; return whether it is there."""
         deadline = deadline_after(timeout)
         if not self._outcome.done() and self._on_outcome in _calling_back():
             raise ZerobusError(

@@ -1,4 +1,4 @@
-"""`Submissions`: the batches of a writer without an outcome, and the failures that no caller has asked for."""
+"""`Submissions`: the batches of a writer without an outcome, and the failures that nobody knows of."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Submissions:
 
     Invariants, under the one lock:
     - `_open` holds the submissions without an outcome, in order.
-    - `_failed` holds those that failed, as a whole or in some rows, oldest first; they leave it when their outcome was
-      asked for, was raised by `raise_failures`, or when there are too many: then the oldest are logged.
+    - `_failed` holds those that failed, as a whole or in some rows, oldest first; they leave it when they are
+      reported: to a caller, by `raise_failures`, or in the log, as the oldest are when there are too many.
     - Once `_closed`, nothing is added.
     """
 
@@ -46,13 +46,13 @@ class Submissions:
             self._open[submission] = None
 
     def ended(self, submission: Submission) -> None:
-        """Note that a submission has its outcome, or that a caller has asked for it: then nothing holds its rows."""
+        """Note that a submission has its outcome, or that it was reported: then nothing holds its rows."""
         with self._lock:
             if submission in self._open:  # else a thread that waited for it was faster
                 del self._open[submission]
                 if submission.failed:
                     self._failed[submission] = None
-            if submission.asked:
+            if submission.reported:
                 self._failed.pop(submission, None)
             elif len(self._failed) > _MAX_UNREPORTED:
                 self._log_oldest()
@@ -64,9 +64,9 @@ class Submissions:
 
     @property
     def has_unreported(self) -> bool:
-        """True where a batch failed, and no caller has asked for its outcome."""
+        """True where a batch failed, and this was not reported."""
         with self._lock:
-            return any(not submission.asked for submission in self._failed)
+            return any(not submission.reported for submission in self._failed)
 
     def open(self) -> list[Submission]:
         """Return the submissions without an outcome."""
@@ -88,41 +88,41 @@ class Submissions:
         return all(s.wait(seconds_until(deadline)) for s in self.open())
 
     def raise_failures(self) -> None:
-        """Log each failure that no caller has asked for, and raise the first.
+        """Log each failure that was neither reported nor claimed, and raise the first.
 
         Raises:
             ZerobusError: What the batch failed with; for failed rows a RejectedError or ConversionError with reasons.
         """
-        errors = self.log_failures(awaited=False)
+        errors = self.log_failures(claimed=False)
         if errors:
             raise errors[0]
 
-    def log_failures(self, *, awaited: bool = True) -> list[ZerobusError]:
-        """Log each failure that no caller has asked for, and return them.
+    def log_failures(self, *, claimed: bool = True) -> list[ZerobusError]:
+        """Log each failure that was not reported, and return them.
 
         Args:
-            awaited: Also those that another thread is waiting for, which raises them there.
+            claimed: Also those that a caller has claimed, who would take them later.
         """
         with self._lock:  # also while they are logged: at its end a process waits for a thread that does so already
             for submission in [one for one in self._open if one.failed]:
                 self.ended(submission)
-            unasked = [submission for submission in self._failed if not submission.asked]
-            self._failed = {one: None for one in unasked if not (awaited or one.is_unreported)}
-            failed = [submission for submission in unasked if submission not in self._failed]
+            unreported = [submission for submission in self._failed if not submission.reported]
+            self._failed = {one: None for one in unreported if not (claimed or one.needs_report)}
+            failed = [submission for submission in unreported if submission not in self._failed]
             for submission in failed:
                 self._log_failure(submission)
         return [submission.failure for submission in failed if submission.failure is not None]
 
     def _log_oldest(self) -> None:
-        """Log the oldest failure that nobody will ask for, where there is one."""
-        oldest = next((submission for submission in self._failed if submission.is_unreported), None)
+        """Log the oldest failure that needs a report, where there is one."""
+        oldest = next((submission for submission in self._failed if submission.needs_report), None)
         if oldest is not None:
             del self._failed[oldest]
             self._log_failure(oldest)
 
     def _log_failure(self, submission: Submission) -> None:
         """Log how many rows of a batch are not in the table, and why; never what they hold."""
-        submission.asked = True
+        submission.reported = True
         if submission.failure is not None:
             _log.error(
                 "%d of %s of a batch for table %s %s not acknowledged: %s",

@@ -282,7 +282,7 @@ class ZerobusWriter(ClosedByWith):
             1
         """
         submission = await asyncio.to_thread(self.submit, rows)
-        with submission.awaited():
+        with submission.claimed_outcome():
             return logged(await asyncio.wrap_future(submission.future), self.table)
 
     send_batch, asend_batch = send, asend

@@ -174,7 +174,7 @@ class ZerobusWriters(ClosedByWith):
             1
         """
         submission = await asyncio.to_thread(self.submit, table, rows)
-        with submission.awaited(), self.unknown.noting(table):
+        with submission.claimed_outcome(), self.unknown.noting(table):
             return logged(await asyncio.wrap_future(submission.future), table)
 
     def send_batch(self, table: str, batch: Rows) -> TransmissionResult:

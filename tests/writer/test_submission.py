@@ -192,7 +192,7 @@ class TestSubmissions:
 
             thread = threading.Thread(target=ask)
             thread.start()
-            eventually(lambda made=made: not made.is_unreported)
+            eventually(lambda made=made: not made.needs_report)
             made.fail(ConversionError("no"))
             thread.join(30)
             submissions.raise_failures()
@@ -211,7 +211,7 @@ class TestSubmissions:
     def test_a_failure_that_a_thread_waits_for_is_logged_at_the_end_of_the_process(self):
         submissions = Submissions(TABLE)
         made = self.failed(submissions)
-        with made.awaited():
+        with made.claimed_outcome():
             submissions.raise_failures()
             assert len(submissions.log_failures()) == 1
 
@@ -247,7 +247,7 @@ class TestSubmissions:
         for _ in range(1_010):
             made = submission(3, on_outcome=submissions.ended)
             submissions.add(made)
-            made.expect()
+            made.claim_outcome()
             made.fail(ConversionError("no"))
         assert not caplog.records
         submissions.raise_failures()
@@ -266,14 +266,14 @@ class TestSubmissions:
         assert not any(submission() for submission in rows)
         assert not caplog.records
 
-    @pytest.mark.parametrize("expected", [False, True])
+    @pytest.mark.parametrize("claimed", [False, True])
     @pytest.mark.parametrize("before_the_end", [False, True])
-    def test_failures_that_were_dropped_keep_no_rows_and_are_not_logged(self, caplog, expected, before_the_end):
+    def test_failures_that_were_dropped_keep_no_rows_and_are_not_logged(self, caplog, claimed, before_the_end):
         submissions = Submissions(TABLE)
         made = submission(3, on_outcome=submissions.ended)
         submissions.add(made)
-        if expected:
-            made.expect()
+        if claimed:
+            made.claim_outcome()
         if before_the_end:
             made.drop_outcome()
         made.fail(ConversionError("no"))

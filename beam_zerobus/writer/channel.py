@@ -21,8 +21,8 @@ from beam_zerobus.logs import get_logger
 from beam_zerobus.telemetry import Recorder
 from beam_zerobus.workspace.tokens import TokenSource
 from beam_zerobus.writer.config import WriterConfig
-from beam_zerobus.writer.conversions import Conversions
 from beam_zerobus.writer.counters import CountersOfWriter
+from beam_zerobus.writer.current_conversion import CurrentConversion
 from beam_zerobus.writer.deadlines import seconds_until
 from beam_zerobus.writer.debug_record import DebugRecorder, open_debug_recorder
 from beam_zerobus.writer.submission import Submission
@@ -38,7 +38,7 @@ class Channel:
     Args:
         config: The writer's settings.
         shard: The part of debug files' names that no other worker has.
-        conversions: The conversion for the schema, which is known.
+        current_conversion: The conversion for the schema, which is known.
         tokens: What signs streams in.
         counters: Counts what happens.
         recorder: Where in-flight levels go.
@@ -52,15 +52,15 @@ class Channel:
         config: WriterConfig,
         *,
         shard: str | None,
-        conversions: Conversions,
+        current_conversion: CurrentConversion,
         tokens: TokenSource,
         counters: CountersOfWriter,
         recorder: Recorder,
     ) -> None:
         self._config = config
-        self._conversions = conversions
+        self._current_conversion = current_conversion
         self._tokens = tokens
-        conversion = conversions.resolve(None)
+        conversion = current_conversion.resolve(None)
         self._debug: DebugRecorder | None = None
         if config.debug_files is not None:
             self._debug = open_debug_recorder(config.debug_files, conversion, shard=shard, counters=counters)
@@ -145,8 +145,8 @@ class Channel:
         return Hooks(
             open_stream=self._open_stream,
             forget_token=self._tokens.invalidate,
-            conversion=lambda: self._conversions.current or first,
-            refresh=self._conversions.refresh,
+            conversion=lambda: self._current_conversion.if_known or first,
+            refresh=self._current_conversion.refresh,
         )
 
     def _open_stream(self, conversion: Conversion) -> Stream:
@@ -158,8 +158,8 @@ class Channel:
             )
         except StreamFailure as failure:
             if failure.kind is FailureKind.REJECTED:
-                failure.differences = self._conversions.differences()
-                failure.of_table = self._conversions.may_change
+                failure.differences = self._current_conversion.differences()
+                failure.of_table = self._current_conversion.may_change
             raise
         _log.debug("Opened a stream to %s at %s for %s", config.table, config.endpoint, config.wire_format)
         return stream

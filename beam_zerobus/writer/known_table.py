@@ -8,7 +8,7 @@ from typing import Self
 from beam_zerobus.telemetry import Recorder, open_recorder
 from beam_zerobus.workspace.tokens import TokenSource
 from beam_zerobus.writer.config import WriterConfig
-from beam_zerobus.writer.conversions import Conversions
+from beam_zerobus.writer.current_conversion import CurrentConversion
 
 __all__ = ["KnownTable"]
 
@@ -21,13 +21,13 @@ class KnownTable:
         key: The key of the configuration that they were made for.
         recorder: Where metrics and spans go.
         tokens: What signs streams in.
-        conversions: The conversion for the table's schema.
+        current_conversion: The conversion for the table's schema.
     """
 
     key: str
     recorder: Recorder
     tokens: TokenSource
-    conversions: Conversions
+    current_conversion: CurrentConversion
 
     @classmethod
     def of(cls, config: WriterConfig, *, name_in_metrics: str = "") -> Self:
@@ -47,4 +47,4 @@ class KnownTable:
             workspace_url=config.workspace_url,
             on_refresh=recorder.token_refreshed,
         )
-        return cls(config.key, recorder, tokens, Conversions(config, tokens))
+        return cls(config.key, recorder, tokens, CurrentConversion(config, tokens))

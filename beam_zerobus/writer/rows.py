@@ -14,7 +14,7 @@ from beam_zerobus.errors import ConversionError, RowError
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.schema.additions import FindAdditions
 from beam_zerobus.writer.config import WriterConfig
-from beam_zerobus.writer.conversions import Conversions
+from beam_zerobus.writer.current_conversion import CurrentConversion
 
 __all__ = ["ArrowStream", "ReadRows", "RowReader", "Rows", "RowsOutdatedError"]
 
@@ -59,9 +59,9 @@ _ONE_ROW = "give a list of rows, such as [row]"
 class RowReader:
     """Makes batches of the rows that a writer receives; thread-safe."""
 
-    def __init__(self, config: WriterConfig, conversions: Conversions) -> None:
+    def __init__(self, config: WriterConfig, current_conversion: CurrentConversion) -> None:
         self._config = config
-        self._conversions = conversions
+        self._current_conversion = current_conversion
         self._converter = CurrentRowConverter(config.row_options)
 
     def listed(self, rows: Rows) -> Rows:
@@ -123,16 +123,16 @@ class RowReader:
                 f"Rows for table {self._config.table} are JSON text and other rows together: send each kind by itself"
             )
         (kind,) = kinds
-        conversion = self._conversions.resolve(None)
+        conversion = self._current_conversion.resolve(None)
 
         def fetch_again(find: FindAdditions) -> TableSchema:
-            return self._conversions.look_again(conversion, find).schema
+            return self._current_conversion.look_again(conversion, find).schema
 
         converted, schema = self._converter.convert(
             values,
             kind,
             schema=conversion.schema,
-            fetch_again=fetch_again if self._conversions.may_look_again else None,
+            fetch_again=fetch_again if self._current_conversion.may_look_again else None,
         )
         return ReadRows(converted.whole, converted.rejected, schema)
 

@@ -42,8 +42,8 @@ class WriterState:
         self.known = known or KnownTable.of(config)
         self.recorder = self.known.recorder
         self.counters = CountersOfWriter(self.recorder)
-        self.conversions = self.known.conversions
-        self._reader = RowReader(config, self.conversions)
+        self.current_conversion = self.known.current_conversion
+        self._reader = RowReader(config, self.current_conversion)
         self.submissions = Submissions(config.table)
         self._closed = threading.Event()
         self._ended = False
@@ -98,7 +98,7 @@ class WriterState:
         )
         self.submissions.add(submission)
         try:
-            conversion = self.conversions.resolve_for(batch)
+            conversion = self.current_conversion.resolve_for(batch)
             (self._channel or self._open_channel()).send(submission, conversion)
         except BaseException as error:
             submission.drop_outcome()  # it is raised here
@@ -112,7 +112,7 @@ class WriterState:
 
     def _is_outdated(self, schema: TableSchema | None) -> bool:
         """Return whether rows were converted for another schema than the newest."""
-        current = self.conversions.current
+        current = self.current_conversion.if_known
         return schema is not None and current is not None and current.schema is not schema
 
     def cancel(self, submission: Submission, error: ZerobusError | None = None) -> None:
@@ -170,7 +170,7 @@ class WriterState:
                 self._channel = Channel(
                     self._config,
                     shard=self._shard,
-                    conversions=self.conversions,
+                    current_conversion=self.current_conversion,
                     tokens=self.known.tokens,
                     counters=self.counters,
                     recorder=self.recorder,
@@ -198,7 +198,7 @@ class WriterState:
                     counted(result.batch_size_bytes, "byte"), result.latency_ms,
                 )  # fmt: skip
             if result.failed_count:
-                self.conversions.note_rejected(result.rejected)
+                self.current_conversion.note_rejected(result.rejected)
                 submission.span.rejected(result.rejected)
                 if self._channel is not None:
                     self._channel.record_failed_rows(submission, result.rejected)

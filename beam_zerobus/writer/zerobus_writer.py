@@ -162,7 +162,7 @@ class ZerobusWriter(ClosedByWith):
     @property
     def schema(self) -> TableSchema | None:
         """The table's schema, once it is known."""
-        return None if (conversion := self._here().conversions.current) is None else conversion.schema
+        return None if (conversion := self._here().current_conversion.if_known) is None else conversion.schema
 
     def resolve_schema(self) -> TableSchema:
         """Return the table's schema, fetched from Unity Catalog if that is its source and it is not known yet.
@@ -171,7 +171,7 @@ class ZerobusWriter(ClosedByWith):
             ConfigurationError: There is no such table; or the schema is the first batch's, and none was sent yet.
             ZerobusError: The credentials were rejected, or Unity Catalog failed until the last retry.
         """
-        return self._here().conversions.resolve(None).schema
+        return self._here().current_conversion.resolve(None).schema
 
     def check(self, schema: SchemaSource = None) -> Report:
         """Check everything that can be known before a row is sent; sends none. See `check_table`.
@@ -192,7 +192,7 @@ class ZerobusWriter(ClosedByWith):
     @property
     def may_look_again(self) -> bool:
         """True where rows with unknown fields are a reason to call `look_again`."""
-        return self._here().conversions.may_look_again
+        return self._here().current_conversion.may_look_again
 
     def look_again(self, find: FindAdditions | None = None) -> TableSchema:
         """Return the table's schema, fetched again if it may have changed and was not fetched in the last 30 seconds.
@@ -202,8 +202,8 @@ class ZerobusWriter(ClosedByWith):
         Raises:
             ZerobusError: The schema is not known yet, and cannot be fetched; or columns cannot be added.
         """
-        conversions = self._here().conversions
-        return conversions.look_again(conversions.resolve(None), find).schema
+        current_conversion = self._here().current_conversion
+        return current_conversion.look_again(current_conversion.resolve(None), find).schema
 
     @property
     def counters(self) -> Counters:

@@ -8,7 +8,7 @@ import pytest
 
 from beam_zerobus import ClosedError, Retry, ZerobusError
 from beam_zerobus.emulator import Faults, RejectRows, ScriptedFault
-from beam_zerobus.writer import conversions
+from beam_zerobus.writer import current_conversion
 
 DDL = "id BIGINT NOT NULL, name STRING"
 PATIENCE = 30
@@ -63,7 +63,7 @@ def test_pieces_of_a_search_that_are_sent_again_count_as_replayed(emulator, tabl
 
 
 def test_close_ends_a_submission_whose_schema_is_still_being_fetched(emulator, table, connect, monkeypatch):
-    real = conversions.fetch_table_schema
+    real = current_conversion.fetch_table_schema
     fetching, closed = threading.Event(), threading.Event()
 
     def slow(*arguments, **options):
@@ -71,7 +71,7 @@ def test_close_ends_a_submission_whose_schema_is_still_being_fetched(emulator, t
         assert closed.wait(PATIENCE)
         return real(*arguments, **options)
 
-    monkeypatch.setattr(conversions, "fetch_table_schema", slow)
+    monkeypatch.setattr(current_conversion, "fetch_table_schema", slow)
     writer, raised = connect(schema="unity_catalog"), []
 
     def submit():

@@ -5,7 +5,7 @@ import pytest
 
 from beam_zerobus import ConversionError, Retry, TransientError
 from beam_zerobus.emulator import Faults, ScriptedFault
-from beam_zerobus.writer import conversions
+from beam_zerobus.writer import current_conversion
 from tests.delivery.readings import QUICK, ids
 
 
@@ -24,8 +24,8 @@ def fetches(monkeypatch):
         fetched.append(schema.to_ddl())
         return schema
 
-    real = conversions.fetch_table_schema
-    monkeypatch.setattr(conversions, "fetch_table_schema", fetch)
+    real = current_conversion.fetch_table_schema
+    monkeypatch.setattr(current_conversion, "fetch_table_schema", fetch)
     return fetched
 
 
@@ -135,14 +135,14 @@ def test_unity_catalog_may_be_away_just_then(emulator, table, connect, monkeypat
     writer = connect(schema="unity_catalog", retry=QUICK)
     assert writer.send_batch(sized(0)).success
     widen(table)
-    real, tries = conversions.fetch_table_schema, iter(range(100))
+    real, tries = current_conversion.fetch_table_schema, iter(range(100))
 
     def fetch(*arguments, **options):
         if next(tries) < QUICK.max_retries:
             raise TransientError("Unity Catalog is away", cause="UNITY_CATALOG_503")
         return real(*arguments, **options)
 
-    monkeypatch.setattr(conversions, "fetch_table_schema", fetch)
+    monkeypatch.setattr(current_conversion, "fetch_table_schema", fetch)
     assert writer.send_batch(sized(10)).success
     assert ids(emulator) == list(range(20))
     assert next(tries) == QUICK.max_retries + 1
@@ -158,7 +158,7 @@ def test_unity_catalog_that_stays_away_is_tried_as_often_as_retry_says(table, co
         next(tries)
         raise TransientError("Unity Catalog is away", cause="UNITY_CATALOG_503")
 
-    monkeypatch.setattr(conversions, "fetch_table_schema", fetch)
+    monkeypatch.setattr(current_conversion, "fetch_table_schema", fetch)
     with pytest.raises(TransientError, match="UNITY_CATALOG_503") as raised:
         writer.send_batch(sized(10))
     assert raised.value.unacknowledged_rows == 10

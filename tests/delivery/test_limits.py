@@ -6,7 +6,7 @@ from pathlib import Path
 from beam_zerobus.debug_files import writer as debug_files
 from beam_zerobus.delivery import limits
 from beam_zerobus.workspace import credentials, http, retry_after, sql_warehouse
-from beam_zerobus.writer import conversions, endings
+from beam_zerobus.writer import current_conversion, endings
 
 PAGE = Path(__file__).parents[2] / "docs" / "delivery.md"
 UNITS = {"s": 1, "MiB": 1 << 20, "streams": 1}
@@ -19,7 +19,7 @@ def test_each_limit_of_the_page_is_that_of_the_code():
     }
     code = {
         name: value
-        for module in (limits, conversions, endings, http, credentials, retry_after, sql_warehouse, debug_files)
+        for module in (limits, current_conversion, endings, http, credentials, retry_after, sql_warehouse, debug_files)
         for name, value in vars(module).items()
         if name.isupper()
         and isinstance(value, int | float)

@@ -12,7 +12,7 @@ from beam_zerobus import ZerobusWriter
 from beam_zerobus.emulator import Emulator
 from beam_zerobus.encoding.conversion import Conversion
 from beam_zerobus.schema import TableSchema
-from beam_zerobus.writer import conversions
+from beam_zerobus.writer import current_conversion
 
 TABLE = "main.iot.air"
 
@@ -35,7 +35,7 @@ def test_a_schema_that_was_fetched_earlier_does_not_replace_a_newer_one(
                 added[0].start()
                 added[0].join(30)
 
-    monkeypatch.setattr(conversions, "Conversion", Slow)
+    monkeypatch.setattr(current_conversion, "Conversion", Slow)
     table.add_column("co2 INT")
     assert [column.name for column in writer.look_again().columns] == ["id", "co2", "name"]
     assert not added[0].is_alive()

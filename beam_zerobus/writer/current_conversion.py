@@ -1,4 +1,4 @@
-"""`Conversions`: the conversion for a table's schema as a writer knows it now."""
+"""`CurrentConversion`: the conversion for a table's schema as a writer knows it now."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from beam_zerobus.workspace.tokens import TokenSource
 from beam_zerobus.workspace.unity_catalog import fetch_table_schema
 from beam_zerobus.writer.config import WriterConfig
 
-__all__ = ["Conversions"]
+__all__ = ["CurrentConversion"]
 
 _log = get_logger(__name__)
 
@@ -39,7 +39,7 @@ LOOK_AGAIN_SECONDS = 30.0
 """Seconds between two fetches of a schema because rows do not fit it."""
 
 
-class Conversions:
+class CurrentConversion:
     """Finds the table's schema when it is first needed, and again when it may have changed; thread-safe.
 
     Threads that need it at the same time share one fetch, so that a catalog that does not answer delays them once,
@@ -64,7 +64,7 @@ class Conversions:
         self._misfits = False
 
     @property
-    def current(self) -> Conversion | None:
+    def if_known(self) -> Conversion | None:
         """The conversion, once the schema is known."""
         return self._current
 

@@ -1,4 +1,4 @@
-"""`Activity`: what happened last, for the emulator's page: rows, calls, events, the pace of streams; all bounded."""
+"""`Activity`: what happened last, for the emulator's page: rows, calls, events, streams; all bounded."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_BYTES = 1 << 20
 _MAX_TABLES = 200
 _MAX_CALLS = 100
 _MAX_EVENTS = 200
-_MAX_PACES = 200
+_MAX_STREAMS = 200
 _MAX_WAITING = 10_000
 _RATE_SECONDS = 5
 
@@ -124,8 +124,8 @@ class SeenStream:
 
 
 @dataclass(slots=True, kw_only=True)
-class Pace:
-    """What a stream has done.
+class StreamActivity:
+    """What happened on one stream.
 
     Attributes:
         opened: When it was opened, in seconds of the monotonic clock.
@@ -204,61 +204,61 @@ class Activity:
         with self._lock:
             self._calls: deque[SeenCall] = deque(maxlen=_MAX_CALLS)
             self._events: deque[Event] = deque(maxlen=_MAX_EVENTS)
-            self._paces: dict[str, Pace] = {}
+            self._streams: dict[str, StreamActivity] = {}
             self._chunks: dict[str, RecentRows] = {}
             self._rate = Rate(60)
 
     def stream_opened(self, stream_id: str, table: str, way: str) -> None:
         """Note a stream that was created."""
         with self._lock:
-            while len(self._paces) >= _MAX_PACES:
-                ended = (known for known, pace in self._paces.items() if pace.has_ended)
-                del self._paces[next(ended, next(iter(self._paces)))]
-            self._paces[stream_id] = Pace(opened=time.monotonic(), way=way)
+            while len(self._streams) >= _MAX_STREAMS:
+                ended = (known for known, stream in self._streams.items() if stream.has_ended)
+                del self._streams[next(ended, next(iter(self._streams)))]
+            self._streams[stream_id] = StreamActivity(opened=time.monotonic(), way=way)
             self._note("opened", table, f"{way} stream {stream_id[:8]}")
 
     def stream_ended(self, stream_id: str, table: str, end: str) -> None:
         """Note how a stream ended."""
         with self._lock:
-            pace = self._paces.get(stream_id)
-            if pace is not None:
-                pace.waiting.clear()
-                pace.has_ended = True
+            stream = self._streams.get(stream_id)
+            if stream is not None:
+                stream.waiting.clear()
+                stream.has_ended = True
             self._note("ended", table, f"stream {stream_id[:8]}: {end}")
 
     def call(self, table: str, rows: int, size: int, stream_id: str = "") -> None:
         """Note a call; without a stream it is a request."""
         now = time.monotonic()
         with self._lock:
-            pace = self._paces.get(stream_id)
+            stream = self._streams.get(stream_id)
             seen = SeenCall(
                 number=next(self._numbers),
                 at=time.time(),
                 table=table,
-                way="rest" if not stream_id else pace.way if pace is not None else "stream",
+                way="rest" if not stream_id else stream.way if stream is not None else "stream",
                 stream_id=stream_id,
-                offset=0 if pace is None else pace.calls,
+                offset=0 if stream is None else stream.calls,
                 rows=rows,
                 size=size,
             )
             self._calls.append(seen)
             self._rate.add(now, rows)
-            if pace is not None:
-                pace.calls += 1
-                pace.rows += rows
-                pace.size += size
-                pace.rate.add(now, rows)
-                pace.waiting.append((seen, now))
+            if stream is not None:
+                stream.calls += 1
+                stream.rows += rows
+                stream.size += size
+                stream.rate.add(now, rows)
+                stream.waiting.append((seen, now))
 
     def acknowledged(self, stream_id: str, offset: int) -> None:
         """Note that the calls of a stream up to an offset are acknowledged."""
         now = time.monotonic()
         with self._lock:
-            pace = self._paces.get(stream_id)
-            while pace is not None and pace.waiting and pace.waiting[0][0].offset <= offset:
-                seen, arrived = pace.waiting.popleft()
+            stream = self._streams.get(stream_id)
+            while stream is not None and stream.waiting and stream.waiting[0][0].offset <= offset:
+                seen, arrived = stream.waiting.popleft()
                 seen.latency = now - arrived
-                pace.latencies.append(seen.latency)
+                stream.latencies.append(seen.latency)
 
     def answered(self, table: str, rows: int) -> None:
         """Note the answer to a request, the first of so many rows into the table that has none."""
@@ -305,7 +305,7 @@ class Activity:
         """Return the last streams, by their ids."""
         with self._lock:
             now = time.monotonic()
-            return {stream_id: pace.seen(now) for stream_id, pace in self._paces.items()}
+            return {stream_id: stream.seen(now) for stream_id, stream in self._streams.items()}
 
     def rows_each_second(self) -> list[int]:
         """Return the rows that arrived in each of the last 60 seconds, this one last."""

@@ -112,7 +112,7 @@ def _run(arguments: list[str]) -> int:
 def _parsed(arguments: list[str]) -> argparse.Namespace:
     parser = BriefParser(
         prog="beam-zerobus",
-        description="Send rows to Databricks Delta tables, check tables, inspect debug files, run a local Zerobus.",
+        description="Send rows to Databricks Delta tables, check tables, inspect debug files, run an emulator.",
         epilog="beam-zerobus COMMAND --help shows the options of a command.",
     )
     parser.add_argument("--version", action="version", version=f"beam-zerobus {__version__}")
@@ -159,8 +159,8 @@ def _parsed(arguments: list[str]) -> argparse.Namespace:
     commands.add_parser("replay", help="send rejected rows again", add_help=False)
     commands.add_parser("check", help="find what keeps rows from a table", add_help=False)
     commands.add_parser("create-table", help="create a table that rows can be sent to", add_help=False)
-    commands.add_parser("emulator", help="run a local Zerobus", add_help=False)
-    commands.add_parser("replay-calls", help="send recorded calls to a local Zerobus again", add_help=False)
+    commands.add_parser("emulator", help="run an emulator of Zerobus", add_help=False)
+    commands.add_parser("replay-calls", help="send recorded calls to an emulator again", add_help=False)
     commands.add_parser("gateway", help="write the batches of Arrow Flight clients", add_help=False)
     names = list(commands.choices)
     if not arguments:

@@ -1,4 +1,4 @@
-"""Pytest plugin for code that writes to Zerobus: a local Zerobus, with real Delta tables, in the test's own process.
+"""Pytest plugin for code that writes to Zerobus: an emulator of it, with real Delta tables, in the test's own process.
 
 Pytest finds it by itself where beam_zerobus is installed with the extra ``emulator``; a test names the fixture:
 
@@ -41,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def zerobus(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """A local Zerobus; the test's environment has its addresses and credentials."""
+    """An emulator; the test's environment has its addresses and credentials."""
     from beam_zerobus.emulator import Emulator  # noqa: PLC0415
     from beam_zerobus.emulator.environment import environment_of  # noqa: PLC0415
     from beam_zerobus.writer.shared import close_all  # noqa: PLC0415
@@ -58,7 +58,7 @@ def zerobus(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def zerobus_credentials(zerobus: Emulator) -> OAuthClientCredentials:
-    """Credentials that the local Zerobus accepts, for code that takes them as an argument."""
+    """Credentials that the emulator accepts, for code that takes them as an argument."""
     from beam_zerobus.workspace.credentials import OAuthClientCredentials  # noqa: PLC0415
 
     return OAuthClientCredentials(client_id=zerobus.client_id, client_secret=zerobus.client_secret)

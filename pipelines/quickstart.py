@@ -1,6 +1,6 @@
 """Send 336,776 real flights through a Beam pipeline into a Delta table, and check that every row arrived.
 
-    python -m pipelines.quickstart            # to the local Zerobus, which writes real Delta tables
+    python -m pipelines.quickstart            # to the emulator, which writes real Delta tables
     python -m pipelines.quickstart --help     # options: table, wire format, your own workspace
 
 The pipeline itself is in `flights_to_delta.py`; this module shows progress and compares the table with the source.
@@ -137,12 +137,12 @@ def query_line(path: Path) -> str:
 
 
 def run_locally(console: Console, options: argparse.Namespace) -> None:
-    """Write to the local Zerobus, and read the Delta table back."""
+    """Write to the emulator, and read the Delta table back."""
     storage = Path(options.output)
     table_path = storage.joinpath(*options.table.split("."))
     if (table_path / "_delta_log").is_dir():
         shutil.rmtree(table_path)  # of an earlier run
-    console.print("Loading the flights, and starting the local Zerobus")
+    console.print("Loading the flights, and starting the emulator")
     flights = load_flights()
     # In this process it would share the interpreter with Beam.
     with EmulatorProcess(storage, {options.table: COLUMNS}) as emulator:

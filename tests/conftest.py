@@ -1,4 +1,4 @@
-"""Shared by all tests: the seed in the header, a local Zerobus, and writers to it."""
+"""Shared by all tests: the seed in the header, an emulator, and writers to it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def unused_authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def one_authority(request: pytest.FixtureRequest, unused_authority: Path) -> Iterator[None]:
-    """Let a test with a local Zerobus trust one authority: the SDK reads all that the system has for each stream.
+    """Let a test with an emulator trust one authority: the SDK reads all that the system has for each stream.
 
     That is a quarter of such a test's CPU. Builds in other languages fetch packages, and need the system's authorities.
     """
@@ -80,7 +80,7 @@ def one_authority(request: pytest.FixtureRequest, unused_authority: Path) -> Ite
 
 @pytest.fixture
 def emulator() -> Iterator[Emulator]:
-    """A local Zerobus that lands rows in Delta tables."""
+    """An emulator that lands rows in Delta tables."""
     with Emulator(record_calls=True) as running:
         yield running
 

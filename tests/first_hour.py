@@ -2,7 +2,7 @@
 
     make first-hour
 
-Clone, quickstart, own table in the local Zerobus, own rows of each kind, files with a bad row, its dead letter
+Clone, quickstart, own table in the emulator, own rows of each kind, files with a bad row, its dead letter
 corrected and sent again, debug files inspected. Each step is printed with its seconds. Python, make and git are enough.
 """
 
@@ -125,8 +125,8 @@ class Hour:
         return next(line for line in block.splitlines() if containing in line)
 
     @contextlib.contextmanager
-    def local_zerobus(self) -> Iterator[None]:
-        """Run the README's local Zerobus, and export the addresses that it prints."""
+    def running_emulator(self) -> Iterator[None]:
+        """Run the README's emulator, and export the addresses that it prints."""
         started = time.monotonic()
         command = self.line("README.md", "beam-zerobus emulator")
         with subprocess.Popen(
@@ -144,7 +144,7 @@ class Hour:
                         missing.discard(found[1])
                 took = time.monotonic() - started
                 self.seconds += took
-                print(f"{took:6.1f} s  own table in the local Zerobus", flush=True)
+                print(f"{took:6.1f} s  own table in the emulator", flush=True)
                 yield
             finally:
                 running.terminate()
@@ -158,7 +158,7 @@ def main() -> int:
         hour.run("make quickstart", hour.line("README.md", "make quickstart"), expect="All rows arrived")
         example = hour.block("README.md", "beam.Create(")
         (hour.clone / "example.py").write_text(example, "utf-8")
-        with hour.local_zerobus():
+        with hour.running_emulator():
             hour.run("the README's example", "python example.py")
             hour.python("own rows of each kind", ROWS_OF_EACH_KIND, expect=f"sent {KINDS[-1]}")
             without_beam = hour.block("README.md", "with ZerobusWriter(").replace("attic", "no Beam")

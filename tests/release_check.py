@@ -2,7 +2,7 @@
 
     python tests/release_check.py dist/beam_zerobus-0.1.0-py3-none-any.whl [--sbom FILE]
 
-First the wheel alone: every public name, and the command. Then its extra ``emulator``: a row through the local Zerobus.
+First the wheel alone: every public name, and the command. Then its extra ``emulator``: a row through the emulator.
 ``--sbom`` writes a CycloneDX list of what the wheel alone installs, with ``cyclonedx-bom``; the rest needs only Python.
 """
 

@@ -86,7 +86,7 @@ def name(block: Block) -> str:
 
 @pytest.fixture
 def zerobus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """A local Zerobus with the table of the pages, in the environment, and an empty directory to work in."""
+    """An emulator with the table of the pages, in the environment, and an empty directory to work in."""
     monkeypatch.chdir(tmp_path)
     for variable in list(os.environ):
         if variable.lower().endswith("_proxy") or variable == "DATABRICKS_TOKEN":

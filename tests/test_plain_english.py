@@ -40,6 +40,8 @@ PHRASES = {
     r"\b(schema|columns) counts?\b": "applies",
 }
 
+LOCAL_ZEROBUS = re.compile(r"local[ _-]?zerobus(?: \(emulator\))?", re.IGNORECASE)
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -100,6 +102,25 @@ def findings(path: Path) -> list[str]:
 def test_the_text_is_plain_english(room):
     found = [line for path in rooms()[room] for line in findings(path)]
     assert found == [], "\n".join(found)
+
+
+def test_the_emulator_has_one_name():
+    named = {path: LOCAL_ZEROBUS.findall(" ".join(path.read_text("utf-8").split())) for path in written_files()}
+    wrong = {
+        path.relative_to(ROOT).as_posix(): names
+        for path, names in named.items()
+        if names and (names != ["local Zerobus (emulator)"] or path.suffix != ".md")
+    }
+    assert wrong == {}, "say 'emulator'; a page may introduce it once as 'the local Zerobus (emulator)'"
+
+
+def written_files() -> list[Path]:
+    """Return each text of ours that people read: code, pages, tests; not the changelog, whose history never changes."""
+    folders = ("beam_zerobus", "docs", "pipelines", "tests", ".github")
+    suffixes = {".py", ".md", ".yaml", ".yml", ".html", ".java", ".js", ".xml"}
+    found = [*ROOT.iterdir(), *(path for folder in folders for path in ROOT.glob(f"{folder}/**/*"))]
+    skipped = {ROOT / "CHANGELOG.md", Path(__file__)}
+    return [path for path in found if path.suffix in suffixes and path.is_file() and path not in skipped]
 
 
 def test_rooms_that_are_not_rewritten_exist():

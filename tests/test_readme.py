@@ -21,7 +21,7 @@ import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from beam_zerobus import WriteToZerobus
-from tests.docs.steps import local_zerobus
+from tests.docs.steps import running_emulator
 
 
 class Reading(typing.NamedTuple):
@@ -120,7 +120,7 @@ def test_the_commands_from_the_emulator_to_the_table(tmp_path):
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     places = {"cwd": tmp_path, "text": True, "env": environment}
-    with local_zerobus(emulator, tmp_path, environment) as exported:
+    with running_emulator(emulator, tmp_path, environment) as exported:
         places["env"] = environment | exported
         subprocess.run([sys.executable, "-c", SNIPPETS[0]], check=True, timeout=60, **places)
         shown = subprocess.check_output(["bash", "-c", read], timeout=60, **places)

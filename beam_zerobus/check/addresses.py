@@ -57,7 +57,7 @@ def _address(
         findings.add(name, "skip", f"{variable} is not set: grants and table are not checked")
         return None
     if not value:
-        message = f"{set_by} is not set; beam-zerobus emulator prints that of a local Zerobus"
+        message = f"{set_by} is not set; beam-zerobus emulator prints that of the emulator"
         findings.add(name, "fail", message, set_it)
         return None
     try:
@@ -104,7 +104,7 @@ def check_reachable(findings: Findings, name: str, url: str) -> None:
     except OSError as error:
         message = f"{parts.hostname} port {_port(parts)} cannot be reached ({type(error).__name__})"
         if parts.hostname in _LOCAL:
-            message += ": start the local Zerobus, and paste the lines that it prints; its ports are new at each start"
+            message += ": start the emulator, and paste the lines that it prints; its ports are new at each start"
         findings.add(step, "fail", message, f"{again}   # or check the port and the firewall")
     else:
         findings.add(step, "pass", said)
@@ -113,7 +113,7 @@ def check_reachable(findings: Findings, name: str, url: str) -> None:
 def check_not_swapped(findings: Findings, endpoint: str, workspace_url: str) -> None:
     """Report that each address is the other one, where the token failed and the hosts do not show it.
 
-    A workspace speaks HTTP/1.1, and the local Zerobus at its endpoint only HTTP/2.
+    A workspace speaks HTTP/1.1, and the emulator at its endpoint only HTTP/2.
     """
     if is_of_databricks(endpoint) or is_of_databricks(workspace_url):
         return

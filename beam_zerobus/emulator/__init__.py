@@ -1,4 +1,4 @@
-"""The local Zerobus: what the service does, on this machine, with rows in real Delta tables.
+"""The emulator of Zerobus: what the service does, on this machine, with rows in real Delta tables.
 
     with Emulator() as emulator:
         emulator.create_table("main.iot.air_quality", "device STRING NOT NULL, temp INT")

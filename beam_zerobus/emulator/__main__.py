@@ -1,4 +1,4 @@
-"""``python -m beam_zerobus.emulator``: the local Zerobus as a process."""
+"""``python -m beam_zerobus.emulator``: the emulator as a process."""
 
 from __future__ import annotations
 

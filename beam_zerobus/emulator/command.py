@@ -54,7 +54,7 @@ then, and also after SIGKILL.
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="beam-zerobus emulator",
-        description="A local Zerobus: clients of the real service write to it, and their rows\nare in Delta tables.",
+        description="An emulator of Zerobus: clients of the service write to it,\nand their rows are in Delta tables.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -320,7 +320,7 @@ def _greeting(emulator: Emulator, rows: str) -> str:
     first_table = "".join(f"\nexport ZEROBUS_TABLE_NAME={table.name}" for table in emulator.tables[:1])
     trust = "" if emulator.ca_file is None else _TRUST.format(ca_file=emulator.ca_file)
     return f"""\
-Local Zerobus at {emulator.endpoint}, workspace at {emulator.workspace_url}
+Emulator at {emulator.endpoint}, workspace at {emulator.workspace_url}
 In a browser: {emulator.page_url}
 {rows}
 Tables:

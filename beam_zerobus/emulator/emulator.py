@@ -1,4 +1,4 @@
-"""`Emulator`: the local Zerobus in one object."""
+"""`Emulator`: the emulator in one object."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ __all__ = ["Emulator"]
 
 
 class Emulator(Steering):
-    """A local Zerobus: streams over gRPC and Arrow Flight, tokens and table descriptions over HTTP, rows in Delta.
+    """An emulator of Zerobus: streams over gRPC and Arrow Flight, tokens and tables over HTTP, rows in Delta.
 
     Acknowledged rows are committed to a Delta table, so a kill of the process loses none of them. (Files are not
     forced to the disk itself: a power cut may lose rows.)

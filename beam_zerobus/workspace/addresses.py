@@ -30,7 +30,7 @@ def check_addresses(
 ) -> None:
     """Check URLs, each plain and with a host, for the mistakes that their hosts show.
 
-    An address outside of Databricks' domains, such as that of a proxy or a local Zerobus, always passes.
+    An address outside of Databricks' domains, such as that of a proxy or an emulator, always passes.
 
     Args:
         endpoint: The address of Zerobus, if it is known.

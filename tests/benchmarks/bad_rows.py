@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.bad_rows [--rows N] [--rounds N] [--check] [--json]
 
-`beam-zerobus send` sends the files to a local Zerobus in a process of its own. The processor time of this process
+`beam-zerobus send` sends the files to an emulator in a process of its own. The processor time of this process
 counts, so that other work on the machine matters little; the files take turns, the first round does not count, and
 medians are compared.
 
@@ -26,7 +26,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from beam_zerobus.programs import files_to_zerobus
-from tests.benchmarks.harness import Figure, local_zerobus, medians, report
+from tests.benchmarks.harness import Figure, medians, report, running_emulator
 
 TABLE = "main.bench.readings"
 COLUMNS = "id BIGINT NOT NULL, name STRING, co2 INT, price DECIMAL(10,2), at TIMESTAMP"
@@ -83,7 +83,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
-    with local_zerobus(TABLE, COLUMNS) as service, tempfile.TemporaryDirectory() as directory:
+    with running_emulator(TABLE, COLUMNS) as service, tempfile.TemporaryDirectory() as directory:
         os.environ.update(
             ZEROBUS_ENDPOINT=service.endpoint,
             DATABRICKS_HOST=service.workspace_url,

@@ -23,7 +23,7 @@ import pyarrow as pa
 from beam_zerobus import DebugFiles, WriteToZerobus
 from beam_zerobus.writer.shared import close_all
 from tests.benchmarks import sink_cases as cases
-from tests.benchmarks.harness import Figure, Service, local_zerobus, report, run_pipeline
+from tests.benchmarks.harness import Figure, Service, report, run_pipeline, running_emulator
 from tests.benchmarks.paired import median_interval, paired_ratios
 
 
@@ -31,7 +31,7 @@ def main() -> int:
     """Run the benchmark."""
     options = _arguments()
     logging.getLogger().setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory(dir=options.dir) as directory, local_zerobus() as service:
+    with tempfile.TemporaryDirectory(dir=options.dir) as directory, running_emulator() as service:
         ratios, seconds = paired_ratios(
             sink(service, options.batches, None),
             {

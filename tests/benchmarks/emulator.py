@@ -1,4 +1,4 @@
-"""How fast the local Zerobus makes rows durable: the quickstart's flights through `ZerobusWriter` into a Delta table.
+"""How fast the emulator makes rows durable: the quickstart's flights through `ZerobusWriter` into a Delta table.
 
     python -m tests.benchmarks.emulator [--rounds 5] [--rows 20000] [--only proto] [--keep memory] [--base DIRECTORY]
                                         [--check] [--json]
@@ -124,7 +124,7 @@ def measure(emulators: dict[str, Running], wire_format: str, rounds: int, rows: 
 
 def main() -> int:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description="Benchmark the local Zerobus.")
+    parser = argparse.ArgumentParser(description="Benchmark the emulator.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=20_000, help="rows of a batch (%(default)s)")
     parser.add_argument("--only", choices=["proto", "arrow", "json"], help="one wire format")

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.gateway [--quick] [--check] [--json]
 
-Both send the same RecordBatches of 10,000 rows in Arrow to one local Zerobus in a process of its own, which counts rows
+Both send the same RecordBatches of 10,000 rows in Arrow to one emulator in a process of its own, which counts rows
 and keeps none. The gateway is ``beam-zerobus gateway``, in a process of its own too. They take turns, the first round
 does not count, and medians are compared. Beside them, for comparison only: in the process of the client a `Gateway`, a
 Flight server that submits each batch and answers at once, which is the least that a gateway there has to do, and one
@@ -38,7 +38,7 @@ from beam_zerobus.gateway import Gateway, GatewaySettings
 from beam_zerobus.gateway.memory import keep_freed_memory
 from beam_zerobus.schema.soundness import require_sound
 from tests.benchmarks import sink_cases as cases
-from tests.benchmarks.harness import Figure, Service, local_zerobus, medians, report
+from tests.benchmarks.harness import Figure, Service, medians, report, running_emulator
 
 THROUGHPUT, P95 = 0.7, 150.0
 SETTINGS: dict[str, Any] = {"schema": cases.DDL, "wire_format": "arrow"}
@@ -54,7 +54,7 @@ def main() -> int:
     logging.getLogger().setLevel(logging.ERROR)
     batches, rounds, times = (300, 9, 30) if options.quick else (2_000, 9, 100)
     with (
-        local_zerobus() as service,
+        running_emulator() as service,
         gateway_process(service) as location,
         flight.connect(location) as client,
         ZerobusWriter(cases.TABLE, **SETTINGS, **service.settings) as writer,

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a local Zerobus in a process of its own, medians, and the report."""
+"""What the benchmarks share: an emulator in a process of its own, medians, and the report."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ with Emulator(discard=True) as emulator:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """The local Zerobus."""
+    """The emulator."""
 
     endpoint: str
     workspace_url: str
@@ -69,8 +69,8 @@ class Figure:
 
 
 @contextmanager
-def local_zerobus(table: str = cases.TABLE, columns: str = cases.DDL) -> Iterator[Service]:
-    """Run the local Zerobus with a table in a process of its own."""
+def running_emulator(table: str = cases.TABLE, columns: str = cases.DDL) -> Iterator[Service]:
+    """Run the emulator with a table in a process of its own."""
     command = [sys.executable, "-c", EMULATOR, table, columns]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.sink [--only NAME ...] [--quick] [--check] [--json] [--memory MILLIONS]
 
-All send to one local Zerobus in a process of its own, which counts rows and keeps none. What is compared takes turns,
+All send to one emulator in a process of its own, which counts rows and keeps none. What is compared takes turns,
 the first round does not count, and medians are compared, so that a busy machine troubles all alike.
 
 - loops: RecordBatch elements in Arrow, against a loop of the SDK's own call over the same batches; and in protobuf,
@@ -47,7 +47,7 @@ from beam_zerobus.encoding import ProtoEncoder
 from beam_zerobus.options import OnBadRows
 from beam_zerobus.writer.shared import close_all
 from tests.benchmarks import sink_cases as cases
-from tests.benchmarks.harness import Figure, Service, local_zerobus, medians, report, run_pipeline
+from tests.benchmarks.harness import Figure, Service, medians, report, run_pipeline, running_emulator
 
 SECTIONS = ("loops", "elements", "collecting", "tables", "dead-letters", "latency", "memory")
 ON_BAD_ROWS: tuple[OnBadRows, ...] = ("raise", "dead_letter")
@@ -73,7 +73,7 @@ def main() -> int:
         "latency": partial(latency, times=20 if options.quick else 60),
         "memory": partial(memory, millions=options.memory),
     }
-    with local_zerobus() as service:
+    with running_emulator() as service:
         figures = [figure for name in options.only for figure in sections[name](service)]
         close_all()
     return report(figures, as_json=options.json, check=options.check)

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.telemetry [--flights] [--seconds 150] [--only NAME ...] [--check] [--json]
 
-One writer after the other sends the same bundle to the local Zerobus, which ends with a flush of telemetry, as Beam's
+One writer after the other sends the same bundle to the emulator, which ends with a flush of telemetry, as Beam's
 bundles do. Before and after each runs a writer whose recorder does nothing at all, and the mean of these two neighbours
 is what it is compared with. A figure is the median of the comparisons, with the interval that holds the true median in
 19 of 20 runs: run it longer where that is too wide. The first line compares nothing with nothing: it shows the noise of

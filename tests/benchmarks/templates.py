@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.templates [--quick] [--cpu] [--check] [--json]
 
-All send to one local Zerobus in a process of its own, which counts rows and keeps none; all rows belong to one table.
+All send to one emulator in a process of its own, which counts rows and keeps none; all rows belong to one table.
 What is compared takes turns, the first round does not count, and medians are compared.
 
 `--check` exits with 1 where a target is missed.
@@ -28,7 +28,7 @@ import pyarrow as pa
 from beam_zerobus import WriteToZerobus
 from beam_zerobus.writer.shared import close_all
 from tests.benchmarks import sink_cases as cases
-from tests.benchmarks.harness import Figure, Service, local_zerobus, medians, report, run_pipeline
+from tests.benchmarks.harness import Figure, Service, medians, report, run_pipeline, running_emulator
 
 NAME = cases.TABLE.rpartition(".")[2]
 TEMPLATE = "main.bench.{device}"
@@ -74,7 +74,7 @@ def main() -> int:
     options = parser.parse_args()
     logging.getLogger().setLevel(logging.ERROR)
     batches, rounds = (40, 3) if options.quick else (options.batches, options.rounds)
-    with local_zerobus() as service:
+    with running_emulator() as service:
         figures = measure(service, batches, rounds, time.process_time if options.cpu else time.perf_counter)
         close_all()
     return report(figures, as_json=options.json, check=options.check)

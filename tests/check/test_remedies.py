@@ -152,7 +152,7 @@ BROKEN = {
         setting("ZEROBUS_ENDPOINT", "https://nowhere.invalid"), "endpoint: connection", "nowhere.invalid"
     ),
     "a closed port": Broken(setting("DATABRICKS_HOST", closed_port()), "workspace: connection", "cannot be reached"),
-    "a local Zerobus of yesterday": Broken(
+    "an emulator of yesterday": Broken(
         setting("ZEROBUS_ENDPOINT", closed_port()), "endpoint: connection", "its ports are new at each start"
     ),
     "the address of the example": Broken(

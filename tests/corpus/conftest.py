@@ -1,4 +1,4 @@
-"""A local Zerobus that the environment names, and files sent to it by the program that users run."""
+"""An emulator that the environment names, and files sent to it by the program that users run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The content of the files, compared with what the local Zerobus received."""
+"""The content of the files, compared with what the emulator received."""
 
 import builtins
 import json

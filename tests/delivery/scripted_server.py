@@ -1,4 +1,4 @@
-"""A server whose answers a test writes itself, for both protocols: for what the local Zerobus never says."""
+"""A server whose answers a test writes itself, for both protocols: for what the emulator never says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table's rows that a gRPC status makes: the local Zerobus sends each, and the writer does what the row says."""
+"""The table's rows that a gRPC status makes: the emulator sends each, and the writer does what the row says."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -82,8 +82,8 @@ def run(code: str, directory: Path, environment: Mapping[str, str], *, expect: i
 
 
 @contextmanager
-def local_zerobus(command: str, directory: Path, environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """Run the command of a local Zerobus; yield the variables that it prints, and stop it at the end."""
+def running_emulator(command: str, directory: Path, environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """Run the command of an emulator; yield the variables that it prints, and stop it at the end."""
     with subprocess.Popen(
         ["bash", "-c", f"exec {command}"], cwd=directory, env=environment, stdout=subprocess.PIPE, text=True
     ) as running:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.steps import local_zerobus, run, steps_of, user_environment
+from tests.docs.steps import run, running_emulator, steps_of, user_environment
 
 FAILS = 2  # the exit code of the first check, as the page says: the table is missing
 
@@ -18,7 +18,7 @@ FAILS = 2  # the exit code of the first check, as the page says: the table is mi
 def test_each_step_prints_what_the_page_shows(tmp_path: Path) -> None:
     emulator, check, *steps = steps_of("first-rows.md")
     environment = user_environment()
-    with local_zerobus(emulator.code.strip(), tmp_path, environment) as exported:
+    with running_emulator(emulator.code.strip(), tmp_path, environment) as exported:
         environment |= exported
         printed = run(check.code, tmp_path, environment, expect=FAILS).splitlines()
         for step in steps:

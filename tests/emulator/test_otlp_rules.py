@@ -48,7 +48,7 @@ def running() -> Iterator[Emulator]:
 
 @pytest.fixture
 def emulator(running: Emulator) -> Emulator:
-    """One local Zerobus for all tests, as new, with a table of spans."""
+    """One emulator for all tests, as new, with a table of spans."""
     running.reset()
     table_for(running, "traces")
     return running

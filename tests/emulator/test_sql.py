@@ -31,7 +31,7 @@ def running() -> Iterator[Emulator]:
 
 @pytest.fixture
 def emulator(running: Emulator) -> Emulator:
-    """One local Zerobus for all tests, as new."""
+    """One emulator for all tests, as new."""
     running.reset()
     return running
 

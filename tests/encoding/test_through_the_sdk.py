@@ -1,4 +1,4 @@
-"""Columns with unusual names and keys, sent by the real SDK to the local Zerobus, read from its Delta table."""
+"""Columns with unusual names and keys, sent by the real SDK to the emulator, read from its Delta table."""
 
 from __future__ import annotations
 

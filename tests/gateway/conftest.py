@@ -1,4 +1,4 @@
-"""A gateway in front of a local Zerobus, and what a Flight client does with it."""
+"""A gateway in front of an emulator, and what a Flight client does with it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def table(emulator: Emulator) -> Table:
 
 @pytest.fixture
 def service(emulator: Emulator) -> dict[str, Any]:
-    """Options of a writer that reach the local Zerobus."""
+    """Options of a writer that reach the emulator."""
     return {
         "endpoint": emulator.endpoint,
         "workspace_url": emulator.workspace_url,

@@ -233,4 +233,4 @@ def test_one_module_makes_requests():
     makers = {
         path.relative_to(package).as_posix() for path in package.rglob("*.py") if "import requests" in path.read_text()
     }
-    assert makers == {"workspace/http.py", "emulator/recording/replay.py"}  # the second asks a local Zerobus only
+    assert makers == {"workspace/http.py", "emulator/recording/replay.py"}  # the second asks an emulator only

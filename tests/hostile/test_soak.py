@@ -36,7 +36,7 @@ FORMATS = ("proto", "arrow", "json")
 
 @dataclass
 class Used:
-    """What this process, the local Zerobus included, holds."""
+    """What this process, the emulator included, holds."""
 
     threads: int
     files: int
@@ -87,7 +87,7 @@ def assert_flat(before: Used, server: Emulator, capsys: pytest.CaptureFixture[st
     with capsys.disabled():
         print(f"\n  before: {before}\n  after:  {after}", file=sys.stderr)
     assert after.threads <= before.threads + 4
-    assert after.memory <= before.memory + (24 << 20)  # the local Zerobus keeps the counts of each stream
+    assert after.memory <= before.memory + (24 << 20)  # the emulator keeps the counts of each stream
 
 
 def test_writers_that_are_opened_and_closed_leave_nothing(server, capsys):

@@ -42,7 +42,7 @@ def test_the_quickstart_stays_on_this_machine_whatever_the_environment_says(tmp_
     with pytest.raises(pytest.fail.Exception) as sent:
         quickstart.main(["--output", str(tmp_path)])
     assert str(sent.value) != "http://127.0.0.1:1"
-    assert "starting the local Zerobus" in capsys.readouterr().out
+    assert "starting the emulator" in capsys.readouterr().out
 
 
 def test_the_quickstart_says_what_differs():

@@ -109,7 +109,7 @@ def start_client(language: Language, *arguments: object) -> subprocess.Popen[str
 
 @pytest.fixture
 def emulator() -> Iterator[Emulator]:
-    """A local Zerobus that does not record its calls."""
+    """An emulator that does not record its calls."""
     with Emulator() as running:
         yield running
 

@@ -1,4 +1,4 @@
-"""Keep and replay is an identity: random elements of every kind, through the local Zerobus.
+"""Keep and replay is an identity: random elements of every kind, through the emulator.
 
 Rows that a strict table rejects are kept, and sent again to a table that takes them. What is then in the table, and
 what is rejected all the same, is what sending the elements there directly gives.

@@ -14,7 +14,7 @@ from tests.runners.support import zerobus_environment
 
 @pytest.fixture
 def zerobus() -> Iterator[Emulator]:
-    """A local Zerobus with the job's table; the credentials are always the same, for workers that outlive a test."""
+    """An emulator with the job's table; the credentials are always the same, for workers that outlive a test."""
     with Emulator(client_id="runners", client_secret="known to tests only") as emulator:
         emulator.create_table(job.TABLE, job.COLUMNS)
         yield emulator

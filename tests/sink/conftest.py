@@ -1,4 +1,4 @@
-"""Shared by the sink's tests: a pipeline that runs here, and a sink to the local Zerobus."""
+"""Shared by the sink's tests: a pipeline that runs here, and a sink to the emulator."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ with ZerobusWriter("main.iot.air", schema="id BIGINT, at TIMESTAMP", dry_run=Tru
     )
 
 
-def test_a_writer_and_the_local_zerobus_work_without_beam() -> None:
+def test_a_writer_and_the_emulator_work_without_beam() -> None:
     run(
         """
 from beam_zerobus import OAuthClientCredentials, ZerobusWriter

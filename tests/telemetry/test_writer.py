@@ -1,4 +1,4 @@
-"""What a real writer at a real local Zerobus reports to a real OTLP receiver; also under faults."""
+"""What a real writer at a real emulator reports to a real OTLP receiver; also under faults."""
 
 from __future__ import annotations
 

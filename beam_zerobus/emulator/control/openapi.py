@@ -55,7 +55,7 @@ def describe(routes: Iterable[Described]) -> dict[str, Any]:
         paths.setdefault(route.path, {})[route.method.lower()] = operation
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Control API of the local Zerobus", "version": __version__},
+        "info": {"title": "Control API of the emulator", "version": __version__},
         "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
         "security": [{"token": []}],
         "paths": paths,

@@ -131,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="beam-zerobus replay-calls",
         description=(
-            "Send the calls of a recording (beam-zerobus emulator --record) to a new local Zerobus, in their order, "
+            "Send the calls of a recording (beam-zerobus emulator --record) to a new emulator, in their order, "
             "with their faults, and report where its answers differ. Exit code: 0 if none does, 1 if one does or a "
             "call cannot be sent, 2 after an error."
         ),
@@ -149,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument(
         "--running",
         action="store_true",
-        help=f"send to the local Zerobus that the environment names: {', '.join(_VARIABLES.values())}",
+        help=f"send to the emulator that the environment names: {', '.join(_VARIABLES.values())}",
     )
     return parser
 

@@ -4,7 +4,7 @@ const { spawn } = require("node:child_process");
 const { once } = require("node:events");
 const { createInterface } = require("node:readline");
 
-/** Starts a local Zerobus with tables, given as {name: columns}; resolves once it serves. */
+/** Starts an emulator with tables, given as {name: columns}; resolves once it serves. */
 async function startZerobus(tables) {
   const options = Object.entries(tables).flatMap(([name, columns]) => ["--table", `${name}=${columns}`]);
   const command = ["emulator", "--until-stdin-closes", ...options];
@@ -16,7 +16,7 @@ async function startZerobus(tables) {
     if (name) settings[name] = value;
     if (line.startsWith("Stop with")) return new Zerobus(child, settings);
   }
-  throw new Error("the local Zerobus did not start; its reason is above");
+  throw new Error("the emulator did not start; its reason is above");
 }
 
 class Zerobus {

@@ -12,11 +12,11 @@ import org.junit.jupiter.api.Test;
 
 class ReadingsTest {
   private static final String TABLE = "main.iot.air_quality";
-  private static LocalZerobus zerobus;
+  private static ZerobusEmulator zerobus;
 
   @BeforeAll
   static void start() throws Exception {
-    zerobus = new LocalZerobus(Map.of(TABLE, "device STRING NOT NULL, co2 INT"));
+    zerobus = new ZerobusEmulator(Map.of(TABLE, "device STRING NOT NULL, co2 INT"));
   }
 
   @AfterAll

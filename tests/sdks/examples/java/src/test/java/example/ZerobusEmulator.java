@@ -11,13 +11,13 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 
-/** A local Zerobus for a test, as a process that ends with the test. */
-final class LocalZerobus implements AutoCloseable {
+/** An emulator for a test, as a process that ends with the test. */
+final class ZerobusEmulator implements AutoCloseable {
   private final Process process;
   private final Map<String, String> settings = new HashMap<>();
 
   /** Starts it with tables, given as name and columns; returns once it serves. */
-  LocalZerobus(Map<String, String> tables) throws IOException {
+  ZerobusEmulator(Map<String, String> tables) throws IOException {
     List<String> command = new ArrayList<>(List.of("beam-zerobus", "emulator", "--until-stdin-closes"));
     tables.forEach((name, columns) -> command.addAll(List.of("--table", name + "=" + columns)));
     process = new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.INHERIT).start();
@@ -30,7 +30,7 @@ final class LocalZerobus implements AutoCloseable {
         return;
       }
     }
-    throw new IOException("the local Zerobus did not start; its reason is above");
+    throw new IOException("the emulator did not start; its reason is above");
   }
 
   /** ZEROBUS_ENDPOINT, DATABRICKS_HOST, DATABRICKS_CLIENT_ID, ... */

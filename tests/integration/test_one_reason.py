@@ -46,6 +46,21 @@ CSV_ROWS: list[tuple[Row, Reason]] = [
 ]
 
 
+# Text for a type that dicts, JSON and CSV read from text; Arrow data has types of its own for the first three.
+TEXT_TABLE = (
+    "id BIGINT NOT NULL, day DATE, moment TIMESTAMP, clock TIMESTAMP_NTZ, days ARRAY<DATE>, price DECIMAL(5, 2)"
+)
+TEXTS: list[tuple[Row, str]] = [
+    ({"id": 1, "day": "yesterday"}, "day"),
+    ({"id": 1, "moment": "noon"}, "moment"),
+    ({"id": 1, "clock": "noon"}, "clock"),
+    ({"id": 1, "days": ["yesterday"]}, "days.element"),
+    ({"id": 1, "price": "cheap"}, "price"),
+]
+AS_VALUES = {json.dumps(row): ("invalid_text", column) for row, column in TEXTS}
+AS_COLUMNS = {json.dumps(row): ("invalid_text" if column == "price" else "wrong_type", column) for row, column in TEXTS}
+
+
 def reason(error_type: str, message: str) -> Reason:
     """Return the type, and the first column that the message names."""
     column = re.search(r"column '([^']+)'", message)
@@ -132,6 +147,43 @@ def test_a_bad_row_has_one_reason_over_the_writer(zerobus: Any, form: Callable[[
         assert {json.dumps(row): by_writer(writer, form(row)) for row, _ in BAD_ROWS} == EXPECTED
 
 
+@pytest.mark.zerobus(tables={TABLE: TEXT_TABLE})
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [(lambda row: [row], AS_VALUES), (lambda row: [json.dumps(row)], AS_VALUES), (batch_of, AS_COLUMNS)],
+    ids=["dict", "JSON", "batch"],
+)
+def test_text_is_at_fault_as_a_value_and_its_type_as_a_column(
+    zerobus: Any, form: Callable[[Row], Any], expected: dict[str, Reason]
+) -> None:
+    with ZerobusWriter(TABLE) as writer:
+        assert {json.dumps(row): by_writer(writer, form(row)) for row, _ in TEXTS} == expected
+
+
+@pytest.mark.zerobus(tables={TABLE: TEXT_TABLE})
+def test_a_column_of_text_is_rejected_for_its_type_whatever_the_text_says(zerobus: Any) -> None:
+    good = [{"id": 1, "day": "2026-01-31"}, {"id": 1, "moment": "2026-01-31T12:00:00Z"}, {"id": 1, "price": "1.5"}]
+    with ZerobusWriter(TABLE) as writer:
+        assert [writer.send([row]).success for row in good] == [True] * 3
+        for row in good[:2]:
+            with pytest.raises(ConversionError, match="cast the column to") as raised:
+                writer.send(batch_of(row))
+            assert raised.value.error_type == "wrong_type"
+        assert writer.send(batch_of(good[2])).success
+
+
+@pytest.mark.zerobus(tables={TABLE: TEXT_TABLE})
+@pytest.mark.parametrize(("form", "expected"), [(dict, AS_VALUES), (batch_of, AS_COLUMNS)], ids=["dict", "batch"])
+def test_text_for_another_type_in_a_pipeline(
+    zerobus: Any, form: Callable[[Row], Any], expected: dict[str, Reason], tmp_path: Path
+) -> None:
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        elements = pipeline | beam.Create([form(row) for row, _ in TEXTS])
+        sent = elements | WriteToZerobus(TABLE, on_bad_rows="dead_letter")
+        _ = sent.failed_rows | KeepDeadLetters(str(tmp_path))
+    assert letters_in(tmp_path) == expected
+
+
 @pytest.mark.parametrize("form", [dict, batch_of], ids=["dict", "batch"])
 def test_a_bad_row_has_one_reason_in_a_pipeline(zerobus: Any, form: Callable[[Row], Any], tmp_path: Path) -> None:
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
@@ -144,6 +196,16 @@ def test_a_bad_row_has_one_reason_in_a_pipeline(zerobus: Any, form: Callable[[Ro
 @pytest.mark.parametrize("write", [jsonl, parquet, avro])
 def test_a_bad_row_has_one_reason_in_a_file(zerobus: Any, write: Callable[[Row, Path], None], tmp_path: Path) -> None:
     assert by_file(write, [row for row, _ in BAD_ROWS], tmp_path) == EXPECTED
+
+
+@pytest.mark.zerobus(tables={TABLE: TEXT_TABLE})
+def test_text_for_another_type_in_a_file(zerobus: Any, tmp_path: Path) -> None:
+    assert by_file(jsonl, [row for row, _ in TEXTS], tmp_path) == AS_VALUES
+
+
+@pytest.mark.zerobus(tables={TABLE: TEXT_TABLE})
+def test_text_for_another_type_in_a_parquet_file(zerobus: Any, tmp_path: Path) -> None:
+    assert by_file(parquet, [row for row, _ in TEXTS], tmp_path) == AS_COLUMNS
 
 
 def test_csv_has_the_same_reasons_but_for_text_that_is_no_number(zerobus: Any, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ rows is a `RowError` in a result. Every exception can be pickled, because Beam s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Self
@@ -77,6 +77,16 @@ class ZerobusError(Exception):
         ("table main.iot.air: column 'id' does not fit", "column 'id' does not fit")
         """
         return type(self)(f"{words}{self}", {**self.__dict__, "_problem": self.problem})
+
+    def reworded(self, wording: Callable[[str], str]) -> Self:
+        """Return the same error in other words; what quotes the service stays as it is."""
+
+        def in_other_words(text: str) -> str:
+            parts = text.split(self.quoted) if self.quoted else [text]
+            return self.quoted.join(map(wording, parts))
+
+        problem = {"_problem": in_other_words(self._problem)} if self._problem else {}
+        return type(self)(in_other_words(str(self)), {**self.__dict__, **problem})
 
     @property
     def problem(self) -> str:

@@ -23,6 +23,7 @@ from apache_beam.typehints.row_type import RowTypeConstraint
 from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.options.wording import reworded
 from beam_zerobus.sink.flat_options import flat_among, flat_sink, in_yaml
+from beam_zerobus.sink.transform import worded
 from beam_zerobus.workspace.remedies import credentials_with
 
 __all__ = ["WriteToZerobus"]
@@ -156,12 +157,13 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], dict[str, PCollection[Any
         if self._errors_output is not None:
             options["on_bad_rows"] = "dead_letter"
         with reworded(in_yaml):
-            self._write = flat_sink(_credentials, **options)
+            self._write = worded(flat_sink(_credentials, **options), in_yaml)
         self._dead_letters = options["on_bad_rows"] == "dead_letter"
 
     def expand(self, rows: Any) -> Any:  # a dict of PCollections, of which Beam warns that it cannot check it
         """Write the rows; return the outputs by name."""
-        result = rows | "Write" >> self._write
+        with reworded(in_yaml):
+            result = rows | "Write" >> self._write
         # Java decodes the coder of every PCollection in here; it cannot decode a row with a field of type Any.
         result.failed_rows.element_type = Any
         outputs = {"acknowledged": result.acknowledged}
@@ -198,11 +200,11 @@ def _row_type(element_type: Any, **first: type) -> RowTypeConstraint:
 
 
 def _as_failed_row(row: Any) -> Row:
-    return Row(element=row.element, message=row.message, **_rest(row))
+    return Row(element=row.element, message=in_yaml(row.message), **_rest(row))
 
 
 def _as_yaml_error(row: Any) -> Row:
-    return Row(element=row.element, msg=row.message, stack="", **_rest(row))
+    return Row(element=row.element, msg=in_yaml(row.message), stack="", **_rest(row))
 
 
 def _rest(row: Any) -> dict[str, Any]:

@@ -11,14 +11,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from beam_zerobus.errors import ConfigurationError
 
 __all__ = ["Wording", "for_beam_yaml", "for_command", "for_pipeline", "for_toml", "reworded"]
 
 Wording: TypeAlias = Callable[[str], str]
-"""Returns a message with options named as one kind of user gives them."""
+"""Returns a message with options named as one kind of user gives them; it can be pickled."""
 
 _CLASSES_OF_ALL = ("WriteToZerobus", "ZerobusWriter")  # their arguments are options by their own names
 _QUOTED = r"""(?<!\w)(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")(?!\w)"""
@@ -35,7 +35,7 @@ def for_pipeline(names: Mapping[str, str]) -> Wording:
         >>> for_pipeline({"endpoint": "endpoint"})("endpoint is not set: pass endpoint=...")
         '--zerobus_endpoint is not set: pass --zerobus_endpoint=...'
     """
-    return _wording(names, lambda name, equals: f"--zerobus_{name}{equals}")
+    return _Wording(names, _as_pipeline_flag)
 
 
 def for_command(names: Iterable[str]) -> Wording:
@@ -45,7 +45,7 @@ def for_command(names: Iterable[str]) -> Wording:
         >>> for_command(["warehouse_id"])("the warehouse was not found (404): check warehouse_id")
         'the warehouse was not found (404): check --warehouse-id'
     """
-    return _wording({name: name for name in names}, lambda name, equals: f"--{name.replace('_', '-')}{equals}")
+    return _Wording({name: name for name in names}, _as_flag)
 
 
 def for_beam_yaml(names: Mapping[str, str]) -> Wording:
@@ -58,7 +58,7 @@ def for_beam_yaml(names: Mapping[str, str]) -> Wording:
         >>> for_beam_yaml({"Batching.max_rows": "batch_max_rows"})("Batching.max_rows=0: set a whole number")
         'batch_max_rows: 0: set a whole number'
     """
-    return _wording(names, lambda name, equals: f"{name}: " if equals else name)
+    return _Wording(names, _as_yaml_key)
 
 
 def for_toml(names: Mapping[str, str]) -> Wording:
@@ -71,7 +71,7 @@ def for_toml(names: Mapping[str, str]) -> Wording:
         >>> for_toml({"Retry.max_retries": "retry.max_retries"})("Retry.max_retries=-1: set a whole number")
         'retry.max_retries=-1: set a whole number'
     """
-    return _wording(names, lambda name, equals: f"{name}{equals}")
+    return _Wording(names, _as_toml_key)
 
 
 @contextmanager
@@ -87,22 +87,46 @@ def reworded(wording: Wording) -> Iterator[None]:
         raise ConfigurationError(wording(str(error))) from error
 
 
-def _wording(names: Mapping[str, str], write: Callable[[str, str], str]) -> Wording:
-    pattern = _pattern(names)
+def _as_pipeline_flag(name: str, equals: str) -> str:
+    return f"--zerobus_{name}{equals}"
 
-    def rewrite(found: re.Match[str]) -> str:
+
+def _as_flag(name: str, equals: str) -> str:
+    return f"--{name.replace('_', '-')}{equals}"
+
+
+def _as_yaml_key(name: str, equals: str) -> str:
+    return f"{name}: " if equals else name
+
+
+def _as_toml_key(name: str, equals: str) -> str:
+    return f"{name}{equals}"
+
+
+class _Wording:
+    def __init__(self, names: Mapping[str, str], write: Callable[[str, str], str]) -> None:
+        self._names = dict(names)
+        self._write = write
+        self._pattern = _pattern(names)
+        self._reworded = lru_cache(maxsize=1_000)(self._reword)  # many rows have the same reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Wording, (self._names, self._write)
+
+    def __call__(self, message: str) -> str:
+        return self._reworded(message)
+
+    def _reword(self, message: str) -> str:
+        return self._pattern.sub(self._rewrite, message)
+
+    def _rewrite(self, found: re.Match[str]) -> str:
+        names, write = self._names, self._write
         if found["class"]:
             prefix = "" if found["class"] in _CLASSES_OF_ALL else f"{found['class']}."
             inside = [f"{prefix}{name}" for name in re.findall(r"\w+", found["arguments"])]
             return " and ".join(write(names[name], "") for name in inside) if {*inside} <= {*names} else found[0]
         name = found["plain"] or found["word"] or found["first"]
         return write(names[name], found["equals"] or "") if name else found[0]
-
-    @lru_cache(maxsize=1_000)  # many rows have the same reason
-    def reword(message: str) -> str:
-        return pattern.sub(rewrite, message)
-
-    return reword
 
 
 def _pattern(names: Iterable[str]) -> re.Pattern[str]:

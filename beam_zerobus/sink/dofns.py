@@ -15,6 +15,7 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.typehints.batch import BatchConverter
 
+from beam_zerobus.errors import ZerobusError
 from beam_zerobus.sink.elements import Elements, holds_rows
 from beam_zerobus.sink.metrics import SinkMetrics
 from beam_zerobus.sink.outputs import Output
@@ -113,8 +114,11 @@ class WriteRows(beam.DoFn):
             yield
         except GeneratorExit:  # a later step failed; another bundle may have begun since
             raise
-        except BaseException:
+        except BaseException as error:
             self._drop()
+            if isinstance(error, ZerobusError) and self._settings.wording is not None:
+                reworded = error.reworded(self._settings.wording)
+                raise reworded.with_traceback(error.__traceback__) from error.__cause__
             raise
 
 

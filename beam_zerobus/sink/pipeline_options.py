@@ -20,7 +20,7 @@ from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.options.fields import Option
 from beam_zerobus.options.wording import reworded
 from beam_zerobus.sink.flat_options import FLAT_OPTIONS, flat_sink, in_flags
-from beam_zerobus.sink.transform import WriteToZerobus
+from beam_zerobus.sink.transform import WriteToZerobus, worded
 from beam_zerobus.workspace.credentials import Credentials
 from beam_zerobus.workspace.remedies import credentials_with
 
@@ -115,7 +115,7 @@ class ZerobusOptions(PipelineOptions):
         if settings.get("table") is None:
             raise ConfigurationError("--zerobus_table is not set: name the table as catalog.schema.table")
         with reworded(in_flags):
-            return flat_sink(credentials, **settings)
+            return worded(flat_sink(credentials, **settings), in_flags)
 
     def _reject_unknown_flags(self) -> None:
         """Reject a misspelled flag of the sink; Beam only warns, and ignores dashes for underscores."""

@@ -10,6 +10,7 @@ import numpy as np
 from beam_zerobus.destinations import Destination, KeptFields
 from beam_zerobus.options import Batching, OnBadRows
 from beam_zerobus.options.fields import limits
+from beam_zerobus.options.wording import Wording
 from beam_zerobus.writer.config import WriterConfig
 from beam_zerobus.writer.writers_config import WritersConfig
 
@@ -49,6 +50,7 @@ class SinkSettings:
         namespace: The namespace of the metrics.
         note_written: Called with the `Origin.numbers_in_source` of the written rows of a batch as soon as it has its
             outcome, in the thread that delivers; None if nobody asks. It needs timestamps, and so `dead_letters`.
+        wording: How errors name options; None for the names in Python.
     """
 
     config: WriterConfig
@@ -60,6 +62,7 @@ class SinkSettings:
     failures_together: bool = False
     namespace: str
     note_written: Callable[[np.ndarray], None] | None = None
+    wording: Wording | None = None
 
     @property
     def max_tables_in_metrics(self) -> int | None:

@@ -33,6 +33,7 @@ from beam_zerobus.options import (
     WireFormat,
 )
 from beam_zerobus.options.fields import check_options, options_of
+from beam_zerobus.options.wording import Wording
 from beam_zerobus.schema import TableSchema
 from beam_zerobus.schema.time_rules import EpochUnit
 from beam_zerobus.sink.across_bundles import CollectAcrossBundles
@@ -52,7 +53,7 @@ from beam_zerobus.writer.config import WriterConfig, make_config, options_among
 from beam_zerobus.writer.writers_config import SchemaOfTables, WritersConfig, WritersOptions, make_writers_config
 from beam_zerobus.writer.zerobus_writer import ZerobusWriter
 
-__all__ = ["WriteToZerobus", "noting_written"]
+__all__ = ["WriteToZerobus", "noting_written", "worded"]
 
 
 class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
@@ -176,6 +177,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         self._error_handler: ErrorHandler | None = None
         self._note_written: Callable[[np.ndarray], None] | None = None
         self._failures_together = False
+        self._wording: Wording | None = None
 
     def with_error_handler(self, error_handler: ErrorHandler | None) -> WriteToZerobus:
         """Return this transform with its rejected rows sent to a handler; with None they fail the bundle.
@@ -219,6 +221,7 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
             failures_together=self._failures_together,
             namespace=Metrics.get_namespace(WriteToZerobus),
             note_written=self._note_written,
+            wording=self._wording,
         )
         has_windows = not isinstance(elements.windowing.windowfn, GlobalWindows)
         if self._batching.across_bundles:
@@ -307,6 +310,13 @@ def noting_written(sink: WriteToZerobus, note: Callable[[np.ndarray], None]) -> 
     noting = copy.copy(sink)
     noting._note_written = note
     return noting
+
+
+def worded(sink: WriteToZerobus, wording: Wording) -> WriteToZerobus:
+    """Return a sink whose errors on workers name options as its user gives them."""
+    reworded = copy.copy(sink)
+    reworded._wording = wording
+    return reworded
 
 
 def _naming_the_step(config: WriterConfig, label: str, elements: PCollection[Any]) -> WriterConfig:

@@ -1,15 +1,19 @@
 """Messages about options are in the words of whoever gave them, and a failure's reason is its first and last line."""
 
+import json
 import pickle
 import subprocess
 import sys
 
+import apache_beam as beam
 import pytest
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.yaml.yaml_transform import expand_pipeline
 
-from beam_zerobus import AuthenticationError, ConfigurationError, OAuthClientCredentials
+from beam_zerobus import AuthenticationError, ConfigurationError, OAuthClientCredentials, TransientError, ZerobusError
 from beam_zerobus import yaml as beam_yaml
 from beam_zerobus.programs.command import arguments_of, parser_of, sink_of
-from beam_zerobus.sink.flat_options import FLAT_NAMES, FLAT_OPTIONS, flat_sink
+from beam_zerobus.sink.flat_options import FLAT_NAMES, FLAT_OPTIONS, flat_sink, in_flags, in_yaml
 from beam_zerobus.sink.pipeline_options import ZerobusOptions
 from beam_zerobus.workspace.profile_flag import credentials_of
 
@@ -52,6 +56,55 @@ with beam.Pipeline("FnApiRunner") as pipeline:
     lines = done.stderr.splitlines()
     for line in (lines[0], lines[-1]):
         assert "rejected the credentials (401, invalid_client): check client id and secret" in line
+
+
+YAML = """
+providers:
+  - type: python
+    config: {{}}
+    transforms:
+      WriteToZerobus: beam_zerobus.yaml.WriteToZerobus
+pipeline:
+  type: chain
+  transforms:
+    - type: Create
+      config: {{elements: [{{id: 1, colour: red}}]}}
+    - type: WriteToZerobus
+      config: {config}
+"""
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        (
+            {"schema": "id BIGINT, colour STRING", "endpoint": "http://127.0.0.1:9", "max_retries": 0},
+            "or allow more with max_retries and max_backoff",
+        ),
+        ({"schema": "id BIGINT", "dry_run": True}, 'set on_unknown_fields: "ignore", "add" or "rescue"'),
+    ],
+)
+def test_what_fails_on_a_worker_names_the_keys_of_yaml(zerobus, config, says):
+    pipeline = YAML.format(config=json.dumps({"table": "main.iot.air", **config}))
+    with pytest.raises((RuntimeError, ZerobusError)) as raised, beam.Pipeline(runner=FnApiRunner()) as root:
+        expand_pipeline(root, pipeline)
+    assert says in str(raised.value)
+
+
+@pytest.mark.parametrize("wording", [in_flags, in_yaml])
+def test_a_wording_is_sent_to_workers(wording):
+    message = "set on_unknown_fields=..., or allow more with Retry(max_retries=...)"
+    assert pickle.loads(pickle.dumps(wording))(message) == wording(message) != message
+
+
+def test_a_reworded_error_keeps_all_but_its_words():
+    error = TransientError("main.a.b: down (schema=1): set schema=...", attempts=3, cause="UNAVAILABLE")
+    error = error.quoting("schema=1").introduced_by("table main.a.b: ")
+    reworded = pickle.loads(pickle.dumps(error.reworded(in_flags)))
+    assert str(reworded) == "table main.a.b: main.a.b: down (schema=1): set --zerobus_schema=..."
+    assert reworded.problem == "main.a.b: down (schema=1): set --zerobus_schema=..."
+    assert (type(reworded), reworded.attempts, reworded.cause) == (TransientError, 3, "UNAVAILABLE")
+    assert reworded.quoted == "schema=1"
 
 
 def of_flags():

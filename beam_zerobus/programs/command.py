@@ -20,7 +20,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from beam_zerobus.options.flags import BriefParser, flags_of, nearest, no_such_flag, too_many_words
 from beam_zerobus.sink.flat_options import in_flags
 from beam_zerobus.sink.pipeline_options import WHERE_SECRETS_ARE, ZerobusOptions
-from beam_zerobus.sink.transform import WriteToZerobus
+from beam_zerobus.sink.transform import WriteToZerobus, failing_together
 from beam_zerobus.workspace.profile_flag import add_profile_flag, profile_of
 from beam_zerobus.workspace.remedies import credentials_with
 
@@ -223,7 +223,7 @@ def sink_of(
         schema=None if zerobus.zerobus_dry_run else "unity_catalog",  # a dry run sends no request
         **defaults,
     )
-    return sink.with_failures_together()
+    return failing_together(sink)
 
 
 def check_can_hold(directory: str) -> None:

@@ -53,7 +53,7 @@ from beam_zerobus.writer.config import WriterConfig, make_config, options_among
 from beam_zerobus.writer.writers_config import SchemaOfTables, WritersConfig, WritersOptions, make_writers_config
 from beam_zerobus.writer.zerobus_writer import ZerobusWriter
 
-__all__ = ["WriteToZerobus", "noting_written", "worded"]
+__all__ = ["WriteToZerobus", "failing_together", "noting_written", "worded"]
 
 
 class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
@@ -190,15 +190,6 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         handled._on_bad_rows = "raise" if error_handler is None else "dead_letter"
         return handled
 
-    def with_failures_together(self) -> WriteToZerobus:
-        """Return this transform with all the rejected rows of a batch as one element of `failed_rows`.
-
-        `KeepDeadLetters` takes such elements, too. Many rejected rows then cost far less than an element for each.
-        """
-        together = copy.copy(self)
-        together._failures_together = True
-        return together
-
     def expand(self, elements: PCollection[Any]) -> WriteResult:
         """Apply the sink.
 
@@ -298,6 +289,16 @@ class WriteToZerobus(beam.PTransform[PCollection[Any], WriteResult]):
         for name in ("keep", "drop"):  # Beam shows no lists
             shown[name] = ", ".join(shown[name]) if shown[name] else None
         return {name: DisplayDataItem(value).drop_if_none() for name, value in shown.items()}
+
+
+def failing_together(sink: WriteToZerobus) -> WriteToZerobus:
+    """Return a sink with all the rejected rows of a batch as one element of `failed_rows`.
+
+    `KeepDeadLetters` takes such elements, too. Many rejected rows then cost far less than an element for each.
+    """
+    together = copy.copy(sink)
+    together._failures_together = True
+    return together
 
 
 def noting_written(sink: WriteToZerobus, note: Callable[[np.ndarray], None]) -> WriteToZerobus:

@@ -16,13 +16,13 @@ import numpy as np
 from beam_zerobus.errors import RowError, RowErrors, ZerobusError
 from beam_zerobus.sink.rows import RowsWithOrigin, unknown_table
 from beam_zerobus.writer.config import WriterConfig
+from beam_zerobus.writer.pool import WriterPool
 from beam_zerobus.writer.result import TransmissionResult
 from beam_zerobus.writer.rows import ReadRows
 from beam_zerobus.writer.shared import Lease, acquire
 from beam_zerobus.writer.submission import Submission
 from beam_zerobus.writer.writers_config import WritersConfig
 from beam_zerobus.writer.zerobus_writer import ZerobusWriter
-from beam_zerobus.writer.zerobus_writers import ZerobusWriters
 
 __all__ = ["Bundle", "Outcome"]
 
@@ -114,7 +114,7 @@ class Bundle:
         self._rejects_unknown = reject_unknown and tables is not None
         self._note_written = note_written
         self._lock = threading.Lock()
-        self._lease: Lease[ZerobusWriter] | Lease[ZerobusWriters] | None = None
+        self._lease: Lease[ZerobusWriter] | Lease[WriterPool] | None = None
         self._safeguard: weakref.finalize[..., Bundle]
         self._waiting: deque[_Waiting] = deque()
         self._bytes = 0
@@ -140,7 +140,7 @@ class Bundle:
         """Of many tables those that are open, and cost no new stream."""
         with self._lock:
             shared = None if self._lease is None else self._lease.writer
-        return frozenset(shared.open_tables) if isinstance(shared, ZerobusWriters) else frozenset()
+        return frozenset(shared.tables) if isinstance(shared, WriterPool) else frozenset()
 
     def send(self, writer: ZerobusWriter, rows: RowsWithOrigin) -> None:
         """Submit a batch; rows that could not be read are kept for its outcome.
@@ -190,7 +190,7 @@ class Bundle:
     def _note_unknown(self, table: str, error: ZerobusError) -> None:
         with self._lock:
             shared = None if self._lease is None else self._lease.writer
-        if isinstance(shared, ZerobusWriters):
+        if isinstance(shared, WriterPool):
             shared.unknown.note(table, error)
 
     def _next(self, *, wait: bool) -> _Waiting | None:
@@ -232,7 +232,7 @@ class Bundle:
                 batch.writer.cancel(batch.submission)
         self._release(lease)
 
-    def _release(self, lease: Lease[ZerobusWriter] | Lease[ZerobusWriters] | None) -> None:
+    def _release(self, lease: Lease[ZerobusWriter] | Lease[WriterPool] | None) -> None:
         """Export telemetry first, because a worker may be killed without notice after a bundle; then release."""
         if lease is not None:
             self._safeguard.detach()
@@ -241,7 +241,7 @@ class Bundle:
 
 
 def _release_when_dropped(
-    bundle: Bundle, lease: Lease[ZerobusWriter] | Lease[ZerobusWriters]
+    bundle: Bundle, lease: Lease[ZerobusWriter] | Lease[WriterPool]
 ) -> weakref.finalize[..., Bundle]:
     """Release the lease if the bundle's DoFn is dropped without teardown, as some runners do after a failure."""
 

@@ -1,4 +1,4 @@
-"""`WriterPool`: the writers of many tables, of which a limited number are open."""
+"""`WriterPool`: the writers of many tables, of which a limited number are open; see `ZerobusWriters`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from beam_zerobus.errors import ClosedError, ZerobusError
 from beam_zerobus.telemetry.table_names import name_in_metrics
 from beam_zerobus.writer.config import WriterConfig
 from beam_zerobus.writer.counters import Counters
-from beam_zerobus.writer.deadlines import WAIT_SLICE, seconds_until
+from beam_zerobus.writer.deadlines import WAIT_SLICE, deadline_after, seconds_until
+from beam_zerobus.writer.endings import start_anew_in_children
 from beam_zerobus.writer.known_table import KnownTable
+from beam_zerobus.writer.unknown_tables import UnknownTables
 from beam_zerobus.writer.writers_config import WritersConfig
 from beam_zerobus.writer.zerobus_writer import ZerobusWriter
 
@@ -47,9 +49,15 @@ class WriterPool:
         shard: A part of the names of their debug files.
     """
 
-    def __init__(self, config: WritersConfig, shard: str | None) -> None:
-        self._config = config
+    def __init__(self, config: WritersConfig, shard: str | None = None) -> None:
+        self.config = config
         self._shard = shard
+        self.start_anew()
+        start_anew_in_children(self)
+
+    def start_anew(self) -> None:
+        """Begin without any writer, as in a forked child, whose parent keeps its own."""
+        self.unknown = UnknownTables()
         self._lock = threading.Condition()
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._known: OrderedDict[str, KnownTable] = OrderedDict()
@@ -80,7 +88,7 @@ class WriterPool:
         with self._lock:
             return sum((one.writer.counters for one in self._open.values()), self._counted)
 
-    def take_unreported(self) -> list[ZerobusWriter]:
+    def _take_unreported(self) -> list[ZerobusWriter]:
         """Return the writers that may have failures which nobody has asked for: closed ones once, and the open ones.
 
         All are taken under one lock, so that none is missing that is being closed.
@@ -90,27 +98,48 @@ class WriterPool:
             return [*closed, *(one.writer for one in self._open.values())]
 
     @contextmanager
-    def using(self, table: str, config: WriterConfig | None) -> Iterator[ZerobusWriter]:
-        """Return a block that has the writer of a table, which stays open until the block ends.
+    def using(self, table: str, config: WriterConfig | None = None) -> Iterator[ZerobusWriter]:
+        """Return a block that has the writer of a table, which stays open until the block ends; do not nest blocks.
 
         Args:
             table: The table.
-            config: Its configuration; None for the pool's.
+            config: Its configuration, where more is known about it than the pool was made with.
 
         Raises:
             ConfigurationError: The name is not valid, or there is no schema for the table.
+            ZerobusError: The table was not found a moment ago.
             ClosedError: The pool is closed.
         """
-        used = self._take(table, config)
-        try:
-            yield used.writer
-        finally:
-            with self._lock:
-                used.users -= 1
-                self._lock.notify_all()
+        with self.unknown.noting(table):
+            self.unknown.check(table)
+            used = self._take(table, config)
+            try:
+                yield used.writer
+            finally:
+                with self._lock:
+                    used.users -= 1
+                    self._lock.notify_all()
 
-    def close(self, deadline: float | None) -> None:
-        """Close all writers; a moment of `time.monotonic` bounds the wait for acknowledgements."""
+    def flush(self, timeout: float | None = None) -> None:
+        """Flush all writers; see `ZerobusWriters.flush`."""
+        deadline = deadline_after(timeout)
+        errors: list[ZerobusError] = []
+        for writer in self._take_unreported():
+            try:
+                writer.flush(seconds_until(deadline))
+            except ZerobusError as error:  # each is logged, and the first is raised
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+    def flush_telemetry(self) -> None:
+        """Export metrics and spans now; see `ZerobusWriter.flush_telemetry`."""
+        for writer in self.writers:
+            writer.flush_telemetry()
+
+    def close(self, timeout: float | None = None) -> None:
+        """Close all writers; see `ZerobusWriters.close`."""
+        deadline = deadline_after(timeout)
         with self._lock:
             self._closed = True
             self._lock.notify_all()
@@ -118,6 +147,7 @@ class WriterPool:
             writer.retire(seconds_until(deadline))
             with self._lock:
                 self._note_closed(writer)
+        self.flush()
 
     def _take(self, table: str, config: WriterConfig | None) -> _Open:
         """Return the writer of a table, with one more user; closes another where too many are open."""
@@ -127,7 +157,7 @@ class WriterPool:
                     raise ClosedError("The writers are closed")
                 victim = None
                 one = self._open.get(table)
-                if one is None and config is not None and len(self._open) < self._config.options.max_open_tables:
+                if one is None and config is not None and len(self._open) < self.config.options.max_open_tables:
                     one = self._open[table] = self._new(table, config)
                 if one is not None and not one.closing:
                     self._open.move_to_end(table)
@@ -142,12 +172,12 @@ class WriterPool:
             if victim is not None:
                 self._close_one(victim.writer)
             elif config is None and one is None:
-                config = self._config.of(table)  # not under the lock: it may call a function of the user's
+                config = self.config.of(table)  # not under the lock: it may call a function of the user's
 
     def _new(self, table: str, config: WriterConfig) -> _Open:
         known = self._known.pop(table, None)
         if known is None or known.key != config.key:
-            named = name_in_metrics(table, self._config.options.max_tables_in_metrics)
+            named = name_in_metrics(table, self.config.options.max_tables_in_metrics)
             known = KnownTable.of(config, name_in_metrics=named)
         return _Open(ZerobusWriter.from_config(config, shard=self._shard, known=known), known)
 

@@ -21,15 +21,15 @@ from typing import Any, Generic, Self, TypeVar, overload
 from beam_zerobus.errors import ZerobusError
 from beam_zerobus.writer.config import WriterConfig
 from beam_zerobus.writer.counters import Counters
+from beam_zerobus.writer.pool import WriterPool
 from beam_zerobus.writer.writers_config import WritersConfig
 from beam_zerobus.writer.zerobus_writer import ZerobusWriter
-from beam_zerobus.writer.zerobus_writers import ZerobusWriters
 
 __all__ = ["Lease", "SharedWriters", "acquire", "close_all"]
 
 LINGER_SECONDS = 300.0
 
-_Writer = TypeVar("_Writer", ZerobusWriter, ZerobusWriters)
+_Writer = TypeVar("_Writer", ZerobusWriter, WriterPool)
 
 
 @dataclass(slots=True, eq=False)
@@ -95,7 +95,7 @@ class SharedWriters:
     def acquire(self, config: WriterConfig) -> Lease[ZerobusWriter]: ...
 
     @overload
-    def acquire(self, config: WritersConfig) -> Lease[ZerobusWriters]: ...
+    def acquire(self, config: WritersConfig) -> Lease[WriterPool]: ...
 
     def acquire(self, config: WriterConfig | WritersConfig) -> Lease[Any]:
         """Return a lease of the process's writer for `config`, made if there is none; opens nothing yet."""
@@ -164,13 +164,13 @@ class SharedWriters:
             _close(writer)
 
 
-def _writer_for(config: WriterConfig | WritersConfig) -> ZerobusWriter | ZerobusWriters:
+def _writer_for(config: WriterConfig | WritersConfig) -> ZerobusWriter | WriterPool:
     if isinstance(config, WritersConfig):
-        return ZerobusWriters.from_config(config, shard=_new_shard())
+        return WriterPool(config, _new_shard())
     return ZerobusWriter.from_config(config, shard=_new_shard())
 
 
-def _close(writer: ZerobusWriter | ZerobusWriters) -> None:
+def _close(writer: ZerobusWriter | WriterPool) -> None:
     with suppress(ZerobusError):  # it is logged, and there is no caller to raise it to
         writer.close()
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any
 
-from beam_zerobus.errors import ZerobusError
 from beam_zerobus.options import (
     ArrowCompression,
     CreateTable,
@@ -19,16 +16,13 @@ from beam_zerobus.options import (
 )
 from beam_zerobus.schema.time_rules import EpochUnit
 from beam_zerobus.workspace.credentials import Credentials
-from beam_zerobus.writer.config import WriterConfig, options_among
+from beam_zerobus.writer.config import options_among
 from beam_zerobus.writer.counters import Counters
-from beam_zerobus.writer.deadlines import deadline_after, seconds_until
-from beam_zerobus.writer.endings import start_anew_in_children
 from beam_zerobus.writer.failure_log import logged
 from beam_zerobus.writer.pool import WriterPool
 from beam_zerobus.writer.result import TransmissionResult
 from beam_zerobus.writer.rows import Rows
 from beam_zerobus.writer.submission import Submission
-from beam_zerobus.writer.unknown_tables import UnknownTables
 from beam_zerobus.writer.with_block import ClosedByWith
 from beam_zerobus.writer.writers_config import (
     SchemaOfTables,
@@ -36,7 +30,6 @@ from beam_zerobus.writer.writers_config import (
     make_writers_config,
     writers_options_among,
 )
-from beam_zerobus.writer.zerobus_writer import ZerobusWriter
 
 __all__ = ["ZerobusWriters"]
 
@@ -99,28 +92,10 @@ class ZerobusWriters(ClosedByWith):
         max_tables_in_metrics: int = 100,
     ) -> None:
         given = locals()
-        self._start(make_writers_config("", **options_among(given), **writers_options_among(given)), None)
-
-    @classmethod
-    def from_config(cls, config: WritersConfig, *, shard: str | None = None) -> Self:
-        """Make writers from checked settings; `shard` goes into the names of their debug files."""
-        writers = cls.__new__(cls)
-        writers._start(config, shard)
-        return writers
-
-    def _start(self, config: WritersConfig, shard: str | None) -> None:
-        self.config = config
-        self._shard = shard
-        self.start_anew()
-        start_anew_in_children(self)
-
-    def start_anew(self) -> None:
-        """Begin without any writer, as in a forked child, whose parent keeps its own."""
-        self._pool = WriterPool(self.config, self._shard)
-        self.unknown = UnknownTables()
+        self._pool = WriterPool(make_writers_config("", **options_among(given), **writers_options_among(given)))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _from_config, (type(self), self.config, self._shard)
+        return _from_config, (type(self), self._pool.config)
 
     @property
     def closed(self) -> bool:
@@ -150,7 +125,7 @@ class ZerobusWriters(ClosedByWith):
             ZerobusError: As `ZerobusWriter.send`.
         """
         submission = self.submit(table, rows)
-        with self.unknown.noting(table):
+        with self._pool.unknown.noting(table):
             return logged(submission.result(), table)
 
     def submit(self, table: str, rows: Rows) -> Submission:
@@ -160,7 +135,7 @@ class ZerobusWriters(ClosedByWith):
             ConfigurationError: The name is not valid, the table does not exist, or it has no schema in `schema`.
             ZerobusError: As `ZerobusWriter.submit`.
         """
-        with self.using(table) as writer:
+        with self._pool.using(table) as writer:
             return writer.submit(rows)
 
     async def asend(self, table: str, rows: Rows) -> TransmissionResult:
@@ -174,7 +149,7 @@ class ZerobusWriters(ClosedByWith):
             1
         """
         submission = await asyncio.to_thread(self.submit, table, rows)
-        with submission.claimed_outcome(), self.unknown.noting(table):
+        with submission.claimed_outcome(), self._pool.unknown.noting(table):
             return logged(await asyncio.wrap_future(submission.future), table)
 
     def send_batch(self, table: str, batch: Rows) -> TransmissionResult:
@@ -192,20 +167,11 @@ class ZerobusWriters(ClosedByWith):
             TimeoutError: It took longer than `timeout` seconds.
             ZerobusError: A batch, or rows of one, failed since the last flush, and nobody has asked for its result.
         """
-        deadline = deadline_after(timeout)
-        errors: list[ZerobusError] = []
-        for writer in self._pool.take_unreported():
-            try:
-                writer.flush(seconds_until(deadline))
-            except ZerobusError as error:  # each is logged, and the first is raised
-                errors.append(error)
-        if errors:
-            raise errors[0]
+        self._pool.flush(timeout)
 
     def flush_telemetry(self) -> None:
         """Export metrics and spans now; see `ZerobusWriter.flush_telemetry`."""
-        for writer in self._pool.writers:
-            writer.flush_telemetry()
+        self._pool.flush_telemetry()
 
     def close(self, timeout: float | None = None) -> None:
         """Send what is left, wait for it, and close all streams; closing twice does nothing.
@@ -217,27 +183,10 @@ class ZerobusWriters(ClosedByWith):
         Raises:
             ZerobusError: A batch, or rows of one, failed since the last flush, and nobody has asked for its result.
         """
-        self._pool.close(deadline_after(timeout))
-        self.flush()
-
-    @contextmanager
-    def using(self, table: str, config: WriterConfig | None = None) -> Iterator[ZerobusWriter]:
-        """Return a block that has the writer of a table, which stays open until the block ends; do not nest blocks.
-
-        Args:
-            table: The table.
-            config: Its configuration, where more is known about it than these writers were made with.
-
-        Raises:
-            ConfigurationError: The name is not valid, or there is no schema for the table.
-            ZerobusError: The table was not found a moment ago.
-            ClosedError: These writers are closed.
-        """
-        with self.unknown.noting(table):
-            self.unknown.check(table)
-            with self._pool.using(table, config) as writer:
-                yield writer
+        self._pool.close(timeout)
 
 
-def _from_config(cls: type[ZerobusWriters], config: WritersConfig, shard: str | None) -> ZerobusWriters:
-    return cls.from_config(config, shard=shard)
+def _from_config(cls: type[ZerobusWriters], config: WritersConfig) -> ZerobusWriters:
+    writers = cls.__new__(cls)
+    writers._pool = WriterPool(config)
+    return writers

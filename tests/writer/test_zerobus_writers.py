@@ -21,7 +21,7 @@ from beam_zerobus import (
     ZerobusWriters,
 )
 from beam_zerobus.emulator import Emulator, Faults
-from beam_zerobus.writer import unknown_tables, zerobus_writers
+from beam_zerobus.writer import unknown_tables
 from beam_zerobus.writer.pool import WriterPool
 from tests.emulator.sdk import eventually
 
@@ -152,10 +152,8 @@ def test_bytes_in_flight_of_all_tables_share_one_budget(emulator, many):
 
 def test_a_missing_table_is_looked_up_once(emulator, many, monkeypatch):
     asked = []
-    fetch = zerobus_writers.ZerobusWriter.submit
-    monkeypatch.setattr(
-        zerobus_writers.ZerobusWriter, "submit", lambda self, rows: (asked.append(self.table), fetch(self, rows))[1]
-    )
+    fetch = ZerobusWriter.submit
+    monkeypatch.setattr(ZerobusWriter, "submit", lambda self, rows: (asked.append(self.table), fetch(self, rows))[1])
     emulator.create_table("main.many.t0", DDL)
     for schema in ("unity_catalog", DDL):  # found by Unity Catalog, or by the service
         asked.clear()

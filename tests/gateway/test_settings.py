@@ -77,7 +77,7 @@ def test_every_fault_is_reported_at_once(load):
         "port=70000: set a whole number from 0 to 65535",
         "$ZEROBUS_GATEWAY_MAX_CALLS: write a number",
         "[defaults] has no option 'wire_fromat': did you mean 'wire_format'?",
-        "[defaults] retry: max_retries=-1",
+        "[defaults] retry.max_retries=-1: set a whole number of at least 0",
         "tables has 'air': write the whole name in quotes",
         "table main.iot.air: wire_format='avro'",
         "host='0.0.0.0' is not loopback: it needs tls_certificate and tls_key",

@@ -1,0 +1,142 @@
+"""What a client sees of a call that fails: one sentence, the status that fits, and nothing of the gateway's inside."""
+
+from __future__ import annotations
+
+from collections import UserDict
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pyarrow as pa
+import pytest
+
+from beam_zerobus import OAuthClientCredentials
+from tests.gateway import wire
+from tests.gateway.conftest import TABLE, batch
+
+REPOSITORY = str(Path(__file__).parents[2])
+SERVICE = "/arrow.flight.protocol.FlightService/"
+
+
+@pytest.fixture
+def channel_to(start) -> Iterator[Callable[..., grpc.Channel]]:
+    """Start a gateway with settings, and connect to it by plain gRPC."""
+    channels = []
+
+    def channel_to(**settings: Any) -> grpc.Channel:
+        channels.append(grpc.insecure_channel(start(**settings).location.removeprefix("grpc://")))
+        return channels[-1]
+
+    yield channel_to
+    for channel in channels:
+        channel.close()
+
+
+def failed(channel: grpc.Channel, method: str, sent: Iterable[bytes]) -> tuple[str, str]:
+    """Make a call that has to fail; return its status and message, once they are checked for what no client may see."""
+    with pytest.raises(grpc.RpcError) as raised:
+        list(channel.stream_stream(SERVICE + method)(iter(sent), timeout=20))
+    message = raised.value.details()
+    everything = f"{message} {[value for _, value in raised.value.trailing_metadata()]}"
+    for inside in ("Traceback", 'File "', " line ", ".py", ".cc", REPOSITORY, "\n"):
+        assert inside not in everything, everything
+    return raised.value.code().name, message
+
+
+def of_another_schema() -> list[wire.Message]:
+    other = wire.messages([pa.record_batch({"name": ["x"]})])
+    return [*wire.messages([batch(1)]), *other]
+
+
+def without_an_offset() -> list[wire.Message]:
+    schema, (header, body) = wire.messages([batch(*range(8))])
+    return [schema, wire.Message(header.replace((4 * 9).to_bytes(8, "little"), bytes(8)), body)]
+
+
+def cut() -> list[wire.Message]:
+    schema, (header, body) = wire.messages([batch(*range(8))], "zstd")
+    return [schema, wire.Message(header, body[:20])]
+
+
+def of_extension_type() -> list[wire.Message]:
+    field = pa.field("id", pa.string(), metadata={"ARROW:extension:name": "acme.id", "ARROW:extension:metadata": "{"})
+    return wire.messages([pa.record_batch([pa.array(["x"])], schema=pa.schema([field]))])
+
+
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [
+        (of_another_schema(), "A message is not a valid RecordBatch: "),
+        (without_an_offset(), "A RecordBatch is damaged: "),
+        (cut(), "A message is not a valid RecordBatch: "),
+        (of_extension_type(), "table main.iot.air: the batch does not fit: column 'id' is BIGINT"),
+        ([wire.messages([batch(1)])[0], wire.Message(b"\xff" * 64, b"")], "A message is not a valid RecordBatch: "),
+    ],
+    ids=["another schema", "damaged", "cut", "extension type", "noise"],
+)
+def test_what_a_client_gets_wrong_is_an_invalid_argument(channel_to, table, sent, words):
+    status, message = failed(channel_to(), "DoPut", wire.named(sent))
+    assert status == "INVALID_ARGUMENT"
+    assert message.startswith(words)
+
+
+DESCRIPTOR = b"\x08\x01\x1a" + bytes([len(TABLE)]) + TABLE.encode()
+ACTION = b"\x0a\x05check\x12" + bytes([len(TABLE)]) + TABLE.encode()
+CALLS = {
+    "DoPut": list(wire.named(wire.messages([batch(1)]))),
+    "GetFlightInfo": [DESCRIPTOR],
+    "GetSchema": [DESCRIPTOR],
+    "DoAction": [ACTION],
+}
+
+
+@pytest.mark.parametrize("method", CALLS)
+def test_a_missing_table_is_not_found(channel_to, method):
+    status, message = failed(channel_to(), method, CALLS[method])
+    assert status == "NOT_FOUND"
+    assert f"{TABLE} does not exist" in message
+
+
+@pytest.mark.parametrize("method", CALLS)
+def test_an_unexpected_error_shows_its_type_alone(channel_to, table, method, caplog):
+    class Options(UserDict[str, Any]):
+        broken = False
+
+        def __getitem__(self, name: str) -> Any:
+            if self.broken:
+                raise LookupError("s3cret")
+            return super().__getitem__(name)
+
+    options = Options(wire_format="arrow")
+    channel = channel_to(tables={TABLE: options})
+    options.broken = True
+    status, message = failed(channel, method, CALLS[method])
+    assert status == ("UNKNOWN" if method == "GetSchema" else "INTERNAL")
+    assert message.startswith("The gateway failed with LookupError: see its log")
+    assert "A call" in caplog.text
+    assert "LookupError" in caplog.text
+    assert "s3cret" not in message + caplog.text
+
+
+@pytest.mark.parametrize("method", CALLS)
+def test_rejected_credentials_are_unauthenticated(channel_to, emulator, method):
+    emulator.create_table(TABLE, "id BIGINT NOT NULL, device STRING")
+    wrong = OAuthClientCredentials(client_id=emulator.client_id, client_secret="canary")
+    status, message = failed(channel_to(defaults={"credentials": wrong}), method, CALLS[method])
+    assert status == ("UNKNOWN" if method == "GetSchema" else "UNAUTHENTICATED")
+    assert "canary" not in message
+
+
+@pytest.mark.parametrize(("method", "sent"), [("ListFlights", b""), ("DoGet", b""), ("DoExchange", b"")])
+def test_what_reads_is_unimplemented(channel_to, method, sent):
+    encoded = next(wire.named(wire.messages([batch(1)]))) if method == "DoExchange" else sent
+    status, message = failed(channel_to(), method, [encoded])
+    assert status == "UNIMPLEMENTED"
+    assert message.startswith("The gateway only writes: send batches with DoPut")
+
+
+def test_an_unknown_action(channel_to):
+    status, message = failed(channel_to(), "DoAction", [b"\x0a\x04drop"])
+    assert status == "INVALID_ARGUMENT"
+    assert message.startswith("There is no action 'drop': use check, flush, health")

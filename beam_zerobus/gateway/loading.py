@@ -94,7 +94,7 @@ def _read(file: str) -> dict[str, Any]:
             f"{file} cannot be read ({error.strerror}): check its name, and that you may read it"
         ) from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigurationError(f"{file} cannot be read as TOML: {error}") from None
+        raise ConfigurationError(f"{file} cannot be read as TOML: {error}; correct it") from None
 
 
 def _tables(given: Mapping[str, Any], faults: list[str]) -> dict[str, dict[str, Any]]:

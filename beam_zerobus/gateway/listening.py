@@ -31,7 +31,7 @@ def fault_of_port(settings: GatewaySettings, option: str, reason: object) -> str
 def _faults_of_ports(settings: GatewaySettings) -> Iterator[str]:
     try:
         socket.getaddrinfo(settings.host, None)
-    except (OSError, UnicodeError):  # UnicodeError: it is no name at all
+    except (OSError, UnicodeError):  # UnicodeError: it cannot be a name
         yield f"host={settings.host!r} is not known: give an address of this machine"
         return
     if (reason := why_not_free(settings.host, 0)) is not None:

@@ -144,7 +144,7 @@ def test_ipv6():
 
 
 def test_one_fault_is_introduced_once(load):
-    with pytest.raises(ConfigurationError, match=r"^idle_timeout=0\.0: set seconds above 0") as raised:
+    with pytest.raises(ConfigurationError, match=r"^idle_timeout=0\.0: set seconds above 0"):
         load(idle_timeout=0.0)
 
 

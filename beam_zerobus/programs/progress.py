@@ -133,8 +133,7 @@ def run_and_report(
             that this run wrote, as far as is known.
 
     Returns:
-        The exit code: 0; 1 if the pipeline failed, or if rows failed and are not kept; 130 after Ctrl-C, 143
-            after SIGTERM.
+        The exit code: 0; 1 if the pipeline failed, or if rows failed and are not kept; 130 or 143 if interrupted.
     """
     started = time.monotonic()
     try:

@@ -32,8 +32,6 @@ _TOKEN_ENV = PREFIX + "TOKEN"
 FLAGS = {option.name: option for option in options_of(GatewaySettings) if option.limits.checked}
 _IN_NO_FILE = {"token": f"holds no secret: leave 'token' out, and set the variable {_TOKEN_ENV}"}
 _SECTIONS = ("gateway", "defaults", "tables")
-
-
 _oauth = credentials_with(
     "in the gateway's environment, or name other variables, or a profile, as credentials in its file, or give --profile"
 )

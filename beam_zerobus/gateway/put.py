@@ -26,7 +26,7 @@ __all__ = ["PutCall"]
 _log = get_logger(__name__)
 _STOPPING = Failure("UNAVAILABLE", "The gateway is stopping: send the batches without a result again, to the next one")
 _CLIENT_GONE = Failure("UNAVAILABLE", "The client is gone")
-_LOOKS_AFTER_END = 3  # once the stream has ended, a read returns at once
+_READS_AFTER_END = 3  # they return at once where nothing follows
 
 
 class PutCall:
@@ -111,9 +111,10 @@ class PutCall:
         except StopIteration:
             return None
         except pa.ArrowMemoryError as error:
-            return Failure("INVALID_ARGUMENT", f"A message needs more memory than the gateway may use: {error}")
+            words = "A message needs more memory, once it is decompressed, than the gateway may use"
+            return Failure("INVALID_ARGUMENT", f"{words} ({_in_a_line(error)}): send smaller batches")
         except (pa.ArrowException, flight.FlightError, OSError) as error:
-            return Failure("INVALID_ARGUMENT", f"A message is not a valid RecordBatch: {error}")
+            return Failure("INVALID_ARGUMENT", f"A message is not a valid RecordBatch: {_in_a_line(error)}")
         except Exception as error:  # noqa: BLE001  the call gets an answer
             return _failure_of(error, writer)
         return None if self._failure is not None else self._submitted(batch, writer)  # perhaps set during the read
@@ -128,7 +129,7 @@ class PutCall:
         try:
             return self._reader.read_chunk().data
         except StopIteration:
-            for _ in range(_LOOKS_AFTER_END):
+            for _ in range(_READS_AFTER_END):
                 with suppress(StopIteration):
                     self._reader.read_chunk()
                     raise pa.ArrowInvalid("it is empty, and others follow; leave it out") from None
@@ -189,6 +190,10 @@ def _failure_of(error: Exception, writer: ZerobusWriter) -> Failure:
     return failure_of(error, f"A call to {writer.table}")
 
 
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
 def _fault_of(batch: pa.RecordBatch | None, max_bytes: int) -> str | None:
     """Return what is wrong with a batch as a message; its rows are checked later, one by one."""
     if batch is None:
@@ -196,7 +201,7 @@ def _fault_of(batch: pa.RecordBatch | None, max_bytes: int) -> str | None:
     try:
         require_sound(batch)  # first of all: with wrong offsets anything else, even `nbytes`, reads foreign memory
     except pa.ArrowException as error:
-        return f"A RecordBatch is damaged: {error}"
+        return f"A RecordBatch is damaged: {_in_a_line(error)}"
     if (size := decoded_bytes(batch)) > max_bytes:
         return (
             f"A RecordBatch of {size} bytes, once it is decoded, is above the gateway's limit of {max_bytes}: "

@@ -34,8 +34,8 @@ _STATUSES: tuple[tuple[type[ZerobusError], str], ...] = (
     (TransientError, "UNAVAILABLE"),
     (ClosedError, "UNAVAILABLE"),
 )
-# Arrow maps the class of a Python exception to the status of the call, and adds the name of the class to the message of
-# those that are not a FlightError, so the classes have the names of statuses.
+# Arrow takes the status of a call from the class of the exception that ends it. To a message it adds the name of the
+# class, unless that is a FlightError: so each class is named as its status.
 _ERRORS: dict[str, type[Exception]] = {
     status: type(status, (base,), {})
     for status, base in {
@@ -48,7 +48,7 @@ _ERRORS: dict[str, type[Exception]] = {
         "INTERNAL": flight.FlightInternalError,
     }.items()
 }
-# Arrow adds the traceback too, unless it fails to encode it as UTF-8; a note is part of it, and of no message.
+# Arrow adds the traceback too, unless that is not UTF-8. A note is part of the traceback and not of the message.
 _NOT_UTF8 = "\ud800"
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 

@@ -59,7 +59,7 @@ class FlightService(flight.FlightServerBase):
             f"grpc{'+tls' if tls else ''}://{_in_url(settings.host)}:{settings.port}",
             tls_certificates=[(_read(settings.tls_certificate), _read(settings.tls_key))] if tls else None,
             verify_client=settings.tls_client_ca is not None,
-            root_certificates=_read(settings.tls_client_ca) if settings.tls_client_ca is not None else None,
+            root_certificates=_read(settings.tls_client_ca),
             middleware=middleware,
         )
         self._sign_in = SignIn(settings.all_configs().items())
@@ -191,5 +191,5 @@ def _in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _read(path: str | None) -> bytes:
-    return b"" if path is None else Path(path).read_bytes()
+def _read(path: str | None) -> bytes | None:
+    return None if path is None else Path(path).read_bytes()

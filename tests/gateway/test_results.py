@@ -6,6 +6,7 @@ from beam_zerobus.errors import ConversionError
 from beam_zerobus.gateway.keys import to_client
 from beam_zerobus.gateway.results import failure_of
 from beam_zerobus.schema.unknown_fields import remedy_for_unknown
+from tests.options.test_names_in_messages import AS_THEY_ARE
 
 OPERATOR = "have the gateway's operator set"
 
@@ -31,3 +32,8 @@ OPERATOR = "have the gateway's operator set"
 def test_options_are_those_of_the_file(message, expected):
     assert to_client(message) == expected
     assert failure_of(ConversionError(message)).message == expected
+
+
+@pytest.mark.parametrize("message", AS_THEY_ARE)
+def test_what_is_no_option_stays_as_it_is(message):
+    assert to_client(message) == message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import UserDict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from beam_zerobus import OAuthClientCredentials
 from tests.gateway import wire
 from tests.gateway.conftest import TABLE, batch
+from tests.gateway.mutations import mutated
 
 REPOSITORY = str(Path(__file__).parents[2])
 SERVICE = "/arrow.flight.protocol.FlightService/"
@@ -37,11 +39,14 @@ def failed(channel: grpc.Channel, method: str, sent: Iterable[bytes]) -> tuple[s
     """Make a call that has to fail; return its status and message, once they are checked for what no client may see."""
     with pytest.raises(grpc.RpcError) as raised:
         list(channel.stream_stream(SERVICE + method)(iter(sent), timeout=20))
-    message = raised.value.details()
-    everything = f"{message} {[value for _, value in raised.value.trailing_metadata()]}"
+    check_shows_nothing_inside(raised.value)
+    return raised.value.code().name, raised.value.details()
+
+
+def check_shows_nothing_inside(error: grpc.RpcError) -> None:
+    everything = f"{error.details()} {[value for _, value in error.trailing_metadata() or ()]}"
     for inside in ("Traceback", 'File "', " line ", ".py", ".cc", REPOSITORY, "\n"):
         assert inside not in everything, everything
-    return raised.value.code().name, message
 
 
 def of_another_schema() -> list[wire.Message]:
@@ -142,3 +147,33 @@ def test_an_unknown_action(channel_to):
     status, message = failed(channel_to(), "DoAction", [b"\x0a\x04drop"])
     assert status == "INVALID_ARGUMENT"
     assert message.startswith("There is no action 'drop': use check, flush, health")
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        [b"\xff" * 100],
+        [wire.Message(b"", b"").encoded(table=TABLE)],
+        [wire.messages([batch(1)])[1].encoded(table=TABLE)],
+        [wire.Message(b"\xff" * 100, b"").encoded(table=TABLE)],
+        [wire.messages([batch(1)])[0].encoded(table="main.iot.\n")],
+    ],
+    ids=["noise", "no schema", "rows first", "damaged schema", "strange name"],
+)
+def test_a_call_without_a_first_message_that_can_be_read_fails_in_a_sentence(channel_to, table, encoded):
+    assert failed(channel_to(), "DoPut", encoded)[0] != "OK"
+
+
+def test_damaged_messages_fail_in_a_sentence(channel_to, table):
+    chance = random.Random(0)
+    channel = channel_to()
+    put = channel.stream_stream(f"{SERVICE}DoPut")
+    failures = 0
+    for _ in range(60):
+        sent = mutated(wire.messages([batch(*range(8))] * 2, chance.choice((None, "zstd"))), chance)
+        try:
+            list(put(wire.named(sent), timeout=20))
+        except grpc.RpcError as error:
+            failures += 1
+            check_shows_nothing_inside(error)
+    assert failures > 10

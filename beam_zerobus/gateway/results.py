@@ -48,7 +48,8 @@ _ERRORS: dict[str, type[Exception]] = {
         "INTERNAL": flight.FlightInternalError,
     }.items()
 }
-# Arrow adds the traceback too, unless that is not UTF-8. A note is part of the traceback and not of the message.
+# Arrow adds the traceback too, with paths of this machine, unless it cannot be encoded as UTF-8: tried with pyarrow 20
+# and 25, and guarded by tests/gateway/test_errors.py. A note is part of the traceback and not of the message.
 _NOT_UTF8 = "\ud800"
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 

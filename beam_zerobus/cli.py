@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from beam_zerobus.errors import ZerobusError
 from beam_zerobus.options.extras import needs_extra
 from beam_zerobus.options.flags import BriefParser, CommandParser, nearest, whole_number
+from beam_zerobus.options.signals import exit_code_of
 from beam_zerobus.options.wording import for_command
 from beam_zerobus.version import __version__
 
@@ -31,7 +32,6 @@ _in_flags = for_command(
         *("rescue_column", "schema", "warehouse_id", "wire_format", "workspace_url"),
     )
 )
-_INTERRUPTED = 130
 _FAILURE = 2  # as argparse; 1: a file is not complete, or files differ
 
 
@@ -63,9 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"beam-zerobus: {visible(_in_flags(str(error)))}\n")
         _leave_broken_output()
         return _FAILURE
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         sys.stderr.write("beam-zerobus: interrupted\n")
-        return _INTERRUPTED
+        return exit_code_of(interrupt)
     return status
 
 

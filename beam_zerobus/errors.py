@@ -115,7 +115,7 @@ class ConfigurationError(ZerobusError, ValueError):
 
     @classmethod
     def of_faults(cls, faults: Iterable[str], *, about: str) -> Self:
-        """Return one error for everything that is wrong.
+        """Return one error for everything that is wrong; a single fault needs no introduction.
 
         >>> faults = ["port=-1: set 0 or more", "there is no option 'prot'"]
         >>> print(ConfigurationError.of_faults(faults, about="settings"))
@@ -125,7 +125,7 @@ class ConfigurationError(ZerobusError, ValueError):
         """
         listed = tuple(faults)
         if len(listed) == 1:
-            return cls(f"The {about}: {listed[0]}", {"faults": listed})
+            return cls(listed[0], {"faults": listed})
         return cls("\n- ".join([f"{len(listed)} of the {about} are wrong:", *listed]), {"faults": listed})
 
 

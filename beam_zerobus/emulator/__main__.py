@@ -13,7 +13,7 @@ _EXTRA = ("cryptography", "deltalake", "grpc")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the emulator until SIGINT or SIGTERM.
+    """Run the emulator until a signal ends it.
 
     Args:
         argv: The arguments; None means those of the process.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import signal
 import sys
 import textwrap
 import threading
@@ -24,6 +23,7 @@ from beam_zerobus.emulator.seeding import seed_from_file
 from beam_zerobus.emulator.tables.table import Table
 from beam_zerobus.errors import ConfigurationError, ZerobusError, counted
 from beam_zerobus.options.flags import CommandParser
+from beam_zerobus.options.signals import stop_at_signals, wait_for
 from beam_zerobus.schema.ddl import DdlError
 
 __all__ = ["run"]
@@ -212,7 +212,7 @@ def _value(text: str) -> Any:
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Run the emulator until SIGINT or SIGTERM, or until standard input closes if the arguments say so.
+    """Run the emulator until a signal ends it, or until standard input closes if the arguments say so.
 
     Args:
         argv: The arguments; None means those of the process.
@@ -222,14 +222,12 @@ def run(argv: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(argv)
-    stop = threading.Event()
     try:
         with ExitStack() as stack:
             emulator = _emulator(options)
             stack.push(emulator)
             _create_tables(emulator, options)
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, lambda *_: stop.set())
+            stop = stop_at_signals()
             for name, file in _pairs("seed", options.seed):
                 table = _table(emulator, name.strip())
                 if not table.count_rows():  # the rows are there already after a restart
@@ -238,9 +236,7 @@ def run(argv: Sequence[str] | None = None) -> int:
             print(_greeting(emulator, _where_rows_are(emulator, options)), flush=True)  # noqa: T201 - this is the command
             if options.until_stdin_closes:
                 threading.Thread(target=_await_end_of_input, args=(stop,), daemon=True).start()
-            # Waiting in slices lets Windows deliver signals.
-            while not stop.wait(0.5):
-                pass
+            wait_for(stop)
     except (ZerobusError, ValueError) as error:
         _complain(parser, str(error))
         return 2

@@ -1,13 +1,11 @@
-"""``beam-zerobus gateway``: the gateway as a process, until SIGINT or SIGTERM."""
+"""``beam-zerobus gateway``: the gateway as a process, until a signal ends it."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import os
-import signal
 import sys
-import threading
 from collections.abc import Sequence
 
 from beam_zerobus.errors import ConfigurationError
@@ -15,6 +13,7 @@ from beam_zerobus.gateway.gateway import Gateway
 from beam_zerobus.gateway.loading import FLAGS, PREFIX, load_settings
 from beam_zerobus.gateway.memory import keep_freed_memory
 from beam_zerobus.options.flags import CommandParser
+from beam_zerobus.options.signals import stop_at_signals, wait_for
 from beam_zerobus.workspace.profile_flag import add_profile_flag
 
 __all__ = ["run"]
@@ -30,7 +29,7 @@ _NOT_ENDED = 3
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Run the gateway until SIGINT or SIGTERM.
+    """Run the gateway until a signal ends it.
 
     Args:
         argv: The arguments; None means those of the process.
@@ -41,20 +40,17 @@ def run(argv: Sequence[str] | None = None) -> int:
     options = vars(_parser().parse_args(argv))
     file, token_env, profile = (options.pop(name) for name in ("config", "token_env", "profile"))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    stop = threading.Event()
     keep_freed_memory()
     try:
         gateway = Gateway(load_settings(file, os.environ, options, token_env=token_env, profile=profile))
     except ConfigurationError as error:
         sys.stderr.write(f"beam-zerobus gateway: {error}\n")
         return 2
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_at_signals()
     health = "" if gateway.health_port is None else f", health at port {gateway.health_port}"
     sys.stdout.write(f"Gateway at {gateway.location}{health}\nStop with Ctrl-C.\n")
     sys.stdout.flush()
-    while not stop.wait(0.5):  # in slices, so that Windows delivers signals
-        pass
+    wait_for(stop)
     if gateway.stop():
         return 0
     sys.stderr.write(

@@ -14,9 +14,9 @@ from beam_zerobus.errors import ConfigurationError
 from beam_zerobus.gateway.dead_letters import DeadLetters
 from beam_zerobus.gateway.directories import faults_of_directories
 from beam_zerobus.gateway.health import HealthServer
+from beam_zerobus.gateway.listening import fault_of_port, faults_of_listening
 from beam_zerobus.gateway.service import FlightService
 from beam_zerobus.gateway.settings import ABOUT, GatewaySettings
-from beam_zerobus.options.ports import why_not_free
 
 __all__ = ["Gateway"]
 
@@ -28,7 +28,7 @@ class Gateway:
         settings: Where it listens, who may call it, how it writes.
 
     Raises:
-        ConfigurationError: A port is taken, or the certificates cannot be read, or a directory cannot be written.
+        ConfigurationError: A port, a certificate or a directory cannot be used; the message lists all that cannot.
 
     Example:
         >>> with Gateway(GatewaySettings(port=0, defaults={"dry_run": True, "schema": None})) as gateway:
@@ -41,30 +41,21 @@ class Gateway:
         self._health: HealthServer | None = None
         self._stop_lock = threading.Lock()
         self._stopped: bool | None = None
-        where = f"{self._settings.host} port {self._settings.port}"
-        faults = [*self._faults_of_port(where), *faults_of_directories(self._settings)]
+        faults = [*faults_of_listening(self._settings), *faults_of_directories(self._settings)]
         if faults:
             raise ConfigurationError.of_faults(faults, about=ABOUT)
         dead_letters = DeadLetters(self._settings.dead_letters)
         try:
             self._service = FlightService(self._settings, dead_letters)
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise ConfigurationError(
-                f"The gateway cannot listen on {where}: {error}; choose another port, or check the certificates"
-            ) from error
+            raise ConfigurationError(fault_of_port(self._settings, "port", error)) from error
         if self._settings.health_port is not None:
             try:
                 self._health = HealthServer(self._settings.host, self._settings.health_port, self._service.health)
             except OSError as error:
                 self._service.close()
                 self._service.shutdown()
-                raise ConfigurationError(
-                    f"The gateway cannot listen on health_port={self._settings.health_port}: {error}; choose another"
-                ) from error
-
-    def _faults_of_port(self, where: str) -> list[str]:
-        reason = why_not_free(self._settings.host, self._settings.port)
-        return [] if reason is None else [f"the gateway cannot listen on {where}: {reason}; choose another port"]
+                raise ConfigurationError(fault_of_port(self._settings, "health_port", error)) from error
 
     @property
     def location(self) -> str:

@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from beam_zerobus.errors import ConfigurationError
+from beam_zerobus.gateway.keys import GROUPS, TABLE_OPTIONS, to_operator
 from beam_zerobus.gateway.settings import ABOUT, GatewaySettings
 from beam_zerobus.logs import get_logger
-from beam_zerobus.options import DebugFiles, Retry, Telemetry
 from beam_zerobus.options.fields import options_of
-from beam_zerobus.options.wording import for_toml, reworded
+from beam_zerobus.options.wording import reworded
 from beam_zerobus.workspace.credentials import Credentials, EnvironmentVariable
 from beam_zerobus.workspace.databricks_profile import DatabricksProfile
 from beam_zerobus.workspace.profile_flag import profile_of
 from beam_zerobus.workspace.remedies import credentials_with
 from beam_zerobus.workspace.secret import Secret
-from beam_zerobus.writer.config import WriterConfig
 
 __all__ = ["FLAGS", "PREFIX", "load_settings"]
 
@@ -31,11 +30,8 @@ PREFIX = "ZEROBUS_GATEWAY_"
 _TOKEN_ENV = PREFIX + "TOKEN"
 # What flags and the environment may set: everything but the token, which is read by `token_env`, and tables.
 FLAGS = {option.name: option for option in options_of(GatewaySettings) if option.limits.checked}
-_TABLE_OPTIONS = {option.name for option in options_of(WriterConfig)} - {"table", "key"}
 _IN_NO_FILE = {"token": f"holds no secret: leave 'token' out, and set the variable {_TOKEN_ENV}"}
 _SECTIONS = ("gateway", "defaults", "tables")
-
-
 _oauth = credentials_with(
     "in the gateway's environment, or name other variables, or a profile, as credentials in its file, or give --profile"
 )
@@ -96,7 +92,7 @@ def _read(file: str) -> dict[str, Any]:
             f"{file} cannot be read ({error.strerror}): check its name, and that you may read it"
         ) from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigurationError(f"{file} cannot be read as TOML: {error}") from None
+        raise ConfigurationError(f"{file} cannot be read as TOML: {error}; correct it") from None
 
 
 def _tables(given: Mapping[str, Any], faults: list[str]) -> dict[str, dict[str, Any]]:
@@ -114,10 +110,10 @@ def _tables(given: Mapping[str, Any], faults: list[str]) -> dict[str, dict[str, 
 
 def _table_options(given: Mapping[str, Any], where: str, faults: list[str]) -> dict[str, Any]:
     """Return options of a writer; nested tables become the classes that declare their options."""
-    faults += _unknown(given, _TABLE_OPTIONS, where)
+    faults += _unknown(given, TABLE_OPTIONS, where)
     made: dict[str, Any] = {}
     for name, value in given.items():
-        if name not in _TABLE_OPTIONS:
+        if name not in TABLE_OPTIONS:
             continue
         make = _NESTED.get(name)
         if make is None:
@@ -130,7 +126,7 @@ def _table_options(given: Mapping[str, Any], where: str, faults: list[str]) -> d
         if wrong_names := [*_unknown(value, _NESTED_OPTIONS[name], about), *_missing(value, name, about)]:
             faults += wrong_names
             continue
-        with _collecting(faults, f"{about}: "), reworded(_in_toml):
+        with _collecting(faults, f"{where} " if name in GROUPS else f"{about}: "), reworded(to_operator):
             made[name] = make(**value)
     return made
 
@@ -150,18 +146,10 @@ def _credentials(
     return _oauth(client_id=EnvironmentVariable(client_id_env), client_secret=EnvironmentVariable(client_secret_env))
 
 
-_CLASSES = {"retry": Retry, "debug_files": DebugFiles, "telemetry": Telemetry}
-_in_toml = for_toml(
-    {
-        f"{declared.__name__}.{option.name}": option.name
-        for declared in _CLASSES.values()
-        for option in options_of(declared)
-    }
-)
-_NESTED: Mapping[str, Callable[..., Any]] = {"credentials": _credentials, **_CLASSES}
+_NESTED: Mapping[str, Callable[..., Any]] = {"credentials": _credentials, **GROUPS}
 _NESTED_OPTIONS: Mapping[str, Sequence[str]] = {
     "credentials": ("client_id_env", "client_secret_env", "profile"),
-    **{name: [option.name for option in options_of(declared)] for name, declared in _CLASSES.items()},
+    **{name: [option.name for option in options_of(declared)] for name, declared in GROUPS.items()},
 }
 
 
@@ -185,7 +173,7 @@ def _unknown(given: Mapping[str, Any], known: Any, where: str) -> list[str]:
 
 def _missing(given: Mapping[str, Any], nested: str, where: str) -> list[str]:
     """Return which options without a default are missing."""
-    options = options_of(_CLASSES[nested]) if nested in _CLASSES else ()
+    options = options_of(GROUPS[nested]) if nested in GROUPS else ()
     required = [option.name for option in options if option.default is MISSING]
     return [f"{where} needs {name}: add it" for name in required if name not in given]
 

@@ -16,7 +16,7 @@ from beam_zerobus.gateway.results import Failure, failure_of, result_json
 from beam_zerobus.gateway.settings import GatewaySettings
 from beam_zerobus.gateway.sizes import decoded_bytes
 from beam_zerobus.gateway.waiting import Waiting
-from beam_zerobus.logs import get_logger, outline
+from beam_zerobus.logs import get_logger
 from beam_zerobus.schema.soundness import require_sound
 from beam_zerobus.writer.submission import Submission
 from beam_zerobus.writer.zerobus_writer import ZerobusWriter
@@ -26,7 +26,7 @@ __all__ = ["PutCall"]
 _log = get_logger(__name__)
 _STOPPING = Failure("UNAVAILABLE", "The gateway is stopping: send the batches without a result again, to the next one")
 _CLIENT_GONE = Failure("UNAVAILABLE", "The client is gone")
-_LOOKS_AFTER_END = 3  # once the stream has ended, a read returns at once
+_READS_AFTER_END = 3  # they return at once where nothing follows
 
 
 class PutCall:
@@ -110,8 +110,13 @@ class PutCall:
                 batch = self._read()
         except StopIteration:
             return None
+        except pa.ArrowMemoryError as error:
+            words = "A message needs more memory, once it is decompressed, than the gateway may use"
+            return Failure("INVALID_ARGUMENT", f"{words} ({_in_a_line(error)}): send smaller batches")
         except (pa.ArrowException, flight.FlightError, OSError) as error:
-            return Failure("INVALID_ARGUMENT", f"A message is not a valid RecordBatch: {error}")
+            return Failure("INVALID_ARGUMENT", f"A message is not a valid RecordBatch: {_in_a_line(error)}")
+        except Exception as error:  # noqa: BLE001  the call gets an answer
+            return _failure_of(error, writer)
         return None if self._failure is not None else self._submitted(batch, writer)  # perhaps set during the read
 
     def _read(self) -> pa.RecordBatch | None:
@@ -124,7 +129,7 @@ class PutCall:
         try:
             return self._reader.read_chunk().data
         except StopIteration:
-            for _ in range(_LOOKS_AFTER_END):
+            for _ in range(_READS_AFTER_END):
                 with suppress(StopIteration):
                     self._reader.read_chunk()
                     raise pa.ArrowInvalid("it is empty, and others follow; leave it out") from None
@@ -140,14 +145,14 @@ class PutCall:
         except UnicodeDecodeError:  # pyarrow decodes names when they are used
             return Failure("INVALID_ARGUMENT", "A name in the schema is not UTF-8: correct it")
         except Exception as error:  # noqa: BLE001  each batch gets an answer
-            return _failed(error, writer.table)
+            return _failure_of(error, writer)
 
     def _answer(self, writer: ZerobusWriter) -> None:
         """Write the result of each batch, until one fails as a whole: then the failure, and nothing after it."""
         number = 0
         while (item := self._next_to_answer()) is not None:
             if self._failure is None:
-                self._failure = self._answer_one(number, item, writer.table)
+                self._failure = self._answer_one(number, item, writer)
                 number += 1
             elif isinstance(item, Submission) and self._failure is not _CLIENT_GONE:
                 item.drop_outcome()  # the client learns from the failure that this batch has no result
@@ -156,36 +161,37 @@ class PutCall:
         with self._idle.nothing_to_answer:
             return self._waiting.get()
 
-    def _answer_one(self, number: int, item: Submission | Failure, table: str) -> Failure | None:
+    def _answer_one(self, number: int, item: Submission | Failure, writer: ZerobusWriter) -> Failure | None:
         """Write one result; return why the call has failed."""
-        failure, content = self._result(number, item, table)
+        failure, content = self._result(number, item, writer)
         try:
             with self._idle.writing:
                 self._results.write(pa.py_buffer(content))
         except Exception:  # noqa: BLE001  this thread goes on, else the other one would wait for it
-            _log.warning("A client of %s did not read its results from batch %d on", table, number)
+            _log.warning("A client of %s did not read its results from batch %d on", writer.table, number)
             return failure or _CLIENT_GONE
         return failure
 
-    def _result(self, number: int, item: Submission | Failure, table: str) -> tuple[Failure | None, bytes]:
+    def _result(self, number: int, item: Submission | Failure, writer: ZerobusWriter) -> tuple[Failure | None, bytes]:
         """Wait for an outcome; return what has failed, and what the client reads."""
         if isinstance(item, Submission):
             try:
                 result = item.result()
-                self._dead_letters.keep(table, item.batch, result)
+                self._dead_letters.keep(writer.table, item.batch, result)
                 return None, result_json(number, result)
             except Exception as error:  # noqa: BLE001  each batch gets an answer
-                item = _failed(error, table)
+                item = _failure_of(error, writer)
         # A client that only waits for results learns it here; the status follows at the end of the call.
-        _log.debug("A call to %s ends: %s", table, item.status)
+        _log.debug("A call to %s ends: %s", writer.table, item.status)
         return item, item.as_json(number)
 
 
-def _failed(error: Exception, table: str) -> Failure:
-    failure = failure_of(error)
-    if failure.status == "INTERNAL":
-        _log.error("A call to %s failed: %s", table, outline(error))
-    return failure
+def _failure_of(error: Exception, writer: ZerobusWriter) -> Failure:
+    return failure_of(error, f"A call to {writer.table}")
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _fault_of(batch: pa.RecordBatch | None, max_bytes: int) -> str | None:
@@ -195,7 +201,7 @@ def _fault_of(batch: pa.RecordBatch | None, max_bytes: int) -> str | None:
     try:
         require_sound(batch)  # first of all: with wrong offsets anything else, even `nbytes`, reads foreign memory
     except pa.ArrowException as error:
-        return f"A RecordBatch is damaged: {error}"
+        return f"A RecordBatch is damaged: {_in_a_line(error)}"
     if (size := decoded_bytes(batch)) > max_bytes:
         return (
             f"A RecordBatch of {size} bytes, once it is decoded, is above the gateway's limit of {max_bytes}: "

@@ -9,6 +9,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from pyarrow import flight
 
+from beam_zerobus.gateway.results import Failure
 from beam_zerobus.logs import get_logger
 from beam_zerobus.workspace.secret import Secret
 
@@ -30,9 +31,9 @@ class BearerToken(flight.ServerMiddlewareFactory):
         if any(value[:7].lower() == "bearer " and Secret(value[7:]) == self._token for value in given):
             return
         _log.warning("A call (%s) was rejected: its token is %s", info.method, "wrong" if given else "missing")
-        raise flight.FlightUnauthenticatedError(
-            "The gateway does not know this token: send its token as 'authorization: Bearer <token>'"
-        )
+        raise Failure(
+            "UNAUTHENTICATED", "The gateway does not know this token: send its token as 'authorization: Bearer <token>'"
+        ).as_error()
 
 
 class TraceParent(flight.ServerMiddleware):

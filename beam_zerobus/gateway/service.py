@@ -17,7 +17,7 @@ from beam_zerobus.gateway.calls import Calls
 from beam_zerobus.gateway.dead_letters import DeadLetters
 from beam_zerobus.gateway.idle import IdleWatch
 from beam_zerobus.gateway.put import PutCall
-from beam_zerobus.gateway.results import Failure, failure_of
+from beam_zerobus.gateway.results import Failure, as_flight_errors
 from beam_zerobus.gateway.security import BearerToken, TraceParents
 from beam_zerobus.gateway.settings import GatewaySettings
 from beam_zerobus.gateway.sign_in import SignIn
@@ -28,7 +28,9 @@ from beam_zerobus.writer.zerobus_writer import ZerobusWriter
 __all__ = ["FlightService"]
 
 _TRACE = "trace"
-_ONLY_WRITES = "The gateway only writes: send batches with DoPut, and read a table with Databricks' own clients"
+_ONLY_WRITES = Failure(
+    "UNIMPLEMENTED", "The gateway only writes: send batches with DoPut, and read a table with Databricks' own clients"
+)
 _ACTIONS = {
     "check": "body: a table's name; its schema is fetched with the gateway's credentials, no row is written",
     "flush": "body: a table's name; returns when every batch that was sent to it before has an outcome",
@@ -57,7 +59,7 @@ class FlightService(flight.FlightServerBase):
             f"grpc{'+tls' if tls else ''}://{_in_url(settings.host)}:{settings.port}",
             tls_certificates=[(_read(settings.tls_certificate), _read(settings.tls_key))] if tls else None,
             verify_client=settings.tls_client_ca is not None,
-            root_certificates=_read(settings.tls_client_ca) if settings.tls_client_ca is not None else None,
+            root_certificates=_read(settings.tls_client_ca),
             middleware=middleware,
         )
         self._sign_in = SignIn(settings.all_configs().items())
@@ -80,6 +82,7 @@ class FlightService(flight.FlightServerBase):
 
     # The calls of Arrow Flight.
 
+    @as_flight_errors()
     def do_put(self, context: Any, descriptor: Any, reader: Any, writer: Any) -> None:
         """Write a client's batches; each gets its result as JSON, in order."""
         call = PutCall(
@@ -93,11 +96,13 @@ class FlightService(flight.FlightServerBase):
         with self._calls.entered(call), self._writer_of(_table_of(descriptor)) as table, _traced(context):
             call.run(table)
 
+    @as_flight_errors()
     def get_schema(self, context: Any, descriptor: Any) -> Any:
         """Return the table's schema from Unity Catalog."""
         with self._calls.entered_beside(context.peer()):
             return flight.SchemaResult(self._schema_of(_table_of(descriptor)))
 
+    @as_flight_errors()
     def get_flight_info(self, context: Any, descriptor: Any) -> Any:
         """Return the table's schema; the gateway only writes, so there are no endpoints to read from."""
         with self._calls.entered_beside(context.peer()):
@@ -105,26 +110,26 @@ class FlightService(flight.FlightServerBase):
 
     def list_flights(self, context: Any, criteria: Any) -> Any:  # noqa: ARG002
         """Reject the call."""
-        raise pa.ArrowNotImplementedError(_ONLY_WRITES)
+        raise _ONLY_WRITES.as_error()
 
     def do_get(self, context: Any, ticket: Any) -> Any:  # noqa: ARG002
         """Reject the call."""
-        raise pa.ArrowNotImplementedError(_ONLY_WRITES)
+        raise _ONLY_WRITES.as_error()
 
     def do_exchange(self, context: Any, descriptor: Any, reader: Any, writer: Any) -> Any:  # noqa: ARG002
         """Reject the call."""
-        raise pa.ArrowNotImplementedError(_ONLY_WRITES)
+        raise _ONLY_WRITES.as_error()
 
     def list_actions(self, context: Any) -> list[tuple[str, str]]:  # noqa: ARG002
         """Return the actions."""
         return list(_ACTIONS.items())
 
-    def do_action(self, context: Any, action: Any) -> Iterator[bytes]:
+    @as_flight_errors()
+    def do_action(self, context: Any, action: Any) -> list[bytes]:
         """Run an action; its result is one JSON object."""
         body = action.body.to_pybytes().decode("utf-8", "replace") if action.body is not None else ""
         with self._calls.entered_beside(context.peer()):
-            content = self._content_of(action, body)
-        yield json.dumps(content).encode()
+            return [json.dumps(self._content_of(action, body)).encode()]
 
     def _content_of(self, action: Any, body: str) -> dict[str, Any]:
         match action.type:
@@ -137,7 +142,8 @@ class FlightService(flight.FlightServerBase):
                     writer.flush()
                 return {"table": body, "flushed": True}
             case _:
-                raise pa.ArrowInvalid(f"There is no action {action.type!r}: use {', '.join(_ACTIONS)}")
+                known = ", ".join(_ACTIONS)
+                raise Failure("INVALID_ARGUMENT", f"There is no action {action.type!r}: use {known}").as_error()
 
     def health(self) -> dict[str, Any]:
         """Return the gateway's health."""
@@ -154,22 +160,12 @@ class FlightService(flight.FlightServerBase):
             config = self._settings.writer_config(table)
         except ConfigurationError as error:
             raise Failure("INVALID_ARGUMENT", str(error)).as_error() from None
-        with _as_flight_error():
-            lease = self._writers.acquire(config)
-        with lease:
+        with self._writers.acquire(config) as lease:
             yield lease.writer
 
     def _schema_of(self, table: str) -> pa.Schema:
-        with self._writer_of(table) as writer, _as_flight_error():
+        with self._writer_of(table) as writer:
             return writer.resolve_schema().to_arrow()
-
-
-@contextmanager
-def _as_flight_error() -> Iterator[None]:
-    try:
-        yield
-    except ZerobusError as error:
-        raise failure_of(error).as_error() from None
 
 
 @contextmanager
@@ -185,7 +181,9 @@ def _traced(context: Any) -> Iterator[None]:
 def _table_of(descriptor: Any) -> str:
     """Return the table that a descriptor names: a path of one part, or of catalog, schema and table."""
     if descriptor.descriptor_type != flight.DescriptorType.PATH or not descriptor.path:
-        raise pa.ArrowInvalid("The descriptor names no table: give the path 'catalog.schema.table'")
+        raise Failure(
+            "INVALID_ARGUMENT", "The descriptor names no table: give the path 'catalog.schema.table'"
+        ).as_error()
     return ".".join(part.decode("utf-8", "replace") for part in descriptor.path)
 
 
@@ -193,5 +191,5 @@ def _in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _read(path: str | None) -> bytes:
-    return b"" if path is None else Path(path).read_bytes()
+def _read(path: str | None) -> bytes | None:
+    return None if path is None else Path(path).read_bytes()

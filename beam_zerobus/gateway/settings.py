@@ -135,7 +135,7 @@ class GatewaySettings:
         if (self.tls_certificate is None) != (self.tls_key is None):
             faults.append("tls_certificate and tls_key belong together: give both")
         if self.tls_client_ca is not None and self.tls_certificate is None:
-            faults.append("tls_client_ca needs tls_certificate and tls_key")
+            faults.append("tls_client_ca needs tls_certificate and tls_key: give both")
         if isinstance(self.dead_letters, str) and is_remote(self.dead_letters):
             faults.append(f"dead_letters={self.dead_letters!r} is not a local directory: name one, or leave it out")
         for name in ("tls_certificate", "tls_key", "tls_client_ca"):
@@ -143,10 +143,11 @@ class GatewaySettings:
             if isinstance(path, str) and not Path(path).is_file():
                 faults.append(f"{name}={path!r} is not a file: name a PEM file")
         if isinstance(self.host, str) and self.host and not is_loopback(self.host):
-            if self.tls_certificate is None:
-                faults.append(f"host={self.host!r} is not loopback: it needs tls_certificate and tls_key")
-            if self.token is None and self.tls_client_ca is None:
-                faults.append(f"host={self.host!r} is not loopback: it needs a token, or tls_client_ca")
+            secured = self.token is not None or self.tls_client_ca is not None
+            needs = [] if self.tls_certificate is not None else ["tls_certificate and tls_key"]
+            needs += [] if secured else ["a token or tls_client_ca"]
+            if needs:
+                faults.append(f"host={self.host!r} is not loopback: it needs {', and '.join(needs)}")
         return faults
 
     def _faults_of_tables(self) -> list[str]:

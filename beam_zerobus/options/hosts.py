@@ -17,6 +17,6 @@ def is_loopback(address: str) -> bool:
     """
     try:
         found = {str(info[4][0]) for info in socket.getaddrinfo(address or "0.0.0.0", None)}  # noqa: S104 - what "" means
-    except OSError:
+    except (OSError, UnicodeError):  # UnicodeError: it cannot be a name
         return False
     return all(ipaddress.ip_address(one.partition("%")[0]).is_loopback for one in found)

@@ -1,5 +1,7 @@
 """Messages about options as each user gives these: flags of a pipeline or a command, keys of Beam YAML or of TOML.
 
+The clients of a gateway read such messages too: there the options are keys of the gateway's file.
+
 A message names options as Python does: ``Batching.max_rows=0``, ``pass endpoint=...``, ``Retry(max_retries=...)``. A
 name with a dot or an underscore is an option wherever it is, a word such as ``schema`` only before ``=`` or where a
 clause begins with it. What is in quotes is a column, a file or a value, and stays as it is.
@@ -15,7 +17,7 @@ from typing import Any, TypeAlias
 
 from beam_zerobus.errors import ConfigurationError
 
-__all__ = ["Wording", "for_beam_yaml", "for_command", "for_pipeline", "for_toml", "reworded"]
+__all__ = ["Wording", "for_beam_yaml", "for_client", "for_command", "for_pipeline", "for_toml", "reworded"]
 
 Wording: TypeAlias = Callable[[str], str]
 """Returns a message with options named as one kind of user gives them; it can be pickled."""
@@ -74,6 +76,19 @@ def for_toml(names: Mapping[str, str]) -> Wording:
     return _Wording(names, _as_toml_key)
 
 
+def for_client(names: Mapping[str, str]) -> Wording:
+    """Return how messages name keys of a gateway's TOML file to its clients: only its operator sets them.
+
+    Args:
+        names: The key, by each name that a message may have for the option.
+
+    Example:
+        >>> for_client({"Retry.max_retries": "retry.max_retries"})("raise it, or set Retry.max_retries=8")
+        "raise it, or have the gateway's operator set retry.max_retries=8"
+    """
+    return _Wording(names, _as_toml_key, request="have the gateway's operator set ")
+
+
 @contextmanager
 def reworded(wording: Wording) -> Iterator[None]:
     """Name options otherwise in the errors of a block that checks them.
@@ -104,14 +119,23 @@ def _as_toml_key(name: str, equals: str) -> str:
 
 
 class _Wording:
-    def __init__(self, names: Mapping[str, str], write: Callable[[str, str], str]) -> None:
+    """A wording.
+
+    Args:
+        names: What `write` receives, by each name that a message may have for the option.
+        write: Returns the option's name for the user, from that and from the ``=`` after it, if there is one.
+        request: What asks the user to set an option, in place of ``set``, ``pass`` or ``give``; None keeps these.
+    """
+
+    def __init__(self, names: Mapping[str, str], write: Callable[[str, str], str], request: str | None = None) -> None:
         self._names = dict(names)
         self._write = write
+        self._request = request
         self._pattern = _pattern(names)
         self._reworded = lru_cache(maxsize=1_000)(self._reword)  # many rows have the same reason
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _Wording, (self._names, self._write)
+        return _Wording, (self._names, self._write, self._request)
 
     def __call__(self, message: str) -> str:
         return self._reworded(message)
@@ -124,9 +148,15 @@ class _Wording:
         if found["class"]:
             prefix = "" if found["class"] in _CLASSES_OF_ALL else f"{found['class']}."
             inside = [f"{prefix}{name}" for name in re.findall(r"\w+", found["arguments"])]
-            return " and ".join(write(names[name], "") for name in inside) if {*inside} <= {*names} else found[0]
-        name = found["plain"] or found["word"] or found["first"]
-        return write(names[name], found["equals"] or "") if name else found[0]
+            if not {*inside} <= {*names}:
+                return found[0]
+            option = " and ".join(write(names[name], "") for name in inside)
+        elif name := found["plain"] or found["word"] or found["first"]:
+            option = write(names[name], found["equals"] or "")
+        else:
+            return found[0]
+        asked = (self._request or found["request"]) if found["request"] else ""
+        return f"{asked}{option}"
 
 
 def _pattern(names: Iterable[str]) -> re.Pattern[str]:
@@ -136,10 +166,11 @@ def _pattern(names: Iterable[str]) -> re.Pattern[str]:
     begin, end = r"(?<![\w.\-$/{])", r"(?![\w/-]|\.\w)"
     return re.compile(
         rf"{_QUOTED}"
-        rf"|{begin}(?P<class>{_any_of(classes)})\((?P<arguments>\w+=\.\.\.(?:, \w+=\.\.\.)*)\)"
+        rf"|(?P<request>{begin}(?:give|pass|set) )?"
+        rf"(?:{begin}(?P<class>{_any_of(classes)})\((?P<arguments>\w+=\.\.\.(?:, \w+=\.\.\.)*)\)"
         rf"|(?:{begin}(?P<plain>{_any_of(plain)}){end}"
         rf"|{begin}(?P<word>{_any_of(words)})(?==)"
-        rf"|(?:^|(?<=[:;] ))(?P<first>{_any_of(words)}){_VERB})(?P<equals>=)?"
+        rf"|(?:^|(?<=[:;] ))(?P<first>{_any_of(words)}){_VERB})(?P<equals>=)?)"
     )
 
 

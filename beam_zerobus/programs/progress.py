@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import gc
-import signal
 import sys
 import threading
 import time
@@ -24,6 +23,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from beam_zerobus.errors import RowErrors, counted
+from beam_zerobus.options.signals import exit_code_of, interrupt_at_signals
 from beam_zerobus.programs.command import last_line
 from beam_zerobus.programs.open_files import bytes_read
 from beam_zerobus.sink.failed_rows import FailedRows
@@ -133,16 +133,17 @@ def run_and_report(
             that this run wrote, as far as is known.
 
     Returns:
-        The exit code: 0; 1 if the pipeline failed, or if rows failed and are not kept; 130 if it was interrupted.
+        The exit code: 0; 1 if the pipeline failed, or if rows failed and are not kept; 130 or 143 if interrupted.
     """
     started = time.monotonic()
     try:
         totals = _run_with_progress(pipeline, console, total_bytes, _WOULD_BE_WRITTEN if dry_run else _IS_WRITTEN)
     except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - any error is reported, and fails the run
-        if _interrupted(error):
+        interrupt = _interrupt_behind(error)
+        if interrupt is not None:
             console.print("[red]Interrupted[/]")
             _say_how_to_go_on(console, how_to_go_on, dry_run=dry_run)
-            return 130
+            return exit_code_of(interrupt)
         console.print("Failed:", style="red", end=" ")
         console.print(last_line(error), soft_wrap=True, highlight=False, markup=False)
         _say_how_to_go_on(console, how_to_go_on, dry_run=dry_run)
@@ -168,9 +169,11 @@ def _say_how_to_go_on(console: Console, how_to_go_on: Callable[[int], str], *, d
         console.print(how_to_go_on(_here.written), soft_wrap=True, highlight=False, markup=False)
 
 
-def _interrupted(error: BaseException | None) -> bool:
-    """Return whether Ctrl-C caused an error; runners in this process raise other exceptions from it."""
-    return error is not None and (isinstance(error, KeyboardInterrupt) or _interrupted(error.__context__))
+def _interrupt_behind(error: BaseException | None) -> KeyboardInterrupt | None:
+    """Return the interrupt that caused an error, if one did; runners in this process raise other exceptions from it."""
+    if error is None or isinstance(error, KeyboardInterrupt):
+        return error
+    return _interrupt_behind(error.__context__)
 
 
 def _run_with_progress(pipeline: beam.Pipeline, console: Console, total_bytes: int, outcome: str) -> Totals:
@@ -187,9 +190,9 @@ def _run_with_progress(pipeline: beam.Pipeline, console: Console, total_bytes: i
     with _frozen(), Progress(*columns, console=console) as progress:
         with _Display(progress, outcome, total_bytes) as display:
             # In the main thread, because some runners install signal handlers.
+            interrupt_at_signals()
             display.result = pipeline.run()
-            # Beam's own handler would stop the runner before the job.
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            interrupt_at_signals()  # once more: Beam's own handler would stop the runner before the job
             try:
                 state = display.result.wait_until_finish() or display.result.state
             except KeyboardInterrupt:

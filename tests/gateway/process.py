@@ -14,9 +14,13 @@ COMMAND = (sys.executable, "-c", "import sys; from beam_zerobus.cli import main;
 
 
 @contextmanager
-def process(emulator: Emulator, *arguments: str, port: int = 0) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run the command; give the process and its location."""
+def process(
+    emulator: Emulator, *arguments: str, port: int = 0, data_limit: int = 0
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run the command, with as many bytes of data as `ulimit -d` allows; give the process and its location."""
     command = [*COMMAND, "--port", str(port), "--stop-timeout", "10", *arguments]
+    if data_limit:
+        command = ["sh", "-c", f'ulimit -d {data_limit // 1024}; exec "$@"', "sh", *command]
     environment = {
         **os.environ,
         "ZEROBUS_ENDPOINT": emulator.endpoint,

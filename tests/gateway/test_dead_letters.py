@@ -49,8 +49,8 @@ def test_every_port_and_directory_that_cannot_be_used_is_reported_at_once(tmp_pa
         settings = GatewaySettings(port=port, dead_letters=inside["letters"], defaults=options, tables={TABLE: {}})
         with pytest.raises(ConfigurationError) as raised:
             Gateway(settings)
-    assert [fault.partition("=")[0].partition(" port")[0] for fault in raised.value.faults] == [
-        "the gateway cannot listen on 127.0.0.1",
+    assert [fault.partition("=")[0] for fault in raised.value.faults] == [
+        "port",
         "dead_letters",
         f"{TABLE}: debug_files.output_dir",
         f"{TABLE}: telemetry.output_dir",

@@ -87,7 +87,7 @@ def test_a_wrong_setting_is_reported_at_the_start(emulator):
     command = [*COMMAND, "--host", "0.0.0.0"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert "is not loopback: it needs a token" in done.stderr
+    assert "is not loopback: it needs tls_certificate and tls_key, and a token or tls_client_ca" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -205,10 +205,10 @@ def test_a_message_above_the_limit(start, table):
 OPTIONS = {
     "unknown": (
         pa.record_batch({"id": [1], "nr": [1]}),
-        'leave it out, have the gateway\'s operator set on_unknown_fields = "ignore", "add" or "rescue", or add it',
+        'leave it out, have the gateway\'s operator set on_unknown_fields="ignore", "add" or "rescue", or add it',
     ),
     "number": (pa.record_batch({"at": [1]}), "cast it to a timestamp, or|operator set epoch_unit to"),
-    "no zone": (pa.record_batch({"at": pa.array([1], pa.timestamp("us"))}), 'operator set assume_timezone = "UTC"'),
+    "no zone": (pa.record_batch({"at": pa.array([1], pa.timestamp("us"))}), 'operator set assume_timezone="UTC"'),
 }
 
 
@@ -217,7 +217,7 @@ def test_an_option_in_a_message_is_one_that_the_operator_sets(client, emulator, 
     emulator.create_table(TABLE, "id BIGINT, at TIMESTAMP")
     with pytest.raises(pa.ArrowInvalid, match=words) as raised:
         put(client, [rows])
-    assert not re.search(r"set (on_unknown_fields|assume_timezone)=", str(raised.value))
+    assert not re.search(r"(?<!operator )set (on_unknown_fields|assume_timezone|epoch_unit)", str(raised.value))
 
 
 def test_more_calls_than_allowed(start, table):

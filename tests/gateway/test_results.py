@@ -3,8 +3,10 @@
 import pytest
 
 from beam_zerobus.errors import ConversionError
-from beam_zerobus.gateway.results import failure_of, for_client
+from beam_zerobus.gateway.keys import to_client
+from beam_zerobus.gateway.results import failure_of
 from beam_zerobus.schema.unknown_fields import remedy_for_unknown
+from tests.options.test_names_in_messages import AS_THEY_ARE
 
 OPERATOR = "have the gateway's operator set"
 
@@ -14,19 +16,24 @@ OPERATOR = "have the gateway's operator set"
     [
         (
             remedy_for_unknown(ignored=False),
-            f'{OPERATOR} on_unknown_fields = "ignore", "add" or "rescue", or add it to the table',
+            f'{OPERATOR} on_unknown_fields="ignore", "add" or "rescue", or add it to the table',
         ),
         ('set epoch_unit to "s", "ms" or "us"', f'{OPERATOR} epoch_unit to "s", "ms" or "us"'),
-        ('or set assume_timezone="UTC" or the zone', f'or {OPERATOR} assume_timezone = "UTC" or the zone'),
-        ("or pass schema= without the column", f"or {OPERATOR} schema without the column"),
-        ('give schema=..., or schema="unity_catalog"', f'{OPERATOR} schema = ..., or schema = "unity_catalog"'),
+        ('or set assume_timezone="UTC" or the zone', f'or {OPERATOR} assume_timezone="UTC" or the zone'),
+        ("or pass schema=... without the column", f"or {OPERATOR} schema=... without the column"),
+        ('give schema=..., or schema="unity_catalog"', f'{OPERATOR} schema=..., or schema="unity_catalog"'),
         (
             "allow more with Retry(max_retries=..., max_backoff=...)",
-            "allow more with retry = { max_retries = ..., max_backoff = ... }",
+            "allow more with retry.max_retries and retry.max_backoff",
         ),
         ("column 'schema' is not in the table", "column 'schema' is not in the table"),
     ],
 )
 def test_options_are_those_of_the_file(message, expected):
-    assert for_client(message) == expected
+    assert to_client(message) == expected
     assert failure_of(ConversionError(message)).message == expected
+
+
+@pytest.mark.parametrize("message", AS_THEY_ARE)
+def test_what_is_no_option_stays_as_it_is(message):
+    assert to_client(message) == message

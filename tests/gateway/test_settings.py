@@ -77,14 +77,13 @@ def test_every_fault_is_reported_at_once(load):
         "port=70000: set a whole number from 0 to 65535",
         "$ZEROBUS_GATEWAY_MAX_CALLS: write a number",
         "[defaults] has no option 'wire_fromat': did you mean 'wire_format'?",
-        "[defaults] retry: max_retries=-1",
+        "[defaults] retry.max_retries=-1: set a whole number of at least 0",
         "tables has 'air': write the whole name in quotes",
         "table main.iot.air: wire_format='avro'",
-        "host='0.0.0.0' is not loopback: it needs tls_certificate and tls_key",
-        "host='0.0.0.0' is not loopback: it needs a token, or tls_client_ca",
+        "host='0.0.0.0' is not loopback: it needs tls_certificate and tls_key, and a token or tls_client_ca",
     ):
         assert words in str(raised.value), words
-    assert len(str(raised.value).splitlines()) == 11
+    assert len(str(raised.value).splitlines()) == 10
 
 
 def test_a_file_that_is_not_toml(load):
@@ -131,7 +130,9 @@ def test_a_port_that_is_taken(name):
     free = {"port": 0, "health_port": 0}
     with Gateway(GatewaySettings(**free, defaults=DRY)) as first:
         taken = first.health_port if name == "health_port" else int(first.location.rsplit(":", 1)[1])
-        with pytest.raises(ConfigurationError, match=f"cannot listen on .*{name}.*: .*{why}; choose another"):
+        with pytest.raises(
+            ConfigurationError, match=f"^{name}={taken} cannot be used on .*: .*{why}; choose another port$"
+        ):
             Gateway(GatewaySettings(**{**free, name: taken}, defaults=DRY))
 
 
@@ -143,11 +144,8 @@ def test_ipv6():
 
 
 def test_one_fault_is_introduced_once(load):
-    with pytest.raises(
-        ConfigurationError, match=r"The gateway's settings: idle_timeout=0\.0: set seconds above 0"
-    ) as raised:
+    with pytest.raises(ConfigurationError, match=r"^idle_timeout=0\.0: set seconds above 0"):
         load(idle_timeout=0.0)
-    assert str(raised.value).count("The gateway's settings") == 1
 
 
 def test_a_profile_signs_in(load, tmp_path):
@@ -343,5 +341,5 @@ def test_a_directory_with_a_nul_character_is_a_fault_of_the_settings():
 
 @pytest.mark.parametrize("given", [{"tables": {5: {}}}, {"tables": {"a.b.c": 5}}, {"tables": [1]}, {"defaults": 5}])
 def test_options_that_are_not_a_dict_are_a_fault_of_the_settings(given):
-    with pytest.raises(ConfigurationError, match="The gateway's settings: .*: give a dict "):
+    with pytest.raises(ConfigurationError, match="^(tables|defaults) .*: give a dict "):
         GatewaySettings(**{"defaults": {"dry_run": True, "schema": None}, **given})

@@ -245,7 +245,8 @@ def test_a_dead_letter_is_the_same_where_a_runner_made_a_named_tuple_of_it():
 
 @pytest.mark.hostile
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no signal to another process")
-def test_ctrl_c_ends_a_run_in_a_sentence(zerobus, tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_run_in_a_sentence(zerobus, tmp_path, number, code):
     table = zerobus.create_table(TABLE, "id BIGINT NOT NULL")
     pq.write_table(pa.table({"id": range(10_000_000)}), tmp_path / "in.parquet", row_group_size=10_000)
     command = [sys.executable, "-m", "pipelines.files_to_zerobus", "--input", str(tmp_path / "in.parquet")]
@@ -255,10 +256,11 @@ def test_ctrl_c_ends_a_run_in_a_sentence(zerobus, tmp_path):
         log=tmp_path / "log",
     ) as sending:
         wait_until(table.count_rows, "rows arrive")
-        sending.send_signal(signal.SIGINT)
+        sending.send_signal(number)
         sending.wait(60)
     output = (tmp_path / "log").read_text()
-    assert sending.returncode == 130, output
+    assert sending.returncode == code, output
     assert "Interrupted" in output
+    assert "--resume" in output
     assert "Traceback" not in output
     assert [path.name for path in (tmp_path / "dead").iterdir()] == ["unfinished-run"]

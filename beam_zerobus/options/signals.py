@@ -1,0 +1,51 @@
+"""The signals that end a process in an orderly way, on every system alike."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+from typing import NoReturn
+
+__all__ = ["ending_signals", "exit_code_of", "interrupt_at_signals", "stop_at_signals", "wait_for"]
+
+_NAMES = ("SIGINT", "SIGTERM", "SIGBREAK")
+
+
+def ending_signals() -> list[int]:
+    """Return SIGINT, which Ctrl-C sends; SIGTERM; and SIGBREAK, which Ctrl-Break sends and only Windows has."""
+    return [int(getattr(signal, name)) for name in _NAMES if hasattr(signal, name)]
+
+
+def stop_at_signals() -> threading.Event:
+    """Return what is set when this process shall end: for servers, which end by themselves."""
+    stop = threading.Event()
+    for number in ending_signals():
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def wait_for(stop: threading.Event) -> None:
+    """Wait until `stop` is set, in slices, which lets Windows deliver signals."""
+    while not stop.wait(0.5):
+        pass
+
+
+def interrupt_at_signals() -> None:
+    """Let every signal that ends this process raise KeyboardInterrupt in its main thread, as Ctrl-C does."""
+    for number in ending_signals():
+        signal.signal(number, _interrupt)
+
+
+def exit_code_of(interrupt: KeyboardInterrupt) -> int:
+    """Return what a process exits with after an interrupt, as shells have it: 130 after Ctrl-C, 143 after SIGTERM.
+
+    Example:
+        >>> exit_code_of(KeyboardInterrupt())
+        130
+    """
+    return 128 + int(interrupt.args[0] if interrupt.args else signal.SIGINT)
+
+
+def _interrupt(number: int, _: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt(number)

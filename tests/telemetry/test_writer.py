@@ -88,8 +88,10 @@ def test_numbers_agree_with_the_service(
 
 @FORMATS
 def test_levels_in_flight_follow_the_batches(emulator: Emulator, watched: Callable[..., Any], wire_format: str) -> None:
-    emulator.faults = Faults(ack_delay=3.0)
     writer, receiver = watched(wire_format=wire_format)
+    assert writer.send_batch(rows(100)).success
+    writer.flush_telemetry()  # the exporters are imported and connected: the next export takes less than the delay
+    emulator.faults = Faults(ack_delay=5.0)
     submissions = [writer.submit(rows(n * 10)) for n in range(3)]
     writer.flush_telemetry()
     assert receiver.seen.total("beam_zerobus.in_flight_rows") == 30

@@ -71,7 +71,7 @@ class Sender:
     def wait_for_successes(self, number: int = 5) -> None:
         """Wait until so many more batches are written."""
         before = len(self.successes)
-        eventually(lambda: len(self.successes) >= before + number, seconds=30)
+        eventually(lambda: len(self.successes) >= before + number)
 
 
 @contextmanager
@@ -98,7 +98,7 @@ def kept(table: Table) -> set[int]:
 
 
 def assert_all_kept(sender: Sender, *tables: Table) -> None:
-    eventually(lambda: sender.acknowledged <= set().union(*map(kept, tables)), seconds=15)
+    eventually(lambda: sender.acknowledged <= set().union(*map(kept, tables)))
 
 
 def add(table: Table) -> None:
@@ -232,4 +232,4 @@ def test_a_table_that_is_away_for_a_moment(
         table = emulator.create_table(TABLE, DDL)
         sender.wait_for_successes()
     assert all(f"Table {TABLE} was not found" in str(failure) for _, failure in sender.failures)
-    eventually(lambda: sender.acknowledged - before <= kept(table), seconds=15)
+    eventually(lambda: sender.acknowledged - before <= kept(table))

@@ -32,7 +32,7 @@ def read(directory: Path) -> pa.Table:
 
 
 def test_files_hold_what_was_sent(tmp_path: Path) -> None:
-    recorder = open_recorder(Telemetry(output_dir=tmp_path, flush_timeout=10), table=TABLE, wire_format="proto")
+    recorder = open_recorder(Telemetry(output_dir=tmp_path, flush_timeout=30), table=TABLE, wire_format="proto")
     for _ in range(20):
         send(recorder)
     send(recorder, error=ValueError("no"))
@@ -87,7 +87,7 @@ def test_file_of_an_earlier_process_is_rotated(tmp_path: Path) -> None:
 
 def test_files_and_receiver_have_the_same_spans(tmp_path: Path) -> None:
     with Receiver("grpc") as receiver:
-        options = Telemetry(output_dir=tmp_path, endpoint=receiver.endpoint, flush_timeout=10.0)
+        options = Telemetry(output_dir=tmp_path, endpoint=receiver.endpoint, flush_timeout=30.0)
         recorder = open_recorder(options, table=TABLE, wire_format="proto")
         for _ in range(50):
             send(recorder)

@@ -21,7 +21,7 @@ def recorder_to(receiver: Receiver, **options: Any) -> Recorder:
     telemetry = Telemetry(
         endpoint=receiver.endpoint,
         protocol=receiver.protocol,
-        **{"export_interval": 60.0, "flush_timeout": 10.0} | options,
+        **{"export_interval": 60.0, "flush_timeout": 30.0} | options,
     )
     return open_recorder(telemetry, table=TABLE, wire_format="proto")
 

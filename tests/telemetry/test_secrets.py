@@ -78,7 +78,7 @@ def expect_silence(
 
     def check(do: Callable[[Telemetry], object], *further: str) -> None:
         receiver = receive()
-        telemetry = Telemetry(endpoint=receiver.endpoint, headers={"api-key": API_KEY}, flush_timeout=10.0)
+        telemetry = Telemetry(endpoint=receiver.endpoint, headers={"api-key": API_KEY}, flush_timeout=30.0)
         do(telemetry)
         output = capfd.readouterr()
         reported = [*receiver.seen.raw, *(line.encode() for line in (*listener.lines, output.out, output.err))]

@@ -39,7 +39,7 @@ def watched(connect: Callable[..., ZerobusWriter], receive: Callable[..., Receiv
 
     def make(protocol: str = "grpc", **settings: Any) -> tuple[ZerobusWriter, Receiver]:
         receiver = receive(protocol)
-        telemetry = Telemetry(endpoint=receiver.endpoint, protocol=receiver.protocol, flush_timeout=10.0)
+        telemetry = Telemetry(endpoint=receiver.endpoint, protocol=receiver.protocol, flush_timeout=30.0)
         return connect(TABLE, **{"schema": DDL, "retry": QUICK, "telemetry": telemetry, **settings}), receiver
 
     return make

@@ -85,7 +85,6 @@ options = st.fixed_dictionaries(
 
 
 @pytest.mark.hostile
-@pytest.mark.timeout(600)
 @settings(max_examples=60)
 @given(
     arrow=st.sampled_from(ARROW),

@@ -116,7 +116,6 @@ def test_a_failure_during_the_search_is_survived(emulator, connect):
     assert sorted(set(ids(emulator))) == [n for n in range(64) if n != 5]
 
 
-@pytest.mark.timeout(600)
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(bad=st.sets(st.integers(0, 149)), sizes=st.lists(st.integers(1, 60), min_size=1, max_size=6))
 def test_exactly_the_bad_rows_come_back(emulator, connect, bad, sizes):

@@ -30,8 +30,6 @@ from beam_zerobus.emulator import Emulator, Faults, RejectRows
 from beam_zerobus.writer.shared import close_all
 from tests.integration.random_rows import Broken, Job, comparable, random_job
 
-pytestmark = pytest.mark.timeout(600)  # on a busy machine an example takes ten seconds
-
 NO_SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate)  # an example takes a second, and is a seed anyway
 
 

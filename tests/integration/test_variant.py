@@ -86,7 +86,6 @@ def test_json_reads_back_as_it_was_sent_in_every_format(
 
 
 @pytest.mark.hostile
-@pytest.mark.timeout(600)
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=ROWS)
 def test_json_through_pipelines_reads_back_in_every_format(

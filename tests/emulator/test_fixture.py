@@ -26,7 +26,7 @@ def test_the_environment_has_our_names_and_those_of_the_official_examples(
         f"{os.environ['DATABRICKS_WORKSPACE_URL']}/oidc/v1/token",
         data={"grant_type": "client_credentials", "scope": "all-apis"},
         auth=(os.environ["DATABRICKS_CLIENT_ID"], os.environ["DATABRICKS_CLIENT_SECRET"]),
-        timeout=5,
+        timeout=20,
     )
     assert answer.status_code == 200
 

@@ -144,7 +144,7 @@ def test_while_it_stops_health_says_so_and_actions_are_rejected(start, table):
         reader.read()
         stopping = threading.Thread(target=gateway.stop)
         stopping.start()
-        eventually(lambda: requests.get(health, timeout=5).status_code == 503)
+        eventually(lambda: requests.get(health, timeout=20).status_code == 503)
         [state] = client.do_action("health")
         content = json.loads(state.body.to_pybytes())
         assert (content["status"], content["calls"]) == ("stopping", 1)

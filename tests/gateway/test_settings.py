@@ -138,7 +138,7 @@ def test_a_port_that_is_taken(name):
 def test_ipv6():
     with Gateway(GatewaySettings(host="::1", port=0, health_port=0, defaults=DRY)) as gateway:
         assert gateway.location.startswith("grpc://[::1]:")
-        health = requests.get(f"http://[::1]:{gateway.health_port}/health", timeout=5)
+        health = requests.get(f"http://[::1]:{gateway.health_port}/health", timeout=20)
         assert health.json()["status"] == "serving"
 
 

@@ -6,7 +6,7 @@ import pytest
 import requests
 
 from beam_zerobus import ConfigurationError, DatabricksProfile, OAuthClientCredentials, Retry
-from beam_zerobus.gateway import Gateway, GatewaySettings
+from beam_zerobus.gateway import Gateway, GatewaySettings, loading
 from beam_zerobus.gateway.command import run
 from beam_zerobus.gateway.loading import load_settings
 from beam_zerobus.workspace.secret import Secret
@@ -312,7 +312,7 @@ def test_a_misspelled_variable_is_logged_and_those_of_others_are_not(load, caplo
     others = {"SERVICE_HOST": "10.96.0.11", "PORT_8815_TCP": "tcp://10.96.0.11:8815", "URL": "grpc://10.96.0.11:8815"}
     names = {"PROT": "5", **others}
     load(environment={f"ZEROBUS_GATEWAY_{name}": value for name, value in names.items()})
-    [record] = caplog.records
+    [record] = [record for record in caplog.records if record.name == loading.__name__]
     assert record.getMessage() == "The variable ZEROBUS_GATEWAY_PROT is not used: did you mean ZEROBUS_GATEWAY_PORT?"
 
 

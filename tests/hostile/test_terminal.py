@@ -38,7 +38,7 @@ def test_values_and_names_control_no_terminal(value: str, name: str) -> None:
         assert status == 0
         assert json.loads(out)[0]["head"][0]["list"] == [value]
         run("inspect", directory, "--diff")
-        run("inspect", directory, "--where", f"{name}=x")
+        run("inspect", directory, f"--where={name}=x")  # in one word, since a name may begin with a hyphen
 
 
 def test_escapes_are_shown_and_markup_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

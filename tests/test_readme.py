@@ -115,6 +115,7 @@ def test_the_dead_letters(table, capsys, tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the README's commands are for a POSIX shell")
+@pytest.mark.timeout(400)
 def test_the_commands_from_the_emulator_to_the_table(tmp_path):
     emulator, read = command("beam-zerobus emulator"), command('python -c "from deltalake')
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
@@ -122,8 +123,8 @@ def test_the_commands_from_the_emulator_to_the_table(tmp_path):
     places = {"cwd": tmp_path, "text": True, "env": environment}
     with local_zerobus(emulator, tmp_path, environment) as exported:
         places["env"] = environment | exported
-        subprocess.run([sys.executable, "-c", SNIPPETS[0]], check=True, timeout=60, **places)
-        shown = subprocess.check_output(["bash", "-c", read], timeout=60, **places)
+        subprocess.run([sys.executable, "-c", SNIPPETS[0]], check=True, timeout=150, **places)
+        shown = subprocess.check_output(["bash", "-c", read], timeout=150, **places)
     assert sorted(ast.literal_eval(shown), key=str) == [
         {"device": "attic", "co2": 417},
         {"device": "cellar", "co2": 655},

@@ -311,11 +311,11 @@ def test_acknowledged_rows_outlive_kills_under_load(emulator: Emulator) -> None:
         thread.start()
     for _ in range(3):
         seen = len(acknowledged)
-        eventually(lambda seen=seen: len(acknowledged) > seen + 20, seconds=30)
+        eventually(lambda seen=seen: len(acknowledged) > seen + 20, seconds=60)
         emulator.restart(downtime=0.1)
     stop.set()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
         assert not thread.is_alive()
     stored = ids(emulator)
     assert set(acknowledged) <= set(stored)

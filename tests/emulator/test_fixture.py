@@ -61,10 +61,11 @@ def test_has_a_typing_error(zerobus):
 """
 
 
+@pytest.mark.timeout(400)
 def test_pytest_finds_the_fixture_by_itself_and_names_a_wrong_argument(tmp_path: Path) -> None:
     (tmp_path / "test_mine.py").write_text(PROJECT)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--strict-markers", str(tmp_path)]
-    done = subprocess.run(command, check=False, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, check=False, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert "1 passed, 1 error" in done.stdout, done.stdout + done.stderr
     assert "pytest.mark.zerobus has no argument 'table'; did you mean 'tables'?" in done.stdout
 

@@ -264,7 +264,7 @@ def test_a_stream_that_the_client_leaves_is_recorded_so(path: Path) -> None:
     assert (end["by"], end["code"]) == ("client", None)
 
 
-@pytest.mark.parametrize("calls", [200, pytest.param(10_000, marks=pytest.mark.hostile)])
+@pytest.mark.parametrize("calls", [200, pytest.param(10_000, marks=[pytest.mark.hostile, pytest.mark.timeout(900)])])
 def test_damaged_messages_are_masked_too(path: Path, calls: int) -> None:
     with Emulator(record_to=path) as emulator:
         emulator.create_table(TABLE, DDL)

@@ -34,7 +34,7 @@ from tests.hostile.workspace_calls import (
     fetch_token,
 )
 
-pytestmark = [pytest.mark.hostile, pytest.mark.timeout(30)]
+pytestmark = pytest.mark.hostile
 
 
 DRIPS = {

@@ -32,7 +32,7 @@ from beam_zerobus.writer.config import make_config
 from tests.hostile.canary import LATIN, NOT_LATIN, TABLE, assert_hidden, canaries, everything_of
 from tests.hostile.http_server import OddServer, Request, dripped, whole
 
-pytestmark = [pytest.mark.hostile, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.hostile
 
 
 @pytest.fixture

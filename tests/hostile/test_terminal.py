@@ -19,7 +19,7 @@ from tests.debug_files.samples import air, encode
 from tests.debug_files.test_writer import open_writer
 from tests.hostile.inspecting import ESCAPES, FEW, assert_error, run, write_arrow
 
-pytestmark = [pytest.mark.hostile, pytest.mark.timeout(100)]
+pytestmark = pytest.mark.hostile
 
 
 @FEW

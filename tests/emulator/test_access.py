@@ -197,7 +197,7 @@ def test_the_sdks_generator_of_proto_files_works(emulator: Emulator, tmp_path) -
     command = [sys.executable, "-m", "zerobus.tools.generate_proto", "--uc-endpoint", emulator.workspace_url]
     command += ["--client-id", emulator.client_id, "--client-secret", emulator.client_secret]
     command += ["--table", "main.iot.places", "--output", str(output)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
     assert done.returncode == 0, done.stderr
     text = output.read_text()
     for line in (

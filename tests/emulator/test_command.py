@@ -281,7 +281,7 @@ print("leaving")
 """
     tests = Path(__file__).parent.parent
     command = [sys.executable, "-c", program]
-    done = subprocess.run(command, cwd=tests, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=tests, capture_output=True, text=True, timeout=250, check=False)
     assert (done.returncode, done.stdout) == (0, "leaving\n"), done.stderr
 
 

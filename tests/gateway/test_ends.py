@@ -86,7 +86,7 @@ def test_sigkill_what_was_confirmed_is_in_the_table_and_the_client_sees_an_error
 
 def test_a_wrong_setting_is_reported_at_the_start(emulator):
     command = [*COMMAND, "--host", "0.0.0.0"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=250)
     assert done.returncode == 2
     assert "is not loopback: it needs a token" in done.stderr
     assert "Traceback" not in done.stderr

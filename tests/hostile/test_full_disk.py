@@ -125,7 +125,7 @@ def test_an_output_that_cannot_be_written_is_an_error_in_one_line(emulator, file
         stdout=writing,
         stderr=subprocess.PIPE,
         text=True,
-        timeout=100,
+        timeout=250,
         check=False,
     )
     os.close(writing)

@@ -38,7 +38,7 @@ def test_a_program_writes_to_it_by_its_environment_alone() -> None:
     try:
         program = f"from beam_zerobus import ZerobusWriter\nwith ZerobusWriter({TABLE!r}) as it: it.send([{{'id': 7}}])"
         subprocess.run(
-            [sys.executable, "-c", program], env={**os.environ, **emulator.environment}, check=True, timeout=60
+            [sys.executable, "-c", program], env={**os.environ, **emulator.environment}, check=True, timeout=250
         )
         rows = requests.get(
             f"{emulator.workspace_url}/control/tables/{TABLE}/rows",
@@ -104,7 +104,7 @@ with EmulatorProcess(memory=True, tables={{{TABLE!r}: {DDL!r}}}, faults=Faults(r
         input=program,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=250,
         check=False,
         cwd=tmp_path,
     )
@@ -123,7 +123,7 @@ def test_an_option_of_the_main_module_is_an_error_with_the_remedy(tmp_path: Path
             EmulatorProcess(memory=True, faults=Faults(reject_rows=(RejectRows(predicate=is_bad),))).start()
         """)
     )
-    run = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=100, check=False)
+    run = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=250, check=False)
     assert "define it in a module that can be imported, not in the program itself" in run.stderr.splitlines()[-1]
 
 
@@ -171,7 +171,7 @@ def test_it_runs_without_beam_and_without_the_sdk() -> None:
             print(emulator.table("main.iot.air").count_rows())
     """
     command = [sys.executable, "-c", textwrap.dedent(program)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
     assert run.stdout == "0\n", run.stderr
 
 

@@ -55,8 +55,8 @@ def test_a_program_writes_to_it_by_its_environment_alone() -> None:
     ("tables", "options", "reason"),
     [
         ({"air": DDL}, {}, "catalog.schema.table"),
-        ({}, {"readable_after": -1}, "readable_after=-1"),
-        ({}, {"unknown": 1}, "unknown"),
+        pytest.param({}, {"readable_after": -1}, "readable_after=-1", marks=pytest.mark.hostile),
+        pytest.param({}, {"unknown": 1}, "unknown", marks=pytest.mark.hostile),
     ],
 )
 def test_it_says_why_it_does_not_run(tmp_path: Path, tables: dict, options: dict, reason: str) -> None:
@@ -87,7 +87,9 @@ def test_an_option_that_cannot_be_sent_leaves_nothing_behind() -> None:
             emulator.start()
 
 
-@pytest.mark.parametrize("way", ["file", "stdin", "module"])
+@pytest.mark.parametrize(
+    "way", ["file", *(pytest.param(way, marks=pytest.mark.hostile) for way in ("stdin", "module"))]
+)
 def test_a_program_needs_no_guard_of_its_main_module(tmp_path: Path, way: str) -> None:
     program = f"""
 from pathlib import Path

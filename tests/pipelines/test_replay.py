@@ -20,8 +20,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from apache_beam.coders import FastPrimitivesCoder
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from beam_zerobus import KeepDeadLetters, OAuthClientCredentials, WriteToZerobus
@@ -95,6 +96,15 @@ def elements(draw, ddl: str) -> list[Any]:
     return draw(st.lists(st.sampled_from(kinds).flatmap(lambda kind: kind), min_size=1, max_size=8))
 
 
+def is_encodable(element: Any) -> bool:
+    """Return whether Beam's own coder takes an element: it rejects half of a surrogate pair in a dict, not in a Row."""
+    try:
+        FastPrimitivesCoder().encode(element)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def letters(directory: Path) -> list[str]:
     """Return what was rejected, and why."""
     texts = [file.read_text() for file in directory.glob("*")]
@@ -118,7 +128,8 @@ def test_what_is_kept_and_replayed_is_as_if_sent_directly(zerobus, examples):
     @given(st.data(), st.sampled_from([*SEEN]), st.sampled_from(["proto", "arrow", "json"]))
     def check(data: st.DataObject, ddl: str, wire_format: str) -> None:
         nonlocal arrived
-        sent = data.draw(elements(ddl))
+        sent = [*filter(is_encodable, data.draw(elements(ddl)))]
+        assume(sent)
         prefix = f"main.files.t{next(tables)}"
         strict = zerobus.create_table(f"{prefix}_strict", f"id BIGINT, i INT, x {ddl}")
         direct, replayed = (

@@ -6,6 +6,7 @@ import faulthandler
 import gc
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -44,6 +45,14 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
 
 
+@pytest.hookimpl(trylast=True)  # Hypothesis marks its tests in the same hook
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests of many examples more time than others: on a busy machine each example takes longer."""
+    for item in items:
+        if item.get_closest_marker("hypothesis") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(600))
+
+
 @pytest.fixture(autouse=True)
 def log_levels() -> Iterator[None]:
     """A program that quietens the log while it runs must not do so for the tests after it."""
@@ -52,6 +61,19 @@ def log_levels() -> Iterator[None]:
     yield
     for logger, level in zip(loggers, levels, strict=True):
         logger.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def no_records_of_earlier_tests(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Keep what threads of earlier tests log, such as an export that ends late, out of `caplog`."""
+    strangers = {*threading.enumerate()} - {threading.current_thread()}
+
+    def is_of_this_test(_: logging.LogRecord) -> bool:
+        return threading.current_thread() not in strangers
+
+    caplog.handler.addFilter(is_of_this_test)
+    yield
+    caplog.handler.removeFilter(is_of_this_test)
 
 
 @pytest.fixture(scope="session")

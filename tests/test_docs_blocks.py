@@ -152,7 +152,7 @@ def test_commands(block: Block, zerobus: Emulator, tmp_path: Path) -> None:
         env={**zerobus_environment(zerobus), "PYTHONPATH": os.fspath(ROOT)},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=250,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

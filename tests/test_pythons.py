@@ -53,6 +53,6 @@ def test_a_machine_without_newer_versions_is_told_what_to_do(
     empty = {"PATH": str(tmp_path), "UV_PYTHON_INSTALL_DIR": str(tmp_path), "PYTHONS": demanded}
     command = [sys.executable, "-m", "tests.pythons"]
     done = subprocess.run(
-        command, cwd=pythons.ROOT, env={**os.environ, **empty}, check=False, capture_output=True, text=True, timeout=100
+        command, cwd=pythons.ROOT, env={**os.environ, **empty}, check=False, capture_output=True, text=True, timeout=250
     )
     assert (done.returncode, said in done.stdout) == (status, True), done.stdout + done.stderr

@@ -77,7 +77,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("site")
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "REPOSITORY_URL": REPOSITORY}
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", directory]
-    subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=110)
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=250)
     return directory
 
 

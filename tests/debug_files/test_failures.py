@@ -34,7 +34,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def one_warning(caplog: pytest.LogCaptureFixture) -> str:
-    (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    records = [record for record in caplog.records if record.name.startswith("beam_zerobus.debug_files")]
+    (record,) = [record for record in records if record.levelno >= logging.WARNING]
     return record.getMessage()
 
 

@@ -122,7 +122,8 @@ def test_an_upload_that_fails_stops_the_files_with_one_warning(
     eventually(lambda: writer.failed)
     write(writer, 3)
     writer.close()
-    (warning,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    records = [record for record in caplog.records if record.name.startswith("beam_zerobus.debug_files")]
+    (warning,) = [record.getMessage() for record in records if record.levelno >= logging.WARNING]
     assert "quota exceeded" in warning
 
 

@@ -75,6 +75,11 @@ def send(stream: Stream, wire_format: str) -> int:
     return max(stream.send(payload.records) for payload in make_encoder(wire_format, SCHEMA).encode(ROWS))
 
 
+def is_acknowledged(stream: Stream, offset: int) -> bool:
+    """Wait for a call's acknowledgement, longer than a slice: a busy machine may take more than a second."""
+    return any(stream.wait(offset) for _ in range(20))
+
+
 @contextmanager
 def failing() -> Iterator[list[tuple[StreamFailure, str, type]]]:
     """Expect a failure; collect it with the SDK's text and class."""
@@ -89,10 +94,7 @@ def fail(service: Emulator | ScriptedServer, wire_format: str) -> tuple[StreamFa
     """Open a stream, send a call, and wait; return the failure that ends this."""
     with failing() as seen:
         stream = open_to(service, wire_format)
-        offset = send(stream, wire_format)
-        for _ in range(20):
-            if stream.wait(offset):
-                break
+        is_acknowledged(stream, send(stream, wire_format))
     return seen[0]
 
 

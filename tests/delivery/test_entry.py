@@ -42,10 +42,10 @@ def test_records_are_made_again_as_they_were(batch, wire_format):
 def test_a_payload_in_flight_keeps_no_records_and_is_sent_again_all_the_same(emulator, connect, batch, monkeypatch):
     monkeypatch.setattr("beam_zerobus.delivery.limits.MAX_IN_FLIGHT_BYTES", 64 << 20)  # all of it
     table = emulator.create_table("main.iot.air", DDL)
-    emulator.faults = Faults(ack_delay=5.0)
+    emulator.faults = Faults(ack_delay=600.0)  # none comes before the kill
     writer = connect(schema=DDL, wire_format="proto")
     submission = writer.submit(batch)
-    eventually(lambda: len(emulator.stats.calls) > 2 and not records_in_memory())
+    eventually(lambda: len(emulator.stats.calls) > 2 and not records_in_memory(batch))
     assert writer.in_flight_rows == ROWS - ROWS // 1000
     emulator.faults = None
     emulator.kill()
@@ -56,6 +56,7 @@ def test_a_payload_in_flight_keeps_no_records_and_is_sent_again_all_the_same(emu
     assert set(table.to_arrow()["id"].to_pylist()) == {row for row in range(ROWS) if row % 1000 != 7}
 
 
-def records_in_memory():
-    """Return the entries of all deliveries in this process that hold encoded rows."""
-    return [entry for entry in gc.get_objects() if isinstance(entry, Entry) and entry.payload.has_records]
+def records_in_memory(batch):
+    """Return the entries of a batch that hold encoded rows; other tests' entries may still be in memory."""
+    entries = [entry for entry in gc.get_objects() if isinstance(entry, Entry)]
+    return [entry for entry in entries if getattr(entry.owner, "batch", None) is batch and entry.payload.has_records]

@@ -45,7 +45,8 @@ def test_it_warns_at_most_once_in_ten_seconds(caplog):
     for _ in range(12):
         assert limiter.seconds_until_search(570)
         clock.now += 1.0
-    said = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    records = [record for record in caplog.records if record.name == "beam_zerobus.delivery.rate_limiter"]
+    said = [record.message for record in records if record.levelno == logging.WARNING]
     assert said[0] == (
         "Zerobus rejects rows of table main.iot.air, and each rejected call costs a stream: 90 streams were opened "
         "within 60 s, so the search for the rejected rows goes on in 60 s; 570 rows have no outcome yet. Correct what "

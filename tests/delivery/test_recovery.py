@@ -53,7 +53,8 @@ def test_a_dropped_connection_resends_only_what_was_not_acknowledged(emulator, c
     writer = connect(schema=DDL, wire_format=wire_format, retry=QUICK)
     for n in range(3):
         writer.send_batch(rows(n * 10))
-    emulator.faults = Faults(script=(ScriptedFault("drop", at_call=2),), ack_delay=0.05)
+    # No acknowledgement is on its way while the connection is cut: one that is lost there would be counted below.
+    emulator.faults = Faults(script=(ScriptedFault("drop", at_call=2),), ack_delay=0.5)
     submissions = [writer.submit(rows(30 + n * 10)) for n in range(4)]
     assert all(submission.result(30).success for submission in submissions)
     assert sorted(set(ids(emulator))) == list(range(70))
@@ -188,7 +189,8 @@ def test_one_failure_that_hits_many_threads_is_recovered_once(emulator, connect)
         thread.join(60)
     assert len(set(ids(emulator))) == 10 + 16 * 50
     assert emulator.stats.streams_opened == 2
-    assert writer.counters.retries == 1
+    # The SDK may notice the end while it sends: then a new stream is opened at once, which is no retry.
+    assert writer.counters.retries <= 1
 
 
 def test_close_gives_up_within_its_timeout(emulator, connect):
@@ -202,10 +204,11 @@ def test_close_gives_up_within_its_timeout(emulator, connect):
 
 
 def test_a_cancelled_submission_is_not_sent_again(emulator, connect):
-    emulator.faults = Faults(script=(ScriptedFault("reject", at_stream=1, times=3),))
-    writer = connect(schema=DDL, retry=Retry(initial_backoff=0.2, max_retries=9))
+    emulator.faults = Faults(rate=1.0, kinds=("reject",))  # no stream can be opened before the batch is cancelled
+    writer = connect(schema=DDL, retry=Retry(initial_backoff=0.05, max_backoff=0.1, max_retries=1_000))
     dropped, kept = writer.submit(rows(0)), writer.submit(rows(10))
     writer.cancel(dropped)
+    emulator.faults = Faults()
     with pytest.raises(ClosedError, match="cancelled"):
         dropped.result(0)
     assert kept.result(30).success
@@ -229,7 +232,8 @@ def test_rows_that_the_sdk_keeps_one_by_one_count_for_more_than_their_bytes(
     emulator, connect, monkeypatch, wire_format, most
 ):
     monkeypatch.setattr("beam_zerobus.delivery.limits.MAX_IN_FLIGHT_BYTES", 24_000)
-    emulator.faults = Faults(ack_delay=1.0)
+    # So long that all batches that need not wait for room are submitted meanwhile.
+    emulator.faults = Faults(ack_delay=4.0 if wire_format == "arrow" else 1.0)
     writer = connect(schema=DDL, wire_format=wire_format)
     in_flight = []
     for n in range(10):

@@ -25,6 +25,7 @@ from tests.delivery.sdk_failures import (
     expected_texts,
     fail,
     failing,
+    is_acknowledged,
     open_to,
     scripted,
     send,
@@ -125,7 +126,7 @@ def test_a_call_after_the_end_hides_the_cause_and_the_stream_tells_it(wire_forma
         stream = open_to(server, wire_format)
         offset = send(stream, wire_format)
         with pytest.raises(StreamFailure, match="the table is gone"):
-            stream.wait(offset)
+            is_acknowledged(stream, offset)
         with failing() as seen:
             send(stream, wire_format)
         failure, text, _ = seen[0]
@@ -315,4 +316,4 @@ def test_a_call_that_is_too_large_is_rejected_and_the_stream_lives(emulator, wir
     assert text.startswith("Invalid argument: Ingest payload too large: 10500000 bytes")
     assert failure.kind is FailureKind.REJECTED
     assert stream.find_cause(failure) is failure
-    assert stream.wait(send(stream, wire_format))
+    assert is_acknowledged(stream, send(stream, wire_format))

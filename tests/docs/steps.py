@@ -74,7 +74,7 @@ def run(code: str, directory: Path, environment: Mapping[str, str], *, expect: i
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=100,
+        timeout=300,
         check=False,
     )
     assert done.returncode == expect, done.stdout

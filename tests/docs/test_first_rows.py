@@ -13,7 +13,7 @@ FAILS = 2  # the exit code of the first check, as the page says: the table is mi
 
 
 @pytest.mark.hostile
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(os.name == "nt", reason="the commands are for a POSIX shell")
 def test_each_step_prints_what_the_page_shows(tmp_path: Path) -> None:
     emulator, check, *steps = steps_of("first-rows.md")

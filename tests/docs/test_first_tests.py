@@ -11,7 +11,7 @@ from tests.docs.steps import run, steps_of, user_environment
 
 
 @pytest.mark.hostile
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(os.name == "nt", reason="the commands are for a POSIX shell")
 def test_the_tests_that_the_page_builds_pass(tmp_path: Path) -> None:
     printed = ""

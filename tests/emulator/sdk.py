@@ -21,7 +21,7 @@ from beam_zerobus.emulator.wire import Request, Response
 from beam_zerobus.encoding import ArrowEncoder, ProtoEncoder, make_encoder
 from beam_zerobus.schema import TableSchema
 
-PATIENCE = 5_000
+PATIENCE = 60_000  # milliseconds; a test that waits for its end sets its own
 FORMATS = ("proto", "json", "arrow")
 
 
@@ -109,7 +109,7 @@ class RawStream:
             metadata.append(("authorization", f"Bearer {token}"))
         if table is not None:
             metadata.append(("x-databricks-zerobus-table-name", table))
-        self.call = method(self._outgoing(), metadata=metadata, timeout=20)
+        self.call = method(self._outgoing(), metadata=metadata, timeout=100)
 
     def _outgoing(self) -> Iterator[bytes]:
         while (request := self._requests.get()) is not None:

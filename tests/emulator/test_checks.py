@@ -12,7 +12,7 @@ from beam_zerobus.emulator.rows import ArrowReader, JsonReader, ProtoReader
 from beam_zerobus.schema import TableSchema
 from tests.emulator.payloads import descriptor, proto_call, schema_header
 
-from .sdk import FORMATS, Stream
+from .sdk import FORMATS, Stream, eventually
 
 TABLE = "main.iot.air"
 PROTO = descriptor_pb2.FieldDescriptorProto
@@ -212,7 +212,7 @@ def test_a_bad_row_ends_the_stream_after_the_good_calls_before_it(emulator: Emul
     with pytest.raises(ZerobusException, match="column 'id' is NOT NULL and has no value"):
         stream.flush()
     assert emulator.table(TABLE).to_arrow().to_pylist() == [{"id": 1}], "nothing of the rejected call is stored"
-    assert emulator.stats.streams[0].end == "INVALID_ARGUMENT"
+    eventually(lambda: emulator.stats.streams[0].end == "INVALID_ARGUMENT")
 
 
 @pytest.mark.parametrize("wire_format", FORMATS)

@@ -225,12 +225,19 @@ def test_wrong_arguments_are_reported(arguments: list[str], reason: str, capsys:
 
 
 def test_a_port_in_use_leaves_the_other_one_closed(emulator: Emulator) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        free = probe.getsockname()[1]
     in_use = int(emulator.endpoint.rpartition(":")[2])
-    with pytest.raises(ConfigurationError, match=f"^port {in_use} of 127.0.0.1 cannot be opened: Address"):
-        Emulator(memory=True, port=in_use, http_port=free).start()
-    socket.create_server(("127.0.0.1", free)).close()
+
+    def is_closed() -> bool:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            free = probe.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=f"^port {in_use} of 127.0.0.1 cannot be opened: Address"):
+            Emulator(memory=True, port=in_use, http_port=free).start()
+        with contextlib.suppress(OSError):
+            socket.create_server(("127.0.0.1", free)).close()
+            return True
+        return False
+
+    assert any(is_closed() for _ in range(3)), "another process may take a free port meanwhile, hardly three times"
 
 
 def test_a_port_in_use_is_reported_in_one_line(emulator: Emulator, capfd: pytest.CaptureFixture[str]) -> None:
@@ -274,7 +281,7 @@ print("leaving")
 """
     tests = Path(__file__).parent.parent
     command = [sys.executable, "-c", program]
-    done = subprocess.run(command, cwd=tests, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=tests, capture_output=True, text=True, timeout=250, check=False)
     assert (done.returncode, done.stdout) == (0, "leaving\n"), done.stderr
 
 

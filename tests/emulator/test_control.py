@@ -36,8 +36,8 @@ def test_without_its_token_it_does_nothing(emulator: Emulator) -> None:
             assert (answer.status_code, answer.json()["error_code"]) == (401, "UNAUTHENTICATED")
     assert [table.name for table in emulator.tables] == [TABLE]
     assert emulator.control_token not in repr(emulator) + repr(emulator._servers._control)
-    assert requests.get(f"{emulator.workspace_url}/health", timeout=5).json() == {"status": "ok"}
-    assert requests.post(f"{emulator.workspace_url}/health", timeout=5).status_code == 404
+    assert requests.get(f"{emulator.workspace_url}/health", timeout=20).json() == {"status": "ok"}
+    assert requests.post(f"{emulator.workspace_url}/health", timeout=20).status_code == 404
 
 
 def test_tables_are_created_read_and_dropped(emulator: Emulator) -> None:
@@ -208,7 +208,7 @@ def test_wrong_requests_say_what_is_wrong(emulator: Emulator, method: str, path:
 
 
 def test_the_description_names_every_path(emulator: Emulator) -> None:
-    described = requests.get(f"{emulator.workspace_url}/control/openapi.json", timeout=5).json()
+    described = requests.get(f"{emulator.workspace_url}/control/openapi.json", timeout=20).json()
     validate(described)
     for path, operations in described["paths"].items():
         for method in ("get", "post", "put", "delete"):

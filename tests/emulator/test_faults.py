@@ -138,15 +138,15 @@ def test_acknowledgements_can_be_coarse(emulator: Emulator) -> None:
         stream.create(TABLE)
         stream.receive()
         started = time.monotonic()
-        for offset in range(10):
+        stream.send_json(0, "{}")
+        offsets = [stream.receive().ingest_record_response.durability_ack_up_to_offset]  # at once
+        for offset in range(1, 10):
             stream.send_json(offset, "{}")
-            time.sleep(0.02)
-        offsets = []
-        while not offsets or offsets[-1] < 9:
+        while offsets[-1] < 9:
             offsets.append(stream.receive().ingest_record_response.durability_ack_up_to_offset)
     elapsed = time.monotonic() - started
     assert elapsed >= 0.5
-    assert len(offsets) <= elapsed / 0.5 + 1  # the first one at once
+    assert len(offsets) <= elapsed / 0.5 + 1
 
 
 @pytest.mark.parametrize("wire_format", FORMATS)
@@ -155,6 +155,7 @@ def test_an_acknowledgement_can_be_missing(emulator: Emulator, wire_format: str)
     stream = Stream(emulator, TABLE, DDL, wire_format, patience_ms=1000)
     offset = stream.send([{"id": 1}])
     assert "ack timeout" in failure(lambda: stream.wait(offset))
+    eventually(lambda: ids(emulator) == [1])  # on a busy machine it may be stored after the client gave up
     with Stream(emulator, TABLE, DDL, wire_format) as again:
         again.send([{"id": 2}])
         again.send([{"id": 3}])
@@ -182,18 +183,18 @@ def test_a_stream_is_rotated(emulator: Emulator, wire_format: str) -> None:
     with contextlib.suppress(ZerobusException):
         stream.wait(offset)
     eventually(lambda: emulator.stats.streams_open == 0)
-    assert ids(emulator) == [1, 2]
+    eventually(lambda: ids(emulator) == [1, 2])  # it may be stored after the stream has ended
 
 
 def test_the_close_signal_says_when(emulator: Emulator) -> None:
-    inject(emulator, ScriptedFault("close", at_call=1, delay=0.3))
+    inject(emulator, ScriptedFault("close", at_call=1, delay=2.5))  # long enough to store and acknowledge the call
     with RawStream(emulator, TABLE, emulator.issue_token(TABLE)) as stream:
         stream.create(TABLE)
         stream.receive()
         stream.send_json(0, "{}")
         answers = [stream.receive(), stream.receive()]
         kinds = {answer.WhichOneof("payload"): answer for answer in answers}
-        assert kinds["close_stream_signal"].close_stream_signal.duration.ToNanoseconds() == 300_000_000
+        assert kinds["close_stream_signal"].close_stream_signal.duration.ToNanoseconds() == 2_500_000_000
         assert "ingest_record_response" in kinds
         code, message = stream.end()
     assert code.name == "UNAVAILABLE"
@@ -310,11 +311,11 @@ def test_acknowledged_rows_outlive_kills_under_load(emulator: Emulator) -> None:
         thread.start()
     for _ in range(3):
         seen = len(acknowledged)
-        eventually(lambda seen=seen: len(acknowledged) > seen + 20, seconds=30)
+        eventually(lambda seen=seen: len(acknowledged) > seen + 20, seconds=60)
         emulator.restart(downtime=0.1)
     stop.set()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
         assert not thread.is_alive()
     stored = ids(emulator)
     assert set(acknowledged) <= set(stored)

@@ -38,7 +38,7 @@ def test_a_program_writes_to_it_by_its_environment_alone() -> None:
     try:
         program = f"from beam_zerobus import ZerobusWriter\nwith ZerobusWriter({TABLE!r}) as it: it.send([{{'id': 7}}])"
         subprocess.run(
-            [sys.executable, "-c", program], env={**os.environ, **emulator.environment}, check=True, timeout=60
+            [sys.executable, "-c", program], env={**os.environ, **emulator.environment}, check=True, timeout=250
         )
         rows = requests.get(
             f"{emulator.workspace_url}/control/tables/{TABLE}/rows",
@@ -55,8 +55,8 @@ def test_a_program_writes_to_it_by_its_environment_alone() -> None:
     ("tables", "options", "reason"),
     [
         ({"air": DDL}, {}, "catalog.schema.table"),
-        ({}, {"readable_after": -1}, "readable_after=-1"),
-        ({}, {"unknown": 1}, "unknown"),
+        pytest.param({}, {"readable_after": -1}, "readable_after=-1", marks=pytest.mark.hostile),
+        pytest.param({}, {"unknown": 1}, "unknown", marks=pytest.mark.hostile),
     ],
 )
 def test_it_says_why_it_does_not_run(tmp_path: Path, tables: dict, options: dict, reason: str) -> None:
@@ -87,7 +87,9 @@ def test_an_option_that_cannot_be_sent_leaves_nothing_behind() -> None:
             emulator.start()
 
 
-@pytest.mark.parametrize("way", ["file", "stdin", "module"])
+@pytest.mark.parametrize(
+    "way", ["file", *(pytest.param(way, marks=pytest.mark.hostile) for way in ("stdin", "module"))]
+)
 def test_a_program_needs_no_guard_of_its_main_module(tmp_path: Path, way: str) -> None:
     program = f"""
 from pathlib import Path
@@ -104,7 +106,7 @@ with EmulatorProcess(memory=True, tables={{{TABLE!r}: {DDL!r}}}, faults=Faults(r
         input=program,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=250,
         check=False,
         cwd=tmp_path,
     )
@@ -123,7 +125,7 @@ def test_an_option_of_the_main_module_is_an_error_with_the_remedy(tmp_path: Path
             EmulatorProcess(memory=True, faults=Faults(reject_rows=(RejectRows(predicate=is_bad),))).start()
         """)
     )
-    run = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=100, check=False)
+    run = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=250, check=False)
     assert "define it in a module that can be imported, not in the program itself" in run.stderr.splitlines()[-1]
 
 
@@ -171,7 +173,7 @@ def test_it_runs_without_beam_and_without_the_sdk() -> None:
             print(emulator.table("main.iot.air").count_rows())
     """
     command = [sys.executable, "-c", textwrap.dedent(program)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
     assert run.stdout == "0\n", run.stderr
 
 

@@ -38,14 +38,14 @@ ROW = {
     "id": NUMBER,
     "name": TEXT,
     "raw": b"canary-raw!!",
-    "price": "98765.43",
+    "price": "98765432.10",
     "at": NUMBER % 10**15,
     "ok": True,
-    "f": 98765.4321,
+    "f": 98765432.125,
     "tags": ["canary-tag-1", ""],
     "m": [("canary-key", "canary-value"), ("canary-kez", "")],
-    "place": {"zip": "canary-zip", "n": 987654},
-    "v": '{"canary-name": ["canary-variant", 987654, null]}',
+    "place": {"zip": "canary-zip", "n": 987654321},
+    "v": '{"canary-name": ["canary-variant", 987654321, null]}',
 }
 
 
@@ -136,9 +136,10 @@ def test_masked_it_has_no_value(path: Path) -> None:
         )
         session(emulator)
     assert read_head(path)["masked"] is True
-    needles = [b"canary", b"98765", b"Y2FuYXJ5", b"87654", b"654321"]
+    # Moments and random identifiers have digits too: shorter needles are there by chance.
+    needles = [b"canary", b"98765432", b"Y2FuYXJ5", b"87654321"]
     varint = bytes([NUMBER >> shift & 0x7F | 0x80 for shift in range(0, 49, 7)])
-    needles += [NUMBER.to_bytes(8, "little"), varint, struct.pack("<d", 98765.4321)]
+    needles += [NUMBER.to_bytes(8, "little"), varint, struct.pack("<d", 98765432.125)]
     for content in contents(path):
         assert not [needle for needle in needles if needle in content]
     assert any(b"place" in content for content in contents(path)), "names of columns stay"
@@ -163,7 +164,7 @@ def test_masked_rows_keep_their_shape(path: Path, wire_format: str) -> None:
     full = rows[0]
     assert (full["id"], full["name"], len(full["raw"])) == (1, "x" * len(TEXT), 12)
     assert full["raw"] != ROW["raw"]
-    assert str(full["price"]) == "11111.11"
+    assert str(full["price"]) == "11111111.11"
     assert [len(tag) for tag in full["tags"]] == [12, 0]
     assert sorted(len(value) for _, value in full["m"]) == [0, 12]
     assert full["place"] == {"zip": "x" * 10, "n": 1}
@@ -263,7 +264,7 @@ def test_a_stream_that_the_client_leaves_is_recorded_so(path: Path) -> None:
     assert (end["by"], end["code"]) == ("client", None)
 
 
-@pytest.mark.parametrize("calls", [200, pytest.param(10_000, marks=pytest.mark.hostile)])
+@pytest.mark.parametrize("calls", [200, pytest.param(10_000, marks=[pytest.mark.hostile, pytest.mark.timeout(900)])])
 def test_damaged_messages_are_masked_too(path: Path, calls: int) -> None:
     with Emulator(record_to=path) as emulator:
         emulator.create_table(TABLE, DDL)

@@ -25,18 +25,19 @@ NO_SIGTERM = pytest.mark.skipif(sys.platform == "win32", reason="Windows sends n
 
 @NO_SIGTERM
 def test_sigterm_delivers_what_was_accepted(emulator, table):
-    emulator.faults = Faults(ack_delay=0.5)
-    with process(emulator) as (run, location), flight.connect(location) as client:
+    emulator.faults = Faults(ack_delay=2.0)
+    with process(emulator, "--stop-timeout", "60") as (run, location), flight.connect(location) as client:
         writer, reader = client.do_put(path(), batch(1).schema)
         for number in range(5):
             writer.write_batch(batch(number))
-        answers: list[dict[str, Any]] = [json.loads(reader.read().to_pybytes())]
+        eventually(lambda: emulator.stats.tables[TABLE].rows_received == 5)  # all are accepted, none is acknowledged
         run.send_signal(signal.SIGTERM)
         writer.done_writing()
+        answers: list[dict[str, Any]] = []
         while (answer := reader.read()) is not None:
             answers.append(json.loads(answer.to_pybytes()))
         writer.close()
-        assert run.wait(20) == 0
+        assert run.wait(60) == 0
     assert [answer["success"] for answer in answers] == [True] * 5
     assert sorted(table.to_arrow()["id"].to_pylist()) == list(range(5))
 
@@ -48,7 +49,7 @@ def test_a_client_that_stays_silent_does_not_hold_the_end(emulator, table):
         writer.write_batch(batch(1))
         assert json.loads(reader.read().to_pybytes())["success"]
         run.send_signal(signal.SIGTERM)
-        assert run.wait(20) == 3
+        assert run.wait(60) == 3
         assert run.stderr is not None
         assert "some calls did not end in time" in run.stderr.read()
     assert table.to_arrow()["id"].to_pylist() == [1]
@@ -71,10 +72,10 @@ def test_sigkill_what_was_confirmed_is_in_the_table_and_the_client_sees_an_error
         for number in range(200):
             writer.write_batch(batch(number))
         run.kill()
-        run.wait(20)
+        run.wait(60)
         with pytest.raises((pa.ArrowException, flight.FlightError, OSError)):
             writer.close()
-        reading.join(20)
+        reading.join(60)
         assert not reading.is_alive()
     assert set(confirmed) <= set(table.to_arrow()["id"].to_pylist())
     with process(emulator) as (_, location), flight.connect(location) as client:
@@ -85,7 +86,7 @@ def test_sigkill_what_was_confirmed_is_in_the_table_and_the_client_sees_an_error
 
 def test_a_wrong_setting_is_reported_at_the_start(emulator):
     command = [*COMMAND, "--host", "0.0.0.0"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=250)
     assert done.returncode == 2
     assert "is not loopback: it needs tls_certificate and tls_key, and a token or tls_client_ca" in done.stderr
     assert "Traceback" not in done.stderr
@@ -100,7 +101,7 @@ def call_is_rejected(client: Any) -> bool:
 
 
 def test_nothing_new_after_the_stop(start, table):
-    gateway = start()
+    gateway = start(stop_timeout=60)  # it ends as soon as the call does
     with flight.connect(gateway.location) as client:
         writer, reader = client.do_put(path(), batch(1).schema)
         writer.write_batch(batch(1))
@@ -111,7 +112,7 @@ def test_nothing_new_after_the_stop(start, table):
         writer.write_batch(batch(3))
         with pytest.raises(flight.FlightUnavailableError, match="send the batches without a result again"):
             writer.close()
-        stopping.join(20)
+        stopping.join(60)
         assert not stopping.is_alive()
     assert 3 not in table.to_arrow()["id"].to_pylist()
 
@@ -136,7 +137,7 @@ def test_a_service_that_hangs_does_not_hold_the_end(start, table, emulator):
 
 
 def test_while_it_stops_health_says_so_and_actions_are_rejected(start, table):
-    gateway = start(health_port=0)
+    gateway = start(health_port=0, stop_timeout=60)  # it ends as soon as the call does
     health = f"http://127.0.0.1:{gateway.health_port}/health"
     with flight.connect(gateway.location) as client:
         writer, reader = client.do_put(path(), batch(1).schema)
@@ -144,7 +145,7 @@ def test_while_it_stops_health_says_so_and_actions_are_rejected(start, table):
         reader.read()
         stopping = threading.Thread(target=gateway.stop)
         stopping.start()
-        eventually(lambda: requests.get(health, timeout=5).status_code == 503)
+        eventually(lambda: requests.get(health, timeout=20).status_code == 503)
         [state] = client.do_action("health")
         content = json.loads(state.body.to_pybytes())
         assert (content["status"], content["calls"]) == ("stopping", 1)
@@ -152,5 +153,5 @@ def test_while_it_stops_health_says_so_and_actions_are_rejected(start, table):
             with pytest.raises(flight.FlightUnavailableError, match="The gateway is stopping"):
                 list(client.do_action(flight.Action(action, TABLE.encode())))
         writer.close()
-        stopping.join(20)
+        stopping.join(60)
         assert not stopping.is_alive()

@@ -30,7 +30,8 @@ def works(server: HealthServer) -> bool:
 
 def test_a_slow_client_is_cut_off(server: HealthServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "REQUEST_SECONDS", 0.2)
-    with socket.create_connection(("127.0.0.1", server.port), timeout=0.02) as client:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+        client.settimeout(0.02)
 
         def is_cut_off() -> bool:
             try:
@@ -42,7 +43,7 @@ def test_a_slow_client_is_cut_off(server: HealthServer, monkeypatch: pytest.Monk
                 return True
 
         eventually(is_cut_off)
-    assert works(server)
+    eventually(lambda: works(server))  # this client too has only that time, on a machine that may be busy
 
 
 def test_connections_are_bounded_and_the_next_one_works(server: HealthServer) -> None:
@@ -68,8 +69,9 @@ def test_malformed_requests_print_no_traceback(
     server: HealthServer, request_bytes: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
-        client.sendall(request_bytes)
-        client.shutdown(socket.SHUT_WR)
+        with suppress(OSError):  # the server may have answered, and closed the connection, before it has read all
+            client.sendall(request_bytes)
+            client.shutdown(socket.SHUT_WR)
         with suppress(ConnectionError):
             assert b" 200 " not in client.recv(1 << 16)
     assert works(server)

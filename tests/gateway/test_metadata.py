@@ -52,6 +52,6 @@ def test_what_reads_is_rejected_with_a_reason(client):
 
 def test_health_over_http(start):
     gateway = start(health_port=0)
-    answer = requests.get(f"http://127.0.0.1:{gateway.health_port}/health", timeout=5)
+    answer = requests.get(f"http://127.0.0.1:{gateway.health_port}/health", timeout=20)
     assert (answer.status_code, answer.json()["status"]) == (200, "serving")
-    assert requests.get(f"http://127.0.0.1:{gateway.health_port}/tables", timeout=5).status_code == 404
+    assert requests.get(f"http://127.0.0.1:{gateway.health_port}/tables", timeout=20).status_code == 404

@@ -47,7 +47,7 @@ def test_the_client_in_python(start, emulator, tmp_path):
     table = emulator.create_table("main.iot.air_quality", "device STRING, co2 INT")
     program, _ = blocks("python")
     program = program.replace("grpc://127.0.0.1:8815", start().location)
-    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=250)
     assert "'success': True" in done.stdout
     assert table.to_arrow().to_pylist() == [{"device": "attic", "co2": 417}]
 

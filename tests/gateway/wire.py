@@ -57,7 +57,7 @@ class Oracle(flight.FlightServerBase):
                     self.rows.add((row.get("id"), _as_text(row.get("device"))))
 
 
-def call(channel: grpc.Channel, encoded: Iterable[bytes], timeout: float = 10) -> list[bytes]:
+def call(channel: grpc.Channel, encoded: Iterable[bytes], timeout: float = 60) -> list[bytes]:
     """Send messages in one DoPut, and return the results up to its end, whatever that is."""
     put = channel.stream_stream("/arrow.flight.protocol.FlightService/DoPut")
     answers = []

@@ -6,9 +6,10 @@ START = """
 import asyncio, logging, multiprocessing, os, signal, sys, threading, time
 import pyarrow as pa
 from beam_zerobus import OAuthClientCredentials, ZerobusWriter, ZerobusWriters
-from beam_zerobus.writer import endings
+from beam_zerobus.writer import endings, with_block
 
-endings.EXIT_SECONDS = 3.0
+endpoint, workspace, client, secret, kind, limit = sys.argv[1:7]
+endings.EXIT_SECONDS = with_block.ABORT_SECONDS = float(limit)
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a shell such as nohup's has it ignored
 start_thread = threading.Thread.start
@@ -18,7 +19,6 @@ def start_unless_it_ends(thread):  # as Python 3.12 and later do, once no thread
     start_thread(thread)
 threading.Thread.start = start_unless_it_ends
 logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(message)s")
-endpoint, workspace, client, secret, kind = sys.argv[1:6]
 options = {"endpoint": endpoint, "workspace_url": workspace, "schema": "id BIGINT NOT NULL",
            "credentials": OAuthClientCredentials(client_id=client, client_secret=secret)}
 class OneOfMany:

@@ -27,9 +27,6 @@ from tests.hostile.workspace_calls import (
     source,
 )
 
-pytestmark = pytest.mark.timeout(30)
-
-
 DEEP = b'{"access_token": ' + b"[" * 200_000 + b"]" * 200_000 + b"}"
 NOT_TOKENS = {
     "empty": b"",

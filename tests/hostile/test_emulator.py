@@ -247,7 +247,7 @@ def test_without_its_extra_the_command_says_what_to_install(package: str) -> Non
         f"import sys, runpy; sys.modules[{package!r}] = None; sys.argv[1:] = ['--tls', '--memory']\n"
         "runpy.run_module('beam_zerobus.emulator', run_name='__main__')"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=250, check=False)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert f"needs {package}, which is missing" in done.stderr

@@ -61,7 +61,7 @@ def test_malformed_http_is_answered(emulator: Emulator, name: str, capfd: pytest
     assert answer.startswith(f"HTTP/1.1 {status} ".encode()), answer[:200]
     assert answer.count(b"HTTP/1.1 ") == 1, "one answer"
     assert "Traceback" not in capfd.readouterr().err
-    assert requests.get(f"{emulator.workspace_url}/nothing", timeout=5).status_code == 404, "it serves on"
+    assert requests.get(f"{emulator.workspace_url}/nothing", timeout=20).status_code == 404, "it serves on"
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_connections_are_bounded(emulator: Emulator) -> None:
     deadline = time.monotonic() + 20
     while True:  # until the closed ones are noticed
         with contextlib.suppress(requests.ConnectionError):
-            assert requests.get(f"{emulator.workspace_url}/nothing", timeout=5).status_code == 404
+            assert requests.get(f"{emulator.workspace_url}/nothing", timeout=20).status_code == 404
             break
         assert time.monotonic() < deadline
         time.sleep(0.1)

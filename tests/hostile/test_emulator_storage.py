@@ -121,7 +121,7 @@ def test_a_second_emulator_on_a_directory_does_not_start(tmp_path: Path) -> None
         with pytest.raises(ConfigurationError, match=f"in use by another emulator .process {os.getpid()}."):
             Emulator(tmp_path)
         command = [sys.executable, "-m", "beam_zerobus.emulator", "--storage-dir", str(tmp_path)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
         assert done.returncode == 2
         assert f"in use by another emulator (process {os.getpid()})" in done.stderr
         first.kill()

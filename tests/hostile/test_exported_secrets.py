@@ -22,7 +22,7 @@ from beam_zerobus.telemetry import providers
 from tests.hostile.canary import LATIN, TABLE, assert_hidden, canaries
 from tests.telemetry.receiver import Receiver
 
-pytestmark = [pytest.mark.hostile, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.hostile
 
 
 FAULTS = {

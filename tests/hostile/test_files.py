@@ -23,8 +23,6 @@ from beam_zerobus.telemetry.arrow_exporter import MetricFiles, SpanFiles, check_
 from tests.debug_files.samples import AIR, TABLE, air
 from tests.debug_files.test_writer import ids, open_writer, write
 
-pytestmark = pytest.mark.timeout(60)
-
 SECRET = b"somebody else's file"
 ARROW = f"zerobus/arrow/{TABLE}.arrow"
 PROTO = f"zerobus/proto/{TABLE}.proto"

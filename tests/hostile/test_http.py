@@ -21,6 +21,7 @@ from beam_zerobus import (
     TransientError,
 )
 from beam_zerobus.workspace import http
+from tests.emulator.sdk import eventually
 from tests.hostile.http_server import dripped, whole
 from tests.hostile.workspace_calls import (
     COLUMNS,
@@ -33,7 +34,7 @@ from tests.hostile.workspace_calls import (
     fetch_token,
 )
 
-pytestmark = [pytest.mark.hostile, pytest.mark.timeout(30)]
+pytestmark = pytest.mark.hostile
 
 
 DRIPS = {
@@ -57,6 +58,7 @@ def test_an_answer_that_drips_ends_at_the_limit(fetch, drip, serve, short_limit)
     with pytest.raises(TransientError, match=r"could not be reached \((no answer within 0.5 s|ReadTimeout)") as raised:
         fetch(server.url)
     assert raised.value.cause.endswith("_UNREACHABLE")
+    eventually(lambda: server.requests)  # on a busy machine the server may read the request later
     assert len(server.requests) == 1
     assert_no_thread_is_left()
 

@@ -33,7 +33,7 @@ from tests.hostile.inspecting import (
     write_files,
 )
 
-pytestmark = [pytest.mark.hostile, pytest.mark.timeout(100)]
+pytestmark = pytest.mark.hostile
 
 
 @pytest.fixture

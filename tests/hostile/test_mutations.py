@@ -24,6 +24,7 @@ from tests.hostile.mutations import DDL, ROWS, TABLE, damaged
 
 SEED = int(os.environ.get("MUTATIONS_SEED", "20"))
 MOST_MEGABYTES = 400
+MANY = (pytest.mark.hostile, pytest.mark.timeout(900))
 
 
 def peak_megabytes() -> float:
@@ -31,7 +32,7 @@ def peak_megabytes() -> float:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("calls", [60, pytest.param(10_000, marks=pytest.mark.hostile)])
+@pytest.mark.parametrize("calls", [60, pytest.param(10_000, marks=MANY)])
 def test_damaged_calls_are_rejected_or_mean_what_was_sent(
     way: str, calls: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -119,7 +120,7 @@ def http_requests(emulator: Emulator) -> list[bytes]:
     ]
 
 
-@pytest.mark.parametrize("calls", [20, pytest.param(1_500, marks=pytest.mark.hostile)])
+@pytest.mark.parametrize("calls", [20, pytest.param(1_500, marks=MANY)])
 def test_damaged_http_is_answered(calls: int, capfd: pytest.CaptureFixture[str]) -> None:
     chance, seen = random.Random(SEED), Counter()
     with started(tls=False) as emulator:
@@ -134,7 +135,7 @@ def test_damaged_http_is_answered(calls: int, capfd: pytest.CaptureFixture[str])
     assert "Traceback" not in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("calls", [20, pytest.param(600, marks=pytest.mark.hostile)])
+@pytest.mark.parametrize("calls", [20, pytest.param(600, marks=MANY)])
 def test_damaged_grpc_is_answered_and_damaged_http2_ends_its_connection(
     calls: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,7 +162,7 @@ def test_damaged_grpc_is_answered_and_damaged_http2_ends_its_connection(
     assert "Traceback" not in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("calls", [10, pytest.param(200, marks=pytest.mark.hostile)])
+@pytest.mark.parametrize("calls", [10, pytest.param(200, marks=MANY)])
 def test_damaged_tls_ends_its_connection(calls: int) -> None:
     chance = random.Random(SEED)
     with started(tls=True) as emulator:

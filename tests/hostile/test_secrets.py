@@ -32,21 +32,7 @@ from beam_zerobus.writer.config import make_config
 from tests.hostile.canary import LATIN, NOT_LATIN, TABLE, assert_hidden, canaries, everything_of
 from tests.hostile.http_server import OddServer, Request, dripped, whole
 
-pytestmark = [pytest.mark.hostile, pytest.mark.timeout(60)]
-
-
-@pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., OddServer]]:
-    monkeypatch.setattr(http, "REQUEST_LIMIT", 0.5)
-    servers = []
-
-    def start(answer: Callable[[Request], Iterator[bytes]]) -> OddServer:
-        servers.append(OddServer(answer))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
+pytestmark = pytest.mark.hostile
 
 
 def echo(status: int) -> Callable[[Request], Iterator[bytes]]:
@@ -120,7 +106,7 @@ def credentials_with(canary: str) -> dict[str, Callable[[], Any]]:
 
 @canaries
 @pytest.mark.parametrize("kind", credentials_with(""))
-def test_credentials_show_nothing_whatever_fails(canary, kind, serve, log):
+def test_credentials_show_nothing_whatever_fails(canary, kind, serve, log, short_limit):
     shown = []
     for name, url in scenarios(serve):
         try:
@@ -143,6 +129,7 @@ def test_credentials_show_nothing_whatever_fails(canary, kind, serve, log):
 
 
 @canaries
+@pytest.mark.usefixtures("short_limit")
 @pytest.mark.parametrize("end", ["", "\n", "\nx"])
 def test_the_environment_shows_nothing(canary, end, serve, log, monkeypatch):
     monkeypatch.setenv("DATABRICKS_CLIENT_ID", "the-id")
@@ -154,7 +141,7 @@ def test_the_environment_shows_nothing(canary, end, serve, log, monkeypatch):
         assert_hidden(canary, everything_of(raised.value), log())
 
 
-def test_an_access_token_shows_nothing(serve, log):
+def test_an_access_token_shows_nothing(serve, log, monkeypatch):
     tokens = TokenSource(
         OAuthClientCredentials(client_id="the-id", client_secret="the-secret"),
         table=TABLE,
@@ -162,6 +149,7 @@ def test_an_access_token_shows_nothing(serve, log):
         workspace_url=serve(whole(200, {"access_token": LATIN})).url,
     )
     assert dict(tokens.headers())["authorization"] == f"Bearer {LATIN}"
+    monkeypatch.setattr(http, "REQUEST_LIMIT", 0.5)  # what follows fails in any case
     shown = [repr(vars(tokens))]
     for _, url in scenarios(serve):
         with pytest.raises(ZerobusError) as raised:

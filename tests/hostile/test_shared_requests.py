@@ -21,8 +21,6 @@ from tests.hostile.workspace_calls import (
     source,
 )
 
-pytestmark = pytest.mark.timeout(30)
-
 
 def run_in_threads(count: int, work: Callable[[], object]) -> list[object]:
     barrier, outcomes = threading.Barrier(count), []

@@ -23,8 +23,6 @@ from tests.hostile.workspace_calls import (
     source,
 )
 
-pytestmark = pytest.mark.timeout(30)
-
 
 def raises(error: BaseException) -> Callable[[], str]:
     def supply() -> str:

@@ -19,7 +19,7 @@ from tests.debug_files.samples import air, encode
 from tests.debug_files.test_writer import open_writer
 from tests.hostile.inspecting import ESCAPES, FEW, assert_error, run, write_arrow
 
-pytestmark = [pytest.mark.hostile, pytest.mark.timeout(100)]
+pytestmark = pytest.mark.hostile
 
 
 @FEW
@@ -38,7 +38,7 @@ def test_values_and_names_control_no_terminal(value: str, name: str) -> None:
         assert status == 0
         assert json.loads(out)[0]["head"][0]["list"] == [value]
         run("inspect", directory, "--diff")
-        run("inspect", directory, "--where", f"{name}=x")
+        run("inspect", directory, f"--where={name}=x")  # in one word, since a name may begin with a hyphen
 
 
 def test_escapes_are_shown_and_markup_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ TABLE, COLUMNS = "main.iot.air_quality", "device STRING NOT NULL, co2 INT"
 def run(command: str, zerobus: Emulator, directory: Path) -> str:
     environment = {**zerobus_environment(zerobus), "PYTHONPATH": os.fspath(ROOT)}
     ended = subprocess.run(
-        command, shell=True, cwd=directory, env=environment, capture_output=True, text=True, timeout=100, check=False
+        command, shell=True, cwd=directory, env=environment, capture_output=True, text=True, timeout=250, check=False
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout

@@ -85,7 +85,7 @@ def test_an_outage_is_visible_on_a_terminal(zerobus: Emulator, tmp_path: Path) -
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=110,
+        timeout=250,
         check=False,
     )
     assert ended.returncode == 0, ended.stdout

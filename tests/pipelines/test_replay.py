@@ -149,4 +149,4 @@ def test_what_is_kept_and_replayed_is_as_if_sent_directly(zerobus, examples):
             arrived += direct.count_rows()
 
     check()
-    assert arrived > examples // 2  # not all were rejected twice
+    assert arrived > examples // 2 or examples == 1  # not all were rejected twice; a single one may be

@@ -54,7 +54,7 @@ def run(program: Path, zerobus: Emulator, tmp_path: Path) -> Callable[..., str]:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=250,
             check=False,
         )
         assert ended.returncode == 0, ended.stdout + ended.stderr

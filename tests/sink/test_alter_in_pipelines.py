@@ -96,7 +96,7 @@ def test_alter_in_the_middle_of_a_pipeline(sink, run, wire_format: str, change: 
             found = [rows for table in tables for rows in (table.to_arrow(), *table.rejected_after_alter())]
             return {number for rows in found for number in rows["id"].to_pylist()}
 
-        eventually(lambda: kept() | failed == set(range(2 * ROWS)), seconds=20)
+        eventually(lambda: kept() | failed == set(range(2 * ROWS)))
         # Only rows that have what the table lost may fail, and those that are the first to show that a column is wider.
         may_fail = {"add": range(0), "widen": range(KNOWN_AT, KNOWN_AT + 10)}.get(change, range(KNOWN_AT))
         assert failed <= set(may_fail)

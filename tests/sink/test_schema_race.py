@@ -65,7 +65,7 @@ def test_rows_are_converted_again_for_the_newer_schema(
         credentials=OAuthClientCredentials(client_id=emulator.client_id, client_secret=emulator.client_secret),
         schema="unity_catalog",
         wire_format=wire_format,
-        telemetry=Telemetry(endpoint=receiver.endpoint),
+        telemetry=Telemetry(endpoint=receiver.endpoint, flush_timeout=30.0),
     )
     settings = SinkSettings(config=config, batching=Batching(), dead_letters=True, namespace="test")
     bundle = Bundle()
@@ -95,7 +95,7 @@ def test_a_writer_reads_its_rows_again_for_the_newer_schema(emulator: Emulator, 
         endpoint=emulator.endpoint,
         workspace_url=emulator.workspace_url,
         credentials=credentials,
-        telemetry=Telemetry(endpoint=receiver.endpoint),
+        telemetry=Telemetry(endpoint=receiver.endpoint, flush_timeout=30.0),
     ) as writer:
 
         def change() -> None:
@@ -119,7 +119,7 @@ def test_rows_that_fit_no_schema_are_one_failed_batch(emulator: Emulator, receiv
             endpoint=emulator.endpoint,
             workspace_url=emulator.workspace_url,
             credentials=credentials,
-            telemetry=Telemetry(endpoint=receiver.endpoint),
+            telemetry=Telemetry(endpoint=receiver.endpoint, flush_timeout=30.0),
         ) as writer,
         pytest.raises(ConversionError, match="'other'"),
     ):

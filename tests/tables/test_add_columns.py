@@ -134,7 +134,7 @@ def test_many_writers_add_a_column_once(emulator, adding):
     barrier = threading.Barrier(6)
 
     def send(number: int) -> bool:
-        barrier.wait(10)
+        barrier.wait(60)
         rows = [{"id": number, "shared": number, f"own_{number}": "x"}, {"id": 10 + number, "at": {"y": 1}}]
         return writers[number].send(rows).success
 

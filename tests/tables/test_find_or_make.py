@@ -141,7 +141,7 @@ def test_eight_writers_at_once(emulator, connect):
     barrier = threading.Barrier(8)
 
     def send(writer: ZerobusWriter) -> bool:
-        barrier.wait(10)
+        barrier.wait(60)
         return writer.send([ROW]).success
 
     with ThreadPoolExecutor(8) as threads:

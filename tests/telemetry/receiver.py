@@ -76,15 +76,18 @@ class Seen:
         wanted = {name.replace("__", "."): value for name, value in attributes.items()}
         return sum(
             point.value
-            for point in self.points[metric].values()
+            for point in self._points(metric)
             if wanted.items() <= {k: str(v) for k, v in point.attributes.items()}.items()
         )
 
     def count(self, metric: str) -> int:
-        return sum(point.count for point in self.points[metric].values())
+        return sum(point.count for point in self._points(metric))
 
     def seconds(self, metric: str) -> float:
-        return sum(point.sum for point in self.points[metric].values())
+        return sum(point.sum for point in self._points(metric))
+
+    def _points(self, metric: str) -> list[PointSeen]:
+        return list(self.points[metric].values())  # a copy: more may arrive meanwhile
 
 
 class Receiver:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from beam_zerobus.options import Telemetry
 from beam_zerobus.telemetry import arrow_exporter as telemetry_files
 from beam_zerobus.telemetry import open_recorder, providers
+from tests.emulator.sdk import eventually
 from tests.telemetry.receiver import Receiver
 from tests.telemetry.test_recorder import TABLE, send
 
@@ -32,7 +32,7 @@ def read(directory: Path) -> pa.Table:
 
 
 def test_files_hold_what_was_sent(tmp_path: Path) -> None:
-    recorder = open_recorder(Telemetry(output_dir=tmp_path, flush_timeout=10), table=TABLE, wire_format="proto")
+    recorder = open_recorder(Telemetry(output_dir=tmp_path, flush_timeout=30), table=TABLE, wire_format="proto")
     for _ in range(20):
         send(recorder)
     send(recorder, error=ValueError("no"))
@@ -87,7 +87,7 @@ def test_file_of_an_earlier_process_is_rotated(tmp_path: Path) -> None:
 
 def test_files_and_receiver_have_the_same_spans(tmp_path: Path) -> None:
     with Receiver("grpc") as receiver:
-        options = Telemetry(output_dir=tmp_path, endpoint=receiver.endpoint, flush_timeout=10.0)
+        options = Telemetry(output_dir=tmp_path, endpoint=receiver.endpoint, flush_timeout=30.0)
         recorder = open_recorder(options, table=TABLE, wire_format="proto")
         for _ in range(50):
             send(recorder)
@@ -104,13 +104,11 @@ def test_files_beside_a_receiver_that_hangs(tmp_path: Path) -> None:
         send(recorder)
         recorder.flush()
         recorder.flush()
-        deadline = time.monotonic() + 60
         traces = tmp_path / "otlp" / "traces"
-        while not (traces.exists() and list(traces.glob("*.arrow"))) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        eventually(lambda: traces.exists() and list(traces.glob("*.arrow")))
         send(recorder)
         recorder.flush()
-        assert read(traces).num_rows == 8
+        eventually(lambda: read(traces).num_rows == 8)
         providers.shutdown()
 
 

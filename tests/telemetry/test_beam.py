@@ -50,7 +50,7 @@ def write(mode: str, emulator: Emulator, receiver: Receiver) -> dict[str, int]:
             schema="id BIGINT NOT NULL",
             batching=Batching(max_rows=500),
             retry=Retry(max_retries=50, initial_backoff=0.01, max_backoff=0.05),
-            telemetry=Telemetry(endpoint=receiver.endpoint, flush_timeout=10.0),
+            telemetry=Telemetry(endpoint=receiver.endpoint, flush_timeout=30.0),
         )
     )
     result = pipeline.run()

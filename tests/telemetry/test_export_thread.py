@@ -31,18 +31,22 @@ from tests.telemetry.test_recorder import TABLE, send
 FAILURES = ("absent", "hang", "unavailable", "unauthenticated", "reject", "close")
 
 
-def unused_port() -> int:
+@pytest.fixture
+def unused_port() -> Iterator[int]:
+    """A port at which nobody listens, and that nobody else gets meanwhile."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
+        yield taken.getsockname()[1]
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [f"{r.name}: {r.getMessage()}" for r in caplog.records if r.levelno >= logging.WARNING]
 
 
-def endpoint_of(mode: str, protocol: str, receive: Callable[..., Receiver]) -> str:
-    return f"http://127.0.0.1:{unused_port()}" if mode == "absent" else receive(protocol, mode).endpoint
+@pytest.fixture
+def endpoint(mode: str, protocol: str, receive: Callable[..., Receiver], unused_port: int) -> str:
+    """The address of a receiver that fails in the given mode."""
+    return f"http://127.0.0.1:{unused_port}" if mode == "absent" else receive(protocol, mode).endpoint
 
 
 def resident_bytes() -> int:
@@ -55,15 +59,10 @@ def resident_bytes() -> int:
 @pytest.mark.hostile
 @pytest.mark.parametrize("mode", FAILURES)
 def test_sender_is_not_disturbed(
-    mode: str,
-    protocol: str,
-    receive: Callable[..., Receiver],
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
+    protocol: str, endpoint: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
-    endpoint = endpoint_of(mode, protocol, receive)
-    options = Telemetry(endpoint=endpoint, protocol=protocol, flush_timeout=0.5, export_interval=0.2)
+    options = Telemetry(endpoint=endpoint, protocol=protocol, flush_timeout=2.0, export_interval=0.2)
     recorder = open_recorder(options, table=TABLE, wire_format="proto")
     send(recorder)
     recorder.flush()  # the one wait
@@ -75,8 +74,8 @@ def test_sender_is_not_disturbed(
         recorder.flush()
         waits.append(time.perf_counter() - flushing)
         time.sleep(0.005)
-    assert max(waits) < 0.5  # none waits for the time that a flush may take
-    assert sorted(waits)[-2] < 0.25  # a busy machine may hold one up
+    assert max(waits) < 1.5  # none waits for the time that a flush may take, though a busy machine may hold one up
+    assert sorted(waits)[len(waits) // 2] < 0.1
     recorder.close()
     warned = warnings_of(caplog)
     assert len(warned) == 1, warned
@@ -90,7 +89,9 @@ def test_a_receiver_that_rejects_is_left_alone_for_a_while_and_gets_the_rest_at_
     monkeypatch.setattr(export_thread, "PAUSE", 3600.0)
     receiver = receive(protocol, "unauthenticated")
     recorder = open_recorder(
-        Telemetry(endpoint=receiver.endpoint, protocol=protocol, export_interval=0.1), table=TABLE, wire_format="proto"
+        Telemetry(endpoint=receiver.endpoint, protocol=protocol, export_interval=0.1, flush_timeout=30.0),
+        table=TABLE,
+        wire_format="proto",
     )
     for _ in range(30):
         for _ in range(10):
@@ -108,11 +109,9 @@ def test_a_receiver_that_rejects_is_left_alone_for_a_while_and_gets_the_rest_at_
 
 @pytest.mark.hostile
 @pytest.mark.parametrize("mode", FAILURES)
-def test_memory_is_bounded(
-    mode: str, protocol: str, receive: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_memory_is_bounded(protocol: str, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "2048")
-    recorder = recorder_that_hardly_waits(endpoint_of(mode, protocol, receive), protocol)
+    recorder = recorder_that_hardly_waits(endpoint, protocol)
     tracemalloc.start()
     try:
         rounds = [memory_after(recorder, batches=700) for _ in range(3)]  # each more than the queue takes
@@ -286,7 +285,9 @@ import sys, time
 from beam_zerobus.options import Telemetry
 from beam_zerobus.telemetry import open_recorder
 recorder = open_recorder(
-    Telemetry(endpoint=sys.argv[1], protocol=sys.argv[2], flush_timeout=1.0), table="a.b.c", wire_format="proto"
+    Telemetry(endpoint=sys.argv[1], protocol=sys.argv[2], flush_timeout=float(sys.argv[3])),
+    table="a.b.c",
+    wire_format="proto",
 )
 batch = recorder.batch(10, 80)
 batch.finish(10)
@@ -296,24 +297,21 @@ print(time.time(), flush=True)
 
 @pytest.mark.hostile
 @pytest.mark.parametrize("mode", FAILURES)
-def test_process_ends_soon_whatever_the_receiver_does(
-    mode: str, protocol: str, receive: Callable[..., Receiver]
-) -> None:
-    assert end_of_a_process(endpoint_of(mode, protocol, receive), protocol) < 5.0
+def test_process_ends_soon_whatever_the_receiver_does(protocol: str, endpoint: str) -> None:
+    assert end_of_a_process(endpoint, protocol, flush_timeout=1.0) < 9.0  # an exporter's own timeout is 10 s
 
 
 def test_a_process_that_ends_exports_the_rest(protocol: str, receive: Callable[..., Receiver]) -> None:
     receiver = receive(protocol)
-    end_of_a_process(receiver.endpoint, protocol, silent=True)
+    end_of_a_process(receiver.endpoint, protocol, flush_timeout=30.0, silent=True)
     assert receiver.seen.total("beam_zerobus.batches") == 1
     assert len(receiver.seen.spans) == 1
 
 
-def end_of_a_process(endpoint: str, protocol: str, *, silent: bool = False) -> float:
+def end_of_a_process(endpoint: str, protocol: str, *, flush_timeout: float, silent: bool = False) -> float:
     """Run a process that records one batch and ends; return the seconds that its end took."""
-    process = subprocess.run(
-        [sys.executable, "-c", EXIT, endpoint, protocol], capture_output=True, text=True, timeout=60, check=False
-    )
+    command = [sys.executable, "-c", EXIT, endpoint, protocol, str(flush_timeout)]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     took = time.time() - float(process.stdout)
     assert process.returncode == 0, process.stderr
     assert "Traceback" not in process.stderr

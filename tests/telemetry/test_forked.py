@@ -19,7 +19,7 @@ def test_forked_children_export_for_themselves(
     receiver = receive(protocol)
     run(
         """
-        options = Telemetry(endpoint=sys.argv[1], protocol=sys.argv[2], flush_timeout=10.0, export_interval=0.5)
+        options = Telemetry(endpoint=sys.argv[1], protocol=sys.argv[2], flush_timeout=30.0, export_interval=0.5)
         recorder = open_recorder(options, table="a.b.c", wire_format="proto")
         recorder.stream_opened()
         if sys.argv[3] == "True":

@@ -29,7 +29,7 @@ def test_records_carry_the_current_span(caplog: pytest.LogCaptureFixture) -> Non
     logger.warning("outside")
     with TracerProvider().get_tracer("app").start_as_current_span("request") as span:
         logger.warning("inside")
-    outside, inside = caplog.records
+    outside, inside = [record for record in caplog.records if record.name == logger.name]
     assert (outside.trace_id, outside.span_id) == ("", "")
     assert inside.trace_id == format(span.get_span_context().trace_id, "032x")
     assert inside.span_id == format(span.get_span_context().span_id, "016x")
@@ -66,8 +66,9 @@ def test_records_of_a_step_lead_to_the_batchs_span(
     batch.finish(1)
     recorder.flush()
     (span,) = receiver.seen.named(f"send {TABLE}")
-    assert [record.span_id for record in caplog.records] == [span.span_id, ""]
-    assert caplog.records[0].trace_id == span.trace_id
+    records = [record for record in caplog.records if record.name == logger.name]
+    assert [record.span_id for record in records] == [span.span_id, ""]
+    assert records[0].trace_id == span.trace_id
 
 
 def test_filter_on_a_handler_serves_every_logger() -> None:

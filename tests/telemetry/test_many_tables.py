@@ -37,7 +37,7 @@ def test_metrics_name_a_few_tables_and_spans_all(
 ) -> None:
     monkeypatch.setattr(table_names, "_named", set())
     receiver = receive()
-    telemetry = Telemetry(endpoint=receiver.endpoint, flush_timeout=10.0)
+    telemetry = Telemetry(endpoint=receiver.endpoint, flush_timeout=30.0)
     with writers_to(emulator, max_open_tables=2, max_tables_in_metrics=2, telemetry=telemetry) as writers:
         for number in range(12):
             assert writers.send(TABLES[number % 4], rows(number)).success

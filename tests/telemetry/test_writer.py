@@ -39,7 +39,7 @@ def watched(connect: Callable[..., ZerobusWriter], receive: Callable[..., Receiv
 
     def make(protocol: str = "grpc", **settings: Any) -> tuple[ZerobusWriter, Receiver]:
         receiver = receive(protocol)
-        telemetry = Telemetry(endpoint=receiver.endpoint, protocol=receiver.protocol, flush_timeout=10.0)
+        telemetry = Telemetry(endpoint=receiver.endpoint, protocol=receiver.protocol, flush_timeout=30.0)
         return connect(TABLE, **{"schema": DDL, "retry": QUICK, "telemetry": telemetry, **settings}), receiver
 
     return make
@@ -88,8 +88,10 @@ def test_numbers_agree_with_the_service(
 
 @FORMATS
 def test_levels_in_flight_follow_the_batches(emulator: Emulator, watched: Callable[..., Any], wire_format: str) -> None:
-    emulator.faults = Faults(ack_delay=3.0)
     writer, receiver = watched(wire_format=wire_format)
+    assert writer.send_batch(rows(100)).success
+    writer.flush_telemetry()  # the exporters are imported and connected: the next export takes less than the delay
+    emulator.faults = Faults(ack_delay=5.0)
     submissions = [writer.submit(rows(n * 10)) for n in range(3)]
     writer.flush_telemetry()
     assert receiver.seen.total("beam_zerobus.in_flight_rows") == 30

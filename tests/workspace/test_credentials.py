@@ -5,6 +5,7 @@ import json
 import pickle
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
+from types import SimpleNamespace
 from urllib.parse import parse_qs
 
 import pytest
@@ -52,7 +53,7 @@ def test_a_rejected_token_is_fetched_again(emulator):
 
 def test_a_token_is_renewed_before_it_expires(emulator, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("beam_zerobus.workspace.tokens.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("beam_zerobus.workspace.tokens.time", SimpleNamespace(monotonic=lambda: now[0]))
     tokens = source(emulator)
     tokens.headers()
     now[0] = 3600 - 17 * 60  # a stream of 15 minutes still fits in

@@ -48,7 +48,7 @@ class Workspace:
         self.status, self.body = status, body if isinstance(body, bytes) else json.dumps(body).encode()
 
     def fetch(self):
-        return fetch_table_schema(self.url, TABLE, headers={"authorization": "Bearer s3cret-token"}, timeout=5)
+        return fetch_table_schema(self.url, TABLE, headers={"authorization": "Bearer s3cret-token"}, timeout=30)
 
     def close(self):
         self.server.shutdown()

@@ -29,7 +29,7 @@ def called(emulator, connect):
     """Run a function in the callback of a batch; return the writer, and what the function returned or raised."""
 
     def run(function, writer=None):
-        emulator.faults = Faults(ack_delay=0.3)
+        emulator.faults = Faults(ack_delay=1.0)  # the callback is added before the outcome is there
         writer = writer or connect(schema=DDL)
         outcomes, done = [], threading.Event()
 
@@ -125,7 +125,7 @@ def test_it_may_submit_where_there_is_room(table, called, connect):
 @pytest.mark.parametrize("others", ["have sent", "wait for room"])
 def test_to_submit_where_there_is_no_room_is_an_error(emulator, table, connect, monkeypatch, others):
     monkeypatch.setattr(limits, "MAX_IN_FLIGHT_BYTES", 1)
-    emulator.faults = Faults(ack_delay=0.3)
+    emulator.faults = Faults(ack_delay=1.0)
     writer, errors, done = connect(schema=DDL), [], threading.Event()
 
     def submit(_):

@@ -85,6 +85,7 @@ def test_many_threads_share_one_stream(emulator, table, connect, wire_format):
 
 
 def test_several_streams_are_used_when_asked_for(emulator, table, connect):
+    emulator.faults = Faults(ack_delay=1.0)  # the first batch is in flight when the next ones are submitted
     writer = connect(schema=DDL, streams_per_worker=3)
     for submission in [writer.submit(rows(n * 10_000, 10_000)) for n in range(12)]:
         assert submission.result(30).success

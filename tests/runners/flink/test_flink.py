@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
+import socket
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -40,10 +43,18 @@ STREAM_ROWS = 20_000
 """The number in the guide's stream."""
 
 
+def lasting_port() -> int:
+    """Return a free port, below those that systems choose from: nobody gets it between two tests."""
+    for port in random.sample(range(20_000, 30_000), 100):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("of a hundred ports none is free")
+
+
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of all processes, with the addresses that each test's Zerobus has."""
-    with Emulator(**CREDENTIALS) as emulator:
+    with Emulator(**CREDENTIALS, port=lasting_port(), http_port=lasting_port()) as emulator:
         return {**zerobus_environment(emulator), "TMPDIR": str(tmp_path_factory.mktemp("beam"))}
 
 

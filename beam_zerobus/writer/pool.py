@@ -42,8 +42,7 @@ class WriterPool:
       using it.
     - `_known` is what the last writers that were closed knew about their tables: a writer that is opened again fetches
       neither schema nor token again.
-    - `_counted` is what closed writers counted, in sum; `_with_failures` are closed writers with failures that nobody
-      has asked for.
+    - `_counted` is what closed writers counted, in sum; `_with_failures` are closed writers with unreported failures.
 
     Args:
         config: The options of the writers.
@@ -94,7 +93,7 @@ class WriterPool:
             return sum((one.writer.counters for one in self._open.values()), self._counted)
 
     def _take_unreported(self) -> list[ZerobusWriter]:
-        """Return the writers that may have failures which nobody has asked for: closed ones once, and the open ones.
+        """Return the writers that may have unreported failures: closed ones once, and the open ones.
 
         All are taken under one lock, so that none is missing that is being closed.
         """

@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0; 1 if ``inspect`` found a file that is not complete, or differences with ``--diff``; 2 after an error, with
-        one line on standard error; 130 after Ctrl-C.
+        one line on standard error; 130 after Ctrl-C, 143 after SIGTERM.
 
     Example:
         >>> main(["schema", "id BIGINT NOT NULL, ts TIMESTAMP", "--format", "ddl"])

@@ -79,7 +79,7 @@ class ZerobusError(Exception):
         return type(self)(f"{words}{self}", {**self.__dict__, "_problem": self.problem})
 
     def reworded(self, wording: Callable[[str], str]) -> Self:
-        """Return the same error in other words; what quotes the service stays as it is."""
+        """Return the same error in other words; what it quotes of the service stays as it is."""
 
         def in_other_words(text: str) -> str:
             parts = text.split(self.quoted) if self.quoted else [text]

@@ -57,7 +57,7 @@ def _address(
         findings.add(name, "skip", f"{variable} is not set: grants and table are not checked")
         return None
     if not value:
-        message = f"{set_by} is not set; beam-zerobus emulator prints that of the emulator"
+        message = f"{set_by} is not set; beam-zerobus emulator prints one for the emulator"
         findings.add(name, "fail", message, set_it)
         return None
     try:

@@ -12,6 +12,7 @@ from beam_zerobus.delivery.ledger import Ledger
 from beam_zerobus.delivery.stream import Stream
 from beam_zerobus.delivery.unexpected import unexpected
 from beam_zerobus.encoding.conversion import Conversion
+from beam_zerobus.errors import ZerobusError
 
 __all__ = ["Connection", "ReplacedStream"]
 
@@ -41,6 +42,7 @@ class Connection:
     - What the ledger holds as sent was sent over `_stream`. Only the supervisor replaces it.
     - `_failure` is what `_stream` raised when it accepted no further call; nothing is sent after that.
       `_not_accepted` is the entry of this call.
+    - `_unsendable` is an entry that no call can be made of, and why; nothing is sent until the supervisor has taken it.
     - Only entries of `conversion` are sent; the stream is open for its schema.
     """
 
@@ -52,6 +54,7 @@ class Connection:
         self._stream: Stream | None = None
         self._failure: StreamFailure | None = None
         self._not_accepted: Entry | None = None
+        self._unsendable: tuple[Entry, ZerobusError] | None = None
         self.conversion = conversion
 
     @property
@@ -67,7 +70,7 @@ class Connection:
     def send_queued(self) -> None:
         """Send what is queued until nothing is left, or has to wait, or the stream fails; from any thread."""
         with self._lock:
-            while self._stream is not None and self._failure is None:
+            while self._stream is not None and self._failure is None and self._unsendable is None:
                 entry = self._ledger.next_to_send(self.conversion)
                 if entry is None:
                     return
@@ -81,8 +84,9 @@ class Connection:
             self._ledger.wake()
             return
         except Exception as error:  # noqa: BLE001  it is this batch's, whichever thread sends it
-            self._ledger.cancel(entry.owner)
-            entry.owner.fail(unexpected(error, f"A payload for {self._name} could not be sent"))
+            # Not failed here: that runs callbacks of users, which may submit, under this lock.
+            self._unsendable = entry, unexpected(error, f"A payload for {self._name} could not be sent")
+            self._ledger.wake()
             return
         if not self._ledger.mark_sent(entry, offset):
             return
@@ -96,8 +100,17 @@ class Connection:
         with self._lock:
             old, self._stream, self._failure = self._stream, stream, None
             not_accepted, self._not_accepted = self._not_accepted, None
+            self._unsendable = None  # it is queued, and found again
             unacknowledged, cancelled = self._ledger.put_back()
             return ReplacedStream(old, unacknowledged, cancelled, not_accepted)
+
+    def take_unsendable(self) -> tuple[Entry, ZerobusError] | None:
+        """Forget the batch of an entry that no call can be made of; return the entry and why, to fail the batch."""
+        with self._lock:
+            taken, self._unsendable = self._unsendable, None
+            if taken is not None:
+                self._ledger.cancel(taken[0].owner)
+            return taken
 
     def take_idle(self) -> Stream | None:
         """Remove and return the stream if nothing is sent or queued."""

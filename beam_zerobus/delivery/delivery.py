@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 from beam_zerobus.delivery import limits
 from beam_zerobus.delivery.budget import Budget
@@ -118,7 +117,9 @@ class Delivery:
         makes_room = getattr(_current_thread, "is_supervisor", False)
         while True:
             with self._turn_to_send():
-                may_add = self._ledger.wait_for_room(owner, self._breaker.pause_left) or self._check_open(owner)
+                may_add = self._ledger.wait_for_room(owner, self._breaker.pause_left)
+                if not may_add:
+                    self._check_open(owner)
                 if not may_add or makes_room or self._budget.has_room:
                     yield may_add
                     return
@@ -166,11 +167,10 @@ class Delivery:
         self._ensure_supervisor(owner)
         self._connection.send_queued()
 
-    def _check_open(self, owner: Owner) -> Literal[False]:
-        """Raise if the delivery was stopped before its owner had an outcome."""
-        if owner.done:
-            return False
-        raise writer_closed(self._name)
+    def _check_open(self, owner: Owner) -> None:
+        """Raise if the delivery was stopped before the owner had its outcome."""
+        if not owner.done:
+            raise writer_closed(self._name)
 
     def cancel(self, owner: Owner) -> None:
         """Forget what is left of a batch: nothing of it is sent from now on."""

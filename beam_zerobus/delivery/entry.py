@@ -22,7 +22,7 @@ __all__ = ["Entry", "Owner"]
 class Owner(Protocol):
     """The batch that a payload is part of; it receives the payload's outcome.
 
-    The delivery calls it without holding a lock.
+    What may end it (`settle`, `replaced`, `fail`) is called without a lock: it runs callbacks of users.
     """
 
     batch: pa.RecordBatch | pa.Table

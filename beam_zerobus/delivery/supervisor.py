@@ -135,6 +135,9 @@ class Supervisor:
             self._give_up(unexpected(error, f"Delivery to {self._name} failed"))
 
     def _work(self) -> None:
+        if (unsendable := self._connection.take_unsendable()) is not None:
+            fail_all(self._ledger, [unsendable[0]], unsendable[1])
+            self._connection.send_queued()
         stream, failure, entry = self._connection.stream, self._connection.failure, self._ledger.first_sent()
         if stream is None:
             if not (self._searching and self._limit_rate()):

@@ -18,7 +18,7 @@ def ending_signals() -> list[int]:
 
 
 def stop_at_signals() -> threading.Event:
-    """Return what is set when this process shall end: for servers, which end by themselves."""
+    """Return an event that each of these signals sets, for servers, which then end in their own order."""
     stop = threading.Event()
     for number in ending_signals():
         signal.signal(number, lambda *_: stop.set())
@@ -32,7 +32,7 @@ def wait_for(stop: threading.Event) -> None:
 
 
 def interrupt_at_signals() -> None:
-    """Let every signal that ends this process raise KeyboardInterrupt in its main thread, as Ctrl-C does."""
+    """Have each of these signals raise KeyboardInterrupt in the main thread, as Ctrl-C does."""
     for number in ending_signals():
         signal.signal(number, _interrupt)
 

@@ -119,7 +119,7 @@ def _as_toml_key(name: str, equals: str) -> str:
 
 
 class _Wording:
-    """A wording.
+    """Finds the names of options in a message, and writes each as the user gives it; keeps its last results.
 
     Args:
         names: What `write` receives, by each name that a message may have for the option.

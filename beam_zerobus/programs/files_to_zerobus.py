@@ -45,7 +45,7 @@ _RUNNERS_ON_THIS_MACHINE = ("FnApiRunner", "DirectRunner")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Send the files; return 0, 1 where rows or the pipeline failed, 2 where an argument or a file is wrong."""
+    """Send the files; return 0, 1 where rows or the pipeline failed, 2 for a wrong argument, 130 or 143 if stopped."""
     console = Console()
     quieten()
     try:

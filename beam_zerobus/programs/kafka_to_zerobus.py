@@ -44,7 +44,7 @@ _POLL_SECONDS = 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Send messages; return 0, 1 where rows or the pipeline failed, 2 for a wrong argument, 130 when interrupted."""
+    """Send messages; return 0, 1 where rows or the pipeline failed, 2 for a wrong argument, 130 or 143 if stopped."""
     console = Console()
     quieten()
     try:

@@ -133,7 +133,7 @@ def run_and_report(
             that this run wrote, as far as is known.
 
     Returns:
-        The exit code: 0; 1 if the pipeline failed, or if rows failed and are not kept; 130 or 143 if interrupted.
+        The exit code: 0; 1 if the pipeline failed, or if rows failed and are not kept; 130 or 143 if stopped.
     """
     started = time.monotonic()
     try:

@@ -121,6 +121,8 @@ def _letters(path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if path.endswith(".parquet"):
         with naming(path), FileSystems.open(path) as file, pq.ParquetFile(file) as source:
             names = [name for name in _COLUMNS if name in source.schema_arrow.names]
+            if "element" not in names:
+                raise InputError(f"{path} does not hold dead letters: they need the column element")
             for batch in source.iter_batches(columns=names):
                 for letter in batch.to_pylist():
                     number += 1
@@ -142,7 +144,7 @@ def _letters(path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Send kept rows again; return 0, 1 where the pipeline failed, 2 for a wrong argument, 130 when interrupted."""
+    """Send kept rows again; return 0, 1 where the pipeline failed, 2 for a wrong argument, 130 or 143 if stopped."""
     console = Console()
     quieten()
     try:

@@ -191,6 +191,8 @@ class Run:
     def how_to_go_on(self, _: int = 0) -> str:
         """Say after a failure what is written, with what earlier runs wrote, and what another run does."""
         rows = sum(map(_count, self.journal.read()[1].values()))
+        if not rows:
+            return "No row of these files is acknowledged. The same command with --resume sends them."
         return (
             f"{counted(rows, 'row')} of these files {agreeing(rows, 'is')} acknowledged and {agreeing(rows, 'stays')} "
             "in the table. The same command with --resume sends the others."

@@ -60,7 +60,8 @@ class WriteRows(beam.DoFn):
             if (ticker := self._stop_ticker()) is not None:
                 ticker.check()
             self._send()
-            yield from self._outputs(wait=True)
+        yield from self._outputs(wait=True)
+        with self._dropping_on_error():
             self._sender.finish()
 
     def teardown(self) -> None:

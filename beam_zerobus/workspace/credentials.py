@@ -160,10 +160,13 @@ class EnvironmentVariable:
         """Return the variable's value.
 
         Raises:
-            AuthenticationError: It is not set in the worker's environment.
+            AuthenticationError: It is not set in the environment of this process.
         """
         if not os.environ.get(self.name):
-            raise AuthenticationError(f"The environment variable {self.name} is not set on the worker: set it there")
+            raise AuthenticationError(
+                f"The environment variable {self.name} is not set where the rows are sent, such as on the worker: set "
+                "it there"
+            )
         return os.environ[self.name]
 
 

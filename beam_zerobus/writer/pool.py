@@ -38,15 +38,19 @@ class WriterPool:
 
     Invariants, under the one lock (a condition):
     - `_open` holds the writers that are open or closing, the least recently used first; never more than allowed.
-    - A writer is closed only while it has no users, and outside the lock; `closing` keeps others from using it.
+    - A writer is closed outside the lock; until `close`, only while it has no users, and `closing` keeps others from
+      using it.
     - `_known` is what the last writers that were closed knew about their tables: a writer that is opened again fetches
       neither schema nor token again.
-    - `_counted` is what closed writers counted, in sum; `_with_failures` are closed writers with failures that nobody
-      has asked for.
+    - `_counted` is what closed writers counted, in sum; `_with_failures` are closed writers with unreported failures.
 
     Args:
         config: The options of the writers.
         shard: A part of the names of their debug files.
+
+    Attributes:
+        config: The options of the writers.
+        unknown: The tables that were not found a moment ago.
     """
 
     def __init__(self, config: WritersConfig, shard: str | None = None) -> None:
@@ -89,7 +93,7 @@ class WriterPool:
             return sum((one.writer.counters for one in self._open.values()), self._counted)
 
     def _take_unreported(self) -> list[ZerobusWriter]:
-        """Return the writers that may have failures which nobody has asked for: closed ones once, and the open ones.
+        """Return the writers that may have unreported failures: closed ones once, and the open ones.
 
         All are taken under one lock, so that none is missing that is being closed.
         """
@@ -198,7 +202,7 @@ class WriterPool:
             self._known[writer.table] = one.known
             if len(self._known) > _MAX_KNOWN:
                 self._known.popitem(last=False)
-        self._with_failures = [one for one in self._with_failures if one.has_unreported_failures]
+        self._with_failures = [closed for closed in self._with_failures if closed.has_unreported_failures]
         if writer.has_unreported_failures:
             self._with_failures.append(writer)
             if len(self._with_failures) > _MAX_WITH_FAILURES:

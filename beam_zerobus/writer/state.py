@@ -57,7 +57,7 @@ class WriterState:
 
     @property
     def is_over(self) -> bool:
-        """True once it is closed, and no failure is left that nobody knows of."""
+        """True once it is closed, and no failure is left unreported."""
         return self._closed.is_set() and not self.submissions.has_unreported
 
     @property

@@ -1,4 +1,4 @@
-"""`Submissions`: the batches of a writer without an outcome, and the failures that nobody knows of."""
+"""`Submissions`: the batches of a writer without an outcome, and its unreported failures."""
 
 from __future__ import annotations
 

@@ -325,7 +325,7 @@ class ZerobusWriter(ClosedByWith):
         raise_failures(self._here())
 
     def retire(self, timeout: float | None = None) -> None:
-        """Close as `close` does, and leave the failures that nobody has asked for to the next `flush`."""
+        """Close as `close` does, and leave unreported failures to the next `flush`."""
         state = self._here()
         try:
             state.close(deadline_after(timeout))
@@ -337,7 +337,7 @@ class ZerobusWriter(ClosedByWith):
 
     @property
     def has_unreported_failures(self) -> bool:
-        """True where a batch, or rows of one, failed, and nobody has asked for its result."""
+        """True where a batch, or rows of one, failed, and this was not reported; see `Submission`."""
         return self._here().submissions.has_unreported
 
     def _here(self) -> WriterState:

@@ -1,6 +1,8 @@
 """The supervisor and the connection after unexpected errors."""
 
 import gc
+import threading
+from concurrent.futures import Future
 
 import pyarrow as pa
 import pytest
@@ -13,6 +15,7 @@ from beam_zerobus.delivery.failures import FailureKind, StreamFailure
 from beam_zerobus.delivery.stream import Stream
 from beam_zerobus.delivery.supervisor import Supervisor
 from beam_zerobus.emulator import Faults
+from beam_zerobus.writer.submission import Submission
 from tests.emulator.sdk import eventually
 
 DDL = "id BIGINT NOT NULL"
@@ -62,6 +65,30 @@ def test_a_payload_that_cannot_be_sent_fails_its_own_batch_only(emulator, table,
     with pytest.raises(ZerobusError, match="could not be sent"):
         submissions[0].result(PATIENCE)
     assert all(submission.result(PATIENCE).success for submission in submissions[1:])
+
+
+def test_a_callback_of_a_payload_that_cannot_be_sent_may_submit(table, connect, monkeypatch):
+    added = threading.Event()
+    real_open, real_send = Supervisor._open_stream, Connection._send
+
+    def open_later(supervisor):
+        assert added.wait(PATIENCE)
+        real_open(supervisor)
+
+    def fail_for_one(connection, entry, stream):
+        if entry.owner.batch["id"][0].as_py() == 0:
+            monkeypatch.setattr(entry.owner, "batch", None)
+            entry.payload = entry.payload.without_records()
+        real_send(connection, entry, stream)
+
+    monkeypatch.setattr(Supervisor, "_open_stream", open_later)
+    monkeypatch.setattr(Connection, "_send", fail_for_one)
+    writer = connect(schema=DDL)
+    again: Future[Submission] = Future()
+    writer.submit(batch(0)).future.add_done_callback(lambda _: again.set_result(writer.submit(batch(3))))
+    added.set()
+    assert again.result(PATIENCE).result(PATIENCE).success
+    assert table.to_arrow()["id"].to_pylist() == [3, 4, 5]
 
 
 def test_an_entry_whose_call_failed_is_not_kept_once_it_is_acknowledged(table, connect, monkeypatch):

@@ -70,6 +70,13 @@ def test_a_result_arrives_while_the_call_is_open(client, table):
     writer.close()
 
 
+def test_a_call_that_is_rejected_before_its_first_batch_has_a_status_and_no_result(client):
+    writer, reader = client.do_put(path("main.air"), batch(1).schema)
+    assert reader.read() is None
+    with pytest.raises(pa.ArrowInvalid, match="'main.air' has 2 parts"):
+        writer.close()
+
+
 def test_an_empty_call_and_an_empty_batch(client, table):
     writer, reader = client.do_put(path(), batch(1).schema)
     writer.done_writing()

@@ -192,7 +192,10 @@ def test_all_that_is_missing_is_reported_at_the_start(capsys):
 @pytest.mark.parametrize(
     ("credentials", "fault"),
     [
-        ('{ client_id_env = "NO_ID", client_secret_env = "SECRET" }', "variable NO_ID is not set"),
+        (
+            '{ client_id_env = "NO_ID", client_secret_env = "SECRET" }',
+            "variable NO_ID is not set where the rows are sent",
+        ),
         ('{ profile = "dev" }', "The profile 'dev' is not in "),
         ('{ client_id_env = "DAPI", client_secret_env = "DAPI" }', "client_secret is a personal access token"),
         ('{ client_id_env = "COLON", client_secret_env = "SECRET" }', "client_id holds a colon"),

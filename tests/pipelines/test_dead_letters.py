@@ -182,6 +182,14 @@ def test_a_letter_that_cannot_be_read_fails_with_its_line(zerobus, tmp_path, cap
     assert f"rows.jsonl, {reason}" in capsys.readouterr().out
 
 
+def test_a_parquet_file_that_holds_no_letters_is_named(zerobus, tmp_path, capsys):
+    zerobus.create_table("main.files.readings", "id INT")
+    pq.write_table(pa.table({"id": [1]}), tmp_path / "rows.parquet")
+    arguments = ["--input", str(tmp_path), "--zerobus_table", "main.files.readings"]
+    assert replay_dead_letters.main(arguments) == 1
+    assert "rows.parquet does not hold dead letters: they need the column element" in capsys.readouterr().out
+
+
 def test_a_dead_letter_in_parquet_has_the_columns_of_the_docs(tmp_path):
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         failed = beam.Row(

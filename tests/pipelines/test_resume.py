@@ -81,6 +81,14 @@ def test_after_a_failure_only_what_is_not_acknowledged_is_sent(zerobus, tmp_path
     assert "has no notes of a run that did not finish" in capsys.readouterr().err
 
 
+def test_a_run_that_wrote_nothing_says_so(zerobus, tmp_path, capsys):
+    zerobus.create_table(TABLE, "id BIGINT NOT NULL")
+    write_files(tmp_path / "in")
+    zerobus.faults = Faults(script=(ScriptedFault("status", at_call=1, times=10_000, code="UNAVAILABLE"),))
+    assert send("--input", tmp_path / "in", "--dead_letters", tmp_path / "dead", "--zerobus_max_retries=0") == 1
+    assert "No row of these files is acknowledged. The same command with --resume sends them" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [

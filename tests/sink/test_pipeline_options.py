@@ -189,7 +189,7 @@ def test_secrets_are_read_on_the_worker_from_the_variables_that_the_flags_name(e
 
 def test_a_variable_that_is_missing_is_named(monkeypatch):
     monkeypatch.delenv("MY_ID", raising=False)
-    with pytest.raises(AuthenticationError, match="MY_ID is not set on the worker"):
+    with pytest.raises(AuthenticationError, match="MY_ID is not set where the rows are sent, such as on the worker"):
         EnvironmentVariable("MY_ID")()
 
 

@@ -51,6 +51,9 @@ _ERRORS: dict[str, type[Exception]] = {
 # Arrow adds the traceback too, with paths of this machine, unless it cannot be encoded as UTF-8: tried with pyarrow 20
 # and 25, and guarded by tests/gateway/test_errors.py. A note is part of the traceback and not of the message.
 _NOT_UTF8 = "\ud800"
+# The trailers of a call hold the message twice, in one of them with three characters for each byte that is not ASCII,
+# and clients read 8 KiB of trailers. With more they see RESOURCE_EXHAUSTED, and neither status nor message.
+_MAX_BYTES = 1_500
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
@@ -67,8 +70,8 @@ class Failure:
     message: str
 
     def as_error(self) -> Exception:
-        """Return the exception that ends a call with this status and message, and without a traceback."""
-        error = _ERRORS[self.status](self.message)
+        """Return the exception that ends a call with this status and message, cut if long, and without a traceback."""
+        error = _ERRORS[self.status](_cut(self.message))
         error.add_note(_NOT_UTF8)
         return error
 
@@ -149,6 +152,11 @@ def result_json(batch: int, result: TransmissionResult) -> bytes:
             "latency_ms": round(result.latency_ms, 3),
         }
     )
+
+
+def _cut(message: str) -> str:
+    encoded = message.encode("utf-8", "replace")
+    return message if len(encoded) <= _MAX_BYTES else f"{encoded[:_MAX_BYTES].decode('utf-8', 'ignore')} ..."
 
 
 def _json(content: dict[str, object]) -> bytes:

@@ -21,6 +21,7 @@ from beam_zerobus.errors import (
 )
 from beam_zerobus.gateway.keys import to_client
 from beam_zerobus.logs import get_logger, outline
+from beam_zerobus.options.wording import reason_in
 from beam_zerobus.writer.result import TransmissionResult
 
 __all__ = ["Failure", "as_flight_errors", "failure_of", "result_json"]
@@ -101,7 +102,7 @@ def failure_of(error: Exception, call: str = "A call") -> Failure:
     if status == "INTERNAL":
         _log.error("%s failed: %s", call, outline(error))
     if isinstance(error, ZerobusError):
-        return Failure(status, to_client(str(error)))
+        return Failure(status, str(error.reworded(to_client)))
     return Failure(status, f"The gateway failed with {type(error).__name__}: see its log")
 
 
@@ -143,7 +144,7 @@ def result_json(batch: int, result: TransmissionResult) -> bytes:
                 {
                     "index": row.index,
                     "error_type": row.error_type,
-                    "message": to_client(row.message),
+                    "message": reason_in(to_client, row),
                     "stage": row.stage,
                 }
                 for row in result.failed_rows

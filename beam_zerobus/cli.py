@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from beam_zerobus.errors import ZerobusError
 from beam_zerobus.options.extras import needs_extra
 from beam_zerobus.options.flags import BriefParser, CommandParser, nearest, whole_number
-from beam_zerobus.options.signals import exit_code_of
+from beam_zerobus.options.signals import exit_code_of, interrupt_at_signals
 from beam_zerobus.options.wording import for_command
 from beam_zerobus.version import __version__
 
@@ -182,6 +182,7 @@ def _emulator(name: str, arguments: list[str]) -> int:
 
 def _program(name: str, arguments: list[str]) -> int:
     """Run a program; it imports Beam, which takes seconds."""
+    interrupt_at_signals()
     try:
         module = importlib.import_module(f"beam_zerobus.programs.{_PROGRAMS[name]}")
     except ModuleNotFoundError as error:

@@ -80,18 +80,24 @@ class ZerobusError(Exception):
 
     def reworded(self, wording: Callable[[str], str]) -> Self:
         """Return the same error in other words; what it quotes of the service stays as it is."""
+        message = str(self)
+        quotes = sorted((quote for quote in self._quotes() if quote and quote in message), key=len, reverse=True)
 
         def in_other_words(text: str) -> str:
-            parts = text.split(self.quoted) if self.quoted else [text]
-            return self.quoted.join(map(wording, parts))
+            parts = re.split(f"({'|'.join(map(re.escape, quotes))})", text) if quotes else [text]
+            return "".join(part if number % 2 else wording(part) for number, part in enumerate(parts))
 
         problem = {"_problem": in_other_words(self._problem)} if self._problem else {}
-        return type(self)(in_other_words(str(self)), {**self.__dict__, **problem})
+        return type(self)(in_other_words(message), {**self.__dict__, **problem})
 
     @property
     def problem(self) -> str:
         """The message without what introduces it, such as the table's name."""
         return self._problem or str(self)
+
+    def _quotes(self) -> set[str]:
+        """Return the parts of the message that may quote the service."""
+        return {self.quoted}
 
     def _noting(self, **details: Any) -> Self:
         self.__init__(self.args[0], {**self.__dict__, **details})  # type: ignore[misc]
@@ -146,6 +152,9 @@ class _RowsError(ZerobusError):
         self, message: str, details: Mapping[str, Any] | None = None, *, row_errors: Iterable[RowError] = ()
     ) -> None:
         super().__init__(message, details or {"row_errors": tuple(row_errors)})
+
+    def _quotes(self) -> set[str]:
+        return {self.quoted, *(error.message for error in self.row_errors if error.stage == "service")}
 
 
 class ConversionError(_RowsError, ValueError):

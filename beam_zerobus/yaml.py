@@ -21,7 +21,7 @@ from apache_beam.pvalue import PCollection, Row
 from apache_beam.typehints.row_type import RowTypeConstraint
 
 from beam_zerobus.errors import ConfigurationError
-from beam_zerobus.options.wording import reworded
+from beam_zerobus.options.wording import reason_in, reworded
 from beam_zerobus.sink.flat_options import flat_among, flat_sink, in_yaml
 from beam_zerobus.sink.transform import worded
 from beam_zerobus.workspace.remedies import credentials_with
@@ -200,11 +200,11 @@ def _row_type(element_type: Any, **first: type) -> RowTypeConstraint:
 
 
 def _as_failed_row(row: Any) -> Row:
-    return Row(element=row.element, message=in_yaml(row.message), **_rest(row))
+    return Row(element=row.element, message=reason_in(in_yaml, row), **_rest(row))
 
 
 def _as_yaml_error(row: Any) -> Row:
-    return Row(element=row.element, msg=in_yaml(row.message), stack="", **_rest(row))
+    return Row(element=row.element, msg=reason_in(in_yaml, row), stack="", **_rest(row))
 
 
 def _rest(row: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import faulthandler
 import gc
 import logging
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -20,6 +21,10 @@ from beam_zerobus.emulator import Emulator
 from beam_zerobus.emulator.certificates import make_certificates
 
 faulthandler.enable()
+
+# A suite that a script started with `&` ignores Ctrl-C, and so would the processes that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Two noisy cores: a slow example is no failure, and each test has a timeout anyway. More examples, or other ones:
 # --hypothesis-profile=default, --hypothesis-seed=N.

@@ -41,12 +41,12 @@ def run(argv: Sequence[str] | None = None) -> int:
     file, token_env, profile = (options.pop(name) for name in ("config", "token_env", "profile"))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     keep_freed_memory()
+    stop = stop_at_signals()
     try:
         gateway = Gateway(load_settings(file, os.environ, options, token_env=token_env, profile=profile))
     except ConfigurationError as error:
         sys.stderr.write(f"beam-zerobus gateway: {error}\n")
         return 2
-    stop = stop_at_signals()
     health = "" if gateway.health_port is None else f", health at port {gateway.health_port}"
     sys.stdout.write(f"Gateway at {gateway.location}{health}\nStop with Ctrl-C.\n")
     sys.stdout.flush()

@@ -21,6 +21,7 @@ from beam_zerobus.errors import (
 )
 from beam_zerobus.gateway.keys import to_client
 from beam_zerobus.logs import get_logger, outline
+from beam_zerobus.options.wording import reason_in
 from beam_zerobus.writer.result import TransmissionResult
 
 __all__ = ["Failure", "as_flight_errors", "failure_of", "result_json"]
@@ -51,6 +52,9 @@ _ERRORS: dict[str, type[Exception]] = {
 # Arrow adds the traceback too, with paths of this machine, unless it cannot be encoded as UTF-8: tried with pyarrow 20
 # and 25, and guarded by tests/gateway/test_errors.py. A note is part of the traceback and not of the message.
 _NOT_UTF8 = "\ud800"
+# The trailers of a call hold the message twice, in one of them with three characters for each byte that is not ASCII,
+# and clients read 8 KiB of trailers. With more they see RESOURCE_EXHAUSTED, and neither status nor message.
+_MAX_BYTES = 1_500
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
@@ -67,8 +71,8 @@ class Failure:
     message: str
 
     def as_error(self) -> Exception:
-        """Return the exception that ends a call with this status and message, and without a traceback."""
-        error = _ERRORS[self.status](self.message)
+        """Return the exception that ends a call with this status and message, cut if long, and without a traceback."""
+        error = _ERRORS[self.status](_cut(self.message))
         error.add_note(_NOT_UTF8)
         return error
 
@@ -98,7 +102,7 @@ def failure_of(error: Exception, call: str = "A call") -> Failure:
     if status == "INTERNAL":
         _log.error("%s failed: %s", call, outline(error))
     if isinstance(error, ZerobusError):
-        return Failure(status, to_client(str(error)))
+        return Failure(status, str(error.reworded(to_client)))
     return Failure(status, f"The gateway failed with {type(error).__name__}: see its log")
 
 
@@ -140,7 +144,7 @@ def result_json(batch: int, result: TransmissionResult) -> bytes:
                 {
                     "index": row.index,
                     "error_type": row.error_type,
-                    "message": to_client(row.message),
+                    "message": reason_in(to_client, row),
                     "stage": row.stage,
                 }
                 for row in result.failed_rows
@@ -149,6 +153,11 @@ def result_json(batch: int, result: TransmissionResult) -> bytes:
             "latency_ms": round(result.latency_ms, 3),
         }
     )
+
+
+def _cut(message: str) -> str:
+    encoded = message.encode("utf-8", "replace")
+    return message if len(encoded) <= _MAX_BYTES else f"{encoded[:_MAX_BYTES].decode('utf-8', 'ignore')} ..."
 
 
 def _json(content: dict[str, object]) -> bytes:

@@ -1,11 +1,15 @@
-"""The signals that end a process in an orderly way, on every system alike."""
+"""The signals that end a process in an orderly way, on every system alike.
+
+A signal that is ignored when a process begins stays ignored: so shells keep Ctrl-C from what scripts start with ``&``.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 __all__ = ["ending_signals", "exit_code_of", "interrupt_at_signals", "stop_at_signals", "wait_for"]
 
@@ -17,11 +21,13 @@ def ending_signals() -> list[int]:
     return [int(getattr(signal, name)) for name in _NAMES if hasattr(signal, name)]
 
 
+_IGNORED = frozenset(number for number in ending_signals() if signal.getsignal(number) is signal.SIG_IGN)
+
+
 def stop_at_signals() -> threading.Event:
     """Return an event that each of these signals sets, for servers, which then end in their own order."""
     stop = threading.Event()
-    for number in ending_signals():
-        signal.signal(number, lambda *_: stop.set())
+    _handle(lambda *_: stop.set())
     return stop
 
 
@@ -33,8 +39,7 @@ def wait_for(stop: threading.Event) -> None:
 
 def interrupt_at_signals() -> None:
     """Have each of these signals raise KeyboardInterrupt in the main thread, as Ctrl-C does."""
-    for number in ending_signals():
-        signal.signal(number, _interrupt)
+    _handle(_interrupt)
 
 
 def exit_code_of(interrupt: KeyboardInterrupt) -> int:
@@ -45,6 +50,11 @@ def exit_code_of(interrupt: KeyboardInterrupt) -> int:
         130
     """
     return 128 + int(interrupt.args[0] if interrupt.args else signal.SIGINT)
+
+
+def _handle(handler: Callable[[int, FrameType | None], Any]) -> None:
+    for number in ending_signals():
+        signal.signal(number, signal.SIG_IGN if number in _IGNORED else handler)
 
 
 def _interrupt(number: int, _: FrameType | None) -> NoReturn:

@@ -13,14 +13,22 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from beam_zerobus.errors import ConfigurationError
 
-__all__ = ["Wording", "for_beam_yaml", "for_client", "for_command", "for_pipeline", "for_toml", "reworded"]
+__all__ = ["Wording", "for_beam_yaml", "for_client", "for_command", "for_pipeline", "for_toml", "reason_in", "reworded"]
 
 Wording: TypeAlias = Callable[[str], str]
 """Returns a message with options named as one kind of user gives them; it can be pickled."""
+
+
+class _RejectedRow(Protocol):
+    @property
+    def message(self) -> str: ...
+    @property
+    def stage(self) -> str: ...
+
 
 _CLASSES_OF_ALL = ("WriteToZerobus", "ZerobusWriter")  # their arguments are options by their own names
 _QUOTED = r"""(?<!\w)(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")(?!\w)"""
@@ -87,6 +95,16 @@ def for_client(names: Mapping[str, str]) -> Wording:
         "raise it, or have the gateway's operator set retry.max_retries=8"
     """
     return _Wording(names, _as_toml_key, request="have the gateway's operator set ")
+
+
+def reason_in(wording: Wording, row: _RejectedRow) -> str:
+    """Return why a row was rejected, in a wording; what the service says stays as it is.
+
+    Args:
+        wording: How the user names options.
+        row: A `RowError`, or an element of `failed_rows`.
+    """
+    return row.message if row.stage == "service" else wording(row.message)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from beam_zerobus.errors import RowErrors, counted
 from beam_zerobus.options.signals import exit_code_of, interrupt_at_signals
+from beam_zerobus.options.wording import reason_in
 from beam_zerobus.programs.command import last_line
 from beam_zerobus.programs.open_files import bytes_read
 from beam_zerobus.sink.failed_rows import FailedRows
@@ -98,7 +99,7 @@ def _note_failed(failed: FailedRows) -> FailedRows:
         _here.failed[kind] += count
         Metrics.counter(_NAMESPACE, _FAILED + kind).inc(count)
     errors = failed.errors
-    reasons = [replace(reason, message=in_flags(reason.message)) for reason in errors.reasons]
+    reasons = [replace(reason, message=reason_in(in_flags, reason)) for reason in errors.reasons]
     return replace(failed, errors=RowErrors(errors.indices, errors.which, reasons))
 
 
@@ -183,8 +184,7 @@ def _run_with_progress(pipeline: beam.Pipeline, console: Console, total_bytes: i
         RuntimeError: The pipeline was cancelled or did not finish.
         Exception: The pipeline failed.
     """
-    bytes_read.count = 0
-    _here.written = 0
+    bytes_read.count = _here.written = 0
     _here.failed.clear()
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with _frozen(), Progress(*columns, console=console) as progress:

@@ -177,3 +177,21 @@ def test_damaged_messages_fail_in_a_sentence(channel_to, table):
             failures += 1
             check_shows_nothing_inside(error)
     assert failures > 10
+
+
+@pytest.mark.parametrize("character", ["x", "ü", "\U0001f600"], ids=["ASCII", "two bytes", "four bytes"])
+@pytest.mark.parametrize("count", [2_000, 5_000, 200_000])
+def test_a_message_that_quotes_a_long_name_fits_into_the_trailers_of_http(channel_to, character, count):
+    name = (character * count).encode()
+    status, message = failed(channel_to(), "DoAction", [wire.field(1, name)])
+    assert status == "INVALID_ARGUMENT"
+    assert message.startswith(f"There is no action '{character * 100}")
+    assert f"{character} ..." in message
+
+
+def test_a_long_name_of_a_column_is_whole_in_the_result_of_its_batch(channel_to, table):
+    name = "c" * 100_000
+    sent = list(wire.named(wire.messages([pa.record_batch({"id": pa.array([1], pa.int64()), name: ["x"]})])))
+    channel = channel_to()
+    assert failed(channel, "DoPut", sent)[0] == "INVALID_ARGUMENT"
+    assert f"column '{name}' is not in the table".encode() in wire.call(channel, sent)[-1]

@@ -24,8 +24,8 @@ class Message(NamedTuple):
 
     def encoded(self, *, table: str | None = None) -> bytes:
         """Return the message of protobuf; the first of a call names the table."""
-        path = b"" if table is None else _field(1, b"\x08\x01" + _field(3, table.encode()))
-        return path + _field(2, self.header) + _field(1000, self.body)
+        path = b"" if table is None else field(1, b"\x08\x01" + field(3, table.encode()))
+        return path + field(2, self.header) + field(1000, self.body)
 
 
 def messages(batches: Iterable[pa.RecordBatch], compression: str | None = None) -> list[Message]:
@@ -100,7 +100,7 @@ def named(sent: Iterable[Message], table: str = TABLE) -> Iterator[bytes]:
         yield message.encoded(table=None if number else table)
 
 
-def _field(number: int, content: bytes) -> bytes:
+def field(number: int, content: bytes) -> bytes:
     return _varint(number << 3 | 2) + _varint(len(content)) + content
 
 

@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import fastavro
@@ -15,6 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_zerobus.cli import main
+from beam_zerobus.options.signals import ending_signals
+from beam_zerobus.programs.open_files import STDIN_COPY
 
 TABLE = "main.files.readings"
 AVRO = {"type": "record", "name": "Row", "fields": [{"name": "id", "type": "long"}]}
@@ -98,18 +102,34 @@ def test_standard_input_that_may_not_be_read(zerobus, tmp_path, capsys, monkeypa
     assert "Standard input cannot be copied to" in capsys.readouterr().err
 
 
-def test_ctrl_c_while_standard_input_is_read(zerobus, capsys, monkeypatch):
+@pytest.fixture
+def no_handlers() -> Iterator[None]:
+    """Signals as a process finds them at its start, whatever programs ran before in this one; but they end no test."""
+    before = {number: signal.getsignal(number) for number in ending_signals()}
+    for number in before:
+        signal.signal(number, lambda *_: pytest.fail("the program did not handle the signal"))
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("no_handlers")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_standard_input_is_read(zerobus, capsys, monkeypatch, tmp_path, number):
     class Waiting(io.RawIOBase):
         def readable(self) -> bool:
             return True
 
         def readinto(self, buffer: object) -> int:
-            signal.raise_signal(signal.SIGINT)
+            assert [path.name for path in tmp_path.iterdir() if path.name.startswith(STDIN_COPY)]
+            signal.raise_signal(number)
             return 0
 
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(Waiting())))
-    assert main(["send", "--input", "-", "--format", "csv", "--zerobus_table", TABLE]) == 130
+    assert main(["send", "--input", "-", "--format", "csv", "--zerobus_table", TABLE]) == 128 + number
     assert capsys.readouterr().err == "beam-zerobus: interrupted\n"
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(STDIN_COPY)]
 
 
 def test_a_file_of_that_name_is_named_as_it_is(zerobus, tmp_path, capsys, monkeypatch):

@@ -8,11 +8,16 @@ import sys
 import apache_beam as beam
 import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.testing.util import assert_that
 from apache_beam.yaml.yaml_transform import expand_pipeline
 
 from beam_zerobus import AuthenticationError, ConfigurationError, OAuthClientCredentials, TransientError, ZerobusError
 from beam_zerobus import yaml as beam_yaml
+from beam_zerobus.emulator.faults import Faults, ScriptedFault
+from beam_zerobus.errors import RowError
+from beam_zerobus.options.wording import reason_in
 from beam_zerobus.programs.command import arguments_of, parser_of, sink_of
+from beam_zerobus.sink.failed_rows import bundle_error
 from beam_zerobus.sink.flat_options import FLAT_NAMES, FLAT_OPTIONS, flat_sink, in_flags, in_yaml
 from beam_zerobus.sink.pipeline_options import ZerobusOptions
 from beam_zerobus.workspace.profile_flag import credentials_of
@@ -105,6 +110,51 @@ def test_a_reworded_error_keeps_all_but_its_words():
     assert reworded.problem == "main.a.b: down (schema=1): set --zerobus_schema=..."
     assert (type(reworded), reworded.attempts, reworded.cause) == (TransientError, 3, "UNAVAILABLE")
     assert reworded.quoted == "schema=1"
+
+
+@pytest.mark.parametrize("wording", [in_flags, in_yaml])
+def test_what_the_service_says_of_rows_stays_as_it_is(wording):
+    words = "Zerobus rejected the row: schema is outdated: set schema=v2; correct it"
+    rows = [
+        RowError(0, "rejected_by_service", words, "service"),
+        RowError(1, "unknown_field", "set schema=...", "schema"),
+    ]
+    assert [reason_in(wording, row) for row in rows] == [words, wording("set schema=...")]
+    error = bundle_error(rows, table="main.a.b", total_rows=2).reworded(wording)
+    assert f"row 0: {words}; row 1: {wording('set schema=...')}" in str(error)
+
+
+SAID = "schema is outdated: set schema=v2"
+
+
+@pytest.mark.zerobus(tables={"main.iot.air": "id BIGINT"})
+@pytest.mark.parametrize(
+    ("options", "output", "field"),
+    [
+        ({}, None, None),
+        ({"on_bad_rows": "dead_letter"}, "failed_rows", "message"),
+        ({"error_handling": {"output": "errors"}}, "errors", "msg"),
+    ],
+    ids=["raise", "dead letters", "error handling"],
+)
+def test_what_the_service_says_stays_as_it_is_in_yaml(zerobus, options, output, field):
+    fault = ScriptedFault("status", at_call=1, times=9, code="INVALID_ARGUMENT", message=SAID)
+    zerobus.faults = Faults(script=(fault,))
+
+    def check(messages):
+        assert len(messages) == 1
+        assert SAID in messages[0]
+
+    pipeline = beam.Pipeline(runner=FnApiRunner())
+    rows = pipeline | beam.Create([beam.Row(id=1)])
+    outputs = rows | beam_yaml.WriteToZerobus("main.iot.air", **options)
+    if output is None:
+        with pytest.raises((RuntimeError, ZerobusError)) as raised:
+            pipeline.run()
+        check([str(raised.value)])
+    else:
+        assert_that(outputs[output] | beam.Map(lambda row: getattr(row, field)), check)
+        pipeline.run().wait_until_finish()
 
 
 def of_flags():

@@ -7,7 +7,6 @@ import gc
 import logging
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -66,19 +65,6 @@ def log_levels() -> Iterator[None]:
     yield
     for logger, level in zip(loggers, levels, strict=True):
         logger.setLevel(level)
-
-
-@pytest.fixture(autouse=True)
-def no_records_of_earlier_tests(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Keep what threads of earlier tests log, such as an export that ends late, out of `caplog`."""
-    strangers = {*threading.enumerate()} - {threading.current_thread()}
-
-    def is_of_this_test(_: logging.LogRecord) -> bool:
-        return threading.current_thread() not in strangers
-
-    caplog.handler.addFilter(is_of_this_test)
-    yield
-    caplog.handler.removeFilter(is_of_this_test)
 
 
 @pytest.fixture(scope="session")

@@ -284,3 +284,17 @@ def test_damaged_messages_are_masked_too(path: Path, calls: int) -> None:
         first, second = messages[call]
         mask.message(first if number % 2 else damaged(chance, first))
         assert mask.message(damaged(chance, second)) is not None or methods[call].endswith("EphemeralStream")
+
+
+@pytest.mark.parametrize("name", [b"price", b"place", b"zip"])
+def test_a_name_that_is_not_utf8_leaves_no_values(path: Path, name: bytes) -> None:
+    with Emulator(record_to=path) as emulator:
+        emulator.create_table(TABLE, DDL)
+        written(emulator, "arrow")
+    method = next(line["method"] for line in read_lines(path) if line["kind"] == "stream")
+    first, second = (base64.b64decode(line["body"]) for line in read_lines(path) if line["kind"] == "message")
+    mask = CallMask(method, lambda _: TableSchema.from_ddl(DDL).columns)
+    assert mask.message(first.replace(name, b"\x98" + name[1:])) is not None
+    masked = mask.message(second)
+    assert masked is not None
+    assert b"canary" not in masked

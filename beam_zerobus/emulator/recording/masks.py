@@ -154,7 +154,7 @@ class CallMask:
                 self._schema = read_schema(data.data_header)
             elif self._schema is not None:
                 data.data_header, data.data_body = self._batch(data.data_header, data.data_body, self._schema)
-        except (Rejection, pa.ArrowException):
+        except (Rejection, pa.ArrowException, UnicodeDecodeError):  # pyarrow decodes a column's name when it is used
             data.data_header, data.data_body = b"", b""
         masked: bytes = data.SerializeToString()
         return masked

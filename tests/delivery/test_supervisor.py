@@ -48,19 +48,24 @@ def test_a_supervisor_that_dies_fails_its_batches_and_is_replaced(table, connect
     assert set(table.to_arrow()["id"].to_pylist()) >= {0, 1, 2, 6, 7, 8}
 
 
-def test_a_payload_that_cannot_be_sent_fails_its_own_batch_only(emulator, table, connect, monkeypatch):
-    emulator.faults = Faults(ack_delay=0.2)
-    writer = connect(schema=DDL)
-    assert writer.send_batch(batch(0)).success
+def make_unsendable(first_id, monkeypatch):
+    """Take the rows from a batch's payload just before it is sent, so that no call can be made of it."""
     real = Connection._send
 
-    def fail_for_one(connection, entry, stream):
-        if entry.owner.batch["id"][0].as_py() == 3:
+    def send(connection, entry, stream):
+        if entry.owner.batch["id"][0].as_py() == first_id:
             monkeypatch.setattr(entry.owner, "batch", None)
             entry.payload = entry.payload.without_records()
         real(connection, entry, stream)
 
-    monkeypatch.setattr(Connection, "_send", fail_for_one)
+    monkeypatch.setattr(Connection, "_send", send)
+
+
+def test_a_payload_that_cannot_be_sent_fails_its_own_batch_only(emulator, table, connect, monkeypatch):
+    emulator.faults = Faults(ack_delay=0.2)
+    writer = connect(schema=DDL)
+    assert writer.send_batch(batch(0)).success
+    make_unsendable(3, monkeypatch)
     submissions = [writer.submit(batch(n * 3)) for n in range(1, 5)]
     with pytest.raises(ZerobusError, match="could not be sent"):
         submissions[0].result(PATIENCE)
@@ -69,20 +74,14 @@ def test_a_payload_that_cannot_be_sent_fails_its_own_batch_only(emulator, table,
 
 def test_a_callback_of_a_payload_that_cannot_be_sent_may_submit(table, connect, monkeypatch):
     added = threading.Event()
-    real_open, real_send = Supervisor._open_stream, Connection._send
+    real_open = Supervisor._open_stream
 
     def open_later(supervisor):
         assert added.wait(PATIENCE)
         real_open(supervisor)
 
-    def fail_for_one(connection, entry, stream):
-        if entry.owner.batch["id"][0].as_py() == 0:
-            monkeypatch.setattr(entry.owner, "batch", None)
-            entry.payload = entry.payload.without_records()
-        real_send(connection, entry, stream)
-
     monkeypatch.setattr(Supervisor, "_open_stream", open_later)
-    monkeypatch.setattr(Connection, "_send", fail_for_one)
+    make_unsendable(0, monkeypatch)
     writer = connect(schema=DDL)
     again: Future[Submission] = Future()
     writer.submit(batch(0)).future.add_done_callback(lambda _: again.set_result(writer.submit(batch(3))))
